@@ -1,0 +1,88 @@
+"""The dataset folder that flows between steps.
+
+    train.arrow validation.arrow test.arrow   Arrow IPC files, columns id: string, text: string, label: int32
+    labels.json                               the class names; `label` is an index into this list
+    dataset.json                              source, counts, digests of the splits and of the whole
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.errors import BadInput
+
+SPLITS = ("train", "validation", "test")
+SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
+
+
+class TextDataset:
+    """A dataset folder, opened for reading.
+
+    Raises:
+        BadInput: the folder is not a dataset folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.labels: list[str] = json.loads((self.folder / "labels.json").read_text("utf-8"))
+            self.info: dict[str, Any] = json.loads((self.folder / "dataset.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{self.folder} is not a dataset folder ({error}); run prepare_data first") from error
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` over all splits and labels."""
+        return str(self.info["digest"])
+
+    def table(self, split: str) -> pa.Table:
+        """The rows of one of `SPLITS`."""
+        with pa.memory_map(str(self.folder / f"{split}.arrow")) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    def texts(self, split: str) -> list[str]:
+        """The texts of a split, in order."""
+        return self.table(split)["text"].to_pylist()
+
+    def label_ids(self, split: str) -> npt.NDArray[np.int64]:
+        """Class indices of a split, shape (rows,)."""
+        return np.asarray(self.table(split)["label"].to_numpy(), dtype=np.int64)
+
+
+def write_dataset(
+    folder: str | Path,
+    splits: Mapping[str, tuple[Sequence[str], Sequence[int]]],
+    labels: Sequence[str],
+    info: Mapping[str, Any],
+) -> TextDataset:
+    """Write a dataset folder. `splits` maps each of `SPLITS` to (texts, class indices); `info` is kept beside digests."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    whole = hashlib.sha256(json.dumps(list(labels)).encode())
+    for name in SPLITS:
+        texts, label_ids = splits[name]
+        content = hashlib.sha256()
+        for text, label in zip(texts, label_ids, strict=True):
+            content.update(json.dumps([text, int(label)]).encode() + b"\n")
+        digests[name] = f"sha256:{content.hexdigest()}"
+        whole.update(content.digest())
+        ids = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
+        table = pa.table([ids, list(texts), [int(label) for label in label_ids]], schema=SCHEMA)
+        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            writer.write_table(table)
+    (folder / "labels.json").write_text(json.dumps(list(labels), ensure_ascii=False), "utf-8")
+    record = {
+        **info,
+        "digest": f"sha256:{whole.hexdigest()}",
+        "digests": digests,
+        "rows": {name: len(splits[name][0]) for name in SPLITS},
+    }
+    (folder / "dataset.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), "utf-8")
+    return TextDataset(folder)
