@@ -1,0 +1,74 @@
+"""Bounds on a mean that hold at every moment of an experiment, however often one looks and whenever one stops.
+
+Method: testing by betting (Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting",
+JRSS B 2024, the grid of constant bets of section 5, GKelly). To test "the mean is at most m" for observations
+x in [0, 1], a gambler who bets the share g of his capital multiplies it by 1 - g + g x / m with each
+observation. When the mean is at most m, his capital does not grow in expectation whatever g is, so neither
+does the average over many g; by Ville's inequality it ever exceeds 1 / alpha with probability at most alpha.
+The lower bound is the smallest m at which the averaged capital has stayed below 1 / alpha. With constant bets,
+the capital depends on how often each value was seen and not on the order, so counts suffice.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+_BETS: Floats = np.concatenate([np.geomspace(0.001, 0.5, 28), 1 - np.geomspace(0.4, 0.005, 14)])
+_SEARCHES = 5
+_POINTS = 17
+_CHUNK = 2000
+
+
+def mean_of(counts: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
+    """The observed mean; NaN where nothing was observed. Shapes as for `lower_bound`."""
+    counts, values = np.asarray(counts, float), np.asarray(values, float)
+    total = counts.sum(axis=-1)
+    mean: Floats = np.divide(
+        counts @ values, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total > 0)
+    )
+    return mean
+
+
+def lower_bound(counts: npt.ArrayLike, values: npt.ArrayLike, alpha: float) -> Floats:
+    """A bound below the mean of independent observations in [0, 1]; wrong at any time with probability `alpha`.
+
+    Args:
+        counts: how often each value was seen, shape (..., values).
+        values: the values that an observation can take, within [0, 1], shape (values,).
+        alpha: the probability that the bound is ever above the mean, over the whole experiment.
+
+    Returns:
+        Bounds of shape (...); 0 where nothing was observed.
+    """
+    counts, values = np.asarray(counts, float), np.asarray(values, float)
+    rows = counts.reshape(-1, values.size)
+    parts = [_lower(rows[start : start + _CHUNK], values, alpha) for start in range(0, len(rows), _CHUNK)]
+    return np.concatenate(parts).reshape(counts.shape[:-1]) if parts else np.zeros(counts.shape[:-1])
+
+
+def upper_bound(counts: npt.ArrayLike, values: npt.ArrayLike, alpha: float) -> Floats:
+    """A bound above the mean: the mirror image of `lower_bound`; 1 where nothing was observed."""
+    return 1 - lower_bound(counts, 1 - np.asarray(values, float), alpha)
+
+
+def _log_capital(rows: Floats, values: Floats, means: Floats) -> Floats:
+    """Logarithm of the averaged capital against "the mean is at most m"; rows (n, v), means (n, p) -> (n, p)."""
+    growth = np.log1p(_BETS * (values[None, None, :, None] / means[:, :, None, None] - 1))
+    logs = np.einsum("nv,npvb->npb", rows, growth)
+    top = logs.max(axis=-1, keepdims=True)
+    capital: Floats = top[..., 0] + np.log(np.exp(logs - top).mean(axis=-1))
+    return capital
+
+
+def _lower(rows: Floats, values: Floats, alpha: float) -> Floats:
+    """Search for the mean at which the capital, which falls as the mean grows, reaches 1 / alpha."""
+    low, high = np.zeros(len(rows)), np.ones(len(rows))
+    steps = np.linspace(0, 1, _POINTS)[1:-1]
+    for _ in range(_SEARCHES):
+        points = low[:, None] + (high - low)[:, None] * steps
+        rejected = (_log_capital(rows, values, points) >= np.log(1 / alpha)).sum(axis=1)
+        edges = np.column_stack([low, points, high])
+        index = np.arange(len(rows))
+        low, high = edges[index, rejected], edges[index, rejected + 1]
+    return low

@@ -1,0 +1,71 @@
+"""Settings of the rollout: how traffic moves, what harm is too much, and what happens when nothing can be shown."""
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from components.rollout.analysis.verdict import Rules
+from components.settings import Settings, setting
+
+
+class RolloutSettings(Settings):
+    """The `rollout` section. Margins are shares: 0.05 is five of a hundred requests."""
+
+    target: Literal["local", "kserve"] = setting("local", "where the model is served")
+    steps: str = setting("10,25,50,100", "the challenger's shares of traffic, one after the other", "percent")
+    max_error_rise: float = setting(
+        0.05, "how much higher the challenger's share of failed requests may be", "share", gt=0, lt=1
+    )
+    max_slow_rise: float = setting(
+        0.15, "how much higher the challenger's share of slow answers may be", "share", gt=0, lt=1
+    )
+    slow_factor: float = setting(
+        2.0, "an answer is slow above the champion's 95th percentile times this", "ratio", ge=1
+    )
+    slow_floor_ms: float = setting(25.0, "answers up to this are never slow", "ms", ge=0)
+    max_disagreement: float = setting(
+        0.2, "the share of probes on which the challenger may answer other than the champion", "share", gt=0, lt=1
+    )
+    max_accuracy_drop: float = setting(
+        0.1, "how much lower the challenger's accuracy on labelled probes may be", "share", gt=0, lt=1
+    )
+    alpha: float = setting(
+        0.05, "the probability of a false rollback, and of a wrong promotion, in one rollout", "", gt=0, lt=0.5
+    )
+    minimum_requests: int = setting(
+        20, "requests to the challenger that every step waits for", "requests", ge=1
+    )
+    baseline_requests: int = setting(
+        60, "answers of the champion that define what is slow, before traffic moves", "requests", ge=20
+    )
+    step_time_limit_s: float = setting(120.0, "how long a step may gather evidence", "s", gt=0)
+    on_inconclusive: Literal["hold", "roll_back"] = setting(
+        "hold", "what to do when a step ends without a verdict; hold leaves traffic as it is"
+    )
+    probe_batch: int = setting(25, "probes sent between two looks at the evidence", "texts", ge=1)
+    poll_s: float = setting(0.5, "the pause between two looks when clients send traffic", "s", gt=0)
+    ready_timeout_s: float = setting(60.0, "how long a revision may take to become ready", "s", gt=0)
+    http_port: int = setting(8080, "the public endpoint's HTTP port (local target)", "", ge=1, le=65535)
+    grpc_port: int = setting(8081, "the public endpoint's gRPC port (local target)", "", ge=1, le=65535)
+
+    @field_validator("steps")
+    @classmethod
+    def _ascending(cls, steps: str) -> str:
+        try:
+            percents = [int(part) for part in steps.split(",")]
+        except ValueError:
+            percents = []
+        if not percents or percents != sorted(set(percents)) or not 1 <= percents[0] <= percents[-1] <= 100:
+            raise ValueError(f"steps is {steps!r}; expected ascending whole percents from 1 to 100, as in '10,50,100'")
+        return steps
+
+    @property
+    def percents(self) -> list[int]:
+        """`steps` as numbers."""
+        return [int(part) for part in self.steps.split(",")]
+
+    def rules(self) -> Rules:
+        """What the analysis needs of these settings."""
+        return Rules(
+            self.max_error_rise, self.max_slow_rise, self.max_disagreement, self.max_accuracy_drop, self.alpha
+        )

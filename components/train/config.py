@@ -1,0 +1,43 @@
+"""All that a worker process needs to know, in one JSON file: the launcher writes it, each worker reads it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from components.settings import Settings
+from components.train.settings import TrainSettings
+
+STATE_FORMAT = 1
+"""Raised when the loop or the checkpoints change so that an older checkpoint must not be continued."""
+
+NO_EFFECT_ON_WEIGHTS = {"experiment", "checkpoint_every"}
+
+
+class WorkerConfig(Settings):
+    """Paths are absolute and seen equally by all workers; `work` outlives a killed run."""
+
+    dataset: Path
+    output: Path
+    work: Path
+    tracking_uri: str
+    run_name: str
+    settings: TrainSettings
+
+    @property
+    def result_file(self) -> Path:
+        """Where the first worker puts the result."""
+        return self.work / "result.json"
+
+    @property
+    def error_file(self) -> Path:
+        """Where a worker puts an error with a clear message: class name and message."""
+        return self.work / "error.json"
+
+    def digest(self, dataset_digest: str) -> str:
+        """Of everything that decides the final weights; only a checkpoint with the same digest is continued."""
+        record = {
+            "format": STATE_FORMAT,
+            "dataset": dataset_digest,
+            "settings": self.settings.model_dump(exclude=NO_EFFECT_ON_WEIGHTS),
+        }
+        return f"sha256:{hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()}"

@@ -1,0 +1,49 @@
+"""Scores of a model on texts that it was not trained on."""
+
+from typing import TypedDict
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from sklearn.metrics import accuracy_score, f1_score
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from components.train.batches import EncodedTexts
+
+EVALUATION_BATCH = 32
+
+
+class Scores(TypedDict):
+    """Mean cross-entropy in nats, macro-averaged F1 and accuracy, both from 0 to 1."""
+
+    loss: float
+    macro_f1: float
+    accuracy: float
+
+
+def predict_logits(model: PreTrainedModel, texts: EncodedTexts, accelerator: Accelerator) -> torch.Tensor:
+    """Logits, float32 (texts, classes), on every process; each process computes its share."""
+    order = np.argsort(texts.lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
+    logits = torch.zeros((len(texts), model.config.num_labels), device=accelerator.device)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), EVALUATION_BATCH):
+            indices = order[start : start + EVALUATION_BATCH]
+            inputs = {name: value.to(accelerator.device) for name, value in texts.batch(indices).inputs.items()}
+            logits[torch.from_numpy(indices)] = model(**inputs).logits.float()
+    model.train(was_training)
+    total: torch.Tensor = accelerator.reduce(logits, reduction="sum")
+    return total.cpu()
+
+
+def evaluate(model: PreTrainedModel, texts: EncodedTexts, accelerator: Accelerator) -> Scores:
+    """Loss, macro-F1 over the labels that occur, and accuracy; equal on every process."""
+    logits = predict_logits(model, texts, accelerator)
+    predicted = logits.argmax(dim=1).numpy()
+    return Scores(
+        loss=float(cross_entropy(logits, torch.from_numpy(texts.label_ids))),
+        macro_f1=float(f1_score(texts.label_ids, predicted, average="macro", zero_division=0)),
+        accuracy=float(accuracy_score(texts.label_ids, predicted)),
+    )

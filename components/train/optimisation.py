@@ -1,0 +1,75 @@
+"""The model to be trained, its optimizer and its learning rate."""
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from components.checkpoint import encoder_folder, new_classifier
+from components.errors import BadInput
+from components.train.settings import TrainSettings
+
+
+def build_model(settings: TrainSettings, labels: list[str]) -> PreTrainedModel:
+    """A pretrained encoder with a new classification head; the same seed gives the same head.
+
+    Raises:
+        BadInput: there is no such encoder, or it has fewer layers than `settings.layers`.
+    """
+    torch.manual_seed(settings.seed)
+    model = new_classifier(encoder_folder(settings.encoder), labels)
+    if settings.layers:
+        keep_layers(model, settings.layers)
+    return model
+
+
+def keep_layers(model: PreTrainedModel, count: int) -> None:
+    """Drop all but the first `count` layers of the encoder, in place, in the model and in its configuration.
+
+    The first layers of a pretrained encoder keep most of its accuracy on many tasks (Sajjad et al. 2023,
+    On the effect of dropping layers of pre-trained transformer models).
+
+    Raises:
+        BadInput: the encoder has fewer layers, or not one stack of layers.
+    """
+    stacks = [
+        (parent, name, child)
+        for parent in model.base_model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers
+    ]
+    if len(stacks) != 1:
+        raise BadInput(f"layers={count} is not possible for a {model.config.model_type} encoder; set layers to 0")
+    parent, name, stack = stacks[0]
+    if count > len(stack):
+        raise BadInput(f"layers={count}, but the encoder has {len(stack)} layers; set layers to 0 for all of them")
+    setattr(parent, name, stack[:count])
+    model.config.num_hidden_layers = count
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers the model has learnt."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) without decay of biases and LayerNorm weights, which are vectors."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+
+
+def schedule_factor(update: int, warmup: int, total: int) -> float:
+    """Share of the highest learning rate for update number `update` (from 0): linear rise, then linear fall to 0."""
+    if update < warmup:
+        return (update + 1) / (warmup + 1)
+    return max(0.0, (total - update) / max(1, total - warmup))
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, settings: TrainSettings, total: int) -> LambdaLR:
+    """The learning rate over `total` updates, of which `settings.warmup_share` are warm-up."""
+    warmup = int(settings.warmup_share * total)
+    return LambdaLR(optimizer, lambda update: schedule_factor(update, warmup, total))

@@ -1,0 +1,66 @@
+"""The section of the run's report about the step `train`."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from components import page
+
+
+def section(result: dict[str, Any]) -> str:
+    """HTML fragment: facts, learning curves and settings."""
+    validation = result["validation"]
+    facts = {
+        "Validation macro-F1": f"{validation['macro_f1']:.3f}",
+        "Validation accuracy": f"{validation['accuracy']:.3f}",
+        "Best epoch": f"{result['best_epoch']} of {result['epochs']}",
+        "Updates": f"{result['updates']}",
+        "Parameters": f"{result['parameters'] / 1e6:.1f} M",
+        "Training time": f"{result['seconds']:.0f} s, {result['processes']} processes",
+    }
+    parts = [page.heading("Training"), page.facts(facts)]
+    if result["resumed_from"] is not None:
+        parts.append(page.notice(f"The training was resumed from update {result['resumed_from']}.", "neutral"))
+    if result["stopped_early"]:
+        text = f"The training stopped early: no gain in {result['settings']['patience']} evaluations."
+        parts.append(page.paragraph(text))
+    parts.append(page.figure(learning_curves(result), "Learning curves: loss, macro-F1 and learning rate by update"))
+    parts.append(page.table(["Epoch", "Loss", "Macro-F1", "Accuracy"], _epoch_rows(result)))
+    parts.append(page.table(["Setting", "Value"], [[name, str(value)] for name, value in result["settings"].items()]))
+    parts.append(page.paragraph(f"MLflow run {result['mlflow_run_id']}"))
+    return "\n".join(parts)
+
+
+def _epoch_rows(result: dict[str, Any]) -> list[list[str]]:
+    return [
+        [
+            f"{point['epoch']}{' (best)' if point['epoch'] == result['best_epoch'] else ''}",
+            f"{point['loss']:.3f}",
+            f"{point['macro_f1']:.3f}",
+            f"{point['accuracy']:.3f}",
+        ]
+        for point in result["curves"]["validation"]
+    ]
+
+
+def learning_curves(result: dict[str, Any]) -> Figure:
+    """Three panels over the updates: losses, validation macro-F1, learning rate; a line marks the best epoch."""
+    training, validation = result["curves"]["training"], result["curves"]["validation"]
+    best = next(point["update"] for point in validation if point["epoch"] == result["best_epoch"])
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    loss, score, rate = figure.subplots(1, 3)
+    updates = [point["update"] for point in training]
+    evaluated = [point["update"] for point in validation]
+    loss.plot(updates, [point["loss"] for point in training], label="training")
+    loss.plot(evaluated, [point["loss"] for point in validation], "o-", label="validation")
+    loss.set(title="Loss (nats)", ylim=(0, None))
+    loss.legend()
+    score.plot(evaluated, [point["macro_f1"] for point in validation], "o-", color="tab:orange")
+    score.set(title="Validation macro-F1", ylim=(0, 1))
+    rate.plot(updates, [point["learning_rate"] for point in training], color="tab:green")
+    rate.set(title="Learning rate", ylim=(0, None))
+    for axes in (loss, score, rate):
+        axes.axvline(best, color="0.6", linestyle="--", linewidth=1)
+        axes.set_xlabel("update")
+        axes.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,45 @@
+"""Settings of the step `train`."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from components.errors import BadInput
+from components.settings import Settings, setting
+
+
+class TrainSettings(Settings):
+    """How the classifier is trained."""
+
+    encoder: str = setting("minilm", "pretrained encoder: `minilm`, a folder, or a Hugging Face name", min_length=1)
+    layers: int = setting(0, "keep only the first layers of the encoder; 0 keeps all", "layers", ge=0)
+    max_length: int = setting(64, "longer texts are cut to this length", "tokens", ge=8, le=512)
+    epochs: int = setting(4, "passes over the training split at most", "epochs", ge=1)
+    batch_size: int = setting(16, "texts in one forward pass of one process", "texts", ge=2)
+    accumulation: int = setting(1, "batches of one process that make one update", "batches", ge=1)
+    learning_rate: float = setting(2e-4, "highest learning rate, reached after the warm-up", gt=0, le=1)
+    warmup_share: float = setting(0.1, "part of all updates with a rising learning rate", "share", ge=0, le=1)
+    weight_decay: float = setting(0.01, "decoupled weight decay; biases and LayerNorm are exempt", ge=0)
+    label_smoothing: float = setting(0.0, "probability spread over all labels", "share", ge=0, lt=1)
+    max_gradient_norm: float = setting(1.0, "gradients with a greater norm are scaled down to it", gt=0)
+    patience: int = setting(2, "evaluations without gain before training stops early", "evaluations", ge=1)
+    checkpoint_every: int = setting(20, "distance of checkpoints; what a kill can cost", "updates", ge=1)
+    log_every: int = setting(5, "distance of the points of the training curve", "updates", ge=1)
+    processes: int = setting(2, "data-parallel worker processes", "processes", ge=1)
+    threads_per_process: int = setting(1, "CPU threads of each worker process", "threads", ge=1)
+    seed: int = setting(13, "seed of the new head, of dropout and of the order of the texts", ge=0, lt=2**31)
+    experiment: str = setting("slipway", "name of the MLflow experiment", min_length=1)
+
+    def with_choice(self, choice: dict[str, Any]) -> "TrainSettings":
+        """These settings with the fields that the step `select_model` chose.
+
+        Raises:
+            BadInput: a field is unknown or its value is out of bounds.
+        """
+        try:
+            return TrainSettings.model_validate(self.model_dump() | choice)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, item['loc']))}={item['input']!r}: {item['msg']}" for item in error.errors()
+            )
+            raise BadInput(f"the chosen settings do not fit the step train ({problems}); correct the candidates") from error

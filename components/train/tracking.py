@@ -1,0 +1,103 @@
+"""The MLflow run of a training: parameters and metrics while it goes on, one run also across kills."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+from components import progress
+from components.errors import BadInput
+from components.train.checkpointing import write_json
+
+STEP = "train"
+PARAMETER_LIMIT = 500
+
+
+class Tracker:
+    """One MLflow run.
+
+    The run is that of the environment variable `MLFLOW_RUN_ID` when it is set (its owner ends it), else the one
+    that an earlier, killed training of the same configuration left in `work`, else a new one.
+
+    Raises:
+        BadInput: the tracking server cannot be used, or does not know the run of `MLFLOW_RUN_ID`.
+    """
+
+    def __init__(self, uri: str, experiment: str, run_name: str, work: Path, digest: str) -> None:
+        self.record, self.digest = work / "mlflow.json", digest
+        self.owned = not os.environ.get("MLFLOW_RUN_ID")
+        try:
+            self.client = MlflowClient(tracking_uri=uri)
+            run = self._existing_run() or self._new_run(experiment, run_name)
+        except (MlflowException, OSError) as error:
+            raise BadInput(f"the MLflow tracking server {uri} cannot be used ({error}); check tracking_uri") from error
+        self.run_id: str = run.info.run_id
+        self._known_parameters: dict[str, str] = run.data.params
+        self._logged_until = self._last_step(run)
+        write_json(self.record, {"digest": digest, "run_id": self.run_id})
+
+    def log_parameters(self, parameters: dict[str, Any]) -> None:
+        """Log parameters that the run does not have yet; MLflow does not let a parameter change."""
+        values = {name: str(value)[:PARAMETER_LIMIT] for name, value in parameters.items()}
+        kept = [name for name, value in values.items() if self._known_parameters.get(name, value) != value]
+        if kept:
+            progress.report(STEP, f"the MLflow run keeps its earlier values of {', '.join(kept)}")
+        new = [Param(name, value) for name, value in values.items() if name not in self._known_parameters]
+        self._log(params=new)
+
+    def log_metrics(self, metrics: dict[str, float], update: int) -> None:
+        """Log metrics at an update, unless an earlier, killed process already did."""
+        if update > self._logged_until.get(next(iter(metrics)), -1):
+            now = int(time.time() * 1000)
+            self._log(metrics=[Metric(name, value, now, update) for name, value in metrics.items()])
+
+    def finish(self, status: str) -> None:
+        """End the run with an MLflow status such as FINISHED or FAILED, if it is ours to end."""
+        if self.owned:
+            try:
+                self.client.set_terminated(self.run_id, status)
+            except MlflowException as error:
+                progress.report(STEP, f"MLflow could not end the run: {error}")
+
+    def _log(self, metrics: list[Metric] | None = None, params: list[Param] | None = None) -> None:
+        """A training does not fail because MLflow does; its curves are also in its result."""
+        try:
+            self.client.log_batch(self.run_id, metrics=metrics or [], params=params or [])
+        except MlflowException as error:
+            progress.report(STEP, f"MLflow did not take the values: {error}")
+
+    def _existing_run(self) -> Run | None:
+        if not self.owned:
+            return self.client.get_run(os.environ["MLFLOW_RUN_ID"])
+        try:
+            left = json.loads(self.record.read_text("utf-8"))
+            if left["digest"] != self.digest:
+                return None
+            run = self.client.get_run(left["run_id"])
+            self.client.update_run(run.info.run_id, status="RUNNING")
+        except (OSError, ValueError, KeyError, MlflowException):
+            return None
+        return run
+
+    def _new_run(self, experiment: str, run_name: str) -> Run:
+        found = self.client.get_experiment_by_name(experiment)
+        if found is None:
+            try:
+                experiment_id = self.client.create_experiment(experiment)
+            except MlflowException:  # another process may have been faster
+                found = self.client.get_experiment_by_name(experiment)
+                if found is None:
+                    raise
+        return self.client.create_run(found.experiment_id if found else experiment_id, run_name=run_name)
+
+    def _last_step(self, run: Run) -> dict[str, int]:
+        names = run.data.metrics
+        return {
+            name: max((point.step for point in self.client.get_metric_history(run.info.run_id, name)), default=-1)
+            for name in names
+        }

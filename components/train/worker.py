@@ -1,0 +1,182 @@
+"""One worker process of a training: `torchrun --nproc-per-node N -m components.train.worker CONFIG.json`.
+
+A launcher that sets `SLIPWAY_WATCH_STDIN` holds the other end of the workers' standard input. When the launcher
+dies, however suddenly, that end closes and the workers stop, so that no training goes on which nobody follows.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from components import progress
+from components.checkpoint import encoder_folder, load_tokenizer, save_checkpoint
+from components.dataset import TextDataset
+from components.errors import SlipwayError
+from components.train.batches import EncodedTexts
+from components.train.checkpointing import CheckpointStore, exclusive, write_json
+from components.train.config import WorkerConfig
+from components.train.loop import Training, use_reproducible_cpu
+from components.train.optimisation import build_model, parameter_count
+from components.train.tracking import STEP, Tracker
+
+
+class Recorder:
+    """Follows a training: progress, MLflow (`tracker` is None on all but the first process) and checkpoints."""
+
+    def __init__(self, store: CheckpointStore, tracker: Tracker | None) -> None:
+        self.store, self.tracker = store, tracker
+
+    def updated(self, training: Training) -> None:
+        """Log the newest point of the curve; write a checkpoint when one is due."""
+        place = training.position
+        point = place.training[-1] if place.training else None
+        if self.tracker and point and point["update"] == place.updates:
+            values = {"train_loss": point["loss"], "learning_rate": point["learning_rate"]}
+            self.tracker.log_metrics(values, place.updates)
+            message = f"epoch {place.epoch + 1}: training loss {point['loss']:.3f}"
+            progress.report(STEP, message, place.updates, training.total_updates)
+        if place.updates % training.settings.checkpoint_every == 0:
+            self.store.save(training)
+
+    def evaluated(self, training: Training, improved: bool) -> None:
+        """Log the scores of the epoch and keep its weights when they are the best."""
+        point = training.position.validation[-1]
+        if self.tracker:
+            values = {f"validation_{name}": point[name] for name in ("loss", "macro_f1", "accuracy")}
+            self.tracker.log_metrics(values, point["update"])
+            message = f"epoch {point['epoch']}: validation macro-F1 {point['macro_f1']:.3f}"
+            message += f", loss {point['loss']:.3f}" + (" (best so far)" if improved else "")
+            progress.report(STEP, message, point["update"], training.total_updates)
+        if improved:
+            self.store.save_best(training)
+        self.store.save(training)
+
+
+def train(config: WorkerConfig) -> None:
+    """Train as one of the workers; the first one writes the model, the result and the MLflow run.
+
+    Raises:
+        BadInput: the dataset, the encoder, the settings or the tracking server cannot be used.
+        SlipwayError: another training is at work in the same work folder.
+    """
+    settings = config.settings
+    use_reproducible_cpu(settings.threads_per_process)
+    accelerator = Accelerator(cpu=True)
+    dataset = TextDataset(config.dataset)
+    store = CheckpointStore(config.work, config.digest(dataset.digest))
+    with exclusive(config.work) if accelerator.is_main_process else contextlib.nullcontext():
+        accelerator.wait_for_everyone()
+        training = _prepare(config, dataset, accelerator)
+        message = store.restore(training)
+        resumed_from = training.position.updates or None
+        tracker = None
+        if accelerator.is_main_process:
+            if message:
+                progress.report(STEP, message if resumed_from else f"starting afresh: {message}")
+            if not resumed_from:
+                store.clear()
+            tracker = Tracker(
+                config.tracking_uri, settings.experiment, config.run_name, config.work, store.digest
+            )
+        _fit(config, dataset, training, Recorder(store, tracker), resumed_from)
+
+
+def _prepare(config: WorkerConfig, dataset: TextDataset, accelerator: Accelerator) -> Training:
+    settings = config.settings
+    model = build_model(settings, dataset.labels)
+    tokenizer = load_tokenizer(encoder_folder(settings.encoder))
+    texts, validation = (
+        EncodedTexts(dataset.texts(split), dataset.label_ids(split), tokenizer, settings.max_length)
+        for split in ("train", "validation")
+    )
+    return Training(model, texts, validation, settings, accelerator)
+
+
+def _fit(
+    config: WorkerConfig, dataset: TextDataset, training: Training, recorder: Recorder, resumed_from: int | None
+) -> None:
+    tracker = recorder.tracker
+    try:
+        if tracker:
+            facts = {"dataset_digest": dataset.digest, "parameters": parameter_count(training.core)}
+            tracker.log_parameters(config.settings.model_dump() | facts)
+        training.fit(recorder)
+        if tracker:
+            _finish(config, dataset, training, recorder, tracker, resumed_from)
+            tracker.finish("FINISHED")
+    except BaseException:
+        if tracker:
+            tracker.finish("FAILED")
+        raise
+
+
+def _finish(
+    config: WorkerConfig,
+    dataset: TextDataset,
+    training: Training,
+    recorder: Recorder,
+    tracker: Tracker,
+    resumed_from: int | None,
+) -> None:
+    """Write the best model to the output folder and the result to the work folder."""
+    settings, place = config.settings, training.position
+    best = place.best()
+    if best is None:
+        raise SlipwayError("the training ended without an evaluation; remove the work folder and train again")
+    validation = {name: best[name] for name in ("loss", "macro_f1", "accuracy")}
+    model = training.core
+    model.load_state_dict(recorder.store.load_best())
+    info: dict[str, Any] = {
+        "labels": dataset.labels,
+        "dataset_digest": dataset.digest,
+        "encoder": settings.encoder,
+        "max_length": settings.max_length,
+        "settings": settings.model_dump(),
+        "best_epoch": best["epoch"],
+        "validation": validation,
+        "parameters": parameter_count(model),
+        "mlflow_run_id": tracker.run_id,
+    }
+    save_checkpoint(config.output, model, load_tokenizer(encoder_folder(settings.encoder)), info)
+    result = info | {
+        "updates": place.updates,
+        "epochs": place.epoch,
+        "stopped_early": place.epoch < settings.epochs,
+        "seconds": place.seconds,
+        "processes": training.accelerator.num_processes,
+        "resumed_from": resumed_from,
+        "curves": {"training": place.training, "validation": place.validation},
+    }
+    write_json(config.result_file, result)
+
+
+def _stop_with_launcher() -> None:
+    """Wait in the background for the end of standard input, then stop this process at once."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os._exit(143)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(path: str) -> None:
+    """Read the configuration and train; an error that Slipway understands is left in the error file."""
+    config = WorkerConfig.model_validate_json(Path(path).read_text("utf-8"))
+    if os.environ.get("SLIPWAY_WATCH_STDIN"):
+        _stop_with_launcher()
+    try:
+        train(config)
+    except SlipwayError as error:
+        write_json(config.error_file, {"kind": type(error).__name__, "message": str(error)})
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
