@@ -1,8 +1,8 @@
 """The dataset folder that flows between steps.
 
-    train.arrow validation.arrow test.arrow   Arrow IPC files, columns id: string, text: string, label: int32
-    labels.json                               the class names; `label` is an index into this list
-    dataset.json                              source, counts, digests of the splits and of the whole
+train.arrow validation.arrow test.arrow   Arrow IPC files, columns id: string, text: string, label: int32
+labels.json                               the class names; `label` is an index into this list
+dataset.json                              source, counts, digests of the splits and of the whole
 """
 
 import hashlib
@@ -48,7 +48,8 @@ class TextDataset:
 
     def texts(self, split: str) -> list[str]:
         """The texts of a split, in order."""
-        return self.table(split)["text"].to_pylist()
+        texts: list[str] = self.table(split)["text"].to_pylist()
+        return texts
 
     def label_ids(self, split: str) -> npt.NDArray[np.int64]:
         """Class indices of a split, shape (rows,)."""
@@ -61,7 +62,7 @@ def write_dataset(
     labels: Sequence[str],
     info: Mapping[str, Any],
 ) -> TextDataset:
-    """Write a dataset folder. `splits` maps each of `SPLITS` to (texts, class indices); `info` is kept beside digests."""
+    """Write a dataset folder: `splits` maps each of `SPLITS` to (texts, class indices); `info` is kept as it is."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}

@@ -1,1 +1,1 @@
-"""Step `rollout`: move live traffic to a challenger in steps, and go on, hold or roll back on anytime-valid evidence."""
+"""Step `rollout`: move live traffic to a challenger in steps; go on, hold or roll back on anytime-valid evidence."""

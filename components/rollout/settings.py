@@ -24,17 +24,23 @@ class RolloutSettings(Settings):
     )
     slow_floor_ms: float = setting(25.0, "answers up to this are never slow", "ms", ge=0)
     max_disagreement: float = setting(
-        0.2, "the share of probes on which the challenger may answer other than the champion", "share", gt=0, lt=1
+        0.2,
+        "the share of probes on which the challenger may answer other than the champion",
+        "share",
+        gt=0,
+        lt=1,
     )
     max_accuracy_drop: float = setting(
         0.1, "how much lower the challenger's accuracy on labelled probes may be", "share", gt=0, lt=1
     )
     alpha: float = setting(
-        0.05, "the probability of a false rollback, and of a wrong promotion, in one rollout", "", gt=0, lt=0.5
+        0.05,
+        "the probability of a false rollback, and of a wrong promotion, in one rollout",
+        "",
+        gt=0,
+        lt=0.5,
     )
-    minimum_requests: int = setting(
-        20, "requests to the challenger that every step waits for", "requests", ge=1
-    )
+    minimum_requests: int = setting(20, "requests to the challenger that every step waits for", "requests", ge=1)
     baseline_requests: int = setting(
         60, "answers of the champion that define what is slow, before traffic moves", "requests", ge=20
     )
@@ -66,6 +72,4 @@ class RolloutSettings(Settings):
 
     def rules(self) -> Rules:
         """What the analysis needs of these settings."""
-        return Rules(
-            self.max_error_rise, self.max_slow_rise, self.max_disagreement, self.max_accuracy_drop, self.alpha
-        )
+        return Rules(self.max_error_rise, self.max_slow_rise, self.max_disagreement, self.max_accuracy_drop, self.alpha)

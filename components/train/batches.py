@@ -60,7 +60,10 @@ def steps_per_epoch(texts: int, batch_size: int, processes: int) -> int:
         BadInput: there are fewer texts than processes.
     """
     if texts < processes:
-        raise BadInput(f"{texts} training texts cannot be shared among {processes} processes; set processes to {max(texts, 1)} or less")
+        raise BadInput(
+            f"{texts} training texts cannot be shared among {processes} processes; "
+            f"set processes to {max(texts, 1)} or less"
+        )
     return -(-texts // (batch_size * processes))
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from components.errors import SlipwayError
 from components.train.loop import Position, Training
@@ -52,9 +51,9 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 class CheckpointStore:
     """The checkpoints of one training in a work folder.
 
-        checkpoint-<updates>-<epochs>/state.pt        model, optimizer, schedule, random state of every process
-        checkpoint-<updates>-<epochs>/position.json   position, curves so far, digest of the configuration
-        best.pt                                       weights of the best evaluation
+    checkpoint-<updates>-<epochs>/state.pt        model, optimizer, schedule, random state of every process
+    checkpoint-<updates>-<epochs>/position.json   position, curves so far, digest of the configuration
+    best.pt                                       weights of the best evaluation
     """
 
     def __init__(self, work: Path, digest: str) -> None:
@@ -114,7 +113,9 @@ class CheckpointStore:
                 message = f"{folder.name} cannot be used ({error})"
         updates = torch.tensor([training.position.updates])
         if len(set(training.accelerator.gather(updates).tolist())) > 1:
-            raise SlipwayError(f"the worker processes see different checkpoints in {self.work}; put it on a shared volume")
+            raise SlipwayError(
+                f"the worker processes see different checkpoints in {self.work}; put it on a shared volume"
+            )
         return message
 
     def clear(self) -> None:

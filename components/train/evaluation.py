@@ -25,9 +25,9 @@ class Scores(TypedDict):
 def predict_logits(model: PreTrainedModel, texts: EncodedTexts, accelerator: Accelerator) -> torch.Tensor:
     """Logits, float32 (texts, classes), on every process; each process computes its share."""
     order = np.argsort(texts.lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
-    logits = torch.zeros((len(texts), model.config.num_labels), device=accelerator.device)
+    logits = torch.zeros((len(texts), int(model.config.num_labels or 0)), device=accelerator.device)
     was_training = model.training
-    model.eval()
+    model.train(False)
     with torch.inference_mode():
         for start in range(0, len(order), EVALUATION_BATCH):
             indices = order[start : start + EVALUATION_BATCH]

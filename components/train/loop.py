@@ -9,7 +9,14 @@ from accelerate import Accelerator
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from components.train.batches import EncodedTexts, Indices, Shards, epoch_steps, group_updates, steps_per_epoch
+from components.train.batches import (
+    EncodedTexts,
+    Indices,
+    Shards,
+    epoch_steps,
+    group_updates,
+    steps_per_epoch,
+)
 from components.train.evaluation import Scores, evaluate
 from components.train.optimisation import build_optimizer, build_scheduler
 from components.train.settings import TrainSettings
@@ -129,7 +136,11 @@ class Training:
     def _run_epoch(self, observer: Observer | None) -> None:
         place, settings = self.position, self.settings
         steps = epoch_steps(
-            self.texts.lengths, settings.batch_size, self.accelerator.num_processes, settings.seed, place.epoch
+            self.texts.lengths,
+            settings.batch_size,
+            self.accelerator.num_processes,
+            settings.seed,
+            place.epoch,
         )
         self.model.train()
         for group in group_updates(steps, settings.accumulation)[place.updates_in_epoch :]:
@@ -139,9 +150,7 @@ class Training:
             place.updates_in_epoch += 1
             if place.updates % settings.log_every == 0 or place.updates_in_epoch == self.updates_per_epoch:
                 loss = sum(place.window) / len(place.window)
-                place.training.append(
-                    TrainingPoint(update=place.updates, loss=loss, learning_rate=learning_rate)
-                )
+                place.training.append(TrainingPoint(update=place.updates, loss=loss, learning_rate=learning_rate))
                 place.window = []
             self._measure_time()
             if observer:

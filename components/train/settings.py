@@ -42,4 +42,6 @@ class TrainSettings(Settings):
             problems = "; ".join(
                 f"{'.'.join(map(str, item['loc']))}={item['input']!r}: {item['msg']}" for item in error.errors()
             )
-            raise BadInput(f"the chosen settings do not fit the step train ({problems}); correct the candidates") from error
+            raise BadInput(
+                f"the chosen settings do not fit the step train ({problems}); correct the candidates"
+            ) from error

@@ -80,9 +80,7 @@ def train(config: WorkerConfig) -> None:
                 progress.report(STEP, message if resumed_from else f"starting afresh: {message}")
             if not resumed_from:
                 store.clear()
-            tracker = Tracker(
-                config.tracking_uri, settings.experiment, config.run_name, config.work, store.digest
-            )
+            tracker = Tracker(config.tracking_uri, settings.experiment, config.run_name, config.work, store.digest)
         _fit(config, dataset, training, Recorder(store, tracker), resumed_from)
 
 
@@ -98,7 +96,11 @@ def _prepare(config: WorkerConfig, dataset: TextDataset, accelerator: Accelerato
 
 
 def _fit(
-    config: WorkerConfig, dataset: TextDataset, training: Training, recorder: Recorder, resumed_from: int | None
+    config: WorkerConfig,
+    dataset: TextDataset,
+    training: Training,
+    recorder: Recorder,
+    resumed_from: int | None,
 ) -> None:
     tracker = recorder.tracker
     try:

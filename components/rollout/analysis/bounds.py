@@ -24,9 +24,7 @@ def mean_of(counts: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
     """The observed mean; NaN where nothing was observed. Shapes as for `lower_bound`."""
     counts, values = np.asarray(counts, float), np.asarray(values, float)
     total = counts.sum(axis=-1)
-    mean: Floats = np.divide(
-        counts @ values, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total > 0)
-    )
+    mean: Floats = np.divide(counts @ values, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total > 0))
     return mean
 
 

@@ -79,9 +79,7 @@ class Analysis:
     """The metrics on hold; "requests" when the step has not seen its minimum."""
 
 
-def is_worse(
-    metric: str, harm: npt.ArrayLike, lower: npt.ArrayLike, margin: float
-) -> npt.NDArray[np.bool_]:
+def is_worse(metric: str, harm: npt.ArrayLike, lower: npt.ArrayLike, margin: float) -> npt.NDArray[np.bool_]:
     """Whether a metric says roll back; elementwise for arrays."""
     bar = margin if metric == "disagreement" else 0.0
     return np.asarray((np.asarray(lower) > bar) & (np.asarray(harm) > margin))

@@ -1,0 +1,96 @@
+"""The bundle: what is served, and the unit that is signed, registered, rolled out and rolled back.
+
+    model.onnx       inputs input_ids, attention_mask: int64 (texts, tokens); output logits: float32 (texts, classes)
+    tokenizer.json   Hugging Face tokenizers format
+    bundle.json      labels, maximum length, precision, how it was made (`BundleInfo`)
+    model-card.md    for people                                   (written by the step register)
+    signature.json   OpenSSF model signature over all the rest    (written by the step register)
+
+The step compress writes a draft, without card and signature.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.errors import BadInput
+
+MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
+    "model.onnx",
+    "tokenizer.json",
+    "bundle.json",
+    "model-card.md",
+    "signature.json",
+)
+DRAFT_FILES = (MODEL, TOKENIZER, INFO)
+
+
+class BundleInfo(BaseModel):
+    """The content of `bundle.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    format: int = 1
+    model_name: str
+    labels: list[str] = Field(min_length=2)
+    max_length: int = Field(ge=8)
+    """Tokens; longer texts are cut."""
+    precision: str
+    """`fp32` or `int8`."""
+    variant: str
+    """How it was compressed, for example `student-3x384+int8`."""
+    encoder: str
+    dataset_digest: str
+    code_version: str
+    run: str = ""
+    """The pipeline run that made it."""
+    mlflow_run_id: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Shares from 0 to 1, named split_metric, for example `test_macro_f1`."""
+    latency_ms: dict[str, float] = Field(default_factory=dict)
+    """Median milliseconds on the machine that measured, by batch size."""
+
+
+class Bundle:
+    """A bundle or draft, opened for reading. Nothing is verified here: see `components.signing`.
+
+    Raises:
+        BadInput: a file is missing or `bundle.json` is not as expected.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        missing = [name for name in DRAFT_FILES if not (self.folder / name).is_file()]
+        if missing:
+            raise BadInput(f"{self.folder} is not a bundle: it lacks {', '.join(missing)}")
+        try:
+            self.info = BundleInfo.model_validate_json((self.folder / INFO).read_text("utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise BadInput(f"{self.folder / INFO} is not as expected: {error}") from error
+
+    @property
+    def size(self) -> int:
+        """Bytes of the model and the tokenizer."""
+        return sum((self.folder / name).stat().st_size for name in (MODEL, TOKENIZER))
+
+    def digest(self) -> str:
+        """`sha256:…` over the names and contents of all files but the signature."""
+        whole = hashlib.sha256()
+        for path in sorted(self.folder.iterdir()):
+            if path.name != SIGNATURE:
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                whole.update(json.dumps([path.name, content]).encode())
+        return f"sha256:{whole.hexdigest()}"
+
+
+def write_info(folder: str | Path, info: BundleInfo) -> None:
+    """Write `bundle.json`."""
+    (Path(folder) / INFO).write_text(json.dumps(info.model_dump(), indent=1, ensure_ascii=False), "utf-8")
+
+
+def updated_info(info: BundleInfo, **changes: Any) -> BundleInfo:
+    """The info with other values, validated."""
+    return BundleInfo.model_validate(info.model_dump() | changes)

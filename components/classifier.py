@@ -1,0 +1,76 @@
+"""Text in, probabilities out: a bundle's tokenizer and ONNX model under ONNX Runtime."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Encoding, Tokenizer
+
+from components.bundle import MODEL, TOKENIZER, Bundle
+from components.errors import BadInput
+
+Floats = npt.NDArray[np.float32]
+BATCH = 32
+
+
+class Classifier:
+    """A bundle ready to predict.
+
+    Args:
+        bundle: folder of a bundle or draft.
+        threads: threads of one inference; 0 leaves the choice to ONNX Runtime.
+
+    Raises:
+        BadInput: the folder is not a bundle, or its files cannot be loaded.
+    """
+
+    def __init__(self, bundle: str | Path, threads: int = 0) -> None:
+        self.bundle = Bundle(bundle)
+        self.labels = self.bundle.info.labels
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
+            model = (self.bundle.folder / MODEL).read_bytes()
+            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # both libraries raise their own, undocumented classes
+            raise BadInput(f"the files of {self.bundle.folder} cannot be loaded: {error}") from error
+        self.tokenizer.enable_truncation(self.bundle.info.max_length)
+        self.tokenizer.no_padding()
+        self._inputs = {item.name for item in self.session.get_inputs()}
+
+    def logits(self, texts: Sequence[str], batch: int = BATCH) -> Floats:
+        """Logits of the texts, shape (texts, classes); batches are sorted by length so that little is padded."""
+        encodings = self.tokenizer.encode_batch(list(texts))
+        order = sorted(range(len(texts)), key=lambda index: len(encodings[index].ids))
+        result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            result[rows] = self.run([encodings[row] for row in rows])
+        return result
+
+    def run(self, encodings: Sequence[Encoding]) -> Floats:
+        """Logits of one batch of encoded texts, padded to the longest."""
+        width = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(encodings), width), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        feeds = {"input_ids": ids, "attention_mask": mask}
+        logits: Floats = self.session.run(["logits"], {name: feeds[name] for name in self._inputs})[0]
+        return logits
+
+    def probabilities(self, texts: Sequence[str]) -> Floats:
+        """Softmax of `logits`, shape (texts, classes)."""
+        return softmax(self.logits(texts))
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities

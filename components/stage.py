@@ -1,0 +1,110 @@
+"""What every component does around its step: read the results so far, say how it went, hand the results on.
+
+The results of a run are one JSON object, step name -> what the step returned. Each component takes it from the
+component before and hands on its own copy with its result added, so that the last component to run, whichever
+that is and however many were skipped by the cache, knows all of them. When `SLIPWAY_RUN` names a folder (the
+`slipway` command sets it), they are also written there:
+
+    results.json    all results so far
+    failure.json    step, error class, message and exit code, when a step failed
+    progress.jsonl  progress events
+    logs/STEP.log   all output of a step
+"""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components import page, progress
+from components.errors import SlipwayError
+
+RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
+
+
+class Stage:
+    """A step that runs; see `running`."""
+
+    def __init__(self, name: str, results: dict[str, Any], results_path: str, page_path: str) -> None:
+        self.name, self.results = name, results
+        self._results_path, self._page_path = Path(results_path), Path(page_path)
+
+    def finish(self, result: dict[str, Any], section: str) -> None:
+        """Hand on the step's result (plain JSON) and write its section of the report as a page of its own."""
+        self.results[self.name] = result
+        for path in filter(None, [self._results_path, _run_file(RESULTS)]):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.results, ensure_ascii=False), "utf-8")
+        self._page_path.parent.mkdir(parents=True, exist_ok=True)
+        self._page_path.write_text(page.document(self.name, section), "utf-8")
+
+
+@contextlib.contextmanager
+def running(name: str, before: str | None, results_path: str, page_path: str) -> Iterator[Stage]:
+    """Surround a step; its end must be `Stage.finish`.
+
+    An error that Slipway understands becomes one clear line and the exit code of its class; any other error
+    keeps its traceback.
+
+    Args:
+        name: the step's name.
+        before: path of the results of the component before, None for the first.
+        results_path: where this component hands on its results.
+        page_path: where the step's page goes.
+    """
+    results: dict[str, Any] = json.loads(Path(before).read_text("utf-8")) if before else {}
+    if path := _run_file(RESULTS):
+        path.write_text(json.dumps(results, ensure_ascii=False), "utf-8")
+    with _log(name):
+        progress.event(name, "started")
+        try:
+            yield Stage(name, results, results_path, page_path)
+        except SlipwayError as error:
+            _failed(name, error, error.exit_code)
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(error.exit_code) from None
+        except Exception as error:
+            traceback.print_exc()
+            _failed(name, error, 1)
+            raise
+        progress.event(name, "finished")
+
+
+def _failed(name: str, error: Exception, exit_code: int) -> None:
+    progress.event(name, "failed")
+    if path := _run_file(FAILURE):
+        record = {"step": name, "kind": type(error).__name__, "message": str(error), "exit_code": exit_code}
+        path.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+
+
+def _run_file(name: str) -> Path | None:
+    folder = os.environ.get("SLIPWAY_RUN")
+    return Path(folder) / name if folder else None
+
+
+@contextlib.contextmanager
+def _log(name: str) -> Iterator[None]:
+    """Send the output of this process and its children to the step's log, when there is a run folder."""
+    path = _run_file(f"{LOGS}/{name}.log")
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with path.open("a", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for copy, number in zip(kept, (1, 2), strict=True):
+            os.dup2(copy, number)
+            os.close(copy)

@@ -1,0 +1,73 @@
+"""Small real things that many tests need: a tiny encoder, a dataset that it can learn, and its checkpoint."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from components.dataset import TextDataset, write_dataset
+
+WORDS = {
+    "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
+    "delivery": ["parcel", "courier", "late", "package", "tracking", "doorstep"],
+    "account": ["password", "login", "email", "locked", "account", "verify"],
+}
+FILLER = ["please", "help", "my", "the", "was", "is", "again", "today", "why", "not"]
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 2 layers and 32 dimensions with random weights, in the Hugging Face layout."""
+    folder = tmp_path_factory.mktemp("encoder")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *FILLER,
+        *(word for topic in WORDS.values() for word in topic),
+    ]
+    letters = [chr(code) for code in range(97, 123)]
+    vocabulary = {word: index for index, word in enumerate([*words, *letters, *(f"##{c}" for c in letters)])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def messages(count: int, seed: int) -> tuple[list[str], list[int]]:
+    """Texts and class indices in turn; each text has two words of its topic, so that a model can learn it."""
+    chance = random.Random(seed)
+    texts, labels = [], []
+    for index in range(count):
+        topic = index % len(WORDS)
+        own = chance.sample(list(WORDS.values())[topic], 2)
+        words = own + chance.sample(FILLER, chance.randint(1, 5))
+        chance.shuffle(words)
+        texts.append(f"{' '.join(words)} {index}")
+        labels.append(topic)
+    return texts, labels
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> TextDataset:
+    """A dataset folder: 120 training, 36 validation and 48 test texts in three topics."""
+    splits = {"train": messages(120, 1), "validation": messages(36, 2), "test": messages(48, 3)}
+    return write_dataset(tmp_path_factory.mktemp("dataset"), splits, list(WORDS), {"source": "tests"})
