@@ -1,0 +1,183 @@
+"""Sign bundles and verify them before they are loaded: OpenSSF model-signing with an ECDSA P-256 key pair.
+
+private.pem   PKCS #8, mode 0600, never leaves the machine or secret store that signs
+public.pem    what every server that loads bundles must be given
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from model_signing import hashing, signing, verifying
+
+from components.bundle import SIGNATURE
+from components.errors import BadInput, BundleRefused
+
+PRIVATE, PUBLIC = "private.pem", "public.pem"
+SIGNATURE_LIMIT = 1 << 20
+"""Bytes. The signature of a bundle takes some 2 KB; a larger file is not one and is not parsed."""
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """The two PEM files of a signer."""
+
+    private_key: Path
+    public_key: Path
+
+
+def key_pair(folder: Path) -> KeyPair:
+    """The key pair in `folder`, made at first use; processes that start at the same time get the same pair.
+
+    A folder with only `private.pem` (a mounted secret, say) is given its `public.pem`.
+
+    Raises:
+        BadInput: the folder cannot be used, the private key is missing or no P-256 key, or the two do not belong
+            together.
+    """
+    pair = KeyPair(folder / PRIVATE, folder / PUBLIC)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not pair.private_key.exists():
+            if pair.public_key.exists() and not pair.private_key.exists():
+                raise BadInput(
+                    f"{folder} has {PUBLIC} but not {PRIVATE}; restore the private key, or remove {PUBLIC} for a new "
+                    "pair (bundles signed with the old one are then refused)"
+                )
+            _write_once(pair.private_key, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+        public = _public_pem(_load_private(pair.private_key))
+        _write_once(pair.public_key, public)
+        if pair.public_key.read_bytes() != public:
+            raise BadInput(f"{PUBLIC} and {PRIVATE} in {folder} do not belong together; remove {PUBLIC} to renew it")
+    except OSError as error:
+        raise BadInput(f"the signing keys in {folder} cannot be used ({error}); set another folder for them") from error
+    return pair
+
+
+def identity(public_key: Path) -> str:
+    """The signer's fingerprint: `sha256:…` over the DER form of the public key (SubjectPublicKeyInfo).
+
+    Raises:
+        BadInput: the file is not a public key.
+    """
+    der = _load_public(public_key).public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
+
+
+def sign(bundle: Path, private_key: Path) -> None:
+    """Write `signature.json` over all other files of the bundle.
+
+    Raises:
+        BadInput: the private key cannot be used.
+        BundleRefused: the bundle holds something other than plain files.
+    """
+    folder = bundle.resolve()
+    _check_plain_files(folder)
+    _load_private(private_key)
+    config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
+    config.sign(folder, folder / SIGNATURE)
+
+
+def verify(bundle: Path, public_key: Path) -> None:
+    """Return when the bundle is exactly what the owner of the key signed.
+
+    Raises:
+        BundleRefused: it is unsigned, signed by someone else, or a file was altered, added or removed.
+        BadInput: the public key cannot be used.
+    """
+    _load_public(public_key)
+    folder = bundle.resolve()
+    _check_plain_files(folder)
+    signature = folder / SIGNATURE
+    if not signature.exists():
+        raise BundleRefused(f"{bundle} is unsigned: it has no {SIGNATURE}")
+    if signature.stat().st_size > SIGNATURE_LIMIT:
+        raise BundleRefused(f"{signature} is larger than {SIGNATURE_LIMIT} bytes, so it is not a signature")
+    config = verifying.Config().use_elliptic_key_verifier(public_key=public_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
+    try:
+        config.verify(folder, signature)
+    except InvalidSignature as error:
+        raise BundleRefused(f"the signature of {bundle} is invalid: it was altered or forged") from error
+    except Exception as error:  # a file that someone else wrote is parsed: whatever goes wrong, it is refused
+        raise BundleRefused(_reason(bundle, error)) from error
+
+
+def _reason(bundle: Path, error: Exception) -> str:
+    text = str(error).replace("\\", "")
+    if text.startswith("Key mismatch"):
+        return f"{bundle} is signed with another key than the given public key"
+    if text.startswith("Signature mismatch"):
+        altered = [f"{name} was altered" for name in re.findall(r"Hash mismatch for '([^']+)'", text)]
+        missing = [f"{names} is missing" for names in re.findall(r"Missing files in model '[^']*': ([^\"]+)", text)]
+        added = [f"{names} was added" for names in re.findall(r"Extra files found in model '[^']*': ([^\"]+)", text)]
+        return f"{bundle} is not what was signed: {'; '.join(altered + missing + added) or text}"
+    return f"{SIGNATURE} of {bundle} is not a model signature ({type(error).__name__}: {text[:200]})"
+
+
+def _check_plain_files(folder: Path) -> None:
+    """Links, folders and devices have no place in a bundle; model-signing would leave out empty folders."""
+    if not folder.is_dir():
+        raise BundleRefused(f"{folder} is not a folder")
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            raise BundleRefused(f"{path} is a link, a folder or a device; a bundle has plain files only")
+
+
+def _hashing() -> hashing.Config:
+    """All files but the signature count, those that belong to git included (ignored by default)."""
+    return hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)  # type: ignore[no-untyped-call]
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Write a file with mode 0600 in whole, unless there is one; of several writers the first wins."""
+    if path.exists():
+        return
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _load_private(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadInput(f"{path} is not an unencrypted PEM private key ({error})") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadInput(f"{path} is not an ECDSA P-256 key; remove both key files for a new pair")
+    return key
+
+
+def _load_public(path: Path) -> ec.EllipticCurvePublicKey:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise BadInput(f"{path} is not a PEM public key ({error})") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadInput(f"{path} is not an ECDSA P-256 public key; give the signer's {PUBLIC}")
+    return key

@@ -1,0 +1,195 @@
+"""A bundle is loaded only when it is exactly what the owner of the key signed."""
+
+import multiprocessing
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components import signing
+from components.bundle import SIGNATURE
+from components.errors import BadInput, BundleRefused
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> signing.KeyPair:
+    return signing.key_pair(tmp_path / "keys")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, keys: signing.KeyPair) -> Path:
+    """A signed folder; signing does not care what the files mean."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(bytes(range(256)) * 40)
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "bundle.json").write_text('{"labels": ["a", "b"]}')
+    signing.sign(folder, keys.private_key)
+    return folder
+
+
+def test_a_signed_bundle_is_accepted(bundle: Path, keys: signing.KeyPair) -> None:
+    signing.verify(bundle, keys.public_key)
+
+
+def test_a_signed_bundle_is_accepted_in_another_folder_and_through_a_link(
+    bundle: Path, keys: signing.KeyPair, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    (tmp_path / "link").symlink_to(copy)
+    signing.verify(copy, keys.public_key)
+    signing.verify(tmp_path / "link", keys.public_key)
+
+
+def test_signing_again_replaces_the_signature(bundle: Path, keys: signing.KeyPair) -> None:
+    (bundle / "bundle.json").write_text("{}")
+    signing.sign(bundle, keys.private_key)
+    signing.verify(bundle, keys.public_key)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "bundle.json"])
+def test_one_altered_byte_is_refused_and_its_file_named(bundle: Path, keys: signing.KeyPair, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(BundleRefused, match=f"not what was signed: {name} was altered$"):
+        signing.verify(bundle, keys.public_key)
+
+
+def test_a_missing_file_is_refused_and_named(bundle: Path, keys: signing.KeyPair) -> None:
+    (bundle / "tokenizer.json").unlink()
+    with pytest.raises(BundleRefused, match="not what was signed: tokenizer.json is missing$"):
+        signing.verify(bundle, keys.public_key)
+
+
+@pytest.mark.parametrize("name", ["extra.txt", ".gitignore", ".signature.json"])
+def test_an_added_file_is_refused_and_named(bundle: Path, keys: signing.KeyPair, name: str) -> None:
+    (bundle / name).write_text("x")
+    with pytest.raises(BundleRefused, match=f"not what was signed: {name} was added$"):
+        signing.verify(bundle, keys.public_key)
+
+
+def test_an_added_folder_is_refused(bundle: Path, keys: signing.KeyPair) -> None:
+    (bundle / ".git").mkdir()
+    with pytest.raises(BundleRefused, match="plain files only"):
+        signing.verify(bundle, keys.public_key)
+
+
+def test_a_link_is_refused_even_when_its_content_is_right(bundle: Path, keys: signing.KeyPair, tmp_path: Path) -> None:
+    shutil.move(bundle / "model.onnx", tmp_path / "elsewhere")
+    (bundle / "model.onnx").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleRefused, match="model.onnx is a link"):
+        signing.verify(bundle, keys.public_key)
+
+
+def test_another_signer_is_refused(bundle: Path, tmp_path: Path) -> None:
+    other = signing.key_pair(tmp_path / "other keys")
+    with pytest.raises(BundleRefused, match="signed with another key"):
+        signing.verify(bundle, other.public_key)
+
+
+def test_a_forged_key_hint_does_not_help(bundle: Path, keys: signing.KeyPair, tmp_path: Path) -> None:
+    signature = bundle / SIGNATURE
+    genuine = signature.read_text()
+    hint = genuine.split('"hint"')[1].split('"')[1]
+    signing.sign(bundle, signing.key_pair(tmp_path / "other keys").private_key)
+    forged = signature.read_text().split('"hint"')
+    signature.write_text(forged[0] + '"hint"' + forged[1].replace(forged[1].split('"')[1], hint, 1))
+    with pytest.raises(BundleRefused, match="altered or forged"):
+        signing.verify(bundle, keys.public_key)
+
+
+def test_an_unsigned_bundle_is_refused(bundle: Path, keys: signing.KeyPair) -> None:
+    (bundle / SIGNATURE).unlink()
+    with pytest.raises(BundleRefused, match="unsigned"):
+        signing.verify(bundle, keys.public_key)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe\x00", b"{}", b"[]", b"null", b'{"verificationMaterial": 7}', b"[" * 100_000, b" " * (2 << 20)],
+    ids=["empty", "binary", "object", "list", "null", "wrong type", "deep", "huge"],
+)
+def test_a_garbage_signature_is_refused(bundle: Path, keys: signing.KeyPair, content: bytes) -> None:
+    (bundle / SIGNATURE).write_bytes(content)
+    with pytest.raises(BundleRefused, match="not a (model )?signature"):
+        signing.verify(bundle, keys.public_key)
+
+
+def test_a_folder_that_does_not_exist_is_refused(keys: signing.KeyPair, tmp_path: Path) -> None:
+    with pytest.raises(BundleRefused, match="not a folder"):
+        signing.verify(tmp_path / "nothing", keys.public_key)
+
+
+def test_the_openssf_command_line_accepts_the_signature(bundle: Path, keys: signing.KeyPair) -> None:
+    """The command that every model card shows; anybody can verify without Slipway."""
+    command = [sys.executable, "-m", "model_signing", "verify", "key", "--signature", str(bundle / SIGNATURE)]
+    subprocess.run([*command, "--public_key", str(keys.public_key), str(bundle)], check=True, timeout=60)
+
+
+def test_the_private_key_is_readable_by_its_owner_only(keys: signing.KeyPair) -> None:
+    assert stat.S_IMODE(keys.private_key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(keys.private_key.parent.stat().st_mode) == 0o700
+
+
+def test_the_key_pair_is_made_once(keys: signing.KeyPair) -> None:
+    before = keys.private_key.read_bytes(), keys.public_key.read_bytes()
+    assert signing.key_pair(keys.private_key.parent) == keys
+    assert (keys.private_key.read_bytes(), keys.public_key.read_bytes()) == before
+    assert sorted(os.listdir(keys.private_key.parent)) == ["private.pem", "public.pem"]
+
+
+def _identity_of_pair(folder: Path) -> str:
+    return signing.identity(signing.key_pair(folder).public_key)
+
+
+def test_processes_that_make_the_pair_at_the_same_time_get_the_same(tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        identities = pool.map(_identity_of_pair, [tmp_path / "shared"] * 32, chunksize=1)
+    assert len(set(identities)) == 1
+
+
+def test_a_lost_public_key_is_made_again(keys: signing.KeyPair) -> None:
+    before = signing.identity(keys.public_key)
+    keys.public_key.unlink()
+    assert signing.identity(signing.key_pair(keys.public_key.parent).public_key) == before
+
+
+def test_a_lost_private_key_is_not_replaced_silently(keys: signing.KeyPair) -> None:
+    keys.private_key.unlink()
+    with pytest.raises(BadInput, match="restore the private key"):
+        signing.key_pair(keys.private_key.parent)
+
+
+def test_keys_that_do_not_belong_together_are_refused(keys: signing.KeyPair, tmp_path: Path) -> None:
+    shutil.copy(signing.key_pair(tmp_path / "other keys").public_key, keys.public_key)
+    with pytest.raises(BadInput, match="do not belong together"):
+        signing.key_pair(keys.public_key.parent)
+
+
+def test_key_files_that_are_no_keys_are_refused_and_named(bundle: Path, keys: signing.KeyPair) -> None:
+    for path in (keys.private_key, keys.public_key):
+        path.write_text("not a key")
+    with pytest.raises(BadInput, match="private.pem is not"):
+        signing.key_pair(keys.private_key.parent)
+    with pytest.raises(BadInput, match="private.pem is not"):
+        signing.sign(bundle, keys.private_key)
+    with pytest.raises(BadInput, match="public.pem is not"):
+        signing.verify(bundle, keys.public_key)
+
+
+def test_a_keys_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="file/keys cannot be used"):
+        signing.key_pair(tmp_path / "file" / "keys")
+
+
+def test_the_identity_is_a_fingerprint_of_the_public_key(keys: signing.KeyPair, tmp_path: Path) -> None:
+    text = signing.identity(keys.public_key)
+    assert text.startswith("sha256:")
+    assert len(text) == len("sha256:") + 64
+    assert text != signing.identity(signing.key_pair(tmp_path / "other keys").public_key)
