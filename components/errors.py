@@ -31,3 +31,9 @@ class BundleRefused(SlipwayError):
 
 class RevisionFailed(SlipwayError):
     """A deployed revision did not become ready (crash, refused bundle, port in use, time-out)."""
+
+
+class RolloutHeld(SlipwayError):
+    """The rollout ended without a verdict and left traffic as it was."""
+
+    exit_code = 5

@@ -18,7 +18,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components import page, progress
 from components.errors import SlipwayError
@@ -48,7 +48,7 @@ def running(name: str, before: str | None, results_path: str, page_path: str) ->
     """Surround a step; its end must be `Stage.finish`.
 
     An error that Slipway understands becomes one clear line and the exit code of its class; any other error
-    keeps its traceback.
+    also leaves its traceback in the log.
 
     Args:
         name: the step's name.
@@ -59,19 +59,46 @@ def running(name: str, before: str | None, results_path: str, page_path: str) ->
     results: dict[str, Any] = json.loads(Path(before).read_text("utf-8")) if before else {}
     if path := _run_file(RESULTS):
         path.write_text(json.dumps(results, ensure_ascii=False), "utf-8")
-    with _log(name):
-        progress.event(name, "started")
-        try:
-            yield Stage(name, results, results_path, page_path)
-        except SlipwayError as error:
-            _failed(name, error, error.exit_code)
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            raise SystemExit(error.exit_code) from None
-        except Exception as error:
-            traceback.print_exc()
-            _failed(name, error, 1)
-            raise
-        progress.event(name, "finished")
+    with _log(name), guarded(name):
+        yield Stage(name, results, results_path, page_path)
+
+
+@contextlib.contextmanager
+def guarded(name: str) -> Iterator[None]:
+    """Record when a step, or a part of it that hands on no results, starts and how it ends."""
+    progress.event(name, "started")
+    try:
+        yield
+    except SlipwayError as error:
+        _failed(name, error, error.exit_code)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        traceback.print_exc()
+        _failed(name, error, 1)
+        raise SystemExit(1) from None
+    progress.event(name, "finished")
+
+
+class Record(NamedTuple):
+    """What is known of a run: results by step, the failure (or None) and progress events in order."""
+
+    folder: Path | None
+    results: dict[str, Any]
+    failure: dict[str, Any] | None
+    events: list[dict[str, Any]]
+
+
+def record(folder: Path | None = None) -> Record:
+    """Read the record of a run from its folder, by default the one that `SLIPWAY_RUN` names; empty without one."""
+    folder = folder or _run_file(".")
+    if folder is None:
+        return Record(None, {}, None, [])
+    texts = [path.read_text("utf-8") if (path := folder / name).exists() else "" for name in (RESULTS, FAILURE)]
+    results, failure = (json.loads(text) if text else None for text in texts)
+    events = folder / PROGRESS
+    lines = events.read_text("utf-8").splitlines() if events.exists() else []
+    return Record(folder, results or {}, failure, [json.loads(line) for line in lines])
 
 
 def _failed(name: str, error: Exception, exit_code: int) -> None:

@@ -1,0 +1,22 @@
+"""The version of the code that a step runs, so that a cache knows when a step must run again."""
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+LIBRARIES = ("torch", "transformers", "accelerate", "onnxruntime", "onnx", "datasets", "scikit-learn")
+"""Libraries whose version changes what a step makes."""
+
+
+def code_version(*packages: str) -> str:
+    """A short digest of the modules that all steps share, of the given step packages and of `LIBRARIES`."""
+    whole = hashlib.sha256()
+    for library in LIBRARIES:
+        whole.update(f"{library}=={metadata.version(library)}\n".encode())
+    modules = sorted(ROOT.glob("*.py"))
+    for package in sorted(packages):
+        modules += sorted((ROOT / package).rglob("*.py"))
+    for module in modules:
+        whole.update(str(module.relative_to(ROOT)).encode() + b"\0" + module.read_bytes())
+    return whole.hexdigest()[:16]

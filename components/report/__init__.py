@@ -1,0 +1,1 @@
+"""Step `report`: one HTML page for a run, with the pictures and tables of all its steps."""

@@ -1,0 +1,45 @@
+"""How a run ended, from its record: the sentence for people and the exit code for scripts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from components.errors import GateRefused, RolledBack, RolloutHeld, SlipwayError
+from components.page import Tone
+from components.stage import Record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a run."""
+
+    title: str
+    """A few words: delivered, gate refused, rolled back, held, bad input, failed."""
+    sentence: str
+    exit_code: int
+    tone: Tone
+
+
+def outcome_of(record: Record) -> Outcome:
+    """The outcome of a run that ended."""
+    if record.failure:
+        failure = record.failure
+        title = "bad input" if failure["exit_code"] == 2 else "failed"
+        return Outcome(title, f"{failure['step']}: {failure['message']}", failure["exit_code"], "bad")
+    gate = record.results.get("evaluate", {}).get("gate")
+    if gate and not gate["passed"]:
+        words = "; ".join(check["words"] for check in gate["checks"] if not check["passed"])
+        return Outcome("gate refused", f"Nothing was registered: {words}", GateRefused.exit_code, "bad")
+    if rollout := record.results.get("rollout"):
+        return _of_rollout(rollout)
+    return Outcome("failed", "the run ended before the rollout; see the logs", SlipwayError.exit_code, "bad")
+
+
+def _of_rollout(rollout: dict[str, Any]) -> Outcome:
+    reason = str(rollout["reason"])
+    match rollout["outcome"]:
+        case "promoted" | "already_champion":
+            return Outcome("delivered", reason, 0, "good")
+        case "rolled_back":
+            return Outcome("rolled back", reason, RolledBack.exit_code, "bad")
+        case _:
+            return Outcome("held", reason, RolloutHeld.exit_code, "neutral")

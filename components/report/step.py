@@ -1,0 +1,76 @@
+"""The page of a run: how it ended on top, then what each step found, in order."""
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from components import page
+from components.compress import report as compress
+from components.evaluate import report as evaluate
+from components.prepare_data import report as prepare_data
+from components.register import report as register
+from components.report.outcome import outcome_of
+from components.report.timing import StepTime, chart, step_times
+from components.rollout import report as rollout
+from components.select_model import report as select_model
+from components.stage import Record
+from components.train import report as train
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "rollout": rollout.section,
+    "evaluate": evaluate.section,
+    "compress": compress.section,
+    "train": train.section,
+    "select_model": select_model.section,
+    "prepare_data": prepare_data.section,
+    "register": register.section,
+}
+"""In the order in which a reader asks: is it live, is it good, is it small, how was it made."""
+
+REPORT = "report.html"
+
+
+def run(record: Record, model_name: str, run_name: str, state: str, output: Path) -> None:
+    """Write the page of a run to `output`, and as `report.html` into the run's folder when it has one.
+
+    Args:
+        record: what is known of the run.
+        model_name: name of the model.
+        run_name: name of the run.
+        state: the pipeline's final state, such as SUCCEEDED.
+        output: path of the HTML file.
+    """
+    html = render(record, model_name, run_name, state)
+    for path in filter(None, [output, record.folder / REPORT if record.folder else None]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, "utf-8")
+
+
+def render(record: Record, model_name: str, run_name: str, state: str) -> str:
+    """The whole page."""
+    times = step_times(record.events, record.results)
+    outcome = outcome_of(record)
+    present = [name for name in SECTIONS if name in record.results]
+    links = "".join(f'<a href="#{name}">{name}</a>' for name in present)
+    parts = [
+        f"<h1>{escape(model_name)}: {escape(outcome.title)}</h1>",
+        f'<p class="soft">Slipway run {escape(run_name)}, pipeline state {escape(state)}</p>',
+        page.notice(outcome.sentence, outcome.tone),
+        page.facts(highlights(record.results, times)),
+        f"<nav>{links}</nav>",
+        page.heading("Steps"),
+        page.figure(chart(times), "When each step ran"),
+        page.table(["Step", "State", "Time"], [[t.step, t.state, _seconds(t.seconds)] for t in times]),
+    ]
+    parts += [f'<section id="{name}">{SECTIONS[name](record.results[name])}</section>' for name in present]
+    return page.document(f"{model_name}: {outcome.title}", "\n".join(parts))
+
+
+def highlights(results: dict[str, Any], times: list[StepTime]) -> dict[str, str]:
+    """The few numbers that a reader looks for first."""
+    return {"Time of the steps": _seconds(sum(time.seconds or 0 for time in times))}
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"

@@ -1,0 +1,51 @@
+"""How long each step of a run took, from its progress events."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+STEPS = ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout")
+
+
+class StepTime(NamedTuple):
+    """One step of a run; `seconds` is None when the step did not run."""
+
+    step: str
+    state: str
+    """`done`, `unchanged` (its result of an earlier run was used), `failed`, `running` or `not reached`."""
+    seconds: float | None
+    start: float | None
+    """Seconds since the first event of the run."""
+
+
+def step_times(events: Sequence[dict[str, Any]], results: dict[str, Any]) -> list[StepTime]:
+    """The steps in order. A step of which tasks ran in parallel counts from the first start to the last end."""
+    first = min((event["time"] for event in events), default=0.0)
+    return [_step_time(step, [event for event in events if event["step"] == step], results, first) for step in STEPS]
+
+
+def _step_time(step: str, own: list[dict[str, Any]], results: dict[str, Any], first: float) -> StepTime:
+    if not any(event["kind"] == "started" for event in own):
+        return StepTime(step, "unchanged" if step in results else "not reached", None, None)
+    start, end = own[0]["time"], own[-1]["time"]
+    kinds = {event["kind"] for event in own}
+    state = "failed" if "failed" in kinds else "done" if step in results else "running"
+    return StepTime(step, state, end - start, start - first)
+
+
+def chart(times: Sequence[StepTime]) -> Figure:
+    """A bar for each step that ran, from its start to its end."""
+    ran = [time for time in times if time.seconds is not None]
+    figure = Figure(figsize=(10, 0.6 + 0.32 * len(ran)), layout="constrained")
+    axes = figure.subplots()
+    colours = {"failed": "#b3261e", "done": "#2f5d9e", "running": "#b7791f"}
+    for row, time in enumerate(ran):
+        axes.barh(row, time.seconds or 0, left=time.start, height=0.6, color=colours[time.state])
+        axes.text((time.start or 0) + (time.seconds or 0), row, f"  {time.seconds:.0f} s", va="center")
+    axes.set_yticks(range(len(ran)), [time.step for time in ran])
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds since the start of the run")
+    axes.margins(x=0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

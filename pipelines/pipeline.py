@@ -1,0 +1,158 @@
+"""The pipeline: prepare_data → select_model → train → compress → evaluate → gate → register → rollout → report."""
+
+from kfp import dsl
+
+from components.code import code_version
+from components.compress.component import compress as compress_step
+from components.evaluate.component import evaluate as evaluate_step
+from components.prepare_data.component import prepare_data
+from components.register.component import register
+from components.report.component import report
+from components.rollout.component import rollout as rollout_step
+from components.select_model.component import select_model
+from components.train.component import train as train_step
+from pipelines.settings import SlipwaySettings, fields
+
+DEFAULTS = SlipwaySettings()
+NAME = "slipway"
+CODE = {
+    "prepare_data": code_version("prepare_data"),
+    "select_model": code_version("select_model", "train"),
+    "train": code_version("train"),
+    "compress": code_version("compress", "train"),
+}
+"""The code version of each step that the cache may skip."""
+
+
+def _help(section: str) -> str:
+    """One line on every setting of a section, for the description of a pipeline parameter."""
+    own = [field for field in fields() if field.name.startswith(f"{section}.")]
+    return "; ".join(
+        f"{field.name.partition('.')[2]}: {field.meaning}" + (f" ({field.unit})" if field.unit else "") for field in own
+    )
+
+
+def _step(task: dsl.PipelineTask, name: str, cached: bool = True) -> dsl.PipelineTask:
+    """Name the code version, so that the cache does not skip a step whose code changed."""
+    if cached:
+        task.set_env_variable("SLIPWAY_CODE_VERSION", CODE[name])
+    return task.set_caching_options(cached)
+
+
+def _defaults(section: str) -> dict[str, object]:
+    values: dict[str, object] = getattr(DEFAULTS, section).model_dump(mode="json")
+    return values
+
+
+def slipway(
+    model_name: str = DEFAULTS.model_name,
+    data: dict = _defaults("data"),  # type: ignore[type-arg]  # kfp takes no parametrised types
+    select: dict = _defaults("select"),  # type: ignore[type-arg]
+    train: dict = _defaults("train"),  # type: ignore[type-arg]
+    compress: dict = _defaults("compress"),  # type: ignore[type-arg]
+    evaluate: dict = _defaults("evaluate"),  # type: ignore[type-arg]
+    registry: dict = _defaults("registry"),  # type: ignore[type-arg]
+    rollout: dict = _defaults("rollout"),  # type: ignore[type-arg]
+    tracking_uri: str = "http://mlflow.slipway.svc.cluster.local:5000",
+    work: str = "/tmp/slipway/work",
+    service: str = "/tmp/slipway/service",
+    public_key: str = "/etc/slipway/keys/public.pem",
+    source_version: str = "",
+    run: str = dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+) -> None:
+    """Labelled text and a pretrained encoder in; a small, signed model that takes over live traffic out.
+
+    Args:
+        model_name: Name of the registered and served model.
+        data: Where the labelled text comes from and how it is cleaned and split. {data}
+        select: The candidates that are compared by cross-validation. {select}
+        train: How the chosen candidate is fine-tuned. {train}
+        compress: Which smaller models are tried and how much quality they must keep. {compress}
+        evaluate: What the quality gate asks for. {evaluate}
+        registry: Where bundles are stored and with which key they are signed. {registry}
+        rollout: How traffic moves and which harm is too much. {rollout}
+        tracking_uri: The MLflow tracking server.
+        work: Folder that outlives a killed training, so that the next run goes on from its last checkpoint.
+        service: Folder of the service that the target `local` runs.
+        public_key: File of the public key that the model server verifies bundles with.
+        source_version: Any text that changes when the data behind `data.source` does, so that cached results
+            of other data are not used.
+        run: Name of this run in lineage tags.
+    """
+    closing = report(model_name=model_name, run=run).set_caching_options(False)
+    with dsl.ExitHandler(closing, name="deliver"):
+        prepared = _step(prepare_data(settings=data, source_version=source_version), "prepare_data")
+        selected = select_model(
+            dataset=prepared.outputs["dataset"],
+            settings=select,
+            train_settings=train,
+            results_before=prepared.outputs["results"],
+        )
+        trained = _step(
+            train_step(
+                dataset=prepared.outputs["dataset"],
+                choice=selected.outputs["choice"],
+                settings=train,
+                tracking_uri=tracking_uri,
+                work=work,
+                results_before=selected.outputs["results"],
+            ),
+            "train",
+        )
+        compressed = _step(
+            compress_step(
+                model=trained.outputs["model"],
+                dataset=prepared.outputs["dataset"],
+                settings=compress,
+                model_name=model_name,
+                code_version=CODE["compress"],
+                results_before=trained.outputs["results"],
+            ),
+            "compress",
+        )
+        evaluated = _step(
+            evaluate_step(
+                draft=compressed.outputs["draft"],
+                dataset=prepared.outputs["dataset"],
+                settings=evaluate,
+                tracking_uri=tracking_uri,
+                model_name=model_name,
+                results_before=compressed.outputs["results"],
+            ),
+            "evaluate",
+            cached=False,  # the champion may have changed
+        )
+        with dsl.If(evaluated.outputs["passed"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
+            registered = _step(
+                register(
+                    draft=compressed.outputs["draft"],
+                    settings=registry,
+                    tracking_uri=tracking_uri,
+                    model_name=model_name,
+                    run=run,
+                    results_before=evaluated.outputs["results"],
+                ),
+                "register",
+                cached=False,  # the registry may have changed; the step itself knows what it has registered
+            )
+            _step(
+                rollout_step(
+                    version=registered.outputs["version"],
+                    bundle_uri=registered.outputs["bundle_uri"],
+                    digest=registered.outputs["digest"],
+                    dataset=prepared.outputs["dataset"],
+                    settings=rollout,
+                    tracking_uri=tracking_uri,
+                    model_name=model_name,
+                    service=service,
+                    public_key=public_key,
+                    results_before=registered.outputs["results"],
+                ),
+                "rollout",
+                cached=False,  # it acts on the world
+            )
+
+
+SECTIONS = ("data", "select", "train", "compress", "evaluate", "registry", "rollout")
+slipway.__doc__ = (slipway.__doc__ or "").format(**{section: _help(section) for section in SECTIONS})
+pipeline = dsl.pipeline(name=NAME, display_name="Slipway")(slipway)

@@ -1,0 +1,55 @@
+"""Where Slipway keeps things on this machine, all below one home folder.
+
+    mlflow.db          runs and the model registry
+    bundles/           signed bundles, as stored by the step register
+    work/              trainings in progress, so that a killed one goes on
+    cache/ artifacts/  what the steps made, and which inputs it was made from
+    service/           the served model: proxy, model servers, state of a rollout
+    runs/RUN/          settings, progress, logs, results and the report of one run
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.settings import SlipwaySettings
+
+
+@dataclass(frozen=True)
+class Places:
+    """The home folder: `.slipway` here, or what the environment variable `SLIPWAY_HOME` says."""
+
+    home: Path
+
+    @classmethod
+    def here(cls) -> "Places":
+        """The places of this folder and environment."""
+        return cls(Path(os.environ.get("SLIPWAY_HOME", ".slipway")).expanduser().absolute())
+
+    @property
+    def runs(self) -> Path:
+        """One folder for each run, named so that they sort by time."""
+        return self.home / "runs"
+
+    @property
+    def service(self) -> Path:
+        """State of the served model."""
+        return self.home / "service"
+
+    def newest_run(self) -> Path | None:
+        """The folder of the last run that was started."""
+        return max(self.runs.glob("*/"), default=None, key=lambda run: run.name)
+
+    def resolved(self, settings: SlipwaySettings) -> SlipwaySettings:
+        """The settings with every place that was left open filled in, and every path absolute."""
+        registry = settings.registry
+        keys = Path(os.environ.get("SLIPWAY_KEYS", registry.keys)).expanduser().absolute()
+        store = registry.store or str(self.home / "bundles")
+        if "://" not in store:
+            store = str(Path(store).expanduser().absolute())
+        return settings.model_copy(
+            update={
+                "tracking_uri": settings.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}",
+                "registry": registry.model_copy(update={"store": store, "keys": str(keys)}),
+            }
+        )

@@ -1,0 +1,43 @@
+"""What can be known to be wrong before any step runs: encoders, places to write to, ports, the registry."""
+
+import socket
+
+from components import storage
+from components.checkpoint import check_encoder
+from components.errors import BadInput
+from components.registry import Registry
+from components.rollout import control
+from pipelines.places import Places
+from pipelines.settings import SlipwaySettings
+
+
+def check(settings: SlipwaySettings, places: Places) -> None:
+    """Look at everything that a later step will need.
+
+    Raises:
+        BadInput: something cannot be used; the message says what and what to do.
+    """
+    own = {settings.train.encoder} if not settings.select.candidates else set()
+    for encoder in own | {str(item.get("encoder", settings.train.encoder)) for item in settings.select.candidates}:
+        check_encoder(encoder)
+    storage.check_writable(settings.registry.store)
+    Registry(settings.tracking_uri, settings.model_name).champion()
+    if not control.is_running(places.service):
+        for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
+            check_port(name, port)
+
+
+def check_port(name: str, port: int) -> None:
+    """See that nobody listens on a port of this machine.
+
+    Raises:
+        BadInput: somebody does.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BadInput(
+                f"port {port} cannot be used ({error.strerror}); end what listens on it, or set rollout.{name} to a free port"
+            ) from None

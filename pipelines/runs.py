@@ -1,0 +1,66 @@
+"""Start a run of the pipeline in the background, follow it, and say how it ended."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from components import stage
+from components.report.outcome import Outcome, outcome_of
+from components.report.step import REPORT, run as write_report
+from pipelines.follow import follow
+from pipelines.local_run import SETTINGS
+from pipelines.places import Places
+from pipelines.settings import SlipwaySettings
+
+GRACE_SECONDS = 20.0
+
+
+def new_run(places: Places) -> Path:
+    """A folder for a new run."""
+    folder = places.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tuple[Outcome, Path]:
+    """Run the pipeline on this machine to its end; the steps run in processes of their own.
+
+    Returns:
+        The outcome and the path of the report.
+    """
+    folder = new_run(places)
+    resolved = places.resolved(settings)
+    (folder / SETTINGS).write_text(resolved.model_dump_json(indent=1), "utf-8")
+    console.print(f"run {folder.name}: {resolved.model_name} on {resolved.data.source}; logs in {folder / stage.LOGS}")
+    (folder / stage.LOGS).mkdir()
+    environment = os.environ | {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
+    with (folder / stage.LOGS / "pipeline.log").open("w") as log:
+        command = [sys.executable, "-m", "pipelines.local_run", str(folder)]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        try:
+            follow(folder, lambda: process.poll() is None, console)
+        finally:
+            _stop(process)
+    record = stage.record(folder)
+    report = folder / REPORT
+    if not report.exists():
+        write_report(record, resolved.model_name, folder.name, "FAILED", report)
+    return outcome_of(record), report
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End the run's processes, the steps' included, when they are still there; the service is not among them."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,148 @@
+"""All settings of a run: `slipway.yaml` and `--set section.field=value`, validated before anything starts."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from components.compress.settings import CompressSettings
+from components.errors import BadInput
+from components.evaluate.settings import EvaluateSettings
+from components.prepare_data.settings import DataSettings
+from components.register.settings import RegistrySettings
+from components.rollout.settings import RolloutSettings
+from components.select_model.settings import SelectSettings
+from components.settings import Settings, setting
+from components.train.settings import TrainSettings
+
+DEFAULT_FILE = Path("slipway.yaml")
+
+
+class SlipwaySettings(Settings):
+    """The whole of `slipway.yaml`."""
+
+    model_name: str = setting(
+        "customer-messages", "name of the registered and served model", pattern=r"^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$"
+    )
+    tracking_uri: str = setting("", "MLflow tracking server; empty for a SQLite file in Slipway's home")
+    data: DataSettings = DataSettings()
+    select: SelectSettings = SelectSettings()
+    train: TrainSettings = TrainSettings()
+    compress: CompressSettings = CompressSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    registry: RegistrySettings = RegistrySettings()
+    rollout: RolloutSettings = RolloutSettings()
+
+
+def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySettings:
+    """Read settings.
+
+    Args:
+        path: a YAML file; None reads `slipway.yaml` when there is one, else all settings have their defaults.
+        overrides: `section.field=value` each, where the value is YAML.
+
+    Raises:
+        BadInput: the file cannot be read, a key is unknown or a value is out of bounds.
+    """
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    values = _read(path) if path else {}
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return SlipwaySettings.model_validate(values)
+    except ValidationError as error:
+        origin = f" in {path}" if path else ""
+        problems = "\n".join(f"  {_problem(item)}" for item in error.errors())
+        raise BadInput(f"the settings{origin} cannot be used:\n{problems}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+    except OSError as error:
+        raise BadInput(f"the settings file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"the settings file {path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"the settings file {path} holds a {type(values).__name__}; expected sections such as `train:`")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise BadInput(f"--set {override!r} is not of the form section.field=value, as in train.epochs=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {override!r}: the value is not YAML ({error})") from error
+    *sections, name = key.strip().split(".")
+    place = values
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if inner is None:
+            inner = place[section] = {}
+        if not isinstance(inner, dict):
+            raise BadInput(f"--set {override!r}: {section} is not a section")
+        place = inner
+    place[name] = value
+
+
+def _problem(item: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{place} = {item['input']!r}: {item['msg']}"
+    *sections, name = (str(part) for part in item["loc"])
+    known = _fields_at(sections)
+    prefix = "".join(f"{section}." for section in sections)
+    near = [prefix + field for field in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
+    elsewhere = [f.name for f in fields() if f.name.split(".")[-1] == name and f.name not in near]
+    meant = ", ".join([*near, *elsewhere]) or ", ".join(known)
+    return f"{place} is unknown; did you mean {meant}?" if near or elsewhere else f"{place} is unknown; known: {meant}"
+
+
+def _fields_at(sections: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = SlipwaySettings
+    for section in sections:
+        inner = model.model_fields[section].annotation if section in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+class FieldDescription(NamedTuple):
+    """One setting, as the README lists it."""
+
+    name: str
+    default: Any
+    unit: str
+    meaning: str
+
+
+def fields(model: type[BaseModel] = SlipwaySettings, prefix: str = "") -> Iterator[FieldDescription]:
+    """Every setting in order, sections unfolded."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from fields(inner, f"{prefix}{name}.")
+            continue
+        extra = field.json_schema_extra
+        unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+        default = field.get_default(call_default_factory=True)
+        yield FieldDescription(f"{prefix}{name}", default, unit, field.description or "")
+
+
+def settings_table() -> str:
+    """The Markdown table of every setting."""
+    rows = ["| setting | default | unit | meaning |", "|---|---|---|---|"]
+    for field in fields():
+        default = yaml.safe_dump(field.default, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+        cells = (f"`{field.name}`", f"`{default}`" if default not in ("''", "") else "", field.unit, field.meaning)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(rows)
