@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from components.errors import BadInput, SlipwayError
+from components.errors import SlipwayError
 from pipelines.places import Places
 from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
 
@@ -27,11 +27,10 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True)
 
-Config = Annotated[
-    Path | None, typer.Option("--config", help=f"Settings file; {DEFAULT_FILE} is read when it exists.")
-]
+Config = Annotated[Path | None, typer.Option("--config", help=f"Settings file; {DEFAULT_FILE} is read when it exists.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override one setting; may be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override one setting; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -86,7 +85,9 @@ def run(config: Config = None, overrides: Overrides = None) -> None:
 
 
 @command
-def compile(output: Annotated[Path, typer.Option(help="The YAML file to write.")] = Path("slipway-pipeline.yaml")) -> None:
+def compile(
+    output: Annotated[Path, typer.Option(help="The YAML file to write.")] = Path("slipway-pipeline.yaml"),
+) -> None:
     """Write the pipeline as YAML, for the Kubeflow Pipelines UI."""
     from kfp import compiler
 
@@ -121,7 +122,9 @@ def predict(
     for text, prediction in zip(inputs, predictions, strict=True):
         ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:top]
         console.print(f"[bold]{prediction.label}[/]", end="  ")
-        console.print("  ".join(f"{label} {probability:.3f}" for label, probability in ranked), end="  ", highlight=False)
+        console.print(
+            "  ".join(f"{label} {probability:.3f}" for label, probability in ranked), end="  ", highlight=False
+        )
         console.print(text if len(inputs) > 1 else "", markup=False, highlight=False, style="dim")
 
 

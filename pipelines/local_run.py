@@ -5,9 +5,7 @@ The folder holds `settings.json`, resolved; everything that is printed goes to t
 
 import fcntl
 import hashlib
-import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +90,9 @@ def main(folder: Path) -> None:
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
     with stage.guarded("preflight"), exclusive(places, folder.name):
         check(settings, places)
-        logging.basicConfig(level=logging.INFO, stream=sys.stdout, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()])
+        logging.basicConfig(
+            level=logging.INFO, stream=sys.stdout, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()]
+        )
         local.init(
             local.SubprocessRunner(use_venv=False),
             pipeline_root=str(places.home / "artifacts"),

@@ -14,6 +14,8 @@ from components.train.component import train as train_step
 from pipelines.settings import SlipwaySettings, fields
 
 DEFAULTS = SlipwaySettings()
+SECTIONS = ("data", "select", "train", "compress", "evaluate", "registry", "rollout")
+VALUES = {section: getattr(DEFAULTS, section).model_dump(mode="json") for section in SECTIONS}
 NAME = "slipway"
 CODE = {
     "prepare_data": code_version("prepare_data"),
@@ -39,20 +41,15 @@ def _step(task: dsl.PipelineTask, name: str, cached: bool = True) -> dsl.Pipelin
     return task.set_caching_options(cached)
 
 
-def _defaults(section: str) -> dict[str, object]:
-    values: dict[str, object] = getattr(DEFAULTS, section).model_dump(mode="json")
-    return values
-
-
 def slipway(
     model_name: str = DEFAULTS.model_name,
-    data: dict = _defaults("data"),  # type: ignore[type-arg]  # kfp takes no parametrised types
-    select: dict = _defaults("select"),  # type: ignore[type-arg]
-    train: dict = _defaults("train"),  # type: ignore[type-arg]
-    compress: dict = _defaults("compress"),  # type: ignore[type-arg]
-    evaluate: dict = _defaults("evaluate"),  # type: ignore[type-arg]
-    registry: dict = _defaults("registry"),  # type: ignore[type-arg]
-    rollout: dict = _defaults("rollout"),  # type: ignore[type-arg]
+    data: dict = VALUES["data"],  # type: ignore[type-arg]  # kfp takes no parametrised types
+    select: dict = VALUES["select"],  # type: ignore[type-arg]
+    train: dict = VALUES["train"],  # type: ignore[type-arg]
+    compress: dict = VALUES["compress"],  # type: ignore[type-arg]
+    evaluate: dict = VALUES["evaluate"],  # type: ignore[type-arg]
+    registry: dict = VALUES["registry"],  # type: ignore[type-arg]
+    rollout: dict = VALUES["rollout"],  # type: ignore[type-arg]
     tracking_uri: str = "http://mlflow.slipway.svc.cluster.local:5000",
     work: str = "/tmp/slipway/work",
     service: str = "/tmp/slipway/service",
@@ -153,6 +150,5 @@ def slipway(
             )
 
 
-SECTIONS = ("data", "select", "train", "compress", "evaluate", "registry", "rollout")
 slipway.__doc__ = (slipway.__doc__ or "").format(**{section: _help(section) for section in SECTIONS})
 pipeline = dsl.pipeline(name=NAME, display_name="Slipway")(slipway)

@@ -1,11 +1,11 @@
 """Where Slipway keeps things on this machine, all below one home folder.
 
-    mlflow.db          runs and the model registry
-    bundles/           signed bundles, as stored by the step register
-    work/              trainings in progress, so that a killed one goes on
-    cache/ artifacts/  what the steps made, and which inputs it was made from
-    service/           the served model: proxy, model servers, state of a rollout
-    runs/RUN/          settings, progress, logs, results and the report of one run
+mlflow.db          runs and the model registry
+bundles/           signed bundles, as stored by the step register
+work/              trainings in progress, so that a killed one goes on
+cache/ artifacts/  what the steps made, and which inputs it was made from
+service/           the served model: proxy, model servers, state of a rollout
+runs/RUN/          settings, progress, logs, results and the report of one run
 """
 
 import os

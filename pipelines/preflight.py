@@ -39,5 +39,6 @@ def check_port(name: str, port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise BadInput(
-                f"port {port} cannot be used ({error.strerror}); end what listens on it, or set rollout.{name} to a free port"
+                f"port {port} cannot be used ({error.strerror}); end what listens on it, "
+                f"or set rollout.{name} to a free port"
             ) from None

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from components import stage
 from components.report.outcome import Outcome, outcome_of
-from components.report.step import REPORT, run as write_report
+from components.report.step import REPORT
+from components.report.step import run as write_report
 from pipelines.follow import follow
 from pipelines.local_run import SETTINGS
 from pipelines.places import Places
@@ -42,7 +43,9 @@ def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tup
     environment = os.environ | {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
     with (folder / stage.LOGS / "pipeline.log").open("w") as log:
         command = [sys.executable, "-m", "pipelines.local_run", str(folder)]
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         try:
             follow(folder, lambda: process.poll() is None, console)
         finally:

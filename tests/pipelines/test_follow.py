@@ -1,0 +1,50 @@
+"""What a person sees of a run that is going on."""
+
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.follow import Events, StepView, follow
+
+
+def event(step: str, kind: str, time: float, **values: object) -> str:
+    return json.dumps({"time": time, "step": step, "kind": kind, **values}) + "\n"
+
+
+def test_a_half_written_event_waits(tmp_path: Path) -> None:
+    events = Events(tmp_path)
+    assert list(events.new()) == []
+    whole = event("train", "started", 1.0)
+    (tmp_path / "progress.jsonl").write_text(whole + whole[:10])
+    assert len(list(events.new())) == 1
+    with (tmp_path / "progress.jsonl").open("a") as file:
+        file.write(whole[10:])
+    assert len(list(events.new())) == 1
+
+
+def test_parallel_parts_of_a_step_count_from_first_start_to_last_end() -> None:
+    view = StepView("select_model")
+    for kind, time in [("started", 1.0), ("started", 2.0), ("finished", 3.0), ("finished", 6.0)]:
+        view.take({"kind": kind, "time": time})
+    assert (view.state, view.seconds()) == ("done", 5.0)
+
+
+def test_lines_are_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
+    lines = [
+        event("prepare_data", "unchanged", 1.0),
+        event("train", "started", 2.0),
+        event("train", "progress", 8.0, message="epoch 1", done=1, total=4),
+        event("train", "progress", 8.1, message="too soon after", done=2, total=4),
+        event("train", "failed", 9.0),
+    ]
+    (tmp_path / "progress.jsonl").write_text("".join(lines))
+    output = io.StringIO()
+    follow(tmp_path, lambda: False, Console(file=output, width=100))
+    assert output.getvalue().splitlines() == [
+        "prepare data  unchanged, not run again",
+        "train         started",
+        "train          25 % epoch 1",
+        "train         failed after 7 s",
+    ]

@@ -1,0 +1,86 @@
+"""Settings: unknown keys, bad values and overrides end in one clear message; every field is documented."""
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import BadInput
+from pipelines.settings import SlipwaySettings, fields, load_settings, settings_table
+
+ROOT = Path(__file__).parents[2]
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "slipway.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_file_and_overrides_change_defaults(tmp_path: Path) -> None:
+    path = written(tmp_path, "model_name: reviews\ntrain:\n  epochs: 7\n")
+    settings = load_settings(path, ["train.epochs=2", "rollout.steps=5,100"])
+    assert settings.model_name == "reviews"
+    assert settings.train.epochs == 2
+    assert settings.rollout.percents == [5, 100]
+    assert settings.train.batch_size == SlipwaySettings().train.batch_size
+
+
+def test_an_empty_section_has_its_defaults(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, "train:\n"), ["train.epochs=2"])
+    assert settings.train.epochs == 2
+
+
+def test_an_unknown_key_lists_the_near_ones(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"train\.epoch is unknown; did you mean train\.epochs"):
+        load_settings(written(tmp_path, "train:\n  epoch: 3\n"))
+
+
+def test_a_key_in_the_wrong_section_is_found(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"select\.text_column is unknown; did you mean data\.text_column"):
+        load_settings(written(tmp_path, "select:\n  text_column: body\n"))
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        load_settings(written(tmp_path, "train:\n  epochs: 0\nmodel_name: Has Spaces\n"))
+    assert "train.epochs = 0" in str(caught.value)
+    assert "model_name = 'Has Spaces'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs", "is not of the form"),
+        ("train.epochs=[", "is not YAML"),
+        ("model_name.epochs=1", "model_name"),
+        ("train.epochs.more=1", "train.epochs"),
+    ],
+)
+def test_a_malformed_override_is_refused(override: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        load_settings(None, ["model_name=a", "train.epochs=1", override])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "train: [\n"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadInput, match="settings file"):
+        load_settings(written(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nowhere.yaml"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_every_field_has_a_meaning() -> None:
+    assert [field.name for field in fields() if not field.meaning] == []
+
+
+def test_the_readme_has_the_table_of_settings() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    table = readme.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0].strip()
+    assert table == settings_table(), "put the output of `slipway settings` between the settings marks of README.md"
+
+
+def test_the_shipped_file_is_valid() -> None:
+    load_settings(ROOT / "slipway.yaml")
