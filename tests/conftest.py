@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from components.bundle import MODEL
+from components.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
+from components.compress.draft import write_draft_info, write_tokenizer
+from components.compress.export import export
 from components.dataset import TextDataset, write_dataset
+from components.train.batches import EncodedTexts
+from components.train.loop import Training
+from components.train.optimisation import build_model
+from components.train.settings import TrainSettings
 
 WORDS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
@@ -71,3 +80,29 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> TextDataset:
     """A dataset folder: 120 training, 36 validation and 48 test texts in three topics."""
     splits = {"train": messages(120, 1), "validation": messages(36, 2), "test": messages(48, 3)}
     return write_dataset(tmp_path_factory.mktemp("dataset"), splits, list(WORDS), {"source": "tests"})
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_encoder: Path, small_dataset: TextDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder: the tiny encoder, trained on the small dataset until it knows the topics."""
+    settings = TrainSettings(encoder=str(tiny_encoder), max_length=32, epochs=15, learning_rate=2e-3, patience=6)
+    tokenizer = load_tokenizer(tiny_encoder)
+    torch.set_num_threads(1)  # the model is too small to share
+    texts = EncodedTexts(small_dataset.texts("train"), small_dataset.label_ids("train"), tokenizer, 32)
+    model = build_model(settings, small_dataset.labels)
+    Training(model, texts, None, settings, Accelerator(cpu=True)).fit()
+    folder = tmp_path_factory.mktemp("checkpoint")
+    info = {"labels": small_dataset.labels, "dataset_digest": small_dataset.digest, "max_length": 32}
+    save_checkpoint(folder, model, tokenizer, info | {"encoder": "tiny", "mlflow_run_id": "0" * 32})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def draft_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint as a draft bundle, fp32; it predicts the small dataset well. Copy it before changing it."""
+    folder = tmp_path_factory.mktemp("bundle") / "draft"
+    model, tokenizer, info = load_checkpoint(tiny_checkpoint)
+    write_tokenizer(folder, tokenizer)
+    export(model, folder / MODEL, info["max_length"], heads=(4, 32))
+    write_draft_info(folder, info, "messages", "test", "teacher", "fp32")
+    return folder

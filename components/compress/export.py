@@ -1,0 +1,159 @@
+"""A classifier as an ONNX model that gives the same logits as torch, with fused attention and LayerNorm if possible."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from onnxruntime.transformers.optimizer import optimize_model
+from torch import nn
+from transformers import PreTrainedModel
+
+from components.errors import SlipwayError
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit from torch's, in units of the largest logit, or of 1 when that is smaller."""
+OPSET = 17
+INPUTS = ("input_ids", "attention_mask")
+SHAPES = ((1, 3), (1, 16), (3, 9), (5, 0))
+"""(texts, tokens) at which the outputs are compared; 0 tokens stands for the greatest length."""
+
+Integers = npt.NDArray[np.int64]
+
+
+class Exported(NamedTuple):
+    """How an export went: the largest difference of a logit from torch's, and whether the graph was fused."""
+
+    difference: float
+    fused: bool
+
+
+class LogitsOnly(nn.Module):
+    """The classifier as a function of the two inputs; positions and segments are its own business."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Logits, float32 (texts, classes)."""
+        logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+
+def export(model: PreTrainedModel, path: Path, max_length: int, heads: tuple[int, int] = (0, 0)) -> Exported:
+    """Write `model` to the ONNX file `path`: inputs int64 (texts, tokens), output `logits` float32 (texts, classes).
+
+    The graph is fused by ONNX Runtime's transformer optimizer; the fused graph is kept when its logits are those
+    of torch, otherwise the plain one.
+
+    Args:
+        model: the classifier; its mode of training is left as it was.
+        path: the file to be written.
+        max_length: the greatest number of tokens at which the logits are compared.
+        heads: attention heads of each layer and the width of all of them, for the fusion; 0 when unknown.
+
+    Raises:
+        SlipwayError: the logits differ from torch's by more than `TOLERANCE`.
+    """
+    was_training = model.training
+    model.train(False)
+    samples = sample_inputs(model, max_length)
+    with torch.inference_mode():
+        wanted = [LogitsOnly(model)(*map(torch.from_numpy, sample)).numpy() for sample in samples]
+    _trace(model, path, samples[2])
+    model.train(was_training)
+    fused_path = path.with_name(f"fused-{path.name}")
+    _fuse(path, fused_path, heads)
+    difference = greatest_difference(fused_path, samples, wanted)
+    if difference <= TOLERANCE:
+        fused_path.replace(path)
+        return Exported(difference, fused=True)
+    fused_path.unlink()
+    difference = greatest_difference(path, samples, wanted)
+    if difference > TOLERANCE:
+        raise SlipwayError(
+            f"the exported {model.config.model_type} model does not give torch's logits: they differ by "
+            f"{difference:.2g} of the largest, allowed is {TOLERANCE:.0g}; use an encoder of another architecture"
+        )
+    return Exported(difference, fused=False)
+
+
+def sample_inputs(model: PreTrainedModel, max_length: int) -> list[tuple[Integers, Integers]]:
+    """Random token ids and masks of several shapes; all but the first text of a batch end in padding."""
+    generator = np.random.default_rng(0)
+    padding = int(model.config.pad_token_id or 0)
+    others = np.setdiff1d(np.arange(int(model.config.vocab_size)), [padding])
+    samples = []
+    for texts, tokens in SHAPES:
+        tokens = tokens or max_length
+        ids = generator.choice(others, (texts, tokens)).astype(np.int64)
+        lengths = np.concatenate([[tokens], generator.integers(2, tokens + 1, texts - 1)])
+        mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
+        samples.append((np.where(mask == 1, ids, padding), mask))
+    return samples
+
+
+def greatest_difference(
+    path: Path, samples: list[tuple[Integers, Integers]], wanted: list[npt.NDArray[np.float32]]
+) -> float:
+    """How far the logits of an ONNX model are from the wanted ones, in units as for `TOLERANCE`."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    differences = []
+    for sample, logits in zip(samples, wanted, strict=True):
+        given = session.run(["logits"], dict(zip(INPUTS, sample, strict=True)))[0]
+        differences.append(np.abs(given - logits).max() / max(1.0, np.abs(logits).max()))
+    return float(max(differences))
+
+
+def _trace(model: PreTrainedModel, path: Path, sample: tuple[Integers, Integers]) -> None:
+    """Export by tracing with plain attention: the one form whose attention the optimizer knows how to fuse.
+
+    The newer exporter (`dynamo=True`) takes five times as long, and its graphs are not fused by ONNX Runtime 1.32.
+    """
+    implementation = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    texts_and_tokens = {0: "texts", 1: "tokens"}
+    with _quiet():
+        torch.onnx.export(
+            LogitsOnly(model).eval(),
+            tuple(map(torch.from_numpy, sample)),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(INPUTS),
+            output_names=["logits"],
+            dynamic_axes=dict.fromkeys(INPUTS, texts_and_tokens) | {"logits": {0: "texts"}},
+        )
+    model.set_attn_implementation(implementation)
+
+
+def _fuse(path: Path, fused_path: Path, heads: tuple[int, int]) -> None:
+    """Rewrite a BERT-like graph with ONNX Runtime's fused attention, embedding, LayerNorm and GELU operators."""
+    with _quiet():
+        model = optimize_model(
+            str(path), model_type="bert", num_heads=heads[0], hidden_size=heads[1], opt_level=0, use_gpu=False
+        )
+    onnx.save(model.model, str(fused_path))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of tracing and fusing: the comparison of the logits tells what they only suspect."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
