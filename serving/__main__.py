@@ -1,0 +1,84 @@
+"""Start a model server: `python -m serving --model_name NAME --model_dir DIR --public_key PEM`.
+
+Exit codes: 0 stopped by a signal, 1 the bundle cannot be served, 2 bad arguments or a port in use, 3 bundle refused.
+The last line on stderr then is `Class: reason`.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from components.errors import BundleRefused, SlipwayError
+
+REFUSED = 3
+logger = logging.getLogger("serving")
+
+
+def arguments(given: list[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser("python -m serving", description="Serve one bundle over KServe's protocols.")
+    add = parser.add_argument
+    add("--model_name", required=True, help="name in the paths of the protocols")
+    add("--model_dir", required=True, type=Path, help="folder of the bundle")
+    add("--model_version", default="", help="version that answers state (default: start of the bundle's digest)")
+    trust = parser.add_mutually_exclusive_group(required=True)
+    trust.add_argument("--public_key", type=Path, help="PEM file of the signer; the bundle is verified before it loads")
+    trust.add_argument("--allow_unsigned", action="store_true", help="load whatever is in the folder; for experiments")
+    add("--host", default="127.0.0.1", help="address of both ports (default: %(default)s; 0.0.0.0 in a container)")
+    add("--http_port", type=int, default=8080, help="port of REST (default: %(default)s)")
+    add("--grpc_port", type=int, default=8081, help="port of gRPC (default: %(default)s)")
+    add("--threads", type=int, default=0, help="threads of one inference (default: the cores that are at hand)")
+    add("--drain_seconds", type=float, default=1.0, help="time between SIGTERM and closed ports (default: %(default)s)")
+    return parser.parse_args(given)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Verify, load and serve until a signal.
+
+    Raises:
+        BadInput: a port is in use, or the folder is not a bundle.
+        BundleRefused: the bundle is not what the owner of the public key signed.
+        SlipwayError: the bundle cannot be loaded or cannot answer.
+    """
+    started = time.perf_counter()
+    threads = options.threads or len(os.sched_getaffinity(0))
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's threads; read at its first use
+
+    # Imported here: a wrong argument is answered at once, and the setting above must come first.
+    from serving.listener import bind
+    from serving.loading import load_model, verified
+
+    http = bind(options.host, options.http_port)
+    bind(options.host, options.grpc_port).close()  # found out now; gRPC binds for itself
+    bundle = verified(options.model_dir, options.public_key)
+
+    from serving.limits import Limits
+    from serving.server import BundleServer
+
+    limits = Limits()
+    model = load_model(options.model_name, options.model_version, bundle, threads, limits)
+    facts = (model.name, model.version, model.digest, threads, time.perf_counter() - started)
+    logger.info("event=loaded model=%s version=%s digest=%s threads=%d seconds=%.1f", *facts)
+    BundleServer(options.host, http, options.grpc_port, limits, options.drain_seconds).run(model)
+
+
+def main(given: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    options = arguments(given)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
+    logging.getLogger("serving").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # kserve's default response class
+    try:
+        serve(options)
+    except SlipwayError as error:
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return REFUSED if isinstance(error, BundleRefused) else error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

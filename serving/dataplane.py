@@ -1,0 +1,188 @@
+"""KServe's data plane with the answers that operators and clients can rely on.
+
+Readiness is true only when the model can answer and the server is not draining; while it drains it still answers the
+requests that come. Bodies are decoded by their content, whatever Content-Type says. Load and unload are closed.
+"""
+
+import struct
+from typing import Any, NoReturn
+
+import orjson
+from kserve import InferInput, InferRequest, ModelRepository
+from kserve.errors import InvalidInput
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.infer_type import RequestedOutput, deserialize_bytes_tensor
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+
+from serving.errors import Forbidden, Malformed
+
+PLATFORM = "onnx_onnxv1"  # the V2 specification's name for ONNX
+
+
+class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
+    """The data plane of a server with bundles."""
+
+    def __init__(self, model_registry: ModelRepository) -> None:
+        super().__init__(model_registry)
+        self.draining = False
+
+    async def ready(self) -> bool:
+        """Whether every model can answer and new requests are welcome."""
+        models = list(self.model_registry.get_models())
+        return bool(models) and all([await self.model_ready(name) for name in models])
+
+    async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
+        """Whether the model can answer.
+
+        Args:
+            model_name: its name.
+            disable_predictor_health_check: kserve sets it when it asks for the sake of a request at hand, which is
+                answered even while draining.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        ready: bool = await super().model_ready(model_name, True)
+        return ready and (disable_predictor_health_check or not self.draining)
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        """V2 metadata with platform and version."""
+        metadata: dict[str, Any] = await super().model_metadata(model_name)
+        version = self.get_model_from_registry(model_name).version
+        return {**metadata, "platform": PLATFORM, "versions": [version]}
+
+    def decode(
+        self,
+        body: Any,
+        headers: dict[str, str],
+        protocol_version: str = "v1",
+        model_name: str | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Decode a V1 body as JSON, also when Content-Type is missing or has a charset."""
+        if isinstance(body, bytes) and not any(name.startswith("ce-") for name in headers or {}):
+            return _json(body), {}
+        decoded: tuple[Any, dict[str, Any]] = super().decode(body, headers, protocol_version, model_name)
+        return decoded
+
+
+class ClosedRepository(ModelRepositoryExtension):  # type: ignore[misc]
+    """Refuses to load and unload: what a server serves is decided at its start, after verification."""
+
+    async def load(self, model_name: str) -> NoReturn:
+        """Refuse."""
+        raise Forbidden(f"model '{model_name[:40]}' cannot be loaded over the network")
+
+    async def unload(self, model_name: str) -> NoReturn:
+        """Refuse."""
+        raise Forbidden(f"model '{model_name[:40]}' cannot be unloaded over the network")
+
+
+def v2_request(body: bytes, json_length: str | None, model_name: str) -> InferRequest:
+    """Decode a V2 inference request.
+
+    Args:
+        body: JSON, with the binary tensors after it if there are any.
+        json_length: the header Inference-Header-Content-Length; None when the whole body is JSON.
+        model_name: from the path.
+
+    Raises:
+        InvalidInput: not JSON, or binary data that does not fit its description.
+        Malformed: JSON, but not an inference request.
+    """
+    length = _length(json_length, len(body))
+    content = _json(body[:length])
+    fields = _mapping(content, "the request")
+    request_id = fields.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise Malformed("'id' must be a string")
+    binary = memoryview(body)[length:]
+    inputs = []
+    for item in _items(fields, "inputs"):
+        tensor, binary = _tensor(item, binary)
+        inputs.append(tensor)
+    if binary:
+        raise InvalidInput(f"{len(binary)} bytes after the last binary tensor belong to no input")
+    outputs = [_output(item) for item in _items(fields, "outputs")] if fields.get("outputs") is not None else None
+    return InferRequest(
+        model_name=model_name,
+        infer_inputs=inputs,
+        request_id=request_id,
+        parameters=_parameters(fields),
+        request_outputs=outputs,
+    )
+
+
+def _length(json_length: str | None, whole: int) -> int:
+    if json_length is None:
+        return whole
+    if not (json_length.isascii() and json_length.isdigit() and len(json_length) < 12 and int(json_length) <= whole):
+        raise InvalidInput("Inference-Header-Content-Length is not a length within the body")
+    return int(json_length)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON in UTF-8 (at byte {error.pos})") from error
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Malformed(f"{what} must be a JSON object")
+    return value
+
+
+def _items(fields: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    items = fields.get(name)
+    if not isinstance(items, list):
+        raise Malformed(f"'{name}' is missing or not a list")
+    return [_mapping(item, f"{name}[{index}]") for index, item in enumerate(items)]
+
+
+def _parameters(fields: dict[str, Any]) -> dict[str, Any]:
+    parameters = fields.get("parameters")
+    return {} if parameters is None else _mapping(parameters, "'parameters'")
+
+
+def _text(fields: dict[str, Any], name: str, what: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise Malformed(f"'{name}' of {what} is missing or not a string")
+    return value
+
+
+def _output(fields: dict[str, Any]) -> RequestedOutput:
+    return RequestedOutput(name=_text(fields, "name", "an output"), parameters=_parameters(fields))
+
+
+def _tensor(fields: dict[str, Any], binary: memoryview) -> tuple[InferInput, memoryview]:
+    """One input and the binary data that is left for those after it."""
+    name = _text(fields, "name", "an input")
+    datatype = _text(fields, "datatype", f"input '{name[:40]}'")
+    shape = fields.get("shape")
+    if not isinstance(shape, list) or not all(type(extent) is int for extent in shape):
+        raise Malformed(f"'shape' of input '{name[:40]}' is missing or not a list of integers")
+    parameters = _parameters(fields)
+    data = fields.get("data")
+    if data is None:
+        size = parameters.get("binary_data_size")
+        if type(size) is not int:
+            raise Malformed(f"input '{name[:40]}' has neither 'data' nor the parameter 'binary_data_size'")
+        if not 0 <= size <= len(binary):
+            raise InvalidInput(f"'binary_data_size' of input '{name[:40]}' is {size}; the body has {len(binary)} left")
+        data, binary = _elements(name, datatype, binary[:size]), binary[size:]
+    elif not isinstance(data, list):
+        raise Malformed(f"'data' of input '{name[:40]}' is not a list")
+    return InferInput(name=name, shape=shape, datatype=datatype, data=data, parameters=parameters), binary
+
+
+def _elements(name: str, datatype: str, raw: memoryview) -> list[bytes]:
+    """The elements of a binary BYTES tensor: each is a 4-byte length and as many bytes."""
+    if datatype.upper() != "BYTES":
+        return []  # refused by the model, which names the datatype
+    try:
+        elements: list[bytes] = deserialize_bytes_tensor(bytes(raw)).tolist()
+    except struct.error as error:
+        raise InvalidInput(f"the binary data of input '{name[:40]}' is not a BYTES tensor") from error
+    return elements

@@ -1,0 +1,85 @@
+"""The gRPC side: kserve's servicer, bound to a given address, with every error in its place."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import grpc
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
+from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from kserve.protocol.grpc.server import GRPCServer
+from kserve.protocol.grpc.servicer import InferenceServicer
+
+from components.errors import BadInput
+from serving.dataplane import BundleDataPlane
+from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded
+from serving.limits import Limits
+
+logger = logging.getLogger("serving")
+CODES: dict[type[Exception], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    Malformed: grpc.StatusCode.INVALID_ARGUMENT,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    InferenceFailed: grpc.StatusCode.INTERNAL,
+    NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,
+    ModelNotReady: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
+    """Serves a data plane on one address."""
+
+    def __init__(self, dataplane: BundleDataPlane, repository: Any, host: str, port: int, limits: Limits) -> None:
+        super().__init__(port, dataplane, repository, kwargs={})
+        self._host = host
+        self._limits = limits
+
+    def bind(self) -> None:
+        """Take the address; needs the running event loop. Nothing is accepted before `start`.
+
+        Raises:
+            BadInput: the port is in use.
+        """
+        options = [
+            ("grpc.max_receive_message_length", self._limits.body),
+            ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
+        ]
+        self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=(ErrorInterceptor(),), options=options)
+        servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
+        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        try:
+            self._server.add_insecure_port(f"{host}:{self._port}")
+        except RuntimeError as error:
+            raise BadInput(f"port {self._port} is in use or {self._host} is no address of this machine") from error
+
+    async def start(self, max_workers: int = 1) -> None:  # noqa: ARG002  # kserve's signature
+        """Accept requests; returns at once."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Take no more requests, and wait for those at hand for up to `grace` seconds."""
+        await self._server.stop(grace)
+
+
+class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
+    """Maps errors to status codes; kserve's own lets some through as UNKNOWN."""
+
+    async def handle_exception(
+        self,
+        ex: Exception,
+        request_or_iterator: Any,  # noqa: ARG002  # the base class's signature
+        context: grpc.aio.ServicerContext,
+        method_name: str,
+    ) -> NoReturn:
+        """End the call with the error's status."""
+        for kind, code in CODES.items():
+            if isinstance(ex, kind):
+                logger.warning("event=refused method=%s status=%s reason=%r", method_name, code.name, str(ex))
+                await context.abort(code, str(ex))
+        logger.error("event=failed method=%s error=%s", method_name, type(ex).__name__, exc_info=ex)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal server error")
+        raise ex

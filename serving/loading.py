@@ -1,0 +1,70 @@
+"""From a folder to a model that can answer: verify the signature, then load, then warm up."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.bundle import Bundle
+from components.errors import BadInput, BundleRefused, SlipwayError
+
+if TYPE_CHECKING:
+    from serving.limits import Limits
+    from serving.model import BundleModel
+
+logger = logging.getLogger("serving")
+VERSION_DIGITS = 12
+
+
+class LoadFailed(SlipwayError):
+    """The bundle is what was signed, but its model cannot be loaded or cannot answer."""
+
+
+def verified(folder: Path, public_key: Path | None) -> Bundle:
+    """The bundle, once its signature is found good; without a key it is taken as it is, with a warning.
+
+    Raises:
+        BadInput: the folder is not a bundle, or the key cannot be used.
+        BundleRefused: the bundle is unsigned, altered or signed by someone else.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"the bundle {folder} is not a folder; give the folder with bundle.json")
+    if public_key is None:
+        logger.warning("event=unsigned_allowed bundle=%s the bundle is loaded without verification", folder)
+        return Bundle(folder)
+
+    from components.signing import verify
+
+    verify(folder, public_key)
+    return Bundle(folder)
+
+
+def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "Limits") -> "BundleModel":
+    """The model, warmed up.
+
+    Args:
+        name: in the paths of the protocols.
+        version: stated in answers; empty for the start of the digest.
+        bundle: a verified bundle.
+        threads: of one inference.
+        limits: what the server accepts.
+
+    Raises:
+        BundleRefused: a file changed while it was loaded.
+        LoadFailed: the model cannot be loaded or cannot answer.
+    """
+    from components.classifier import Classifier
+    from serving.errors import InferenceFailed
+    from serving.model import BundleModel
+
+    digest = bundle.digest()
+    version = version or digest.removeprefix("sha256:")[:VERSION_DIGITS]
+    try:
+        model = BundleModel(name, Classifier(bundle.folder, threads), digest, version, limits)
+        model.load()
+    except BadInput as error:
+        raise LoadFailed(str(error)) from error
+    except InferenceFailed as error:
+        raise LoadFailed(f"the model of {bundle.folder} cannot answer a test request: {error.__cause__}") from error
+    if bundle.digest() != digest:
+        raise BundleRefused(f"{bundle.folder} changed while it was loaded")
+    return model

@@ -1,0 +1,86 @@
+"""One process that serves one bundle: a KServe ModelServer with addresses of its own and an orderly end."""
+
+import asyncio
+import logging
+import signal
+import socket
+
+from kserve import ModelServer
+
+from components.errors import SlipwayError
+from serving.dataplane import BundleDataPlane, ClosedRepository
+from serving.grpc_server import GrpcServer
+from serving.limits import Limits
+from serving.model import BundleModel
+from serving.rest import RestServer
+
+logger = logging.getLogger("serving")
+
+
+class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
+    """Serves V2 and V1 over REST and V2 over gRPC.
+
+    Args:
+        host: address that both ports are bound to.
+        http: socket of REST, from `serving.listener.bind`.
+        grpc_port: port of gRPC.
+        limits: what is accepted.
+        drain_seconds: how long a stopping server, no longer ready, goes on answering clients that still come.
+        grace_seconds: how long requests at hand may take after that.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        http: socket.socket,
+        grpc_port: int,
+        limits: Limits,
+        drain_seconds: float = 1.0,
+        grace_seconds: float = 30.0,
+    ) -> None:
+        super().__init__(http_port=http.getsockname()[1], grpc_port=grpc_port, enable_latency_logging=False)
+        self.host = host
+        self.drain_seconds = drain_seconds
+        self.grace_seconds = grace_seconds
+        self.dataplane = BundleDataPlane(self.registered_models)
+        repository = ClosedRepository(self.registered_models)
+        self._rest_server = RestServer(self.dataplane, repository, http, limits)
+        self._rest_server.config.timeout_graceful_shutdown = int(grace_seconds)
+        self._grpc_server = GrpcServer(self.dataplane, repository, host, grpc_port, limits)
+
+    def run(self, model: BundleModel) -> None:
+        """Serve the loaded model until SIGTERM, SIGINT or SIGQUIT, then drain.
+
+        Raises:
+            BadInput: the gRPC port is in use.
+        """
+        self._register_and_check_atleast_one_model_is_ready([model])
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, stopping.set)
+        self._grpc_server.bind()
+        await self._grpc_server.start()
+        rest = asyncio.create_task(self._rest_server.start())
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait({rest, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if rest.done():
+            await rest
+            raise SlipwayError("the REST server ended by itself; the log above may say why")
+        await self._drain(rest)
+
+    async def _drain(self, rest: asyncio.Task[None]) -> None:
+        """Stop in the order that loses no request.
+
+        First only readiness turns false, and every REST answer asks the client to close its connection, so that load
+        balancers and clients leave on their own; then no new ones are accepted; what is at hand is finished.
+        """
+        self.dataplane.draining = True
+        logger.info("event=draining seconds=%g", self.drain_seconds)
+        await asyncio.sleep(self.drain_seconds)
+        self._rest_server.stop()
+        await asyncio.gather(self._grpc_server.stop(self.grace_seconds), rest)
+        logger.info("event=stopped")
