@@ -1,0 +1,75 @@
+"""Read a dataset from the Hugging Face hub; a hub that cannot be reached ends it within seconds."""
+
+from typing import Any
+
+from components import progress
+from components.errors import BadInput
+from components.prepare_data.formats import as_text, find_column
+from components.prepare_data.settings import DataSettings
+
+TIMEOUT_SECONDS = 5.0
+
+Pairs = list[tuple[str, str]]
+
+
+def read(settings: DataSettings) -> dict[str, Pairs]:
+    """Text and label of every row, by the name of the split in the hub's dataset.
+
+    Raises:
+        BadInput: there is no such dataset or configuration, the hub cannot be reached, or a column is missing.
+    """
+    import datasets  # takes more than a second to import, and only this source needs it
+
+    name = settings.source
+    _check_exists(name)
+    progress.report("prepare_data", f"loading {name} from the Hugging Face hub")
+    try:
+        loaded = datasets.load_dataset(name, settings.hub_config or None)
+    except Exception as error:  # the library raises many classes, also those of what it builds on
+        raise BadInput(
+            f"Hugging Face dataset {name!r} cannot be loaded ({_reason(error)}); check hub_config"
+        ) from error
+    return {split: _pairs(rows, settings, f"split {split} of {name!r}") for split, rows in loaded.items()}
+
+
+def _check_exists(name: str) -> None:
+    """Ask the hub for the dataset first: `load_dataset` alone would try an unreachable hub for half a minute."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        HfApi().dataset_info(name, timeout=TIMEOUT_SECONDS)
+    except OfflineModeIsEnabled:
+        return  # only what is in the cache can be loaded then, without any wait
+    except GatedRepoError:
+        raise BadInput(
+            f"Hugging Face dataset {name!r} is gated; accept its terms on the hub and set HF_TOKEN"
+        ) from None
+    except RepositoryNotFoundError:
+        raise BadInput(
+            f"source {name!r} is neither a file or folder here nor a Hugging Face dataset that {constants.ENDPOINT} "
+            "knows; check the name (a private dataset needs HF_TOKEN)"
+        ) from None
+    except Exception as error:  # the HTTP library's classes differ between versions of the hub's client
+        raise BadInput(
+            f"source {name!r} is neither a file nor a folder here, and as a Hugging Face dataset it cannot be had: "
+            f"{constants.ENDPOINT} cannot be reached ({_reason(error)}); give a file, or set HF_HUB_OFFLINE=1 to use "
+            "a dataset in the cache"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _pairs(rows: Any, settings: DataSettings, where: str) -> Pairs:
+    for setting in ("text_column", "label_column"):
+        find_column(rows.column_names, getattr(settings, setting), setting, where)
+    names = getattr(rows.features[settings.label_column], "names", None)
+    texts, labels = (rows.with_format(None)[column][:] for column in (settings.text_column, settings.label_column))
+    if names:  # class indices; a hidden label is -1
+        labels = [names[label] if label is not None and label >= 0 else None for label in labels]
+    return [
+        (as_text(text, f"{where} row {row}"), as_text(label, f"{where} row {row}"))
+        for row, (text, label) in enumerate(zip(texts, labels, strict=True), start=1)
+    ]

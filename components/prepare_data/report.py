@@ -1,0 +1,133 @@
+"""The section of the run's report about the step `prepare_data`."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from components import page
+from components.dataset import SPLITS
+
+COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
+LABEL_LENGTH = 28
+
+
+def section(result: dict[str, Any]) -> str:
+    """HTML fragment: facts, class balance, lengths, what was removed, and examples."""
+    rows = {name: sum(result["classes"][name].values()) for name in SPLITS}
+    facts = {
+        "Source": result["source"],
+        "Rows read": f"{result['rows_read']:,}",
+        "Texts kept": f"{result['rows_kept']:,}",
+        "Classes": f"{len(result['labels'])}",
+        "Train / validation / test": " / ".join(f"{rows[name]:,}" for name in SPLITS),
+        "Digest": result["digest"].removeprefix("sha256:")[:12],
+    }
+    parts = [page.heading("Data"), page.facts(facts), *_notices(result)]
+    parts.append(page.figure(class_balance(result), "Examples of each class by split"))
+    parts.append(page.figure(length_histogram(result), "Length of the texts in all splits, characters"))
+    parts.append(page.table(["Split", *_QUANTILE_NAMES.values()], _length_rows(result)))
+    parts.append(page.heading("Removed rows", 3))
+    if result["removed"]:
+        removed = sorted(result["removed"].items(), key=lambda item: -item[1])
+        shares = [[reason, f"{count:,}", f"{count / result['rows_read']:.1%}"] for reason, count in removed]
+        parts.append(page.table(["Reason", "Rows", "Share of rows read"], shares))
+    else:
+        parts.append(page.paragraph("No row was removed."))
+    parts.extend(_duplicates(result))
+    examples = [[label, text] for label, texts in result["examples"].items() for text in texts]
+    parts.append(page.details("Examples of each class", page.table(["Class", "Text"], examples)))
+    return "\n".join(parts)
+
+
+_QUANTILE_NAMES = {
+    "minimum": "Shortest",
+    "quarter": "25 %",
+    "median": "Median",
+    "three_quarters": "75 %",
+    "p95": "95 %",
+    "maximum": "Longest",
+}
+
+
+def _notices(result: dict[str, Any]) -> list[str]:
+    notices = []
+    if result["similar_labels"]:
+        names = ", ".join(result["similar_labels"])
+        notices.append(page.notice(f"Some classes differ only in upper and lower case: {names}.", "bad"))
+    if result["conflicts_count"]:
+        text = f"{result['conflicts_count']} texts occur with more than one label; see below what was done with them."
+        notices.append(page.notice(text, "neutral"))
+    return notices
+
+
+def _length_rows(result: dict[str, Any]) -> list[list[str]]:
+    return [
+        [name, *(str(result["lengths"][name][quantile]) for quantile in _QUANTILE_NAMES)]
+        for name in SPLITS
+        if name in result["lengths"]
+    ]
+
+
+def _duplicates(result: dict[str, Any]) -> list[str]:
+    found, parts = result["duplicates"], []
+    if found["exact"]:
+        rows = [[item["text"], str(item["count"])] for item in found["exact"]]
+        parts.append(page.details("Texts that occur most often", page.table(["Text", "Times"], rows)))
+    if found["near"]:
+        parts.append(page.details("Near duplicates, the least similar first", _near_table(found["near"])))
+    if count := found["near_with_other_label_count"]:
+        summary = f"Near duplicates with another label than the text that was kept: {count}"
+        parts.append(page.details(summary, _near_table(found["near_with_other_label"])))
+    if result["conflicts"]:
+        rows = [
+            [
+                item["text"],
+                ", ".join(f"{label} ({n})" for label, n in item["labels"].items()),
+                item["kept"] or "dropped",
+            ]
+            for item in result["conflicts"]
+        ]
+        parts.append(page.details("Texts with several labels", page.table(["Text", "Labels", "Kept as"], rows)))
+    return parts
+
+
+def _near_table(pairs: list[dict[str, Any]]) -> str:
+    rows = [
+        [pair["removed"], pair["removed_label"], pair["kept"], pair["kept_label"], f"{pair['similarity']:.2f}"]
+        for pair in pairs
+    ]
+    return page.table(["Removed", "Label", "Kept", "Label", "Similarity"], rows)
+
+
+def class_balance(result: dict[str, Any]) -> Figure:
+    """One stacked horizontal bar for each class, the largest first."""
+    classes = result["classes"]
+    totals = {label: sum(classes[name][label] for name in SPLITS) for label in result["labels"]}
+    labels = sorted(totals, key=lambda label: totals[label])
+    names = [label if len(label) <= LABEL_LENGTH else label[: LABEL_LENGTH - 1] + "…" for label in labels]
+    figure = Figure(figsize=(10, 1.2 + 0.3 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    left = [0] * len(labels)
+    for name in SPLITS:
+        counts = [classes[name][label] for label in labels]
+        axes.barh(range(len(labels)), counts, left=left, label=name, color=COLOURS[name])
+        left = [start + count for start, count in zip(left, counts, strict=True)]
+    for place, total in enumerate(left):
+        axes.text(total, place, f" {total:,}", va="center")
+    axes.set_yticks(range(len(labels)), names)
+    axes.set_xlim(0, max(left) * 1.08)
+    axes.set_xlabel("examples")
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def length_histogram(result: dict[str, Any]) -> Figure:
+    """How many texts have which length."""
+    edges, counts = result["length_histogram"]["edges"], result["length_histogram"]["counts"]
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.stairs(counts, edges, fill=True, color=COLOURS["train"])
+    axes.set(xlabel="characters", ylabel="texts", xlim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

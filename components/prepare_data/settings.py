@@ -1,0 +1,72 @@
+"""Settings of the step `prepare_data`."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from components.settings import Settings, setting
+
+SAMPLE = "customer-messages"
+
+
+class DataSettings(Settings):
+    """Where the labelled texts come from, what is removed, and how they are split."""
+
+    source: str = setting(
+        SAMPLE,
+        f"a data file, a folder of them, an s3:// URI, the name of a Hugging Face dataset, or `{SAMPLE}`",
+        min_length=1,
+    )
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = setting(
+        "auto", "format of the files; auto goes by their suffix"
+    )
+    delimiter: str = setting(",", "what separates the fields of a CSV file", "character", min_length=1, max_length=1)
+    header: bool = setting(
+        True, "whether the first row of a CSV or TSV file names the columns; if not, they are 1, 2, …"
+    )
+    text_column: str = setting("text", "column that holds the text", min_length=1, coerce_numbers_to_str=True)
+    label_column: str = setting("label", "column that holds the class", min_length=1, coerce_numbers_to_str=True)
+    hub_config: str = setting("", "configuration (subset) of the Hugging Face dataset")
+    ready_splits: bool = setting(
+        False, "keep the splits of the source (of a Hugging Face dataset, or files of a folder named train, test, …)"
+    )
+    unescape_html: bool = setting(False, "turn HTML entities such as &amp; into characters")
+    minimum_length: int = setting(3, "shorter texts are removed", "characters", ge=1)
+    maximum_length: int = setting(2000, "longer texts are removed", "characters", ge=1)
+    near_duplicate_similarity: float = setting(
+        0.75,
+        "texts from this Jaccard similarity of their 4-character shingles on are near duplicates",
+        "share",
+        gt=0,
+        le=1,
+    )
+    conflicts: Literal["majority", "drop"] = setting(
+        "majority", "what to do with one text that has several labels: keep the most frequent (a tie drops it), or drop"
+    )
+    rare_classes: Literal["refuse", "drop"] = setting(
+        "refuse", "what to do with a class that has too few examples: end with an error, or leave the class out"
+    )
+    minimum_examples: int = setting(10, "examples that a class must have after cleaning", "examples", ge=3)
+    validation_share: float = setting(0.15, "part of each class that goes to the validation split", "share", gt=0, lt=1)
+    test_share: float = setting(0.2, "part of each class that goes to the test split", "share", gt=0, lt=1)
+    limit: int = setting(0, "use at most this many texts, chosen at random; 0 uses all", "texts", ge=0)
+    seed: int = setting(13, "seed of the order in which texts are kept and split", ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DataSettings":
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave nothing for training; lower them")
+        if self.text_column == self.label_column:
+            raise ValueError(f"text_column and label_column are both {self.text_column!r}; name two columns")
+        if self.minimum_length > self.maximum_length:
+            raise ValueError("minimum_length is greater than maximum_length")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The part of each class that goes to each split."""
+        return {
+            "train": 1 - self.validation_share - self.test_share,
+            "validation": self.validation_share,
+            "test": self.test_share,
+        }

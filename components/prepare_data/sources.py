@@ -1,0 +1,123 @@
+"""Find and read the labelled texts that the setting `source` names: files, a folder, S3, the hub, or the sample."""
+
+import importlib.resources
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from components import progress, storage
+from components.errors import BadInput
+from components.prepare_data import hub
+from components.prepare_data.formats import SUFFIXES, Example, file_format, read_file
+from components.prepare_data.settings import SAMPLE, DataSettings
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+class Source(NamedTuple):
+    """What was read: the rows in order and the names of the files or splits that they came from."""
+
+    examples: list[Example]
+    parts: list[str]
+
+
+def read(settings: DataSettings) -> Source:
+    """All rows of the source.
+
+    Raises:
+        BadInput: the source does not exist, cannot be reached, or is malformed; see `formats`.
+    """
+    if _is_hub_name(settings.source):
+        rows = hub.read(settings)
+        known = {name: SPLIT_NAMES[name] for name in rows if name in SPLIT_NAMES} or dict.fromkeys(rows, "train")
+        examples = [Example(*row, split) for name, split in known.items() for row in rows[name]]
+        return Source(examples, list(known))
+    with _local(settings.source) as path:
+        files = _files(path, settings)
+        examples = []
+        for file in files:
+            progress.report("prepare_data", f"reading {file.name}")
+            examples.extend(read_file(file, settings, _split_of(file, path) if settings.ready_splits else ""))
+        return Source(examples, [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files])
+
+
+def _is_hub_name(source: str) -> bool:
+    """Whether the source is the name of a Hugging Face dataset: not a path that exists, nor one that looks like it."""
+    path = Path(source).expanduser()
+    looks_like_hub = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", source) and path.suffix.lower() not in SUFFIXES
+    return bool(looks_like_hub) and source != SAMPLE and not path.exists()
+
+
+@contextmanager
+def _local(source: str) -> Iterator[Path]:
+    """The file or folder of a source; what is on S3 is downloaded and removed afterwards."""
+    if source == SAMPLE:
+        sample = importlib.resources.files("components.prepare_data.samples") / "customer_messages.csv"
+        with importlib.resources.as_file(sample) as path:
+            yield path
+    elif source.startswith("s3://"):
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / (source.rstrip("/").rsplit("/", 1)[1] or "data")
+            progress.report("prepare_data", f"downloading {source}")
+            if path.suffix.lower() in SUFFIXES:
+                storage.download_file(source, path)
+            else:
+                storage.download_folder(source, path)
+            yield path
+    else:
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise BadInput(
+                f"source {source!r} does not exist; give a file, a folder, an s3:// URI, or a Hugging Face dataset"
+            )
+        yield path
+
+
+def _files(path: Path, settings: DataSettings) -> list[Path]:
+    """The file itself, or the data files of one format below a folder, in name order."""
+    if path.is_file():
+        if settings.ready_splits:
+            raise BadInput(f"ready_splits needs a folder with files named train, validation and test; {path} is a file")
+        file_format(path, settings.format)
+        return [path]
+    candidates = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    known = [file for file in candidates if file.suffix.lower() in SUFFIXES]
+    formats = Counter(SUFFIXES[file.suffix.lower()] for file in known)
+    if settings.format != "auto":
+        known = [file for file in known if SUFFIXES[file.suffix.lower()] == settings.format]
+    elif len(formats) > 1:
+        listed = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
+        raise BadInput(f"folder {path} mixes formats ({listed}); set format to the one to read")
+    if not known:
+        wanted = ", ".join(SUFFIXES) if settings.format == "auto" else settings.format
+        raise BadInput(f"folder {path} has no data files ({wanted}) among its {len(candidates)} files; check source")
+    return known
+
+
+def _split_of(file: Path, folder: Path) -> str:
+    """The split that a file's name or one of its folders names, such as `train-00000.parquet` or `test/a.csv`."""
+    relative = file.relative_to(folder)
+    for part in reversed(relative.parts):
+        first = re.split(r"[^a-z]", part.lower())[0]
+        if first in SPLIT_NAMES:
+            return SPLIT_NAMES[first]
+    raise BadInput(
+        f"ready_splits: the name of {relative} does not begin with train, validation or test; rename it, or "
+        "set ready_splits to false"
+    )

@@ -1,0 +1,129 @@
+"""Entry point of the step `prepare_data`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components import progress
+from components.dataset import write_dataset
+from components.errors import BadInput
+from components.prepare_data import duplicates, sources, splitting, summary
+from components.prepare_data.cleaning import clean
+from components.prepare_data.formats import Example
+from components.prepare_data.settings import DataSettings
+
+STEP = "prepare_data"
+
+
+def run(settings: DataSettings, output: Path) -> dict[str, Any]:
+    """Read, clean, remove duplicates, split, and write a dataset folder to `output`.
+
+    Returns:
+        Source, rows read and kept, removed rows by reason, duplicates and conflicts with examples, class counts and
+        length quantiles by split, examples of each class, digests, settings.
+
+    Raises:
+        BadInput: the source cannot be read, a class has too few examples, or there are fewer than two classes.
+    """
+    source = sources.read(settings)
+    progress.report(STEP, f"cleaning {len(source.examples)} rows")
+    removed: Counter[str] = Counter()
+    examples = _cleaned(source.examples, settings, removed)
+    merged = duplicates.merge_equal(examples, settings.conflicts)
+    dropped = [conflict for conflict in merged.conflicts if not conflict.kept]
+    removed["same text, conflicting labels"] = sum(sum(conflict.labels.values()) for conflict in dropped)
+    removed["exact duplicate"] = len(examples) - len(merged.examples) - removed["same text, conflicting labels"]
+    examples = _with_enough_examples(merged.examples, settings, removed)
+    examples = _ordered(examples, settings, removed)
+    progress.report(STEP, f"comparing {len(examples)} texts for near duplicates")
+    pairs = duplicates.near_duplicates([example.text for example in examples], settings.near_duplicate_similarity)
+    removed["near duplicate"] = len(pairs)
+    gone = {pair.removed for pair in pairs}
+    kept = [example for index, example in enumerate(examples) if index not in gone]
+    kept = _with_enough_examples(kept, settings, removed)
+    splits = splitting.split(kept, settings.shares)
+    labels = sorted({example.label for example in kept})
+    _check_ready_splits(splits, labels, settings)
+    progress.report(STEP, f"writing {len(kept)} texts in {len(labels)} classes")
+    numbered = {name: ([e.text for e in rows], [labels.index(e.label) for e in rows]) for name, rows in splits.items()}
+    info = {"source": settings.source, "rows_read": len(source.examples), "settings": settings.model_dump()}
+    dataset = write_dataset(output, numbered, labels, info)
+    return {
+        "source": settings.source,
+        "parts": source.parts[:20],
+        "rows_read": len(source.examples),
+        "rows_kept": len(kept),
+        "removed": {reason: count for reason, count in removed.items() if count},
+        **summary.of_duplicates(examples, merged, pairs),
+        **summary.of_splits(splits, labels),
+        "digest": dataset.digest,
+        "digests": dataset.info["digests"],
+        "settings": settings.model_dump(),
+    }
+
+
+def _cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
+    cleaned = []
+    for example in examples:
+        text, label = clean(example.text, settings.unescape_html), clean(example.label)
+        reason = (
+            "no label"
+            if not label
+            else "no text"
+            if not text
+            else "too short"
+            if len(text) < settings.minimum_length
+            else "too long"
+            if len(text) > settings.maximum_length
+            else ""
+        )
+        if reason:
+            removed[reason] += 1
+        else:
+            cleaned.append(Example(text, label, example.split))
+    return cleaned
+
+
+def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
+    """The order in which texts are kept: held-out splits of the source first, else by chance; cut to the limit."""
+    order = splitting.shuffled(examples, settings.seed)
+    limit = settings.limit or len(order)
+    removed["over the limit"] = max(0, len(order) - limit)
+    return sorted(order[:limit], key=lambda example: duplicates.HELD_OUT_FIRST[example.split])
+
+
+def _with_enough_examples(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
+    """The examples of classes that have the minimum.
+
+    Raises:
+        BadInput: a class has fewer and rare classes are refused, or fewer than two classes are left.
+    """
+    counts = Counter(example.label for example in examples)
+    rare = {label: count for label, count in sorted(counts.items()) if count < settings.minimum_examples}
+    if rare and settings.rare_classes == "refuse":
+        listed = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:10])
+        more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
+        raise BadInput(
+            f"classes with fewer than minimum_examples={settings.minimum_examples} distinct examples: {listed}{more}; "
+            f"add examples, lower minimum_examples (3 at least), set rare_classes=drop, or check "
+            f"label_column={settings.label_column!r}"
+        )
+    removed["class with too few examples"] += sum(rare.values())
+    kept = [example for example in examples if example.label not in rare]
+    if len(counts) - len(rare) < 2:
+        found = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(10)) or "none"
+        raise BadInput(
+            f"{settings.source} has fewer than 2 classes with usable texts (found: {found}; removed: "
+            f"{dict(+removed) or 'nothing'}); check label_column and text_column"
+        )
+    return kept
+
+
+def _check_ready_splits(splits: dict[str, list[Example]], labels: Sequence[str], settings: DataSettings) -> None:
+    lacking = sorted(set(labels) - {example.label for example in splits["train"]})
+    if lacking:
+        raise BadInput(
+            f"the training split of {settings.source} has no example of {', '.join(map(repr, lacking[:10]))}; "
+            "set ready_splits to false"
+        )

@@ -1,0 +1,244 @@
+"""Where bundles and data are kept: a folder, or `s3://bucket/prefix` of any S3-compatible store.
+
+Endpoint, region and credentials come from the usual `AWS_*` variables, files and roles. A store that cannot be
+reached or does not let us in ends in one `BadInput` within seconds; it names endpoint and bucket, never a key.
+
+A reader sees a folder whole or not at all, as far as the store allows: local folders are written beside their place
+and renamed; on S3, where nothing can be renamed, `bundle.json` is removed first and written last.
+"""
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import S3TransferRetriesExceededError
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, NoCredentialsError
+
+from components.errors import BadInput
+
+CONNECT_SECONDS = 3
+READ_SECONDS = 20
+ATTEMPTS = 2
+MARKER = "bundle.json"
+NO_ACCESS = {
+    "403",
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+}
+
+
+def upload_folder(folder: Path, uri: str) -> None:
+    """Store all files below a folder under a URI. A bundle that is there already is replaced.
+
+    Raises:
+        BadInput: the folder holds no files, the place cannot be written, or it holds other things than a bundle.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if not files:
+        raise BadInput(f"folder {folder} holds no files to store in {uri}")
+    if not _is_s3(uri):
+        with _replacing(Path(uri)) as temporary:
+            shutil.copytree(folder, temporary)
+        return
+    with _opened(uri) as place:
+        if not place.prefix:
+            raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{place.bucket}/bundles")
+        present = set(place.names())
+        foreign = present - set(files)
+        if foreign and MARKER not in present:
+            raise BadInput(f"{uri} holds other objects, such as {min(foreign)}; give a prefix of its own")
+        if MARKER in present:
+            place.delete(MARKER)
+        for name in [*(name for name in files if name != MARKER), *({MARKER} & set(files))]:
+            if name == MARKER:
+                place.delete(*foreign)
+            place.upload(files[name], name)
+
+
+def download_folder(uri: str, folder: Path) -> None:
+    """Bring all files under a URI to a folder, which appears when it is complete.
+
+    Raises:
+        BadInput: there is nothing under the URI, it cannot be read, or the folder holds other things than a bundle.
+    """
+    with _replacing(folder) as temporary:
+        if not _is_s3(uri):
+            if not Path(uri).is_dir():
+                raise BadInput(f"folder {uri} does not exist; check the path")
+            shutil.copytree(uri, temporary)
+            return
+        with _opened(uri) as place:
+            names = place.names()
+            if not names:
+                raise BadInput(f"{place} holds no objects under {place.prefix!r}; check the prefix")
+            for name in names:
+                if ".." in name.split("/"):
+                    raise BadInput(f"{uri} holds an object whose name {name!r} leads out of the folder; remove it")
+                target = temporary / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                place.download(name, target)
+
+
+def download_file(uri: str, path: Path) -> None:
+    """Bring one file to a path; it appears when it is complete.
+
+    Raises:
+        BadInput: there is no such file, or it cannot be read.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_s3(uri):
+            with _opened(uri) as place, temporary.open("wb") as file:
+                shutil.copyfileobj(place.client.get_object(Bucket=place.bucket, Key=place.prefix)["Body"], file)
+        else:
+            shutil.copyfile(uri, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise BadInput(f"{uri} cannot be copied to {path}: {error.strerror or error}; check the path") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(uri: str) -> None:
+    """See before a long run that its results can be stored: write and remove a small probe.
+
+    Raises:
+        BadInput: the place cannot be written.
+    """
+    probe = f".slipway-write-check-{uuid.uuid4().hex}"
+    if _is_s3(uri):
+        with _opened(uri) as place:
+            place.client.put_object(Bucket=place.bucket, Key=place.key(probe), Body=b"")
+            place.delete(probe)
+        return
+    try:
+        Path(uri).mkdir(parents=True, exist_ok=True)
+        (Path(uri) / probe).touch()
+        (Path(uri) / probe).unlink()
+    except OSError as error:
+        raise BadInput(f"folder {uri} cannot be written: {error.strerror}; give one that can") from error
+
+
+def _is_s3(uri: str) -> bool:
+    return uri.startswith("s3://")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A path beside `folder` to write to; becomes `folder` at the end, or disappears after an error."""
+    if folder.exists() and not (folder.is_dir() and ((folder / MARKER).exists() or not any(folder.iterdir()))):
+        raise BadInput(f"{folder} exists and is not a bundle; give a folder of its own")
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if folder.exists():
+            old = temporary.with_name(f"{temporary.name}.old")
+            folder.rename(old)
+            temporary.rename(folder)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(folder)
+    except (OSError, shutil.Error) as error:
+        raise BadInput(f"folder {folder} cannot be written: {error}; give one that can") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Place:
+    """A prefix in a bucket; `name` is always relative to it."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self.client, self.bucket, self.prefix = client, bucket, prefix
+
+    def __str__(self) -> str:
+        return f"bucket {self.bucket!r} at {_without_login(self.client.meta.endpoint_url)}"
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def names(self) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(""))
+        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        return sorted(key.removeprefix(self.key("")) for key in keys if not key.endswith("/"))
+
+    def upload(self, path: Path, name: str) -> None:
+        with path.open("rb") as file:
+            self.client.upload_fileobj(file, self.bucket, self.key(name))
+
+    def download(self, name: str, path: Path) -> None:
+        with path.open("wb") as file:
+            self.client.download_fileobj(self.bucket, self.key(name), file)
+
+    def delete(self, *names: str) -> None:
+        for name in sorted(names):
+            self.client.delete_object(Bucket=self.bucket, Key=self.key(name))
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[_Place]:
+    """The place that an S3 URI names; errors of the store become `BadInput`."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    if not bucket:
+        raise BadInput(f"{uri!r} is not of the form s3://bucket/prefix")
+    try:
+        place = _Place(_client(), bucket, prefix)
+    except (BotoCoreError, ValueError) as error:
+        raise BadInput(f"S3 cannot be used for {uri}: {_without_login(str(error))}; check AWS_ENDPOINT_URL") from error
+    try:
+        yield place
+    except ClientError as error:
+        raise BadInput(_refusal(str(error.response.get("Error", {}).get("Code", "")), place)) from error
+    except NoCredentialsError as error:
+        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise BadInput(f"no credentials for {place} were found; {advice}") from error
+    except (ConnectionError, HTTPClientError) as error:
+        advice = "check AWS_ENDPOINT_URL and that the store runs"
+        raise BadInput(f"{place} cannot be reached ({type(error).__name__}); {advice}") from error
+    except (BotoCoreError, Boto3Error, S3TransferRetriesExceededError) as error:
+        raise BadInput(f"{place} cannot be used: {_without_login(str(error))}") from error
+
+
+def _client() -> Any:
+    """A client with short time-outs; stores other than AWS get path-style addresses and no new-style checksums."""
+    other_store = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    special: dict[str, Any] = {
+        "s3": {"addressing_style": "path"},
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        **(special if other_store else {}),
+    )
+    return boto3.session.Session().client("s3", config=config)
+
+
+def _refusal(code: str, place: _Place) -> str:
+    if code == "NoSuchBucket":
+        return f"{place} does not exist; create it or correct the URI"
+    if code in {"NoSuchKey", "404"}:
+        return f"{place} has no object {place.prefix!r}; correct the URI"
+    if code in NO_ACCESS:
+        return f"{place} refuses access ({code}); check the credentials and what they are allowed to do"
+    return f"{place} answered with the error {code or 'without a code'}; see the log of the store"
+
+
+def _without_login(text: str) -> str:
+    """The text without user names and passwords in URLs."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
