@@ -11,8 +11,13 @@ from components.settings import Settings, setting
 class RolloutSettings(Settings):
     """The `rollout` section. Margins are shares: 0.05 is five of a hundred requests."""
 
-    target: Literal["local", "kserve"] = setting("local", "where the model is served")
-    steps: str = setting("10,25,50,100", "the challenger's shares of traffic, one after the other", "percent")
+    target: Literal["local"] = setting("local", "where the model is served")
+    steps: str = setting(
+        "10,25,50",
+        "the challenger's shares of traffic, one after the other; then it is promoted. Below 100 both answer at the "
+        "same time to the end, so that a slow moment of the machine is no evidence against either",
+        "percent",
+    )
     max_error_rise: float = setting(
         0.05, "how much higher the challenger's share of failed requests may be", "share", gt=0, lt=1
     )
@@ -20,9 +25,9 @@ class RolloutSettings(Settings):
         0.15, "how much higher the challenger's share of slow answers may be", "share", gt=0, lt=1
     )
     slow_factor: float = setting(
-        2.0, "an answer is slow above the champion's 95th percentile times this", "ratio", ge=1
+        1.5, "an answer is slow above the champion's 95th percentile times this", "ratio", ge=1
     )
-    slow_floor_ms: float = setting(25.0, "answers up to this are never slow", "ms", ge=0)
+    slow_floor_ms: float = setting(30.0, "answers up to this are never slow", "ms", ge=0)
     max_disagreement: float = setting(
         0.2,
         "the share of probes on which the challenger may answer other than the champion",
@@ -40,16 +45,16 @@ class RolloutSettings(Settings):
         gt=0,
         lt=0.5,
     )
-    minimum_requests: int = setting(20, "requests to the challenger that every step waits for", "requests", ge=1)
+    minimum_requests: int = setting(50, "requests to the challenger that every step waits for", "requests", ge=1)
     baseline_requests: int = setting(
-        60, "answers of the champion that define what is slow, before traffic moves", "requests", ge=20
+        100, "answers of the champion that define what is slow, before traffic moves", "requests", ge=20
     )
     step_time_limit_s: float = setting(120.0, "how long a step may gather evidence", "s", gt=0)
     on_inconclusive: Literal["hold", "roll_back"] = setting(
         "hold", "what to do when a step ends without a verdict; hold leaves traffic as it is"
     )
-    probe_batch: int = setting(25, "probes sent between two looks at the evidence", "texts", ge=1)
-    poll_s: float = setting(0.5, "the pause between two looks when clients send traffic", "s", gt=0)
+    probe_batch: int = setting(40, "probes sent between two looks at the evidence", "texts", ge=1)
+    poll_s: float = setting(0.5, "the pause between two looks when clients send enough traffic", "s", gt=0)
     ready_timeout_s: float = setting(60.0, "how long a revision may take to become ready", "s", gt=0)
     http_port: int = setting(8080, "the public endpoint's HTTP port (local target)", "", ge=1, le=65535)
     grpc_port: int = setting(8081, "the public endpoint's gRPC port (local target)", "", ge=1, le=65535)

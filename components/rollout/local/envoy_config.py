@@ -1,0 +1,179 @@
+"""What Envoy is told: plain dictionaries in the form of Envoy's v3 API, written as JSON.
+
+The bootstrap never changes while Envoy runs. Clusters and routes come from files that Envoy watches (file-based
+xDS), so traffic moves by replacing a file: requests on their way end where they began, new ones take the new routes.
+
+Each revision has three clusters: REST predictions, gRPC predictions, and all that is no prediction (health, metadata),
+which only the champion answers. So a cluster's statistics are those of one revision's predictions.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.rollout.target import LATENCY_BOUNDS_MS
+
+Json = dict[str, Any]
+
+CLUSTERS_FILE, ROUTES_FILES = "clusters.json", {"rest": "routes-rest.json", "grpc": "routes-grpc.json"}
+UPSTREAM_TIMEOUT = "15s"
+GRPC_SERVICE, GRPC_METHOD = "inference.GRPCInferenceService", "ModelInfer"
+VERSION_HEADER = "x-slipway-version"
+STATS_INTERVAL_S = 0.05
+
+_PREDICTION = {
+    "rest": r"(/v2/models/[^/]+(/versions/[^/]+)?/infer|/v1/models/[^/]+:(predict|explain))",
+    "grpc": f"/{GRPC_SERVICE}/{GRPC_METHOD}".replace(".", r"\."),
+}
+_NO_ADDRESS = "192.0.2.0"  # reserved for documentation (RFC 5737), so no client has it
+_API = "type.googleapis.com/envoy"
+_HTTP = f"{_API}.extensions.filters.http"
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A revision as Envoy sees it: its version and where it listens on this machine."""
+
+    version: str
+    http_port: int
+    grpc_port: int
+
+    def cluster(self, kind: str) -> str:
+        """The name of one of its clusters: `rest`, `grpc` or `other`."""
+        return f"revision-{self.version}-{kind}"
+
+
+def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int) -> Json:
+    """The configuration that Envoy starts with; `folder` holds the files of clusters and routes."""
+    buckets = [{"match": {"prefix": "cluster.revision-"}, "buckets": list(LATENCY_BOUNDS_MS)}]
+    return {
+        "node": {"id": "slipway", "cluster": "slipway"},
+        "admin": {"address": _address("127.0.0.1", 0)},
+        "stats_config": {"histogram_bucket_settings": buckets},
+        "stats_flush_interval": f"{STATS_INTERVAL_S}s",
+        "dynamic_resources": {"cds_config": _watched(folder / CLUSTERS_FILE)},
+        "static_resources": {
+            "listeners": [
+                _listener("rest", host, http_port, folder),
+                _listener("grpc", host, grpc_port, folder),
+            ]
+        },
+    }
+
+
+def clusters(upstreams: Sequence[Upstream]) -> Json:
+    """The file of clusters."""
+    found = []
+    for upstream in upstreams:
+        found.append(_cluster(upstream.cluster("rest"), upstream.http_port, http2=False))
+        found.append(_cluster(upstream.cluster("other"), upstream.http_port, http2=False))
+        found.append(_cluster(upstream.cluster("grpc"), upstream.grpc_port, http2=True))
+    return _discovery("envoy.config.cluster.v3.Cluster", found)
+
+
+def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, percent: int) -> Json:
+    """The file of routes of a listener (`rest` or `grpc`): `percent` of predictions go to the challenger.
+
+    Without a champion and a challenger with traffic, every request is answered with 503.
+    """
+    entries: list[Json] = []
+    main = champion or challenger
+    if main is None or (champion is None and percent < 100):
+        body = {"inline_string": '{"error": "no model is served yet"}'}
+        entries.append({"match": {"prefix": "/"}, "direct_response": {"status": 503, "body": body}})
+    else:
+        shares = [(champion, 100 - percent), (challenger, percent)] if challenger else [(main, 100)]
+        weighted = [_weighted(upstream.cluster(kind), upstream, share) for upstream, share in shares if upstream]
+        other = _weighted(main.cluster("other" if kind == "rest" else "grpc"), main, 100)
+        match = {"safe_regex": {"regex": _PREDICTION[kind]}}
+        entries.append({"match": match, "route": _route(weighted)})
+        entries.append({"match": {"prefix": "/"}, "route": _route([other])})
+    host = {"name": "slipway", "domains": ["*"], "routes": entries}
+    return _discovery("envoy.config.route.v3.RouteConfiguration", [{"name": kind, "virtual_hosts": [host]}])
+
+
+def _discovery(kind: str, resources: Sequence[Json]) -> Json:
+    """A DiscoveryResponse; its version is a digest of the content, so that one can see when Envoy has taken it."""
+    typed = [{"@type": f"type.googleapis.com/{kind}", **resource} for resource in resources]
+    return {"version_info": hashlib.sha256(json.dumps(typed).encode()).hexdigest()[:16], "resources": typed}
+
+
+def _watched(path: Path) -> Json:
+    return {"resource_api_version": "V3", "path_config_source": {"path": str(path)}}
+
+
+def _address(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _route(weighted: Sequence[Json]) -> Json:
+    """A prediction may take `UPSTREAM_TIMEOUT`, then it counts as an error.
+
+    Only a request that never reached a server is sent again. An answer or a broken connection is what the
+    revision did with the request, so a retry would hide a bad challenger.
+    """
+    return {
+        "weighted_clusters": {"clusters": list(weighted)},
+        "timeout": UPSTREAM_TIMEOUT,
+        "retry_policy": {"retry_on": "reset-before-request,refused-stream", "num_retries": 1},
+    }
+
+
+def _weighted(name: str, upstream: Upstream, share: int) -> Json:
+    header = {"header": {"key": VERSION_HEADER, "value": upstream.version}}
+    return {"name": name, "weight": share, "response_headers_to_add": [header]}
+
+
+def _cluster(name: str, port: int, http2: bool) -> Json:
+    protocol: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    options: Json = {"@type": f"type.googleapis.com/{_PROTOCOL_OPTIONS}", "explicit_http_config": protocol}
+    if not http2:
+        # The model server closes idle connections after 5 s. Envoy must be first, or a request meets the closing one.
+        options["common_http_protocol_options"] = {"idle_timeout": "3s"}
+    endpoint = {"endpoint": {"address": _address("127.0.0.1", port)}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {_PROTOCOL_OPTIONS: options},
+    }
+
+
+def _listener(kind: str, host: str, port: int, folder: Path) -> Json:
+    manager = {
+        "@type": f"{_API}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": kind,
+        "codec_type": "AUTO",
+        # Nobody is trusted to set Envoy's own headers, a shorter timeout for example, which would look like errors.
+        "use_remote_address": True,
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": _NO_ADDRESS, "prefix_len": 32}]},
+        "rds": {"route_config_name": kind, "config_source": _watched(folder / ROUTES_FILES[kind])},
+        "http_filters": [
+            *_statistics(kind),
+            {"name": "router", "typed_config": {"@type": f"{_HTTP}.router.v3.Router"}},
+        ],
+    }
+    return {
+        "name": kind,
+        "address": _address(host, port),
+        "enable_reuse_port": False,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+def _statistics(kind: str) -> list[Json]:
+    """Counts of gRPC outcomes by revision: a failed call has the HTTP status 200."""
+    if kind != "grpc":
+        return []
+    methods = {"services": [{"name": GRPC_SERVICE, "method_names": [GRPC_METHOD]}]}
+    config = {
+        "@type": f"{_HTTP}.grpc_stats.v3.FilterConfig",
+        "individual_method_stats_allowlist": methods,
+        "enable_upstream_stats": False,
+    }
+    return [{"name": "grpc_stats", "typed_config": config}]

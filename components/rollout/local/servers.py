@@ -1,0 +1,69 @@
+"""A revision's model server: a `python -m serving` process in the background."""
+
+import sys
+import time
+from pathlib import Path
+
+from components.errors import RevisionFailed
+from components.rollout.local import processes
+from components.rollout.local.client import RestClient
+from components.rollout.local.state import Server, State
+from components.rollout.target import Revision
+
+STOP_GRACE_S = 20.0
+WARM_UP_TEXTS = ("hello", "a somewhat longer text, for the second of the first predictions", "good bye")
+
+
+def new_server(revision: Revision) -> Server:
+    """A server that has ports but no process yet."""
+    http_port, grpc_port = processes.free_ports(2)
+    return Server(revision, http_port, grpc_port)
+
+
+def log_of(service: Path, server: Server) -> Path:
+    """Where its output goes; a new file for every start, since each start has its own ports."""
+    return service / "logs" / f"server-{server.revision.version}-{server.http_port}.log"
+
+
+def start(service: Path, state: State, server: Server) -> None:
+    """Start its process, or find the one that a killed command started."""
+    command = [sys.executable, "-m", "serving", "--model_name", state.model_name]
+    command += ["--model_dir", server.revision.bundle, "--public_key", state.public_key, "--host", "127.0.0.1"]
+    command += ["--http_port", str(server.http_port), "--grpc_port", str(server.grpc_port)]
+    command += ["--model_version", server.revision.version, "--threads", str(state.threads)]
+    server.daemon = processes.find(command) or processes.start(command, log_of(service, server))
+
+
+def stop(server: Server) -> None:
+    """End its process when it has one."""
+    if server.daemon:
+        server.daemon.stop(STOP_GRACE_S)
+
+
+def reason(service: Path, server: Server) -> str:
+    """Why a server ended, in its own last words."""
+    said = processes.last_line(log_of(service, server), containing="BundleRefused")
+    said = said or processes.last_line(log_of(service, server)) or "it said nothing"
+    return f"the model server of version {server.revision.version} ended: {said}"
+
+
+def wait_ready(service: Path, server: Server, client: RestClient, timeout_s: float) -> None:
+    """Return when it has answered some predictions, the slow first one included.
+
+    Raises:
+        RevisionFailed: it ended, or did not answer in time.
+    """
+    end = time.monotonic() + timeout_s
+    answered = 0
+    while answered < len(WARM_UP_TEXTS):
+        if not server.alive():
+            raise RevisionFailed(reason(service, server))
+        if time.monotonic() > end:
+            last = processes.last_line(log_of(service, server))
+            raise RevisionFailed(
+                f"version {server.revision.version} was not ready within {timeout_s:g} s (its last words: {last!r})"
+            )
+        if client.ask(server.http_port, WARM_UP_TEXTS[answered]).label is None:
+            time.sleep(0.1)
+        else:
+            answered += 1

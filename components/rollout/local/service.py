@@ -1,0 +1,138 @@
+"""The processes of a local service as a whole: bring them up, take a revision out, end them all."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.errors import BadInput, SlipwayError
+from components.rollout.local import servers, state
+from components.rollout.local.client import RestClient
+from components.rollout.local.envoy import Envoy
+from components.rollout.local.state import Server, State
+
+LOCK = "lock"
+
+
+class Service:
+    """A service folder and its processes; `state` is what the folder says, kept up to date there.
+
+    Raises:
+        BadInput: nothing was ever served from the folder and `fresh` does not say how to begin.
+    """
+
+    def __init__(self, folder: Path, fresh: State | None = None) -> None:
+        self.folder = folder.absolute()
+        found = state.load(self.folder) or fresh
+        if found is None:
+            raise BadInput(f"nothing is served from {folder} yet; `slipway run` trains and serves a first model")
+        self.state: State = found
+        self.envoy = Envoy(self.folder / "envoy", self.folder / "logs" / "envoy.log")
+
+    def save(self) -> None:
+        """Write the state down."""
+        state.save(self.folder, self.state)
+
+    def envoy_alive(self) -> bool:
+        """Whether the proxy runs."""
+        return self.state.envoy is not None and self.state.envoy.alive()
+
+    def ensure_running(self, client: RestClient, ready_timeout_s: float) -> None:
+        """Bring champion and proxy up where they are not, on the same public ports.
+
+        A challenger whose process is gone loses its traffic; who wants it back deploys it again.
+
+        Raises:
+            BadInput: somebody else listens on a public port.
+            RevisionFailed: the champion does not start.
+        """
+        champion, challenger = self.state.champion, self.state.challenger
+        if champion and not champion.alive():
+            self.state.champion = self.start_server(champion)
+        if self.state.champion:
+            servers.wait_ready(self.folder, self.state.champion, client, ready_timeout_s)
+        if challenger and not challenger.alive():
+            self.state.percent = 0
+        self.apply()
+        if not self.envoy_alive():
+            here = self.state
+            here.envoy = self.envoy.start(here.host, here.http_port, here.grpc_port)
+        self.save()
+
+    def start_server(self, server: Server) -> Server:
+        """Start a server; ports are chosen anew unless a killed command has started it on these."""
+        if server.daemon is not None:
+            server = servers.new_server(server.revision)
+        for role in ("champion", "challenger"):
+            known = getattr(self.state, role)
+            if known and known.revision == server.revision:
+                setattr(self.state, role, server)
+        self.save()
+        servers.start(self.folder, self.state, server)
+        self.save()
+        return server
+
+    def apply(self) -> None:
+        """Let clusters and routes be those of the state; also while the proxy is down, for its next start."""
+        here, running = self.state, self.envoy_alive()
+        self.envoy.put_clusters(here.upstreams, running)
+        champion = here.champion.upstream if here.champion else None
+        challenger = here.challenger.upstream if here.challenger else None
+        self.envoy.put_routes(champion, challenger, here.percent, running)
+
+    def retire(self) -> None:
+        """Stop the servers that are out of traffic, each after its last request."""
+        here = self.state
+        while here.draining:
+            server = here.draining[0]
+            if self.envoy_alive():
+                self.envoy.drained(server.upstream)
+            here.draining = here.draining[1:]
+            self.envoy.put_clusters(here.upstreams, self.envoy_alive())
+            servers.stop(server)
+            self.save()
+
+    def stop(self) -> bool:
+        """End all processes; returns whether there were any."""
+        here = self.state
+        running = [server for server in (here.champion, here.challenger, *here.draining) if server and server.alive()]
+        found = bool(running) or self.envoy_alive()
+        if here.envoy:
+            here.envoy.stop(5.0)
+        for server in running:
+            servers.stop(server)
+        here.draining, here.percent, here.envoy = [], 0, None
+        self.save()
+        return found
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the service for this process; the system lets go of the lock when the process dies.
+
+    Raises:
+        SlipwayError: another process holds it; the message says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SlipwayError(f"the service in {folder} is held by {_holder(file.name)}; end it or wait") from None
+        file.truncate(0)
+        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
+        file.flush()
+        yield
+
+
+def _holder(path: str) -> str:
+    try:
+        holder = json.loads(Path(path).read_text("utf-8"))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+        return f"process {holder['pid']} on {holder['host']} since {since}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -1,0 +1,99 @@
+"""What a local service remembers between commands: `state.json` in its folder."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from components.errors import BadInput
+from components.rollout.local.envoy_config import Upstream
+from components.rollout.local.processes import Daemon
+from components.rollout.target import Counts, Revision
+
+STATE = "state.json"
+
+
+@dataclass
+class Server:
+    """A revision's model server."""
+
+    revision: Revision
+    http_port: int
+    grpc_port: int
+    daemon: Daemon | None = None
+    """None until its start is complete."""
+
+    @property
+    def upstream(self) -> Upstream:
+        """What Envoy needs of it."""
+        return Upstream(self.revision.version, self.http_port, self.grpc_port)
+
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.daemon is not None and self.daemon.alive()
+
+
+@dataclass
+class State:
+    """A service: its public endpoint and who serves behind it."""
+
+    model_name: str
+    public_key: str
+    http_port: int
+    grpc_port: int
+    host: str = "127.0.0.1"
+    threads: int = 1
+    """Of each model server's inference."""
+    champion: Server | None = None
+    challenger: Server | None = None
+    percent: int = 0
+    """Of predictions that go to the challenger."""
+    draining: list[Server] = field(default_factory=list)
+    """Out of traffic and to be stopped."""
+    envoy: Daemon | None = None
+    counted_before: dict[str, Counts] = field(default_factory=dict)
+    """By version, what Envoy had counted when the challenger was deployed."""
+    counting_envoy: Daemon | None = None
+    """The Envoy that had counted this."""
+
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """All revisions that Envoy must know."""
+        servers = [self.champion, self.challenger, *self.draining]
+        return [server.upstream for server in servers if server]
+
+
+_FORM = TypeAdapter(State)
+
+
+def load(service: Path) -> State | None:
+    """The state of a service, or None when there never was one.
+
+    Raises:
+        BadInput: the file is not as expected.
+    """
+    path = service / STATE
+    try:
+        return _FORM.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise BadInput(f"{path} is not the state of a service ({first}); move the folder away to start anew") from error
+
+
+def save(service: Path, state: State) -> None:
+    """Keep the state: old or new, whenever the process is killed."""
+    write_atomically(service / STATE, _FORM.dump_json(state, indent=1))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one move."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    with new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)

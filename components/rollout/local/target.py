@@ -1,0 +1,211 @@
+"""The local rollout target: moves traffic between two model servers of this machine by an Envoy in front of them."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.bundle import Bundle
+from components.errors import BadInput, RevisionFailed, SlipwayError
+from components.rollout.local import servers, service
+from components.rollout.local.client import RestClient
+from components.rollout.local.service import Service
+from components.rollout.local.state import State, write_atomically
+from components.rollout.target import Counts, Histogram, Pair, Revision
+
+DRIVER_STATE = "rollout.json"
+CHAMPION_TIMEOUT_S = 60.0
+
+
+class LocalTarget:
+    """Implements `components.rollout.target.RolloutTarget` for the service in a folder.
+
+    Args:
+        folder: the service's folder; it holds state, configuration of the proxy, and logs.
+        model_name: under which clients ask for the model.
+        public_key: PEM of the signer whose bundles are served.
+        http_port: the public endpoint's port for REST.
+        grpc_port: the public endpoint's port for gRPC.
+
+    Raises:
+        BadInput: the folder's service has another model name, or serves at other ports.
+    """
+
+    def __init__(self, folder: Path, model_name: str, public_key: Path, http_port: int, grpc_port: int) -> None:
+        self._folder, self._wanted = folder, (model_name, str(public_key.absolute()), http_port, grpc_port)
+        self._client = RestClient(model_name)
+        self._open()
+
+    def champion(self) -> Revision | None:
+        """The revision that serves."""
+        server = self._state.champion
+        return server.revision if server else None
+
+    def deploy(self, revision: Revision) -> None:
+        """Start `revision` as the challenger with 0 % of traffic; see the protocol."""
+        self._service.retire()
+        self._service.ensure_running(self._client, CHAMPION_TIMEOUT_S)
+        challenger = self._state.challenger
+        if challenger and challenger.revision != revision:
+            raise SlipwayError(
+                f"version {challenger.revision.version} is the challenger; promote it or roll it back before "
+                f"version {revision.version}"
+            )
+        if challenger and challenger.alive():
+            return
+        _check_digest(revision)
+        if not challenger:
+            challenger = self._state.challenger = servers.new_server(revision)
+            self._state.counted_before = self._service.envoy.counts(self._state.upstreams)
+            self._state.counting_envoy = self._state.envoy
+        self._state.percent = 0
+        self._service.start_server(challenger)
+        self._service.apply()
+
+    def wait_ready(self, revision: Revision, timeout_s: float) -> None:
+        """Return when the challenger answers predictions; see the protocol."""
+        challenger = self._state.challenger
+        if not challenger or challenger.revision != revision:
+            raise RevisionFailed(f"version {revision.version} is not deployed")
+        servers.wait_ready(self._service.folder, challenger, self._client, timeout_s)
+
+    def set_traffic(self, percent: int) -> None:
+        """Route `percent` of predictions to the challenger."""
+        self._check_challenger()
+        self._state.percent = percent if self._state.challenger else 0
+        self._service.apply()
+        self._service.save()
+
+    def observe(self) -> dict[str, Counts]:
+        """Counts of both revisions since `deploy`, over REST and gRPC."""
+        self._check_challenger()
+        now = self._service.envoy.counts(self._state.upstreams)
+        if self._state.counting_envoy != self._state.envoy:
+            return now
+        before = self._state.counted_before
+        return {version: _less(counts, before.get(version)) for version, counts in now.items()}
+
+    def send(self, texts: Sequence[str]) -> int:
+        """Send each text through the public endpoint; return how many were routed to a revision."""
+        answers = self._client.ask_all((self._state.http_port, text) for text in texts)
+        return sum(answer.version is not None for answer in answers)
+
+    def compare(self, texts: Sequence[str]) -> list[Pair]:
+        """Ask both revisions for each text directly."""
+        self._check_challenger()
+        pair = (self._state.champion, self._state.challenger)
+        questions = [(server.http_port, text) for text in texts for server in pair if server]
+        answers = iter(self._client.ask_all(questions))
+        pairs = [Pair(*(next(answers).label if server else None for server in pair)) for _ in texts]
+        self._check_challenger()
+        return pairs
+
+    def promote(self) -> None:
+        """Give the challenger all traffic, make it the champion, stop the old one after its last request."""
+        self._check_challenger()
+        state = self._state
+        if state.challenger:
+            state.percent = 100
+            self._service.apply()
+            state.draining = [*state.draining, *filter(None, [state.champion])]
+            state.champion, state.challenger, state.percent = state.challenger, None, 0
+            self._service.save()
+            self._service.apply()
+        self._service.retire()
+
+    def rollback(self) -> None:
+        """Give the champion all traffic and stop the challenger."""
+        state = self._state
+        if state.challenger:
+            state.percent = 0
+            self._service.apply()
+            state.draining, state.challenger = [*state.draining, state.challenger], None
+            self._service.save()
+            self._service.apply()
+        self._service.retire()
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The driver's state."""
+        try:
+            found: dict[str, Any] = json.loads(self._driver_state.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise BadInput(f"{self._driver_state} is damaged ({error}); remove it to begin the rollout anew") from error
+        return found
+
+    def save_state(self, state: dict[str, Any] | None) -> None:
+        """Keep the driver's state."""
+        if state is None:
+            self._driver_state.unlink(missing_ok=True)
+        else:
+            write_atomically(self._driver_state, json.dumps(state).encode())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the service for one driver."""
+        with service.locked(self._service.folder):
+            self._open()  # whoever held it before may have changed it
+            yield
+
+    def revisions(self) -> list[Revision]:
+        """Champion and challenger, as far as there are such."""
+        return [server.revision for server in (self._state.champion, self._state.challenger) if server]
+
+    def endpoint(self) -> dict[str, str]:
+        """The public addresses for REST and gRPC."""
+        state = self._state
+        return {"rest": f"http://{state.host}:{state.http_port}", "grpc": f"{state.host}:{state.grpc_port}"}
+
+    @property
+    def _state(self) -> State:
+        return self._service.state
+
+    @property
+    def _driver_state(self) -> Path:
+        return self._service.folder / DRIVER_STATE
+
+    def _open(self) -> None:
+        """Read the service's state; take new settings when nothing runs that has the old ones."""
+        self._service = Service(self._folder, State(*self._wanted))
+        model_name, public_key, http_port, grpc_port = self._wanted
+        state = self._state
+        if state.model_name != model_name and state.champion:
+            raise BadInput(
+                f"{self._service.folder} serves the model {state.model_name!r}, not {model_name!r}; use another "
+                "SLIPWAY_HOME for another model"
+            )
+        ports = (http_port, grpc_port)
+        if (state.http_port, state.grpc_port) != ports and self._service.envoy_alive():
+            raise BadInput(
+                f"the service listens on ports {state.http_port} and {state.grpc_port}, rollout.http_port and "
+                f"rollout.grpc_port are {http_port} and {grpc_port}; `slipway stop` first, or set them back"
+            )
+        state.model_name, state.public_key = model_name, public_key
+        state.http_port, state.grpc_port = ports
+
+    def _check_challenger(self) -> None:
+        challenger = self._state.challenger
+        if challenger and not challenger.alive():
+            raise RevisionFailed(servers.reason(self._service.folder, challenger))
+
+
+def _check_digest(revision: Revision) -> None:
+    try:
+        found = Bundle(revision.bundle).digest()
+    except BadInput as error:
+        raise RevisionFailed(str(error)) from error
+    if found != revision.digest:
+        raise RevisionFailed(
+            f"the bundle of version {revision.version} was changed after its registration: its digest is {found}, "
+            f"registered was {revision.digest}"
+        )
+
+
+def _less(counts: Counts, before: Counts | None) -> Counts:
+    """What came after `before`."""
+    if before is None:
+        return counts
+    latencies = tuple(now - old for now, old in zip(counts.latencies.counts, before.latencies.counts, strict=True))
+    return Counts(counts.requests - before.requests, counts.errors - before.errors, Histogram(counts=latencies))

@@ -1,0 +1,77 @@
+"""Entry point of the step `rollout`."""
+
+from pathlib import Path
+from typing import Any
+
+from components.dataset import TextDataset
+from components.registry import Registry
+from components.rollout import bundles
+from components.rollout.driver import Driver
+from components.rollout.local.target import LocalTarget
+from components.rollout.probes import probes_of
+from components.rollout.settings import RolloutSettings
+from components.rollout.target import Revision
+
+
+class RegistryAliases:
+    """Writes a driver's decisions into the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def nominate(self, version: str) -> None:
+        """Make the version the challenger, unless it is the champion."""
+        self.registry.nominate(version)
+
+    def promote(self, version: str) -> None:
+        """Make the version the champion."""
+        self.registry.promote(version)
+
+    def reject(self, version: str, reason: str) -> None:
+        """Note that the version was rolled back; the registry's champion stays champion, also where it fails to start."""
+        champion = self.registry.champion()
+        if champion is None or champion.version != version:
+            self.registry.reject(version, reason)
+
+
+def run(
+    version: str,
+    bundle_uri: str,
+    digest: str,
+    dataset: Path,
+    settings: RolloutSettings,
+    tracking_uri: str,
+    model_name: str,
+    service: Path,
+    public_key: Path,
+) -> dict[str, Any]:
+    """Roll a registered version out; go on where a killed rollout of it was.
+
+    Args:
+        version: the registry's version.
+        bundle_uri: where its bundle is stored.
+        digest: of the bundle, as registered.
+        dataset: folder of a dataset whose test split is replayed as probes.
+        settings: how to roll out.
+        tracking_uri: of the registry.
+        model_name: under which the model is registered and served.
+        service: folder of the service on this machine; its processes go on when the step has ended.
+        public_key: PEM of the signer whose bundles are served.
+
+    Returns:
+        The result; see `components.rollout.results`. With it, `endpoint`: the addresses for REST and gRPC.
+
+    Raises:
+        BadInput: dataset, registry, bundle or ports cannot be used.
+        SlipwayError: another rollout is going on, or the proxy is gone; to run again goes on.
+    """
+    probes = probes_of(TextDataset(dataset))
+    registry = Registry(tracking_uri, model_name)
+    target = LocalTarget(service, model_name, public_key, settings.http_port, settings.grpc_port)
+    bundle = bundles.fetch(bundle_uri, digest, service)
+    driver = Driver(target, RegistryAliases(registry), probes, settings)
+    result = driver.run(Revision(version, str(bundle), digest))
+    previous = registry.previous()
+    kept = {revision.digest for revision in target.revisions()} | ({previous.digest} if previous else set())
+    bundles.prune(service, kept)
+    return result | {"endpoint": target.endpoint()}
