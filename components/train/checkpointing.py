@@ -19,6 +19,8 @@ from components.train.loop import Position, Training
 
 KEPT = 2
 LOCK_WAIT_SECONDS = 30.0
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError)
+"""What json and torch raise for a file that is cut short, damaged or of another format."""
 
 
 @contextmanager
@@ -109,7 +111,7 @@ class CheckpointStore:
             try:
                 message = self._restore(folder, training)
                 break
-            except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+            except UNREADABLE as error:
                 message = f"{folder.name} cannot be used ({error})"
         updates = torch.tensor([training.position.updates])
         if len(set(training.accelerator.gather(updates).tolist())) > 1:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from components.encoder import encoder_identity
 from components.settings import Settings
 from components.train.settings import TrainSettings
 
@@ -14,11 +15,15 @@ NO_EFFECT_ON_WEIGHTS = {"experiment", "checkpoint_every"}
 
 
 class WorkerConfig(Settings):
-    """Paths are absolute and seen equally by all workers; `work` outlives a killed run."""
+    """Paths are absolute and seen equally by all workers."""
 
     dataset: Path
     output: Path
     work: Path
+    """Checkpoints of this training; it outlives a killed run."""
+    launch: Path
+    """What one launch of the workers leaves: this file, result and error."""
+    digest: str
     tracking_uri: str
     run_name: str
     settings: TrainSettings
@@ -26,18 +31,24 @@ class WorkerConfig(Settings):
     @property
     def result_file(self) -> Path:
         """Where the first worker puts the result."""
-        return self.work / "result.json"
+        return self.launch / "result.json"
 
     @property
     def error_file(self) -> Path:
         """Where a worker puts an error with a clear message: class name and message."""
-        return self.work / "error.json"
+        return self.launch / "error.json"
 
-    def digest(self, dataset_digest: str) -> str:
-        """Of everything that decides the final weights; only a checkpoint with the same digest is continued."""
-        record = {
-            "format": STATE_FORMAT,
-            "dataset": dataset_digest,
-            "settings": self.settings.model_dump(exclude=NO_EFFECT_ON_WEIGHTS),
-        }
-        return f"sha256:{hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()}"
+
+def training_digest(settings: TrainSettings, dataset_digest: str) -> str:
+    """Of everything that decides the final weights; only a checkpoint with the same digest is continued.
+
+    Raises:
+        BadInput: the encoder is not installed or its folder is no encoder.
+    """
+    record = {
+        "format": STATE_FORMAT,
+        "dataset": dataset_digest,
+        "encoder": encoder_identity(settings.encoder),
+        "settings": settings.model_dump(exclude=NO_EFFECT_ON_WEIGHTS),
+    }
+    return f"sha256:{hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()}"

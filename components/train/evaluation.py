@@ -5,11 +5,10 @@ from typing import TypedDict
 import numpy as np
 import torch
 from accelerate import Accelerator
-from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from components.train.batches import EncodedTexts
+from components.train.batches import EncodedTexts, Indices
 
 EVALUATION_BATCH = 32
 
@@ -44,6 +43,15 @@ def evaluate(model: PreTrainedModel, texts: EncodedTexts, accelerator: Accelerat
     predicted = logits.argmax(dim=1).numpy()
     return Scores(
         loss=float(cross_entropy(logits, torch.from_numpy(texts.label_ids))),
-        macro_f1=float(f1_score(texts.label_ids, predicted, average="macro", zero_division=0)),
-        accuracy=float(accuracy_score(texts.label_ids, predicted)),
+        macro_f1=macro_f1(texts.label_ids, predicted),
+        accuracy=float(np.mean(texts.label_ids == predicted)),
     )
+
+
+def macro_f1(truth: Indices, predicted: Indices) -> float:
+    """Mean F1 of the labels that occur in either, as scikit-learn's, which would add a second to every start."""
+    scores = [
+        2 * np.sum((truth == label) & (predicted == label)) / (np.sum(truth == label) + np.sum(predicted == label))
+        for label in np.union1d(truth, predicted)
+    ]
+    return float(np.mean(scores))

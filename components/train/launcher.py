@@ -21,6 +21,8 @@ from components.train.config import WorkerConfig
 TAIL_LINES = 30
 GRACE_SECONDS = 10.0
 AGENT_MARK = "torch/distributed/"
+MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow's own defaults let a training wait many minutes for a tracking server that is away."""
 
 
 class Launcher(Protocol):
@@ -81,6 +83,7 @@ class LocalLauncher:
             "OMP_NUM_THREADS": str(config.settings.threads_per_process),
             "TOKENIZERS_PARALLELISM": "false",
             "SLIPWAY_WATCH_STDIN": "1",
+            **{name: os.environ.get(name, value) for name, value in MLFLOW_PATIENCE.items()},
         }
 
     def _forward(self, process: "subprocess.Popen[str]") -> list[str]:

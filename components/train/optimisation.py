@@ -5,7 +5,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from components.checkpoint import encoder_folder, new_classifier
+from components.checkpoint import encoder_folder, load_tokenizer, new_classifier
 from components.errors import BadInput
 from components.train.settings import TrainSettings
 
@@ -14,13 +14,39 @@ def build_model(settings: TrainSettings, labels: list[str]) -> PreTrainedModel:
     """A pretrained encoder with a new classification head; the same seed gives the same head.
 
     Raises:
-        BadInput: there is no such encoder, or it has fewer layers than `settings.layers`.
+        BadInput: there is no such encoder, it has fewer layers than `settings.layers`, or it does not take
+            `settings.max_length` tokens.
     """
+    folder = encoder_folder(settings.encoder)
     torch.manual_seed(settings.seed)
-    model = new_classifier(encoder_folder(settings.encoder), labels)
+    model = new_classifier(folder, labels)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = load_tokenizer(folder).pad_token_id
     if settings.layers:
         keep_layers(model, settings.layers)
+    _try_out(model, settings)
     return model
+
+
+def _try_out(model: PreTrainedModel, settings: TrainSettings) -> None:
+    """Pass two texts of the greatest length through the model, and freeze what has no part in its answer.
+
+    Some encoders carry parameters that a classification does not use; data parallelism would wait for their
+    gradients without end.
+    """
+    token = 1 if model.config.pad_token_id == 0 else 0
+    ids = torch.full((2, settings.max_length), token)
+    model.train(False)
+    try:
+        model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum().backward()
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise BadInput(
+            f"encoder {settings.encoder!r} cannot classify texts of {settings.max_length} tokens ({error}); set "
+            "max_length to what it can take, or use another encoder"
+        ) from error
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    model.zero_grad()
 
 
 def keep_layers(model: PreTrainedModel, count: int) -> None:
@@ -59,7 +85,7 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ad
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
 def schedule_factor(update: int, warmup: int, total: int) -> float:

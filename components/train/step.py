@@ -1,13 +1,15 @@
 """Entry point of the step `train`."""
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from components import progress
 from components.dataset import TextDataset
 from components.errors import BadInput, SlipwayError
-from components.train.config import WorkerConfig
+from components.train.config import WorkerConfig, training_digest
 from components.train.launcher import Launcher, LocalLauncher
 from components.train.settings import TrainSettings
 
@@ -19,7 +21,6 @@ def run(
     output: Path,
     work: Path,
     tracking_uri: str,
-    run_name: str,
     launcher: Launcher | None = None,
 ) -> dict[str, Any]:
     """Train a classifier on a dataset folder and write the best model to `output`.
@@ -29,9 +30,9 @@ def run(
         choice: settings that the step `select_model` chose; they override `settings`.
         settings: how to train.
         output: becomes a checkpoint folder.
-        work: a folder that outlives a killed run; a later run with the same data and settings goes on from it.
+        work: a folder that outlives a killed run. Each training has a folder of its own in it, named for its data,
+            encoder and settings: a later run of the same training goes on from there; others are not touched.
         tracking_uri: the MLflow tracking server.
-        run_name: name of a new MLflow run.
         launcher: where the workers run; torchrun on this machine by default.
 
     Returns:
@@ -47,22 +48,33 @@ def run(
     for split in ("train", "validation"):
         if not len(data.label_ids(split)):
             raise BadInput(f"the {split} split of {dataset} is empty; check the split shares of prepare_data")
-    work.mkdir(parents=True, exist_ok=True)
+    digest = training_digest(chosen, data.digest)
+    key = digest.removeprefix("sha256:")[:16]
+    own = work.absolute() / key
+    own.mkdir(parents=True, exist_ok=True)
     config = WorkerConfig(
         dataset=dataset.absolute(),
         output=output.absolute(),
-        work=work.absolute(),
+        work=own,
+        launch=Path(tempfile.mkdtemp(prefix="launch-", dir=own)),
+        digest=digest,
         tracking_uri=tracking_uri,
-        run_name=run_name,
+        run_name=f"train-{key}",
         settings=chosen,
     )
-    config.result_file.unlink(missing_ok=True)
-    config_path = config.work / "train.json"
+    try:
+        return _launch(config, launcher or LocalLauncher(own / "train.log"))
+    finally:
+        shutil.rmtree(config.launch, ignore_errors=True)
+
+
+def _launch(config: WorkerConfig, launcher: Launcher) -> dict[str, Any]:
+    config_path = config.launch / "train.json"
     config_path.write_text(config.model_dump_json(indent=1), "utf-8")
-    progress.report("train", f"starting {chosen.processes} worker processes")
-    (launcher or LocalLauncher(config.work / "train.log")).launch(config_path)
+    progress.report("train", f"starting {config.settings.processes} worker processes")
+    launcher.launch(config_path)
     try:
         result: dict[str, Any] = json.loads(config.result_file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise SlipwayError(f"the workers ended without a result in {work} ({error}); train again") from error
+        raise SlipwayError(f"the workers ended without a result in {config.work} ({error}); train again") from error
     return result

@@ -57,7 +57,12 @@ class Tracker:
             self._log(metrics=[Metric(name, value, now, update) for name, value in metrics.items()])
 
     def finish(self, status: str) -> None:
-        """End the run with an MLflow status such as FINISHED or FAILED, if it is ours to end."""
+        """End the run with an MLflow status such as FINISHED or FAILED, if it is ours to end.
+
+        A finished run is not continued: the same training later is a run of its own.
+        """
+        if status == "FINISHED":
+            self.record.unlink(missing_ok=True)
         if self.owned:
             try:
                 self.client.set_terminated(self.run_id, status)

@@ -68,7 +68,7 @@ def train(config: WorkerConfig) -> None:
     use_reproducible_cpu(settings.threads_per_process)
     accelerator = Accelerator(cpu=True)
     dataset = TextDataset(config.dataset)
-    store = CheckpointStore(config.work, config.digest(dataset.digest))
+    store = CheckpointStore(config.work, config.digest)
     with exclusive(config.work) if accelerator.is_main_process else contextlib.nullcontext():
         accelerator.wait_for_everyone()
         training = _prepare(config, dataset, accelerator)
@@ -111,6 +111,7 @@ def _fit(
         if tracker:
             _finish(config, dataset, training, recorder, tracker, resumed_from)
             tracker.finish("FINISHED")
+            recorder.store.clear()
     except BaseException:
         if tracker:
             tracker.finish("FAILED")

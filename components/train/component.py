@@ -1,0 +1,55 @@
+"""The step `train` as a pipeline component."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+def train(
+    dataset: dsl.Input[dsl.Dataset],
+    choice: dict,  # type: ignore[type-arg]  # kfp takes no parametrised types
+    settings: dict,  # type: ignore[type-arg]
+    tracking_uri: str,
+    work: str,
+    results_before: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    results: dsl.Output[dsl.Artifact],
+    html: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Fine-tune an encoder to classify texts, with data-parallel workers; a killed training goes on where it was.
+
+    Args:
+        dataset: Dataset folder of the step prepare_data.
+        choice: Settings that the step select_model chose; they override `settings`.
+        settings: Section `train` of slipway.yaml; see TrainSettings.
+        tracking_uri: The MLflow tracking server, which gets parameters and curves while the training goes on.
+        work: Folder that outlives a killed task; it holds the checkpoints of trainings that did not end.
+        results_before: Results of the steps so far.
+        model: Checkpoint folder with the weights of the best epoch.
+        results: Results of all steps so far.
+        html: Learning curves, scores and settings.
+        metrics: Validation loss, macro-F1 and accuracy, and the seconds that the training took.
+    """
+    from pathlib import Path
+
+    from components import stage
+    from components.train import report, step
+    from components.train.settings import TrainSettings
+
+    with stage.running("train", results_before.path, results.path, html.path) as current:
+        result = step.run(
+            Path(dataset.path),
+            choice,
+            TrainSettings.model_validate(settings),
+            Path(model.path),
+            Path(work),
+            tracking_uri,
+        )
+        model.metadata["dataset_digest"] = result["dataset_digest"]
+        model.metadata["mlflow_run_id"] = result["mlflow_run_id"]
+        for name, value in result["validation"].items():
+            metrics.log_metric(f"validation_{name}", value)
+        metrics.log_metric("seconds", result["seconds"])
+        current.finish(result, report.section(result))
