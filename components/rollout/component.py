@@ -42,7 +42,6 @@ def rollout(
         outcome: `promoted`, `rolled_back`, `held` or `already_champion`.
     """
     from pathlib import Path
-    from typing import NamedTuple
 
     from components import stage
     from components.rollout import report, step
@@ -61,5 +60,4 @@ def rollout(
             Path(public_key),
         )
         current.finish(result, report.section(result))
-    outputs = NamedTuple("Outputs", [("outcome", str)])
-    return outputs(result["outcome"])
+    return (result["outcome"],)

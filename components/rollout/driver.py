@@ -12,11 +12,12 @@ a driver that is killed at any moment and started again comes to the same end.
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from components import progress
 from components.errors import RevisionFailed
-from components.rollout import results, state
+from components.rollout import results, state, words
+from components.rollout.aliases import Aliases
 from components.rollout.analysis.evidence import slow_limit
 from components.rollout.analysis.verdict import Analysis, Stage, Verdict, analyse
 from components.rollout.gathering import Gatherer
@@ -29,19 +30,6 @@ STEP = "rollout"
 FIRST_PROBES = 20
 PAIRED_METRICS = ("disagreement", "accuracy")
 """Decided by comparing texts, before clients are exposed."""
-
-
-class Aliases(Protocol):
-    """What a driver needs of the registry; idempotent."""
-
-    def nominate(self, version: str) -> None:
-        """Make the version the challenger."""
-
-    def promote(self, version: str) -> None:
-        """Make the version the champion."""
-
-    def reject(self, version: str, reason: str) -> None:
-        """Note that the version was rolled back."""
 
 
 class Driver:
@@ -156,14 +144,14 @@ class Driver:
             analysis = analyse(current.evidence(), self.settings.rules(), Stage(True, 0, 0))
             self._record(current, analysis, 0)
             if analysis.verdict is Verdict.ROLL_BACK:
-                return Decision("rolled_back", _with_failures(current, analysis.reason))
+                return Decision("rolled_back", words.worse(current, analysis.reason))
             waiting = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
             if not waiting:
                 return None
             batch = self.probes.unseen(set(current.seen), self.settings.probe_batch)
             if not batch:
-                words = "; ".join(analysis.metrics[name].words for name in waiting)
-                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {words}")
+                said = "; ".join(analysis.metrics[name].words for name in waiting)
+                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {said}")
             progress.report(STEP, "comparing answers to labelled texts", len(current.seen), len(self.probes))
             pairs = self.target.compare([probe.text for probe in batch])
             current.pairs = current.pairs.adding(zip(pairs, [probe.label for probe in batch], strict=True))
@@ -180,12 +168,12 @@ class Driver:
             self.target.set_traffic(percent)
             analysis = self._step(current, percent, last)
             if analysis.verdict is Verdict.ROLL_BACK:
-                return Decision("rolled_back", _with_failures(current, analysis.reason))
+                return Decision("rolled_back", words.worse(current, analysis.reason))
             if analysis.verdict is Verdict.HOLD:
                 limit = f"no verdict within {self.settings.step_time_limit_s:g} s at {percent}% of traffic"
                 return self._inconclusive(f"{limit}: {analysis.reason}")
             if last:
-                return Decision("promoted", analysis.reason)
+                return Decision("promoted", words.no_worse(current))
             current.close_period(percent)
             current.step += 1
             self._save(current)
@@ -204,9 +192,9 @@ class Driver:
             if analysis.verdict is not Verdict.HOLD or current.spent_s > self.settings.step_time_limit_s:
                 return analysis
 
-    def _inconclusive(self, words: str) -> Decision:
+    def _inconclusive(self, why: str) -> Decision:
         outcome: Outcome = "held" if self.settings.on_inconclusive == "hold" else "rolled_back"
-        return Decision(outcome, f"no verdict, {'held' if outcome == 'held' else 'rolled back'}: {words}")
+        return Decision(outcome, f"no verdict, {'held' if outcome == 'held' else 'rolled back'}: {why}")
 
     def _enter(self, current: RolloutState, phase: Phase) -> None:
         current.close_period(0)
@@ -252,11 +240,3 @@ class Driver:
 
     def _save(self, current: RolloutState) -> None:
         self.target.save_state(state.to_json(current))
-
-
-def _with_failures(current: RolloutState, reason: str) -> str:
-    """The reason, and that the challenger did not answer when that is why it was wrong."""
-    pairs = current.pairs
-    if not pairs.challenger_failed:
-        return reason
-    return f"{reason} (it failed to answer {pairs.challenger_failed} of {pairs.compared} compared texts)"

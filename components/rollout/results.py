@@ -1,5 +1,6 @@
 """What the step rollout returns: plain JSON with all that the report and a person need."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -7,7 +8,7 @@ from components.rollout.analysis.readings import Arm
 from components.rollout.analysis.verdict import Stage, analyse
 from components.rollout.settings import RolloutSettings
 from components.rollout.state import Decision, RolloutState
-from components.rollout.target import Revision
+from components.rollout.target import Histogram, Revision
 
 
 def already_champion(revision: Revision) -> dict[str, Any]:
@@ -50,9 +51,9 @@ def result(state: RolloutState, decision: Decision, settings: RolloutSettings) -
             "champion_errors": champion.errors,
         },
         "compared": asdict(state.pairs),
-        "baseline_p95_ms": state.baseline.quantile(0.95) if state.baseline else None,
+        "baseline_p95_ms": _p95(state.baseline) if state.baseline else None,
         "slow_ms": state.slow_ms,
-        "p95_ms": {name: found.quantile(0.95) if found.total else None for name, found in latencies.items()},
+        "p95_ms": {name: _p95(found) for name, found in latencies.items()},
         "periods": [asdict(period) for period in state.periods],
         "timeline": [asdict(point) for point in state.timeline],
         "metrics": _metrics(state, settings),
@@ -78,6 +79,12 @@ def _metrics(state: RolloutState, settings: RolloutSettings) -> dict[str, Any]:
         }
         for name, judged in analysis.metrics.items()
     }
+
+
+def _p95(latencies: Histogram) -> float | None:
+    """None where it is not known or beyond the last bucket (JSON has no infinity)."""
+    found = latencies.quantile(0.95) if latencies.total else math.inf
+    return found if math.isfinite(found) else None
 
 
 def _arm(arm: Arm | None) -> dict[str, Any] | None:

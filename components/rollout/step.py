@@ -1,37 +1,18 @@
 """Entry point of the step `rollout`."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from components.dataset import TextDataset
 from components.registry import Registry
 from components.rollout import bundles
+from components.rollout.aliases import RegistryAliases
 from components.rollout.driver import Driver
 from components.rollout.local.target import LocalTarget
 from components.rollout.probes import probes_of
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Revision
-
-
-class RegistryAliases:
-    """Writes a driver's decisions into the registry."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-
-    def nominate(self, version: str) -> None:
-        """Make the version the challenger, unless it is the champion."""
-        self.registry.nominate(version)
-
-    def promote(self, version: str) -> None:
-        """Make the version the champion."""
-        self.registry.promote(version)
-
-    def reject(self, version: str, reason: str) -> None:
-        """Note that the version was rolled back; the registry's champion stays champion, also where it fails to start."""
-        champion = self.registry.champion()
-        if champion is None or champion.version != version:
-            self.registry.reject(version, reason)
 
 
 def run(
@@ -68,10 +49,10 @@ def run(
     probes = probes_of(TextDataset(dataset))
     registry = Registry(tracking_uri, model_name)
     target = LocalTarget(service, model_name, public_key, settings.http_port, settings.grpc_port)
-    bundle = bundles.fetch(bundle_uri, digest, service)
-    driver = Driver(target, RegistryAliases(registry), probes, settings)
-    result = driver.run(Revision(version, str(bundle), digest))
-    previous = registry.previous()
-    kept = {revision.digest for revision in target.revisions()} | ({previous.digest} if previous else set())
-    bundles.prune(service, kept)
-    return result | {"endpoint": target.endpoint()}
+    with contextlib.closing(target):
+        bundle = bundles.fetch(bundle_uri, digest, service)
+        driver = Driver(target, RegistryAliases(registry), probes, settings)
+        result = driver.run(Revision(version, str(bundle), digest))
+        in_use = [found.digest for found in (target.champion(), target.challenger(), registry.previous()) if found]
+        bundles.prune(service, set(in_use))
+        return result | {"endpoint": target.endpoint()}

@@ -49,6 +49,14 @@ class RestClient:
         questions: Sequence[tuple[int, str]] = list(ports_and_texts)
         return list(self._pool.map(lambda question: self.ask(*question), questions))
 
+    def ready(self, port: int) -> bool:
+        """Whether the model is ready behind a port of this machine, as its server says."""
+        path = self._path.removesuffix("infer") + "ready"
+        try:
+            return self._http.get(f"http://127.0.0.1:{port}{path}", timeout=2.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
     def close(self) -> None:
         """Let go of threads and connections."""
         self._pool.shutdown()

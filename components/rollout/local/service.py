@@ -7,7 +7,9 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from components.errors import BadInput, SlipwayError
 from components.rollout.local import servers, state
@@ -15,7 +17,7 @@ from components.rollout.local.client import RestClient
 from components.rollout.local.envoy import Envoy
 from components.rollout.local.state import Server, State
 
-LOCK = "lock"
+LOCK, LOCK_ATTEMPTS = "lock", 5
 
 
 class Service:
@@ -103,8 +105,8 @@ class Service:
         found = bool(running) or self.envoy_alive()
         if here.envoy:
             here.envoy.stop(5.0)
-        for server in running:
-            servers.stop(server)
+        with ThreadPoolExecutor() as pool:  # each takes a moment to drain
+            list(pool.map(servers.stop, running))
         here.draining, here.percent, here.envoy = [], 0, None
         self.save()
         return found
@@ -119,20 +121,37 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SlipwayError(f"the service in {folder} is held by {_holder(file.name)}; end it or wait") from None
+        for attempt in range(LOCK_ATTEMPTS):  # `holder` looks at the lock by taking it for a moment
+            if _lock(file):
+                break
+            time.sleep(0.05 if attempt < LOCK_ATTEMPTS - 1 else 0)
+        else:
+            raise SlipwayError(f"the service in {folder} is held by {_said(file.name)}; end it, or wait for its end")
         file.truncate(0)
         file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
         file.flush()
         yield
 
 
-def _holder(path: str) -> str:
+def holder(folder: Path) -> str | None:
+    """Which process holds the service, in words; None when none does."""
+    with contextlib.suppress(OSError), (folder / LOCK).open("r", encoding="utf-8") as file:
+        return None if _lock(file) else _said(file.name)
+    return None
+
+
+def _lock(file: IO[str]) -> bool:
     try:
-        holder = json.loads(Path(path).read_text("utf-8"))
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-        return f"process {holder['pid']} on {holder['host']} since {since}"
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _said(path: str) -> str:
+    try:
+        said = json.loads(Path(path).read_text("utf-8"))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(said["since"]))
+        return f"process {said['pid']} on {said['host']} since {since}"
     except (OSError, ValueError, KeyError):
         return "another process"

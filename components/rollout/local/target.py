@@ -42,6 +42,11 @@ class LocalTarget:
         server = self._state.champion
         return server.revision if server else None
 
+    def challenger(self) -> Revision | None:
+        """The revision of a rollout that goes on or is held."""
+        server = self._state.challenger
+        return server.revision if server else None
+
     def deploy(self, revision: Revision) -> None:
         """Start `revision` as the challenger with 0 % of traffic; see the protocol."""
         self._service.retire()
@@ -149,9 +154,9 @@ class LocalTarget:
             self._open()  # whoever held it before may have changed it
             yield
 
-    def revisions(self) -> list[Revision]:
-        """Champion and challenger, as far as there are such."""
-        return [server.revision for server in (self._state.champion, self._state.challenger) if server]
+    def close(self) -> None:
+        """Let go of threads and connections; the service goes on."""
+        self._client.close()
 
     def endpoint(self) -> dict[str, str]:
         """The public addresses for REST and gRPC."""

@@ -1,0 +1,39 @@
+"""Where a rollout's decision is written down for everyone: the registry's aliases."""
+
+from typing import Protocol
+
+from components.registry import Registry
+
+
+class Aliases(Protocol):
+    """What a driver needs of the registry; every method is idempotent."""
+
+    def nominate(self, version: str) -> None:
+        """Make the version the challenger."""
+
+    def promote(self, version: str) -> None:
+        """Make the version the champion."""
+
+    def reject(self, version: str, reason: str) -> None:
+        """Note that the version was rolled back."""
+
+
+class RegistryAliases:
+    """Writes a driver's decisions into the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def nominate(self, version: str) -> None:
+        """Make the version the challenger, unless it is the champion."""
+        self.registry.nominate(version)
+
+    def promote(self, version: str) -> None:
+        """Make the version the champion."""
+        self.registry.promote(version)
+
+    def reject(self, version: str, reason: str) -> None:
+        """Note that the version was rolled back. A champion that failed to start here stays champion."""
+        champion = self.registry.champion()
+        if champion is None or champion.version != version:
+            self.registry.reject(version, reason)

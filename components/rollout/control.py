@@ -1,0 +1,227 @@
+"""The manual levers of the served model on this machine: status, start, stop, promote, roll back, ask."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.errors import BadInput, RevisionFailed
+from components.registry import Registry, Version
+from components.rollout import bundles, state
+from components.rollout.local import service
+from components.rollout.local import state as local_state
+from components.rollout.local.client import RestClient
+from components.rollout.local.inference import InferenceClient
+from components.rollout.local.service import Service
+from components.rollout.local.state import Server
+from components.rollout.local.target import DRIVER_STATE, LocalTarget
+from components.rollout.target import Revision
+
+READY_TIMEOUT_S = 60.0
+BY_HAND = "by hand"
+
+
+def client(folder: Path, grpc: bool = False) -> InferenceClient:
+    """A client of the public endpoint.
+
+    Raises:
+        BadInput: nothing is served from the folder yet.
+    """
+    here = Service(folder).state
+    return InferenceClient(here.model_name, here.host, here.http_port, here.grpc_port, grpc)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether the public endpoint is up."""
+    return local_state.load(folder) is not None and Service(folder).envoy_alive()
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What is served, with which share, version and health.
+
+    Returns:
+        served (a model was ever served), healthy (all that should run runs and answers), message (a sentence),
+        model_name, endpoint {rest, grpc}, proxy {pid, running, ready}, champion and challenger (null or {version,
+        digest, percent, pid, running, ready}), rollout (null or {version, phase, requests, texts, seconds, verdict}),
+        held_by (who drives a rollout now, or null).
+    """
+    here = local_state.load(folder)
+    if here is None:
+        return {
+            "served": False,
+            "healthy": False,
+            "message": "nothing is served yet; `slipway run` serves a first model",
+        }
+    whole = Service(folder)
+    with RestClient(here.model_name) as asking:
+        champion = _server(here.champion, 100 - here.percent, asking)
+        challenger = _server(here.challenger, here.percent, asking)
+    running = whole.envoy_alive()
+    proxy = {
+        "pid": here.envoy.pid if here.envoy else None,
+        "running": running,
+        "ready": whole.envoy.ready() and running,
+    }
+    problems = _problems(champion, challenger, proxy)
+    return {
+        "served": here.champion is not None,
+        "healthy": not problems,
+        "message": "; ".join(problems) or f"version {champion['version'] if champion else '?'} serves",
+        "model_name": here.model_name,
+        "endpoint": {"rest": f"http://{here.host}:{here.http_port}", "grpc": f"{here.host}:{here.grpc_port}"},
+        "proxy": proxy,
+        "champion": champion,
+        "challenger": challenger,
+        "rollout": _rollout(folder),
+        "held_by": service.holder(folder),
+    }
+
+
+def start(folder: Path) -> None:
+    """Bring proxy and champion back after `stop` or a restart of the machine.
+
+    A challenger is not started again: `slipway rollout` goes on with its rollout.
+
+    Raises:
+        BadInput: nothing was ever served, or somebody else has a port.
+        RevisionFailed: the champion does not start.
+    """
+    with service.locked(folder):
+        whole = Service(folder)
+        if whole.state.champion is None:
+            raise BadInput("no version serves yet; `slipway run` serves a first model")
+        with RestClient(whole.state.model_name) as asking:
+            whole.retire()
+            whole.ensure_running(asking, READY_TIMEOUT_S)
+
+
+def stop(folder: Path) -> bool:
+    """End all processes of the service; returns whether there were any.
+
+    Raises:
+        SlipwayError: a rollout is going on.
+    """
+    if local_state.load(folder) is None:
+        return False
+    with service.locked(folder):
+        return Service(folder).stop()
+
+
+def promote(folder: Path, tracking_uri: str) -> str:
+    """Make the challenger the champion now, whatever the evidence says; returns what was done.
+
+    The challenger is the one that is deployed (a rollout that is held, say), else the registry's.
+
+    Raises:
+        BadInput: there is no challenger.
+        RevisionFailed: it does not answer; the champion serves as before.
+    """
+    with _levers(folder, tracking_uri) as (target, registry):
+        revision = target.challenger()
+        if revision is None:
+            version = registry.challenger()
+            if version is None:
+                raise BadInput("there is no challenger to promote; `slipway run` makes one")
+            revision = _fetched(version, folder)
+        return _serve(target, registry, revision)
+
+
+def rollback(folder: Path, tracking_uri: str) -> str:
+    """Take the challenger out of traffic; without one, serve the version before the champion again.
+
+    Raises:
+        BadInput: there is neither a challenger nor a version before.
+        RevisionFailed: the version before does not answer; the champion serves as before.
+    """
+    with _levers(folder, tracking_uri) as (target, registry):
+        challenger = target.challenger()
+        if challenger is None:
+            previous = registry.previous()
+            if previous is None:
+                raise BadInput("there is no challenger to roll back, and no version before the champion to go back to")
+            return _serve(target, registry, _fetched(previous, folder))
+        target.rollback()
+        registry.reject(challenger.version, f"rolled back {BY_HAND}")
+        target.save_state(None)
+        champion = target.champion()
+        serving = f"version {champion.version} serves all traffic" if champion else "nothing is served"
+        return f"version {challenger.version} was rolled back; {serving}"
+
+
+@contextlib.contextmanager
+def _levers(folder: Path, tracking_uri: str) -> Iterator[tuple[LocalTarget, Registry]]:
+    """The target and the registry, held for this process."""
+    here = Service(folder).state
+    registry = Registry(tracking_uri, here.model_name)
+    target = LocalTarget(folder, here.model_name, Path(here.public_key), here.http_port, here.grpc_port)
+    with contextlib.closing(target), target.lock():
+        yield target, registry
+
+
+def _fetched(version: Version, folder: Path) -> Revision:
+    return Revision(version.version, str(bundles.fetch(version.bundle_uri, version.digest, folder)), version.digest)
+
+
+def _serve(target: LocalTarget, registry: Registry, revision: Revision) -> str:
+    """Give a revision all traffic, once it answers."""
+    before = target.champion()
+    try:
+        target.deploy(revision)
+        target.wait_ready(revision, READY_TIMEOUT_S)
+        target.promote()
+    except RevisionFailed:
+        target.rollback()
+        raise
+    registry.promote(revision.version)
+    target.save_state(None)
+    replaced = f", in place of version {before.version}" if before else ""
+    return f"version {revision.version} serves all traffic{replaced}"
+
+
+def _server(server: Server | None, percent: int, asking: RestClient) -> dict[str, Any] | None:
+    if server is None:
+        return None
+    running = server.alive()
+    return {
+        "version": server.revision.version,
+        "digest": server.revision.digest,
+        "percent": percent,
+        "pid": server.daemon.pid if server.daemon else None,
+        "running": running,
+        "ready": running and asking.ready(server.http_port),
+    }
+
+
+def _problems(champion: dict[str, Any] | None, challenger: dict[str, Any] | None, proxy: dict[str, Any]) -> list[str]:
+    parts = {"proxy": proxy, "champion": champion, "challenger": challenger}
+    if not any(part and part["running"] for part in parts.values()):
+        return ["stopped; `slipway start` serves again"]
+    problems = []
+    for name, part in parts.items():
+        if part is None:
+            problems += ["no version serves yet"] if name == "champion" else []
+        elif not part["running"]:
+            remedy = "`slipway rollout` goes on" if name == "challenger" else "`slipway start` starts it again"
+            problems.append(f"the {name} does not run ({remedy})")
+        elif not part["ready"]:
+            problems.append(f"the {name} does not answer")
+    return problems
+
+
+def _rollout(folder: Path) -> dict[str, Any] | None:
+    """Where the rollout stands that goes on or is held."""
+    try:
+        current = state.from_json(json.loads((folder / DRIVER_STATE).read_text("utf-8")))
+    except (OSError, ValueError, BadInput):
+        return None
+    last = current.timeline[-1] if current.timeline else None
+    return {
+        "version": current.revision.version,
+        "phase": current.phase,
+        "requests": current.requests[0],
+        "texts": current.pairs.labelled,
+        "seconds": round(current.elapsed_s, 1),
+        "verdict": last.verdict if last else None,
+        "decision": current.decision.reason if current.decision else None,
+    }
