@@ -1,5 +1,6 @@
 """The gRPC side: kserve's servicer, bound to a given address, with every error in its place."""
 
+import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -17,6 +18,9 @@ from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded
 from serving.limits import Limits
 
 logger = logging.getLogger("serving")
+LEAVE_S = 0.2
+"""Between the first refusal of a stopping server and its end: gRPC cancels calls that arrive while it ends, so clients
+are told by UNAVAILABLE, which they may retry elsewhere, to send no more."""
 CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     Malformed: grpc.StatusCode.INVALID_ARGUMENT,
@@ -36,6 +40,7 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
         super().__init__(port, dataplane, repository, kwargs={})
         self._host = host
         self._limits = limits
+        self._interceptor = ErrorInterceptor()
 
     def bind(self) -> None:
         """Take the address; needs the running event loop. Nothing is accepted before `start`.
@@ -47,7 +52,7 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
             ("grpc.max_receive_message_length", self._limits.body),
             ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
         ]
-        self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=(ErrorInterceptor(),), options=options)
+        self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=(self._interceptor,), options=options)
         servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -62,11 +67,23 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
 
     async def stop(self, grace: float) -> None:
         """Take no more requests, and wait for those at hand for up to `grace` seconds."""
+        self._interceptor.closing = True
+        await asyncio.sleep(LEAVE_S)
         await self._server.stop(grace)
 
 
 class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
     """Maps errors to status codes; kserve's own lets some through as UNKNOWN."""
+
+    closing = False
+
+    async def intercept(
+        self, method: Any, request_or_iterator: Any, context: grpc.aio.ServicerContext, method_name: str
+    ) -> Any:
+        """Handle a call, unless the server is closing."""
+        if self.closing:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        return await super().intercept(method, request_or_iterator, context, method_name)
 
     async def handle_exception(
         self,

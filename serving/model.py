@@ -118,15 +118,15 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
 
     def _output(self, name: str, values: Any, datatype: str, request: InferRequest) -> InferOutput:
         """One output tensor; `probabilities` carries the class names of its columns as a JSON list."""
-        # kserve packs arrays as raw contents; a gRPC client that sent typed contents expects the same back.
-        typed = request.from_grpc and not request.use_binary_outputs
-        return InferOutput(
-            name=name,
-            shape=list(values.shape),
-            datatype=datatype,
-            data=values.ravel().tolist() if typed else values,
-            parameters={"labels": json.dumps(self.labels.tolist())} if name == "probabilities" else None,
-        )
+        labels = {"labels": json.dumps(self.labels.tolist(), ensure_ascii=False)}
+        output = InferOutput(name, list(values.shape), datatype, parameters=labels if name == "probabilities" else None)
+        if not request.from_grpc:
+            output.data = values  # kserve encodes arrays as JSON or binary, as the request asks for
+        elif request.use_binary_outputs:
+            output.set_data_from_numpy(values)
+        else:
+            output.data = values.ravel().tolist()  # typed contents, as in the request
+        return output
 
 
 def _check_requested(request: InferRequest) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
-from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 from kserve.protocol.rest.server import RESTServer, metrics_handler
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
@@ -41,6 +41,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     NotImplementedError: HTTPStatus.NOT_IMPLEMENTED,
     ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServerNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 

@@ -1,0 +1,191 @@
+"""Clients of a served model over the V2 inference protocol, REST and gRPC, for the command line and for scripts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import httpx
+
+from components.errors import BadInput, SlipwayError
+
+
+class Prediction(NamedTuple):
+    """The answer for one text."""
+
+    label: str
+    score: float
+    """Probability of `label`."""
+    probabilities: dict[str, float]
+    """Of every label."""
+
+
+class ModelClient:
+    """Asks over REST. May be shared by threads; keeps its connections until `close`.
+
+    Args:
+        base_url: for example `http://127.0.0.1:8080`.
+        model_name: name in the protocol's paths.
+        timeout_s: seconds that one request may take.
+        headers: sent with every request, for example an API key.
+    """
+
+    def __init__(
+        self, base_url: str, model_name: str, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.endpoint = f"{base_url.rstrip('/')}/v2/models/{model_name}"
+        if not base_url.startswith(("http://", "https://")):
+            raise BadInput(f"{base_url!r} is not an address of a server; expected http://host:port")
+        self._http = httpx.Client(timeout=timeout_s, headers=dict(headers or {}), trust_env=False)
+
+    def ready(self) -> bool:
+        """Whether the model can answer; False also when nothing listens."""
+        try:
+            return self._http.get(f"{self.endpoint}/ready").status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def metadata(self) -> dict[str, Any]:
+        """Name, versions, inputs and outputs of the model. Raises as `predict`."""
+        return self._ask("GET", self.endpoint, None)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Predictions in the order of the texts.
+
+        Raises:
+            BadInput: a text is no Unicode, or the server refused the request (4xx); its reason is in the message.
+            SlipwayError: no answer, or an error of the server.
+        """
+        _check(texts)
+        tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
+        answer = self._ask("POST", f"{self.endpoint}/infer", {"inputs": [tensor]})
+        try:
+            tensors = {output["name"]: output for output in answer["outputs"]}
+            return _predictions(
+                [str(label) for label in tensors["label"]["data"]],
+                tensors["probabilities"]["data"],
+                tensors["probabilities"]["parameters"]["labels"],
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            raise SlipwayError(f"{self.endpoint} answered, but not as a Slipway model server ({error!r})") from error
+
+    def _ask(self, method: str, url: str, content: Any) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, url, json=content)
+        except httpx.TimeoutException as error:
+            raise SlipwayError(f"{url} did not answer within {self._http.timeout.read:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SlipwayError(f"no model server answers at {url} ({error})") from error
+        if answer.status_code != httpx.codes.OK:
+            wrong = answer.is_client_error and answer.status_code != httpx.codes.TOO_MANY_REQUESTS
+            kind = BadInput if wrong else SlipwayError
+            raise kind(f"{url} answered {answer.status_code}: {_reason(answer)}")
+        try:
+            decoded: dict[str, Any] = answer.json()
+        except ValueError as error:
+            raise SlipwayError(f"{url} answered with something other than JSON; is it a model server?") from error
+        return decoded
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class GrpcClient:
+    """Asks over gRPC, without TLS. The import of kserve's messages at construction takes about a second.
+
+    Args:
+        target: `host:port`.
+        model_name: name of the model.
+        timeout_s: seconds that one request may take.
+        headers: gRPC metadata sent with every request; keys in lower case.
+    """
+
+    def __init__(
+        self, target: str, model_name: str, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None
+    ) -> None:
+        import grpc
+        from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
+
+        self._errors = grpc.RpcError
+        self._messages = grpc_predict_v2_pb2
+        self._channel = grpc.insecure_channel(target)
+        self._stub = grpc_predict_v2_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._options = {"timeout": timeout_s, "metadata": tuple((headers or {}).items())}
+        self.endpoint = f"grpc://{target}/{model_name}"
+        self.model_name = model_name
+
+    def ready(self) -> bool:
+        """Whether the model can answer; False also when nothing listens."""
+        try:
+            answer = self._stub.ModelReady(self._messages.ModelReadyRequest(name=self.model_name), **self._options)
+        except self._errors:
+            return False
+        return bool(answer.ready)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Predictions in the order of the texts. Raises as `ModelClient.predict`."""
+        contents = {"bytes_contents": _check(texts)}
+        tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "contents": contents}
+        request = self._messages.ModelInferRequest(model_name=self.model_name, inputs=[tensor])
+        try:
+            answer = self._stub.ModelInfer(request, **self._options)
+        except self._errors as error:
+            code = error.code().name
+            kind = BadInput if code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED") else SlipwayError
+            raise kind(f"{self.endpoint} answered {code}: {error.details()}") from error
+        tensors = {output.name: output for output in answer.outputs}
+        try:
+            return _predictions(
+                [label.decode("utf-8") for label in tensors["label"].contents.bytes_contents],
+                list(tensors["probabilities"].contents.fp32_contents),
+                tensors["probabilities"].parameters["labels"].string_param,
+            )
+        except (LookupError, ValueError) as error:
+            raise SlipwayError(f"{self.endpoint} answered, but not as a Slipway model server ({error!r})") from error
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check(texts: Sequence[str]) -> list[bytes]:
+    """The texts in UTF-8; a command line that was given other bytes passes them on as lone surrogates."""
+    try:
+        return [text.encode("utf-8") for text in texts]
+    except UnicodeEncodeError as error:
+        raise BadInput(f"the text {error.object!r} is not valid Unicode; give texts in UTF-8") from error
+
+
+def _predictions(labels: Sequence[str], flat: Sequence[float], names: str) -> list[Prediction]:
+    """Put the tensors together; `names` is the JSON list of the classes, `flat` has their probabilities row by row."""
+    classes: list[str] = json.loads(names)
+    if len(flat) != len(labels) * len(classes):
+        raise ValueError(f"{len(flat)} probabilities for {len(labels)} texts and {len(classes)} classes")
+    rows = [flat[start : start + len(classes)] for start in range(0, len(flat), len(classes))]
+    scores = [dict(zip(classes, map(float, row), strict=True)) for row in rows]
+    return [Prediction(label, row[label], row) for label, row in zip(labels, scores, strict=True)]
+
+
+def _reason(answer: httpx.Response) -> str:
+    """The `error` of the specification, or the start of whatever came (a proxy's page, say)."""
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, LookupError, TypeError):
+        return answer.text.strip()[:200] or "no reason given"

@@ -1,0 +1,116 @@
+"""How waiting texts are put into batches; the classifier here records its batches and computes lengths."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from serving.batcher import Batcher
+from serving.errors import InferenceFailed, Overloaded
+from serving.limits import Limits
+
+
+class Recorder:
+    """A classifier of two classes: the first logit is the number of tokens."""
+
+    def __init__(self) -> None:
+        self.labels = ["long", "short"]
+        self.tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "bad": 1, "odd": 2}, unk_token="[UNK]"))
+        self.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        self.batches: list[list[int]] = []
+
+    def run(self, encodings: Sequence[Any]) -> np.ndarray:
+        self.batches.append([len(encoding.ids) for encoding in encodings])
+        ids = [encoding.ids for encoding in encodings]
+        if any(1 in row for row in ids):
+            raise ValueError("a bad text")
+        logits = np.array([[len(row), 0.0] for row in ids], dtype=np.float32)
+        return np.where([[2 in row] for row in ids], np.nan, logits).astype(np.float32)
+
+
+def ask(recorder: Recorder, requests: Sequence[Sequence[str]], **limits: int) -> list[Any]:
+    """The answers to requests that come at the same time; an error in place of an answer."""
+
+    async def all_at_once() -> list[Any]:
+        batcher = Batcher(recorder, Limits(**limits))  # type: ignore[arg-type]
+        return await asyncio.gather(*map(batcher.probabilities, requests), return_exceptions=True)
+
+    return asyncio.run(all_at_once())
+
+
+def words(count: int) -> str:
+    return " ".join(["word"] * count)
+
+
+def expected(texts: Sequence[str]) -> np.ndarray:
+    return np.array([1 / (1 + np.exp(-len(text.split()))) for text in texts])
+
+
+def test_every_request_gets_its_answers_in_its_order():
+    chance = np.random.default_rng(3)
+    requests = [[words(int(length)) for length in chance.integers(1, 40, size)] for size in (1, 7, 3, 20, 1, 1, 13)]
+    answers = ask(Recorder(), requests, batch_tokens=64)
+    for texts, answer in zip(requests, answers, strict=True):
+        np.testing.assert_allclose(answer[:, 0], expected(texts), atol=1e-6)
+
+
+def test_a_batch_keeps_to_its_tokens_padding_included_unless_one_text_alone_is_longer():
+    recorder = Recorder()
+    ask(recorder, [[words(length) for length in (1, 30, 5, 100, 7, 30, 2, 9, 30, 4)]], batch_tokens=64)
+    assert sum(recorder.batches, []).count(100) == 1
+    for batch in recorder.batches:
+        assert len(batch) * max(batch) <= 64 or batch == [100]
+
+
+def test_waiting_requests_share_a_batch():
+    recorder = Recorder()
+    ask(recorder, [[words(3)]] * 10)
+    assert len(recorder.batches) < 10
+    assert sum(map(len, recorder.batches)) == 10
+
+
+def test_the_oldest_text_is_in_the_next_batch_however_long_it_is():
+    recorder = Recorder()
+    ask(recorder, [[words(60), *[words(2)] * 50]], batch_tokens=64)
+    assert 60 in recorder.batches[0]
+
+
+def test_a_text_on_which_the_model_raises_fails_its_own_request_only():
+    answers = ask(Recorder(), [["word"], ["word", "bad word"], ["odd"], ["word word"]])
+    assert isinstance(answers[1], InferenceFailed)
+    assert isinstance(answers[2], InferenceFailed)
+    np.testing.assert_allclose(answers[0][:, 0], expected(["word"]), atol=1e-6)
+    np.testing.assert_allclose(answers[3][:, 0], expected(["word word"]), atol=1e-6)
+
+
+def test_a_full_queue_refuses_and_admits_again_when_it_has_emptied():
+    async def scenario() -> list[Any]:
+        batcher = Batcher(Recorder(), Limits(waiting=10))  # type: ignore[arg-type]
+        first = await asyncio.gather(*[batcher.probabilities(["word"] * 4) for _ in range(3)], return_exceptions=True)
+        return [*first, await batcher.probabilities(["word"] * 10)]
+
+    answers = asyncio.run(scenario())
+    assert [isinstance(answer, Overloaded) for answer in answers] == [False, False, True, False]
+
+
+def test_texts_of_a_client_that_has_gone_are_not_computed():
+    recorder = Recorder()
+
+    async def scenario() -> None:
+        batcher = Batcher(recorder, Limits(batch_tokens=8))  # type: ignore[arg-type]
+        stays = asyncio.create_task(batcher.probabilities([words(8)] * 3))
+        goes = asyncio.create_task(batcher.probabilities([words(7)] * 50))
+        while not recorder.batches:
+            await asyncio.sleep(0)
+        goes.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await goes
+        await stays
+        await batcher.probabilities(["word"])
+
+    asyncio.run(scenario())
+    assert len([batch for batch in recorder.batches if batch == [7]]) < 50
+    assert recorder.batches.count([8]) == 3

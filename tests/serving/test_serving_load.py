@@ -1,0 +1,169 @@
+"""What a model server does under load, with a model that is slow or raises, and when it is asked to end."""
+
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import psutil
+import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
+
+from components.signing import KeyPair
+
+CLIENTS = 4
+
+
+def wait_busy(server: Any) -> None:
+    """Return when the server has begun to compute for the request that was just sent."""
+    process = psutil.Process(server.process.pid)
+    before = process.cpu_times().user
+    while process.cpu_times().user < before + 0.1:
+        time.sleep(0.005)
+
+
+def test_health_is_answered_while_the_model_computes(moody):
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(moody.infer, "again")
+        checks = 0
+        while not slow.done():
+            assert httpx.get(f"{moody.model_url}/ready").status_code == 200
+            checks += not slow.done()
+    assert slow.result().status_code == 200
+    assert checks > 1
+
+
+def test_an_error_of_the_model_reaches_only_the_request_that_caused_it(moody):
+    with ThreadPoolExecutor(9) as pool:
+        pool.submit(moody.infer, "again")  # the others queue up behind it, so that they share a batch
+        wait_busy(moody)
+        texts = ["please", "why", "help", "today"] * 2
+        answers = list(pool.map(moody.infer, texts))
+    assert [answer.status_code for answer in answers] == [500 if text == "why" else 200 for text in texts]
+    assert answers[1].json() == {"error": "the model could not process the request"}
+    assert "event=inference_failed" in moody.log()
+    assert "Traceback" not in moody.log()
+
+
+def test_an_error_of_the_model_is_internal_over_grpc(moody):
+    with grpc.insecure_channel(moody.grpc) as channel, pytest.raises(grpc.RpcError) as failure:
+        services.GRPCInferenceServiceStub(channel).ModelInfer(question("why"))
+    assert failure.value.code() == grpc.StatusCode.INTERNAL
+    assert failure.value.details() == "the model could not process the request"
+
+
+def test_a_full_queue_answers_at_once_and_recovers(moody):
+    def many() -> httpx.Response:
+        return moody.infer(*["please"] * 256)
+
+    with ThreadPoolExecutor(16) as pool:
+        slow = pool.submit(moody.infer, "again")
+        wait_busy(moody)
+        answers = [pool.submit(many) for _ in range(12)]
+        refused = [answer.result() for answer in answers if answer.result().status_code == 429]
+        assert slow.result().status_code == 200
+    assert refused
+    assert "texts are waiting" in refused[0].json()["error"]
+    assert refused[0].headers["retry-after"] == "1"
+    assert moody.infer("please").status_code == 200
+
+
+def question(text: str) -> messages.ModelInferRequest:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "contents": {"bytes_contents": [text.encode()]}}
+    return messages.ModelInferRequest(model_name="messages", inputs=[tensor])
+
+
+class Load:
+    """Clients that ask without pause until they are told to go, or can no longer connect."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.lost: list[str] = []
+        self._lock = threading.Lock()
+
+    def count(self, lost: str = "") -> None:
+        with self._lock:
+            if lost:
+                self.lost.append(lost)
+            else:
+                self.answered += 1
+
+    def rest(self, server: Any) -> None:
+        """One kept connection; a client that is asked to close it does not come back."""
+        body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}
+        with httpx.Client(timeout=30) as client:
+            closed = False
+            while not closed:
+                try:
+                    answer = client.post(f"{server.model_url}/infer", json=body)
+                except httpx.ConnectError:
+                    return
+                except httpx.TransportError as error:
+                    self.count(lost=repr(error))
+                    return
+                self.count(lost="" if answer.status_code == 200 else answer.text)
+                closed = answer.headers.get("connection") == "close"
+
+    def grpc(self, server: Any) -> None:
+        """A channel of its own, without retries; UNAVAILABLE says that the call was not taken."""
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        with grpc.insecure_channel(server.grpc, options) as channel:
+            stub = services.GRPCInferenceServiceStub(channel)
+            while True:
+                try:
+                    stub.ModelInfer(question("late parcel"), timeout=30)
+                except grpc.RpcError as error:
+                    if (error.code().name, error.details()) != ("UNAVAILABLE", "the server is shutting down"):
+                        self.count(lost=f"{error.code()} {error.details()}")
+                    return
+                self.count()
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_no_accepted_request_is_lost_when_the_server_is_told_to_end_under_load(
+    protocol, start, signed_bundle: Path, keys: KeyPair
+):
+    server = start(signed_bundle, "--public_key", keys.public_key).wait_ready()
+    load = Load()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for _ in range(CLIENTS):
+            pool.submit(getattr(load, protocol), server)
+        while load.answered < 50 and not load.lost:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+    assert load.lost == []
+    assert load.answered >= 50
+    assert server.process.wait(30) == 0
+    assert "event=stopped" in server.log()
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_request_at_hand_is_answered_after_the_end_was_asked_for(protocol, start, moody_bundle: Path):
+    server = start(moody_bundle, "--allow_unsigned", "--drain_seconds", "0").wait_ready()
+    with ThreadPoolExecutor(1) as pool, grpc.insecure_channel(server.grpc) as channel:
+        stub = services.GRPCInferenceServiceStub(channel)
+        stub.ModelInfer(question("please"))
+        ask = {"rest": lambda: server.infer("again").status_code, "grpc": lambda: stub.ModelInfer(question("again"))}
+        slow = pool.submit(ask[protocol])
+        wait_busy(server)
+        assert not slow.done()
+        server.process.send_signal(signal.SIGTERM)
+        assert slow.result() == 200 if protocol == "rest" else slow.result().outputs
+    assert server.process.wait(30) == 0
+
+
+def test_a_draining_server_answers_but_is_not_ready(start, signed_bundle: Path, keys: KeyPair):
+    server = start(signed_bundle, "--public_key", keys.public_key, "--drain_seconds", "20").wait_ready()
+    server.process.send_signal(signal.SIGTERM)
+    while "event=draining" not in server.log():
+        time.sleep(0.01)
+    assert httpx.get(f"{server.model_url}/ready").status_code == 503
+    assert httpx.get(f"{server.url}/v2/health/ready").status_code == 503
+    assert httpx.get(f"{server.url}/v2/health/live").status_code == 200
+    answer = server.infer("late parcel")
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
