@@ -1,0 +1,115 @@
+"""The section of the run's report about the step `evaluate`."""
+
+from typing import Any
+
+from components import page
+from components.evaluate import pictures
+
+
+def section(result: dict[str, Any]) -> str:
+    """HTML fragment: the gate's verdict with reasons, then pictures and tables of what it saw."""
+    parts = [page.heading("Evaluation and gate"), _verdict(result), page.facts(_facts(result)), _checks(result)]
+    parts += _cautions(result)
+    if result["difference"]:
+        parts.append(page.figure(pictures.difference(result), _difference_caption(result)))
+    caption = "F1 of each class on the test split"
+    parts.append(
+        page.figure(pictures.classes(result), f"{caption}, challenger and champion" if result["champion"] else caption)
+    )
+    caption = "Confusion matrix of the challenger (left) and how often it is right at each confidence (right)"
+    parts.append(page.figure(pictures.confusion_and_calibration(result), caption))
+    parts.append(page.details("Precision, recall and F1 of each class", _class_table(result)))
+    if result["mistakes"]:
+        parts.append(page.details("Wrong answers of which the challenger was surest", _mistake_table(result)))
+    if result["typo_examples"]:
+        table = page.table(["Text", "With typing errors"], result["typo_examples"])
+        parts.append(page.details("Examples of the typing errors", table))
+    settings = [[name, str(value)] for name, value in result["settings"].items()]
+    parts.append(page.details("Settings", page.table(["Setting", "Value"], settings)))
+    return "\n".join(parts)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    if result["identical_to_champion"]:
+        return page.notice(f"The challenger is the champion, version {result['identical_to_champion']}.", "good")
+    if result["gate"]["passed"]:
+        return page.notice("The gate lets the challenger pass: all checks are met.", "good")
+    failed = [check["words"] for check in result["gate"]["checks"] if not check["passed"]]
+    return page.notice(f"The gate refuses the challenger: {'; '.join(failed)}.", "bad")
+
+
+def _facts(result: dict[str, Any]) -> dict[str, str]:
+    challenger, champion = result["challenger"], result["champion"]
+
+    def both(value: float, other: float | None) -> str:
+        return f"{value:.3f}" + (f" (champion {other:.3f})" if other is not None else "")
+
+    def of_champion(name: str) -> float | None:
+        return champion[name] if champion else None
+
+    drop, other_drop = challenger["typos"]["drop"], champion["typos"]["drop"] if champion else None
+    return {
+        "Macro-F1": both(challenger["macro_f1"], of_champion("macro_f1")),
+        "Accuracy": both(challenger["accuracy"], of_champion("accuracy")),
+        "Calibration error": both(challenger["calibration_error"], of_champion("calibration_error")),
+        "Macro-F1 lost to typing errors": both(drop, other_drop),
+        "Test texts": str(result["texts"]),
+    }
+
+
+def _checks(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            "passed" if check["passed"] else "failed",
+            check["name"],
+            f"{check['value']:.3f}",
+            f"{check['limit']:.3f}",
+            check["words"],
+        ]
+        for check in result["gate"]["checks"]
+    ]
+    return page.table(["Check", "Of", "Value", "Limit", "In words"], rows)
+
+
+def _cautions(result: dict[str, Any]) -> list[str]:
+    champion = result["champion"]
+    if not champion:
+        return []
+    found = []
+    if not champion["same_data"]:
+        found.append(
+            "The champion was trained on other data: some of these test texts may have been among its training "
+            "texts, which would flatter it."
+        )
+    if champion["labels_it_lacks"]:
+        labels = ", ".join(champion["labels_it_lacks"])
+        found.append(f"The champion does not know the labels {labels}: it counts as wrong on their texts.")
+    if champion["labels_now_gone"]:
+        labels = ", ".join(champion["labels_now_gone"])
+        found.append(f"The champion also answers {labels}, which the data no longer have: that counts as wrong.")
+    return [page.notice(text, "neutral") for text in found]
+
+
+def _difference_caption(result: dict[str, Any]) -> str:
+    settings, difference = result["settings"], result["difference"]
+    accuracy = difference["accuracy"]
+    return (
+        f"Challenger minus champion {result['champion']['version']}: macro-F1 on {settings['bootstrap_samples']} "
+        f"paired resamples of the test split, {settings['confidence']:.0%} interval. "
+        f"Accuracy: {accuracy['value']:+.3f} ({accuracy['low']:+.3f} to {accuracy['high']:+.3f})"
+    )
+
+
+def _class_table(result: dict[str, Any]) -> str:
+    rows = [
+        [item["label"], *(f"{item[name]:.3f}" for name in ("precision", "recall", "f1")), str(item["support"])]
+        for item in result["challenger"]["classes"]
+    ]
+    return page.table(["Class", "Precision", "Recall", "F1", "Texts"], rows)
+
+
+def _mistake_table(result: dict[str, Any]) -> str:
+    rows = [
+        [item["text"], item["label"], item["predicted"], f"{item['confidence']:.2f}"] for item in result["mistakes"]
+    ]
+    return page.table(["Text", "Label", "Answer", "Confidence"], rows)

@@ -1,0 +1,39 @@
+"""Settings of the step `evaluate`."""
+
+from components.settings import Settings, setting
+
+
+class EvaluateSettings(Settings):
+    """What the quality gate asks of a challenger."""
+
+    min_macro_f1: float = setting(
+        0.75, "macro-F1 that the first version of all must reach on the test split", "share", ge=0, le=1
+    )
+    max_drop: float = setting(
+        0.05,
+        "how far below the champion's macro-F1 the lower end of the interval of the difference may lie",
+        "share",
+        ge=0,
+        le=1,
+    )
+    confidence: float = setting(
+        0.9, "of the two-sided bootstrap intervals; 0.9 leaves 5 % below the lower end", "share", gt=0.5, lt=1
+    )
+    bootstrap_samples: int = setting(2000, "resamples of the test split behind the intervals", "samples", ge=200)
+    min_class_recall: float = setting(
+        0.4, "recall that every class must reach; 0 switches the check off", "share", ge=0, le=1
+    )
+    max_calibration_error: float = setting(
+        0.15, "highest expected calibration error; 1 switches the check off", "share", ge=0, le=1
+    )
+    typo_rate: float = setting(
+        0.15, "part of the words that get a typing error for the robustness test", "share", ge=0, le=1
+    )
+    max_typo_drop: float = setting(
+        0.15,
+        "how much macro-F1 may fall on the texts with typing errors; 1 switches the check off",
+        "share",
+        ge=0,
+        le=1,
+    )
+    seed: int = setting(13, "seed of the resamples and of the typing errors", ge=0, lt=2**31)

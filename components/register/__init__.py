@@ -1,0 +1,1 @@
+"""Step `register`: complete, sign, store and register a bundle as the challenger."""

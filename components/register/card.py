@@ -1,0 +1,148 @@
+"""The model card of a bundle: what a person must know before using it. Equal drafts and results give equal cards."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from components.bundle import BundleInfo
+
+VERIFY = "python -m model_signing verify key --signature BUNDLE/signature.json --public_key public.pem BUNDLE"
+
+
+def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
+    """Markdown (sections as of Mitchell et al. 2019, *Model cards for model reporting*).
+
+    Args:
+        info: the content of `bundle.json`.
+        results: of the steps so far; what a step did not report is left out.
+        identity: fingerprint of the signer's public key.
+    """
+    parts = [
+        *_purpose(info),
+        *_data(info, results.get("prepare_data") or {}),
+        *_training(info, results.get("train") or {}),
+        *_compression(info, results.get("compress") or {}),
+        *_test(results.get("evaluate") or {}),
+        *_limits(info),
+        *_signature(identity),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _purpose(info: BundleInfo) -> list[str]:
+    labels = "\n".join(f"- {label}" for label in info.labels)
+    return [
+        f"# {info.model_name}",
+        f"Sorts short texts into {len(info.labels)} topics and says how sure it is. Variant `{info.variant}`, "
+        f"{info.precision}, made from the encoder `{info.encoder}`; served over KServe's V2 protocol.",
+        f"## Labels\n\n{labels}",
+    ]
+
+
+def _data(info: BundleInfo, result: dict[str, Any]) -> list[str]:
+    facts = {
+        "Source": result.get("source"),
+        "Rows read": result.get("rows_read"),
+        "Texts kept": result.get("rows_kept"),
+    }
+    return ["## Data", _list(facts | {"Dataset digest": f"`{info.dataset_digest}`"})]
+
+
+def _training(info: BundleInfo, result: dict[str, Any]) -> list[str]:
+    validation = result.get("validation") or {}
+    facts = {
+        "Encoder": f"`{info.encoder}`",
+        "Longest text": f"{info.max_length} tokens; the rest is cut off",
+        "Parameters before compression": f"{result['parameters']:,}" if result.get("parameters") else None,
+        "Epochs": f"{result['epochs']}, best {result['best_epoch']}" if result.get("best_epoch") else None,
+        "Validation macro-F1": _share(validation.get("macro_f1")),
+        "MLflow run": f"`{info.mlflow_run_id}`" if info.mlflow_run_id else None,
+        "Pipeline run": f"`{info.run}`" if info.run else None,
+        "Code version": f"`{info.code_version}`",
+    }
+    return ["## Training", _list(facts)]
+
+
+def _compression(info: BundleInfo, result: dict[str, Any]) -> list[str]:
+    parts = ["## Compression", f"Chosen: `{info.variant}`."]
+    latency = ", ".join(f"{value:.1f} ms at batch {size}" for size, value in info.latency_ms.items())
+    if latency:
+        parts.append(f"Median latency on the machine that compressed it: {latency}.")
+    if variants := result.get("candidates"):
+        rows = [
+            [
+                str(item.get("name", "")),
+                _share(item.get("macro_f1")) or "",
+                _share(item.get("accuracy")) or "",
+                f"{item['size_bytes'] / 1e6:.1f}" if item.get("size_bytes") else "",
+                *(f"{item['latency_ms'][size]:.1f}" for size in info.latency_ms if size in item.get("latency_ms", {})),
+            ]
+            for item in variants
+        ]
+        headers = ["Variant", "Validation macro-F1", "Accuracy", "MB", *(f"ms at batch {n}" for n in info.latency_ms)]
+        parts.append(_table(headers, rows))
+    return parts
+
+
+def _test(result: dict[str, Any]) -> list[str]:
+    if not result:
+        return ["## Test", "It was not evaluated."]
+    scores, champion = result["challenger"], result["champion"]
+    intervals, settings = result["intervals"], result["settings"]
+    facts = {
+        name: f"{intervals[key]['value']:.3f} ({settings['confidence']:.0%} interval {intervals[key]['low']:.3f} to "
+        f"{intervals[key]['high']:.3f})"
+        for name, key in (("Macro-F1", "macro_f1"), ("Accuracy", "accuracy"))
+    }
+    facts["Expected calibration error"] = f"{scores['calibration_error']:.3f}"
+    facts["Macro-F1 with typing errors"] = (
+        f"{scores['typos']['macro_f1']:.3f} (errors in {settings['typo_rate']:.0%} of the words)"
+    )
+    if champion:
+        change = result["difference"]["macro_f1"]["value"]
+        facts["Compared with"] = f"version {champion['version']}, {change:+.3f} macro-F1"
+    rows = [
+        [item["label"], *(f"{item[name]:.3f}" for name in ("precision", "recall", "f1")), str(item["support"])]
+        for item in scores["classes"]
+    ]
+    return [
+        f"## Test\n\nOn {result['texts']} texts that no step trained on or chose by.",
+        _list(facts),
+        _table(["Class", "Precision", "Recall", "F1", "Texts"], rows),
+        "### Quality gate",
+        "\n".join(
+            f"- {'passed' if check['passed'] else 'failed'}: {check['words']}" for check in result["gate"]["checks"]
+        ),
+    ]
+
+
+def _limits(info: BundleInfo) -> list[str]:
+    return [
+        "## Limits",
+        "- Every text gets one of the labels above, also one that fits none of them: look at the score.\n"
+        "- The scores hold for texts like those of the data, in their language; measure again on others.\n"
+        f"- Words after the first {info.max_length} tokens are not read.\n"
+        "- Typing errors, irony and two topics in one text lower the quality.\n"
+        "- It was not examined for unequal quality between groups of writers; not for decisions about people.",
+    ]
+
+
+def _signature(identity: str) -> list[str]:
+    return [
+        "## Signature",
+        f"`signature.json` covers every other file (OpenSSF model-signing). Signer: `{identity}`.",
+        "Servers verify it before they load the model. By hand, with the signer's public key:",
+        f"```\npip install model-signing pyOpenSSL\n{VERIFY}\n```",
+    ]
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
+
+
+def _list(facts: dict[str, Any]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)

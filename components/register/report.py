@@ -1,0 +1,42 @@
+"""The section of the run's report about the step `register`."""
+
+from html import escape
+from typing import Any
+
+from components import page
+
+
+def section(result: dict[str, Any]) -> str:
+    """HTML fragment: the version, its lineage, the bundle's files and the model card."""
+    facts = {
+        "Version": result["version"],
+        "Bundle": f"{result['size_bytes'] / 1e6:.1f} MB",
+        "Digest": _short(result["digest"]),
+        "Signed by": _short(result["identity"]),
+    }
+    lineage = [[name.replace("_", " "), value] for name, value in sorted(result["tags"].items())]
+    files = [[name, f"{size:,} bytes"] for name, size in result["files"].items()]
+    return "\n".join(
+        [
+            page.heading("Registry"),
+            page.notice(_outcome(result), "good"),
+            page.facts(facts),
+            page.paragraph(f"Stored in {result['bundle_uri']}"),
+            page.details("Lineage: the version's tags in MLflow", page.table(["Tag", "Value"], lineage)),
+            page.details("Files of the bundle", page.table(["File", "Size"], files)),
+            page.details("Model card", f"<pre>{escape(result['model_card'])}</pre>"),
+        ]
+    )
+
+
+def _outcome(result: dict[str, Any]) -> str:
+    version = result["version"]
+    if result["is_champion"]:
+        return f"This model is the champion, version {version}; nothing new was registered."
+    if result["new"]:
+        return f"The bundle is signed, stored and registered as version {version}, the challenger."
+    return f"The same draft was registered before, as version {version}; it is the challenger again."
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]

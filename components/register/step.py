@@ -1,0 +1,145 @@
+"""Entry point of the step `register`."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components import progress, signing, storage
+from components.bundle import CARD, DRAFT_FILES, Bundle, updated_info, write_info
+from components.errors import BadInput, BundleRefused, GateRefused
+from components.register.card import model_card
+from components.register.settings import RegistrySettings
+from components.registry import Registry, Version
+from components.signing import KeyPair
+
+
+def run(
+    draft: Path,
+    results: dict[str, Any],
+    settings: RegistrySettings,
+    tracking_uri: str,
+    model_name: str,
+    run: str,
+) -> dict[str, Any]:
+    """Make the draft a signed, stored bundle and the registry's challenger.
+
+    A draft that is registered already, with its bundle in place and signed by the present key, keeps its version.
+
+    Args:
+        draft: folder of the draft bundle; it is not changed.
+        results: of the steps so far; the model card and the tags are made of them.
+        settings: where bundles and keys are.
+        tracking_uri: MLflow tracking server with the registry.
+        model_name: the registered model.
+        run: the pipeline run.
+
+    Returns:
+        Plain JSON: `version`, `bundle_uri`, `digest`, `identity` (the signer's fingerprint), `new` (whether the version
+        was made now), `is_champion`, `size_bytes`, `files` (name to bytes), `tags` and `model_card`.
+
+    Raises:
+        BadInput: draft, keys, store or registry cannot be used.
+        GateRefused: the step evaluate refused the draft.
+    """
+    evaluation = results.get("evaluate") or {}
+    if evaluation and not evaluation["gate"]["passed"]:
+        raise GateRefused(f"nothing is registered: {'; '.join(evaluation['gate']['reasons'])}")
+    opened = Bundle(draft)
+    keys = signing.key_pair(Path(settings.keys).expanduser())
+    registry = Registry(tracking_uri, model_name)
+    with tempfile.TemporaryDirectory() as work:
+        bundle = Path(work) / "bundle"
+        version = _registered(registry, opened, evaluation.get("identical_to_champion"), keys, bundle)
+        new = version is None
+        if version is None:
+            shutil.rmtree(bundle, ignore_errors=True)
+            _write(opened, bundle, results, (model_name, run), keys)
+            version = _store_and_register(registry, opened, bundle, settings, keys)
+        else:
+            registry.nominate(version)
+        files = {path.name: path.stat().st_size for path in sorted(bundle.iterdir())}
+        card = (bundle / CARD).read_text("utf-8")
+    champion = registry.champion()
+    progress.report("register", f"version {version.version} {'is registered' if new else 'was registered before'}")
+    return {
+        "version": version.version,
+        "bundle_uri": version.bundle_uri,
+        "digest": version.digest,
+        "identity": signing.identity(keys.public_key),
+        "new": new,
+        "is_champion": champion is not None and champion.version == version.version,
+        "size_bytes": sum(files.values()),
+        "files": files,
+        "tags": version.tags,
+        "model_card": card,
+    }
+
+
+def _registered(
+    registry: Registry, draft: Bundle, identical: str | None, keys: KeyPair, folder: Path
+) -> Version | None:
+    """The version of this draft, or of the champion that is identical to it, if its bundle is in place and ours.
+
+    The bundle is then in `folder`.
+    """
+    known = registry.version(identical) if identical else registry.find("draft_digest", draft.digest())
+    if known is None:
+        return None
+    try:
+        storage.download_folder(known.bundle_uri, folder)
+        signing.verify(folder, keys.public_key)
+        intact = Bundle(folder).digest() == known.digest
+    except (BadInput, BundleRefused) as error:
+        progress.report("register", f"version {known.version} of this draft is no longer of use: {error}")
+        return None
+    return known if intact else None
+
+
+def _write(draft: Bundle, bundle: Path, results: dict[str, Any], names: tuple[str, str], keys: KeyPair) -> None:
+    """Complete the draft in another folder, sign it, and see that the signature holds."""
+    bundle.mkdir(parents=True)
+    for name in DRAFT_FILES:
+        shutil.copyfile(draft.folder / name, bundle / name)
+    metrics = draft.info.metrics | _test_metrics(results.get("evaluate") or {})
+    model_name, run = names
+    info = updated_info(draft.info, model_name=model_name, run=run, metrics=metrics)
+    write_info(bundle, info)
+    card = model_card(info, results, signing.identity(keys.public_key))
+    (bundle / CARD).write_text(card, "utf-8")
+    signing.sign(bundle, keys.private_key)
+    signing.verify(bundle, keys.public_key)
+
+
+def _test_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
+    if not evaluation:
+        return {}
+    scores = evaluation["challenger"]
+    names = ("accuracy", "macro_f1", "calibration_error")
+    return {f"test_{name}": scores[name] for name in names} | {"test_typo_macro_f1": scores["typos"]["macro_f1"]}
+
+
+def _store_and_register(
+    registry: Registry, draft: Bundle, bundle: Path, settings: RegistrySettings, keys: KeyPair
+) -> Version:
+    """Store the bundle first, so that no version ever points to nothing."""
+    if not settings.store:
+        raise BadInput("registry.store is empty; give a folder or s3://bucket/prefix for the bundles")
+    opened = Bundle(bundle)
+    digest = opened.digest()
+    uri = f"{settings.store.rstrip('/')}/{registry.model_name}/{digest.removeprefix('sha256:')[:16]}"
+    progress.report("register", f"storing {digest} in {uri}")
+    storage.upload_folder(bundle, uri)
+    info = opened.info
+    tags = {
+        "draft_digest": draft.digest(),
+        "dataset_digest": info.dataset_digest,
+        "code_version": info.code_version,
+        "run": info.run,
+        "mlflow_run_id": info.mlflow_run_id,
+        "signer": signing.identity(keys.public_key),
+        "encoder": info.encoder,
+        "variant": info.variant,
+        **{name: f"{value:.6f}" for name, value in info.metrics.items()},
+    }
+    return registry.register(uri, digest, {name: value for name, value in tags.items() if value})
