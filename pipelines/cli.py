@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from components.errors import SlipwayError
 from pipelines.places import Places
@@ -71,10 +72,31 @@ def run(config: Config = None, overrides: Overrides = None) -> None:
     from pipelines.runs import run_here
 
     settings, places = settings_of(config, overrides)
+    finish(lambda: run_here(settings, places, console))
+
+
+@command
+def rollout(
+    bundle: Annotated[Path, typer.Option(help="Folder of a signed bundle.")],
+    dataset: Annotated[
+        Path | None, typer.Option(help="Dataset folder with probes; by default the one that the bundle was made from.")
+    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Roll one signed bundle out, without the steps before. Exit codes as for `run`."""
+    from pipelines.runs import roll_out_here
+
+    settings, places = settings_of(config, overrides)
+    finish(lambda: roll_out_here(bundle, dataset, settings, places, console))
+
+
+def finish(running: Callable[[], tuple[Outcome, Path]]) -> NoReturn:
+    """Follow a run to its end, tell the outcome and leave with its exit code."""
     try:
-        outcome, report = run_here(settings, places, console)
+        outcome, report = running()
     except KeyboardInterrupt:
-        errors.print("interrupted; the next `slipway run` goes on from the last checkpoint")
+        errors.print("interrupted; to run again goes on from the last checkpoint")
         raise typer.Exit(130) from None
     console.print(f"\n[bold]{outcome.title}[/]:", end=" ")
     console.print(outcome.sentence, markup=False, highlight=False, soft_wrap=True)
@@ -152,16 +174,40 @@ def status(
 
 def show_status(found: dict[str, Any]) -> None:
     """Print a service's status for people."""
-    console.print(found, highlight=False)
+    console.print(f"[bold {'green' if found['healthy'] else 'red'}]{found['message']}[/]", highlight=False)
+    if not found["served"]:
+        return
+    console.print(
+        f"{found['model_name']} at {found['endpoint']['rest']} (gRPC {found['endpoint']['grpc']})", highlight=False
+    )
+    table = Table("", "version", "traffic", "state", "process", "bundle", box=None, pad_edge=False)
+    for role in ("champion", "challenger"):
+        if part := found[role]:
+            share, state = f"{part['percent']} %", health_of(part)
+            table.add_row(role, part["version"], share, state, str(part["pid"] or ""), part["digest"][:19])
+    table.add_row("proxy", "", "", health_of(found["proxy"]), str(found["proxy"]["pid"] or ""), "")
+    console.print(table)
+    if going := found["rollout"]:
+        console.print(
+            f"rollout of version {going['version']}: {going['phase']}, {going['requests']} requests and "
+            f"{going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
+            highlight=False,
+        )
+
+
+def health_of(part: dict[str, Any]) -> str:
+    """`ready`, `running` (without answering) or `down`."""
+    return "ready" if part["ready"] else "running" if part["running"] else "down"
 
 
 @command
-def start(config: Config = None, overrides: Overrides = None) -> None:
+def start() -> None:
     """Serve the champion again after `slipway stop` or a restart of the machine."""
     from components.rollout import control
 
-    control.start(Places.here().service)
-    console.print("serving")
+    service = Places.here().service
+    control.start(service)
+    show_status(control.status(service))
 
 
 @command
@@ -170,3 +216,21 @@ def stop() -> None:
     from components.rollout import control
 
     console.print("stopped" if control.stop(Places.here().service) else "nothing was running")
+
+
+@command
+def promote(config: Config = None, overrides: Overrides = None) -> None:
+    """Give the challenger all traffic now, whatever the evidence says."""
+    from components.rollout import control
+
+    settings, places = settings_of(config, overrides)
+    console.print(control.promote(places.service, settings.tracking_uri), highlight=False)
+
+
+@command
+def rollback(config: Config = None, overrides: Overrides = None) -> None:
+    """Take the challenger out of traffic; without one, serve the version before the champion again."""
+    from components.rollout import control
+
+    settings, places = settings_of(config, overrides)
+    console.print(control.rollback(places.service, settings.tracking_uri), highlight=False)

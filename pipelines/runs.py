@@ -32,20 +32,36 @@ def new_run(places: Places) -> Path:
 def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tuple[Outcome, Path]:
     """Run the pipeline on this machine to its end; the steps run in processes of their own.
 
+    Args:
+        settings: resolved settings.
+        places: where things are kept.
+        console: shows progress.
+
     Returns:
         The outcome and the path of the report.
     """
+    return _run("pipelines.local_run", [], settings, places, console)
+
+
+def roll_out_here(
+    bundle: Path, dataset: Path | None, settings: SlipwaySettings, places: Places, console: Console
+) -> tuple[Outcome, Path]:
+    """Roll one bundle out on this machine, with probes from `dataset` (None: the one that it was made from)."""
+    paths = [str(path.absolute()) for path in (bundle, dataset) if path]
+    return _run("pipelines.local_rollout", paths, settings, places, console)
+
+
+def _run(
+    module: str, arguments: list[str], settings: SlipwaySettings, places: Places, console: Console
+) -> tuple[Outcome, Path]:
     folder = new_run(places)
-    resolved = places.resolved(settings)
-    (folder / SETTINGS).write_text(resolved.model_dump_json(indent=1), "utf-8")
-    console.print(f"run {folder.name}: {resolved.model_name} on {resolved.data.source}; logs in {folder / stage.LOGS}")
+    (folder / SETTINGS).write_text(settings.model_dump_json(indent=1), "utf-8")
     (folder / stage.LOGS).mkdir()
+    console.print(f"run {folder.name} of {settings.model_name}; logs in {folder / stage.LOGS}", highlight=False)
     environment = os.environ | {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
     with (folder / stage.LOGS / "pipeline.log").open("w") as log:
-        command = [sys.executable, "-m", "pipelines.local_run", str(folder)]
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
+        command = [sys.executable, "-m", module, str(folder), *arguments]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         try:
             follow(folder, lambda: process.poll() is None, console)
         finally:
@@ -53,7 +69,8 @@ def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tup
     record = stage.record(folder)
     report = folder / REPORT
     if not report.exists():
-        write_report(record, resolved.model_name, folder.name, "FAILED", report)
+        state = "SUCCEEDED" if process.returncode == 0 else "FAILED"
+        write_report(record, settings.model_name, folder.name, state, report)
     return outcome_of(record), report
 
 

@@ -55,7 +55,7 @@ def run(
         if version is None:
             shutil.rmtree(bundle, ignore_errors=True)
             _write(opened, bundle, results, (model_name, run), keys)
-            version = _store_and_register(registry, opened, bundle, settings, keys)
+            version = store_and_register(registry, bundle, settings, signing.identity(keys.public_key), opened.digest())
         else:
             registry.nominate(version)
         files = {path.name: path.stat().st_size for path in sorted(bundle.iterdir())}
@@ -119,10 +119,14 @@ def _test_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
     return {f"test_{name}": scores[name] for name in names} | {"test_typo_macro_f1": scores["typos"]["macro_f1"]}
 
 
-def _store_and_register(
-    registry: Registry, draft: Bundle, bundle: Path, settings: RegistrySettings, keys: KeyPair
+def store_and_register(
+    registry: Registry, bundle: Path, settings: RegistrySettings, signer: str, draft_digest: str = ""
 ) -> Version:
-    """Store the bundle first, so that no version ever points to nothing."""
+    """Store a signed bundle, then register it as the challenger, so that no version ever points to nothing.
+
+    Raises:
+        BadInput: the store or the registry cannot be used.
+    """
     if not settings.store:
         raise BadInput("registry.store is empty; give a folder or s3://bucket/prefix for the bundles")
     opened = Bundle(bundle)
@@ -132,14 +136,34 @@ def _store_and_register(
     storage.upload_folder(bundle, uri)
     info = opened.info
     tags = {
-        "draft_digest": draft.digest(),
+        "draft_digest": draft_digest,
         "dataset_digest": info.dataset_digest,
         "code_version": info.code_version,
         "run": info.run,
         "mlflow_run_id": info.mlflow_run_id,
-        "signer": signing.identity(keys.public_key),
+        "signer": signer,
         "encoder": info.encoder,
         "variant": info.variant,
         **{name: f"{value:.6f}" for name, value in info.metrics.items()},
     }
     return registry.register(uri, digest, {name: value for name, value in tags.items() if value})
+
+
+def adopt(bundle: Path, settings: RegistrySettings, tracking_uri: str, model_name: str) -> Version:
+    """Make a signed bundle that somebody brings the challenger; one that is registered keeps its version.
+
+    Raises:
+        BundleRefused: it is not signed by the key in `settings.keys`, or altered.
+        BadInput: it is not a bundle, it is a bundle of another model, or store or registry cannot be used.
+    """
+    opened = Bundle(bundle)
+    if opened.info.model_name != model_name:
+        raise BadInput(f"{bundle} is a bundle of model {opened.info.model_name!r}, but model_name is {model_name!r}")
+    public_key = signing.key_pair(Path(settings.keys).expanduser()).public_key
+    signing.verify(bundle, public_key)
+    registry = Registry(tracking_uri, model_name)
+    known = registry.find("digest", opened.digest())
+    if known is None:
+        return store_and_register(registry, bundle, settings, signing.identity(public_key))
+    registry.nominate(known)
+    return known

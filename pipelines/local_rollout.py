@@ -1,0 +1,55 @@
+"""Roll one signed bundle out, without the steps before: `python -m pipelines.local_rollout RUN BUNDLE [DATASET]`."""
+
+import sys
+from pathlib import Path
+
+from components import stage
+from components.bundle import Bundle
+from components.dataset import TextDataset
+from components.errors import BadInput
+from components.register.step import adopt
+from components.rollout import report, step
+from pipelines.local_run import SETTINGS, exclusive
+from pipelines.places import Places
+from pipelines.settings import SlipwaySettings
+
+
+def dataset_of(bundle: Path, places: Places) -> Path:
+    """The dataset folder that a bundle was made from, among what earlier runs made here.
+
+    Raises:
+        BadInput: it is not here.
+    """
+    digest = Bundle(bundle).info.dataset_digest
+    for record in sorted((places.home / "artifacts").rglob("dataset.json"), reverse=True):
+        if TextDataset(record.parent).digest == digest:
+            return record.parent
+    raise BadInput(f"the dataset of {bundle} ({digest}) is not in {places.home}; give one with --dataset")
+
+
+def main(folder: Path, bundle: Path, dataset: Path | None) -> None:
+    """Verify and register the bundle, then do what the step rollout does."""
+    places = Places.here()
+    settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
+    with (
+        exclusive(places, folder.name),
+        stage.running("rollout", None, str(folder / "rollout.json"), str(folder / "rollout.html")) as current,
+    ):
+        probes = dataset or dataset_of(bundle, places)
+        version = adopt(bundle, settings.registry, settings.tracking_uri, settings.model_name)
+        result = step.run(
+            version.version,
+            version.bundle_uri,
+            version.digest,
+            probes,
+            settings.rollout,
+            settings.tracking_uri,
+            settings.model_name,
+            places.service,
+            Path(settings.registry.keys) / "public.pem",
+        )
+        current.finish(result, report.section(result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
