@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from components.bundle import MODEL
 from components.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
-from components.compress.draft import write_draft_info, write_tokenizer
+from components.compress.draft import Origin, write_draft_files
 from components.compress.export import export
 from components.dataset import TextDataset, write_dataset
 from components.train.batches import EncodedTexts
@@ -102,7 +102,6 @@ def draft_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     """The tiny checkpoint as a draft bundle, fp32; it predicts the small dataset well. Copy it before changing it."""
     folder = tmp_path_factory.mktemp("bundle") / "draft"
     model, tokenizer, info = load_checkpoint(tiny_checkpoint)
-    write_tokenizer(folder, tokenizer)
+    write_draft_files(folder, tokenizer, Origin(info, "messages", "test").bundle_info("teacher", "fp32"))
     export(model, folder / MODEL, info["max_length"], heads=(4, 32))
-    write_draft_info(folder, info, "messages", "test", "teacher", "fp32")
     return folder

@@ -1,5 +1,6 @@
-"""A candidate's draft bundle: the three files that serving needs."""
+"""A variant's draft bundle: the three files that serving needs."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,31 @@ from components.bundle import TOKENIZER, BundleInfo, write_info
 from components.errors import BadInput
 
 
-def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write `tokenizer.json`.
+@dataclass(frozen=True)
+class Origin:
+    """What `bundle.json` tells about where a variant comes from: the checkpoint's info, and who asked for it."""
+
+    checkpoint_info: dict[str, Any]
+    model_name: str
+    code_version: str
+
+    def bundle_info(self, variant: str, precision: str) -> BundleInfo:
+        """The info of a variant whose metrics and latency are still unknown."""
+        return BundleInfo(
+            model_name=self.model_name,
+            labels=self.checkpoint_info["labels"],
+            max_length=self.checkpoint_info["max_length"],
+            precision=precision,
+            variant=variant,
+            encoder=self.checkpoint_info.get("encoder", ""),
+            dataset_digest=self.checkpoint_info["dataset_digest"],
+            code_version=self.code_version,
+            mlflow_run_id=self.checkpoint_info.get("mlflow_run_id", ""),
+        )
+
+
+def write_draft_files(folder: Path, tokenizer: PreTrainedTokenizerBase, info: BundleInfo) -> None:
+    """Write `tokenizer.json` and `bundle.json`; the model is written by `export` or a quantiser.
 
     Raises:
         BadInput: the tokenizer has no such form.
@@ -22,22 +46,4 @@ def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     backend.save(str(folder / TOKENIZER))
-
-
-def write_draft_info(
-    folder: Path, checkpoint_info: dict[str, Any], model_name: str, code_version: str, variant: str, precision: str
-) -> BundleInfo:
-    """Write `bundle.json` with what the checkpoint knows; returns it. Metrics and latency are still unknown."""
-    info = BundleInfo(
-        model_name=model_name,
-        labels=checkpoint_info["labels"],
-        max_length=checkpoint_info["max_length"],
-        precision=precision,
-        variant=variant,
-        encoder=checkpoint_info.get("encoder", ""),
-        dataset_digest=checkpoint_info["dataset_digest"],
-        code_version=code_version,
-        mlflow_run_id=checkpoint_info.get("mlflow_run_id", ""),
-    )
     write_info(folder, info)
-    return info

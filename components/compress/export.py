@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime
 import torch
 from onnxruntime.transformers.optimizer import optimize_model
@@ -143,7 +142,7 @@ def _fuse(path: Path, fused_path: Path, heads: tuple[int, int]) -> None:
         model = optimize_model(
             str(path), model_type="bert", num_heads=heads[0], hidden_size=heads[1], opt_level=0, use_gpu=False
         )
-    onnx.save(model.model, str(fused_path))
+    model.save_model_to_file(str(fused_path))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,101 @@
+"""Where the parts of an encoder's layers are, for the architectures whose layers can be taken out or made narrower."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from components.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Names:
+    """Module names: `stack` within the base model, the others within a layer."""
+
+    stack: str
+    query: str
+    key: str
+    value: str
+    attention_output: str
+    expansion: str
+    contraction: str
+
+
+BERT = Names(
+    stack="encoder.layer",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attention_output="attention.output.dense",
+    expansion="intermediate.dense",
+    contraction="output.dense",
+)
+DISTILBERT = Names(
+    stack="transformer.layer",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    attention_output="attention.out_lin",
+    expansion="ffn.lin1",
+    contraction="ffn.lin2",
+)
+SUPPORTED = dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), BERT) | {"distilbert": DISTILBERT}
+
+
+class Layer(NamedTuple):
+    """The linear maps of one layer. Heads are consecutive rows of `query`, `key` and `value`."""
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    attention_output: nn.Linear
+    expansion: nn.Linear
+    contraction: nn.Linear
+
+
+def check_supported(model: PreTrainedModel) -> None:
+    """See before any work that the layers of this architecture are known.
+
+    Raises:
+        BadInput: they are not.
+    """
+    if model.config.model_type not in SUPPORTED:
+        raise BadInput(
+            f"a {model.config.model_type} encoder cannot be distilled or pruned; train one of "
+            f"{', '.join(sorted(SUPPORTED))}, or set compress.distil and compress.prune to false"
+        )
+
+
+def stack(model: PreTrainedModel) -> nn.ModuleList:
+    """The layers of the encoder."""
+    return cast(nn.ModuleList, model.base_model.get_submodule(SUPPORTED[model.config.model_type].stack))
+
+
+def replace_stack(model: PreTrainedModel, layers: nn.ModuleList) -> None:
+    """Give the encoder other layers, in the model and in its configuration."""
+    parent, _, name = SUPPORTED[model.config.model_type].stack.rpartition(".")
+    setattr(model.base_model.get_submodule(parent), name, layers)
+    model.config.num_hidden_layers = len(layers)
+
+
+def layers(model: PreTrainedModel) -> list[Layer]:
+    """The linear maps of each layer."""
+    names = SUPPORTED[model.config.model_type]
+    return [
+        Layer(**{part: cast(nn.Linear, layer.get_submodule(getattr(names, part))) for part in Layer._fields})
+        for layer in stack(model)
+    ]
+
+
+def head_size(model: PreTrainedModel) -> int:
+    """Dimensions of one attention head; pruning does not change it."""
+    return int(model.config.hidden_size) // int(model.config.num_attention_heads)
+
+
+def heads_and_width(model: PreTrainedModel) -> tuple[int, int]:
+    """Attention heads of a layer and the dimensions of all of them; (0, 0) when the architecture is not known."""
+    if model.config.model_type not in SUPPORTED:
+        return 0, 0
+    width = layers(model)[0].query.out_features
+    return width // head_size(model), width

@@ -1,0 +1,55 @@
+"""The step `compress` as a pipeline component."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+def compress(
+    model: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    settings: dict,  # type: ignore[type-arg]  # kfp takes no parametrised types
+    model_name: str,
+    code_version: str,
+    results_before: dsl.Input[dsl.Artifact],
+    draft: dsl.Output[dsl.Model],
+    results: dsl.Output[dsl.Artifact],
+    html: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Make smaller and faster variants of the trained classifier and deliver the fastest that is good enough.
+
+    Args:
+        model: Checkpoint folder of the trained classifier, the teacher.
+        dataset: Dataset folder that it was trained on.
+        settings: Section `compress` of slipway.yaml.
+        model_name: Name of the model in the bundle.
+        code_version: Version of the code that made it; a change of it makes cached results invalid.
+        results_before: Results of the steps so far.
+        draft: Draft bundle of the chosen variant.
+        results: Results of all steps so far.
+        html: The Pareto chart, and the table of all variants with reasons.
+        metrics: Macro-F1, latency and size of the chosen variant, and how many times faster it is than the teacher.
+    """
+    from pathlib import Path
+
+    from components import stage
+    from components.compress import report, step
+    from components.compress.settings import CompressSettings
+
+    with stage.running("compress", results_before.path, results.path, html.path) as current:
+        result = step.run(
+            Path(model.path),
+            Path(dataset.path),
+            CompressSettings.model_validate(settings),
+            model_name,
+            code_version,
+            Path(draft.path),
+        )
+        chosen = next(row for row in result["candidates"] if row["chosen"])
+        metrics.log_metric("validation_macro_f1", chosen["macro_f1"])
+        metrics.log_metric("latency_ms_batch_1", chosen["latency_ms"]["1"])
+        metrics.log_metric("size_bytes", chosen["size_bytes"])
+        metrics.log_metric("times_faster", result["teacher"]["latency_ms"]["1"] / chosen["latency_ms"]["1"])
+        current.finish(result, report.section(result))

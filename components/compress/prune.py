@@ -1,0 +1,88 @@
+"""Structured pruning: the attention heads and feed-forward neurons that matter least are cut out of the matrices."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from components.compress.architecture import head_size, layers
+from components.train.batches import Tensors
+
+
+class Importance(NamedTuple):
+    """Of one layer: float32 (heads,) and float32 (neurons,), all >= 0."""
+
+    heads: torch.Tensor
+    neurons: torch.Tensor
+
+
+def importance(
+    model: PreTrainedModel, batches: Iterable[Tensors], loss: Callable[[Tensors], torch.Tensor]
+) -> list[Importance]:
+    """What a head or neuron contributes to the loss, for each layer, to first order.
+
+    It is |dL/dm| of a mask m that multiplies the output of the head or neuron, summed over batches (Michel et al.
+    2019, Are sixteen heads really better than one?; Molchanov et al. 2017 for neurons). As the output enters the
+    next matrix W linearly, dL/dm is the sum of W * dL/dW over the columns of that head or neuron.
+    """
+    size = head_size(model)
+    totals: list[Importance] | None = None
+    for batch in batches:
+        model.zero_grad()
+        torch.autograd.backward(loss(batch))
+        found = [
+            Importance(
+                _column_contributions(layer.attention_output).view(-1, size).sum(dim=1).abs(),
+                _column_contributions(layer.contraction).abs(),
+            )
+            for layer in layers(model)
+        ]
+        totals = (
+            found
+            if totals is None
+            else [Importance(*map(torch.add, *pair)) for pair in zip(totals, found, strict=True)]
+        )
+    model.zero_grad()
+    return totals or []
+
+
+def cut(model: PreTrainedModel, found: list[Importance], heads_kept: float, neurons_kept: float) -> None:
+    """Leave only the most important heads and neurons, in place; the matrices become smaller.
+
+    Every layer keeps the same number, so that the exported attention can be fused.
+    """
+    size = head_size(model)
+    for layer, important in zip(layers(model), found, strict=True):
+        heads = _most_important(important.heads, heads_kept)
+        dimensions = (heads[:, None] * size + torch.arange(size)).flatten()
+        for linear in (layer.query, layer.key, layer.value):
+            _keep_rows(linear, dimensions)
+        _keep_columns(layer.attention_output, dimensions)
+        neurons = _most_important(important.neurons, neurons_kept)
+        _keep_rows(layer.expansion, neurons)
+        _keep_columns(layer.contraction, neurons)
+
+
+def _column_contributions(linear: nn.Linear) -> torch.Tensor:
+    """Sum of weight times gradient over each column, shape (inputs,)."""
+    if linear.weight.grad is None:
+        raise ValueError("the weights have no gradient")
+    return (linear.weight.detach() * linear.weight.grad).sum(dim=0)
+
+
+def _most_important(values: torch.Tensor, share: float) -> torch.Tensor:
+    count = max(1, round(len(values) * share))
+    return values.topk(count).indices.sort().values
+
+
+def _keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:
+    linear.weight = nn.Parameter(linear.weight.detach()[rows].clone())
+    linear.bias = nn.Parameter(linear.bias.detach()[rows].clone())
+    linear.out_features = len(rows)
+
+
+def _keep_columns(linear: nn.Linear, columns: torch.Tensor) -> None:
+    linear.weight = nn.Parameter(linear.weight.detach()[:, columns].clone())
+    linear.in_features = len(columns)

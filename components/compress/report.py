@@ -1,0 +1,149 @@
+"""The section of the run's report about the step `compress`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from components import page
+
+COLOURS = {"teacher": "tab:blue", "student": "tab:orange", "pruned": "tab:purple"}
+GOOD, BAD, SOFT = "#1a7f4b", "#b3261e", "#5b6675"
+LABEL_GAP = 0.1
+"""Least distance of two labels, as part of the height of the chart."""
+
+
+def section(result: dict[str, Any]) -> str:
+    """HTML fragment: facts, the Pareto chart, the table of all variants with the reasons."""
+    rows, teacher = result["candidates"], result["teacher"]
+    chosen = next(row for row in rows if row["chosen"])
+    facts = {
+        "Chosen": chosen["name"],
+        "Macro-F1, validation (teacher)": f"{chosen['macro_f1']:.3f} ({teacher['macro_f1']:.3f})",
+        "Faster than the teacher, batch 1": f"{_latency(teacher, 1) / _latency(chosen, 1):.1f} x",
+        "Faster, batch 16": f"{_latency(teacher, 16) / _latency(chosen, 16):.1f} x",
+        "Smaller": f"{teacher['size_bytes'] / chosen['size_bytes']:.1f} x",
+    }
+    caption = (
+        "Quality and latency of the variants; the area of a circle is the size on disk, and the grey line joins "
+        "those that none beats in both. Below the red line nothing is chosen."
+    )
+    note = (
+        f"Medians of {result['settings']['latency_rounds']} rounds from text to logits with {result['threads']} "
+        "threads, all variants in turn on the same validation texts. Logits of the exported models differ from "
+        f"torch's by at most {result['tolerance']['measured']:.1g} of the largest; allowed is "
+        f"{result['tolerance']['allowed']:.0g}."
+    )
+    headers = [
+        "Variant",
+        "Macro-F1",
+        "Accuracy",
+        "ms, batch 1",
+        "ms, batch 16",
+        "MB",
+        "Parameters",
+        "Made in",
+        "Verdict",
+    ]
+    number = rows.index(chosen)
+    return "\n".join(
+        [
+            page.heading("Compression"),
+            page.facts(facts),
+            page.figure(pareto_chart(result), caption),
+            page.table(headers, [_row(row) for row in rows], number),
+            page.paragraph(note),
+            page.details(
+                "Settings", page.table(["Setting", "Value"], [[k, str(v)] for k, v in result["settings"].items()])
+            ),
+        ]
+    )
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        f"{row['macro_f1']:.3f}",
+        f"{row['accuracy']:.3f}",
+        f"{_latency(row, 1):.2f}",
+        f"{_latency(row, 16):.1f}",
+        f"{row['size_bytes'] / 1e6:.1f}",
+        f"{row['parameters'] / 1e6:.1f} M",
+        f"{row['seconds']:.0f} s",
+        ("chosen: " if row["chosen"] else "") + row["reason"],
+    ]
+
+
+def pareto_chart(result: dict[str, Any]) -> Figure:
+    """Latency at batch 1 (logarithmic) against macro-F1, with the floor, the front and a label for each variant."""
+    rows = result["candidates"]
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    axes = figure.subplots()
+    largest = max(row["size_bytes"] for row in rows)
+    for row in rows:
+        colour = COLOURS[row["name"].split("-")[0]]
+        area = 900 * row["size_bytes"] / largest
+        axes.scatter(_latency(row, 1), row["macro_f1"], s=area, color=colour, alpha=0.45, edgecolor=colour, zorder=3)
+        axes.scatter(_latency(row, 1), row["macro_f1"], s=9, color=colour, zorder=4)
+        if row["chosen"]:
+            axes.scatter(
+                _latency(row, 1), row["macro_f1"], s=area + 260, facecolor="none", edgecolor=GOOD, linewidth=2.5
+            )
+    front = sorted((row for row in rows if row["on_front"]), key=lambda row: _latency(row, 1))
+    axes.plot([_latency(row, 1) for row in front], [row["macro_f1"] for row in front], color="0.6", zorder=1)
+    _scale(axes, rows, result["floor"])
+    axes.axhline(result["floor"], color=BAD, linestyle="--", linewidth=1)
+    place = axes.get_yaxis_transform()
+    axes.text(0.005, result["floor"], f"floor {result['floor']:.3f}", color=BAD, va="bottom", transform=place)
+    _label(axes, rows)
+    axes.set(xlabel="median latency at batch 1 (ms, logarithmic)", ylabel="macro-F1, validation split")
+    return figure
+
+
+def _scale(axes: Axes, rows: Sequence[dict[str, Any]], floor: float) -> None:
+    """Room around all points and the floor; ticks are plain numbers."""
+    scores, latencies = [floor, *(row["macro_f1"] for row in rows)], [_latency(row, 1) for row in rows]
+    room = max(0.02, 0.2 * (max(scores) - min(scores)))
+    axes.set(xscale="log", ylim=(min(scores) - room, max(scores) + room))
+    axes.set_xlim(min(latencies) / 1.3, max(latencies) * 1.3)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
+
+
+def _label(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Labels in a column beside the chart, from the best to the worst, each joined to its point by a line."""
+    ordered = sorted(rows, key=lambda row: (row["macro_f1"], _latency(row, 1)))
+    low, high = axes.get_ylim()
+    heights = spread([(row["macro_f1"] - low) / (high - low) for row in ordered], LABEL_GAP)
+    for row, height in zip(ordered, heights, strict=True):
+        axes.annotate(
+            f"{row['name']}  {_latency(row, 1):.2f} ms, {row['size_bytes'] / 1e6:.0f} MB",
+            (_latency(row, 1), row["macro_f1"]),
+            xytext=(1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            color=GOOD if row["chosen"] else "black" if row["eligible"] else SOFT,
+            fontweight="bold" if row["chosen"] else "normal",
+            arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.8, "relpos": (0, 0.5)},
+            annotation_clip=False,
+        )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Rising heights between 0 and 1, moved as little as needed upwards, then downwards, to be `gap` apart."""
+    moved: list[float] = []
+    for height in heights:
+        moved.append(max(height, moved[-1] + gap) if moved else height)
+    ceiling = 1.0 + gap
+    for index in reversed(range(len(moved))):
+        ceiling = min(moved[index], ceiling - gap)
+        moved[index] = ceiling
+    return moved
+
+
+def _latency(row: dict[str, Any], batch_size: int) -> float:
+    return float(row["latency_ms"][str(batch_size)])

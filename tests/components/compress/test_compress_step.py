@@ -1,0 +1,112 @@
+"""The step compress, whole, on the tiny checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.bundle import Bundle
+from components.classifier import Classifier
+from components.compress import report, step
+from components.compress.settings import CompressSettings
+from components.dataset import TextDataset, write_dataset
+from components.errors import BadInput
+
+QUICK = CompressSettings(
+    distil_epochs=3, recovery_epochs=1, learning_rate=2e-3, latency_rounds=5, train_threads=1, serving_threads=1
+)
+
+
+@pytest.fixture(scope="module")
+def compressed(
+    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path]:
+    output = tmp_path_factory.mktemp("compressed") / "draft"
+    return step.run(tiny_checkpoint, small_dataset.folder, QUICK, "messages", "v1", output), output
+
+
+def by_name(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {candidate["name"]: candidate for candidate in result["candidates"]}
+
+
+def test_every_stage_gives_a_candidate(compressed: tuple[dict[str, Any], Path]) -> None:
+    names = ["teacher-2x32", "student-1x32", "pruned-1x32"]
+    assert list(by_name(compressed[0])) == [f"{name}{precision}" for name in names for precision in ("", "+int8")]
+
+
+def test_each_stage_is_smaller_than_the_one_before(compressed: tuple[dict[str, Any], Path]) -> None:
+    found = by_name(compressed[0])
+    parameters = [found[name]["parameters"] for name in ("teacher-2x32", "student-1x32", "pruned-1x32")]
+    sizes = [found[name]["size_bytes"] for name in ("teacher-2x32", "student-1x32", "pruned-1x32")]
+    assert parameters == sorted(parameters, reverse=True)
+    assert len(set(parameters)) == 3
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_output_is_the_chosen_candidate_as_a_draft_bundle(
+    compressed: tuple[dict[str, Any], Path], small_dataset: TextDataset
+) -> None:
+    result, output = compressed
+    chosen = by_name(result)[result["chosen"]]
+    info = Bundle(output).info
+    assert info.variant == result["chosen"]
+    assert info.precision == ("int8" if result["chosen"].endswith("int8") else "fp32")
+    assert info.latency_ms == chosen["latency_ms"]
+    assert info.dataset_digest == small_dataset.digest
+    assert (info.model_name, info.code_version, info.encoder) == ("messages", "v1", "tiny")
+    predicted = Classifier(output).logits(small_dataset.texts("validation")).argmax(axis=1)
+    accuracy = float((predicted == small_dataset.label_ids("validation")).mean())
+    assert accuracy == pytest.approx(chosen["accuracy"]) == pytest.approx(info.metrics["validation_accuracy"])
+
+
+def test_the_chosen_candidate_keeps_the_quality(compressed: tuple[dict[str, Any], Path]) -> None:
+    result, _ = compressed
+    teacher = result["candidates"][0]
+    assert result["floor"] == pytest.approx(0.97 * teacher["macro_f1"])
+    chosen = [candidate for candidate in result["candidates"] if candidate["chosen"]]
+    assert len(chosen) == 1
+    assert chosen[0]["macro_f1"] >= result["floor"]
+
+
+def test_the_student_learns_from_the_teacher(compressed: tuple[dict[str, Any], Path]) -> None:
+    assert by_name(compressed[0])["student-1x32"]["macro_f1"] > 0.7
+
+
+def test_stages_can_be_switched_off(tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path) -> None:
+    settings = QUICK.model_copy(update={"distil": False, "prune": False})
+    result = step.run(tiny_checkpoint, small_dataset.folder, settings, "messages", "v1", tmp_path / "draft")
+    assert list(by_name(result)) == ["teacher-2x32", "teacher-2x32+int8"]
+
+
+def test_the_report_shows_every_candidate_and_the_reasons(compressed: tuple[dict[str, Any], Path]) -> None:
+    result, _ = compressed
+    html = report.section(result)
+    for candidate in result["candidates"]:
+        assert candidate["name"] in html
+        assert candidate["reason"] in html
+    assert html.count("<svg") == 1
+
+
+def test_a_dataset_that_the_teacher_was_not_trained_on_is_refused(
+    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    texts, labels = ["my parcel is late", "charged again", "password locked"] * 3, [0, 1, 2] * 3
+    other = write_dataset(
+        tmp_path / "other", dict.fromkeys(("train", "validation", "test"), (texts, labels)), small_dataset.labels, {}
+    )
+    with pytest.raises(BadInput, match="give the dataset of the training"):
+        step.run(tiny_checkpoint, other.folder, QUICK, "messages", "v1", tmp_path / "draft")
+
+
+def test_the_same_settings_give_the_same_student(
+    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    settings = QUICK.model_copy(update={"prune": False, "quantise": False, "distil_epochs": 1, "quality_share": 0.0})
+    texts = small_dataset.texts("validation")
+    logits = []
+    for name in ("first", "second"):
+        result = step.run(tiny_checkpoint, small_dataset.folder, settings, "messages", "v1", tmp_path / name)
+        logits.append((result["candidates"][1]["macro_f1"], Classifier(tmp_path / name).logits(texts)))
+    assert logits[0][0] == logits[1][0]
+    assert np.isfinite(logits[0][1]).all()
