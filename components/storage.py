@@ -111,6 +111,21 @@ def download_file(uri: str, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_folder(uri: str) -> None:
+    """Remove all files under a URI; nothing happens when there are none.
+
+    Raises:
+        BadInput: the place cannot be used, or the URI names a whole bucket.
+    """
+    if not _is_s3(uri):
+        shutil.rmtree(uri, ignore_errors=True)
+        return
+    with _opened(uri) as place:
+        if not place.prefix:
+            raise BadInput(f"{uri!r} names a whole bucket, which is not removed; give a prefix in it")
+        place.delete(*place.names())
+
+
 def check_writable(uri: str) -> None:
     """See before a long run that its results can be stored: write and remove a small probe.
 

@@ -113,7 +113,7 @@ def class_balance(result: dict[str, Any]) -> Figure:
         axes.barh(range(len(labels)), counts, left=left, label=name, color=COLOURS[name])
         left = [start + count for start, count in zip(left, counts, strict=True)]
     for place, total in enumerate(left):
-        axes.text(total, place, f" {total:,}", va="center")
+        axes.annotate(f"{total:,}", (total, place), xytext=(5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(labels)), names)
     axes.set_xlim(0, max(left) * 1.08)
     axes.set_xlabel("examples")

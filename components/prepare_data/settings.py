@@ -34,7 +34,7 @@ class DataSettings(Settings):
     minimum_length: int = setting(3, "shorter texts are removed", "characters", ge=1)
     maximum_length: int = setting(2000, "longer texts are removed", "characters", ge=1)
     near_duplicate_similarity: float = setting(
-        0.75,
+        0.6,
         "texts from this Jaccard similarity of their 4-character shingles on are near duplicates",
         "share",
         gt=0,
