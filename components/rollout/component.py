@@ -7,13 +7,13 @@ from kfp import dsl
 from components.image import IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def rollout(
     version: str,
     bundle_uri: str,
     digest: str,
     dataset: dsl.Input[dsl.Dataset],
-    settings: dict,  # type: ignore[type-arg]  # kfp knows no parameters of dict
+    settings: dict,
     tracking_uri: str,
     model_name: str,
     service: str,
@@ -21,7 +21,7 @@ def rollout(
     results_before: dsl.Input[dsl.Artifact],
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
-) -> NamedTuple("Outputs", [("outcome", str)]):  # type: ignore[valid-type]
+) -> NamedTuple("Outputs", [("outcome", str)]):
     """Move live traffic to a registered version step by step; promote it or roll it back on the evidence.
 
     Args:

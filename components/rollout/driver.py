@@ -10,6 +10,7 @@ The state is kept after every look. A decision is kept before it is carried out,
 a driver that is killed at any moment and started again comes to the same end.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -210,9 +211,17 @@ class Driver:
         else:
             current.decision = decision
             self._save(current)
+            if decision.outcome == "rolled_back" and current.phase == "traffic":
+                self._last_look(current)
             decision = self._carry_out(current, decision)
         progress.report(STEP, f"{decision.outcome.replace('_', ' ')}: {decision.reason}")
         return results.result(current, decision, self.settings)
+
+    def _last_look(self, current: RolloutState) -> None:
+        """Take the challenger out of traffic and count what it did until then."""
+        with contextlib.suppress(RevisionFailed):
+            self.target.set_traffic(0)
+            self._gatherer.observe(current)
 
     def _carry_out(self, current: RolloutState, decision: Decision) -> Decision:
         """Move the traffic, then the aliases, then forget the rollout; in this order always."""

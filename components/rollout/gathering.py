@@ -50,10 +50,10 @@ class Gatherer:
             `client traffic` or `probes`: where this look's requests came from.
         """
         if self._client_rate is None:  # who comes without being asked?
-            self._observe(state)
+            self.observe(state)
             self._window = (self._now(), state.clients)
             self._pause(self.settings.poll_s)
-            self._observe(state)
+            self.observe(state)
         clients_suffice = self._clients_suffice(wanted, share)
         if clients_suffice:
             self._pause(self.settings.poll_s)
@@ -61,7 +61,7 @@ class Gatherer:
             batch = self.settings.probe_batch
             state.probes += self.target.send(self.probes.replay(state.position, batch))
             state.position += batch
-        self._observe(state)
+        self.observe(state)
         return "client traffic" if clients_suffice else "probes"
 
     def tick(self, state: RolloutState) -> None:
@@ -75,7 +75,8 @@ class Gatherer:
         rate = self._client_rate or 0.0
         return rate * share * self.settings.step_time_limit_s * ENOUGH_SHARE >= wanted
 
-    def _observe(self, state: RolloutState) -> None:
+    def observe(self, state: RolloutState) -> None:
+        """Take the counts into the state."""
         for version, counts in self.target.observe().items():
             state.tallies[version] = state.tallies.get(version, Tally()).updated(counts)
         self.tick(state)

@@ -1,0 +1,258 @@
+"""A rollout target in memory with scripted revisions and a clock of its own, and what kills a driver at any moment."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from components.errors import RevisionFailed, SlipwayError
+from components.rollout.driver import Driver
+from components.rollout.probes import Probes
+from components.rollout.settings import RolloutSettings
+from components.rollout.target import Counts, Pair, Revision, histogram
+
+LABELS = ["billing", "delivery", "account"]
+OLD, NEW = Revision("1", "/bundles/1", "sha256:1"), Revision("2", "/bundles/2", "sha256:2")
+
+
+class Killed(BaseException):
+    """The driver's process dies here."""
+
+
+@dataclass
+class Behaviour:
+    """What a revision does; shares are spread evenly, without chance."""
+
+    failing: float = 0.0
+    wrong: float = 0.0
+    latency_ms: float = 5.0
+    refuses: bool = False
+    never_ready: bool = False
+    crashes_after: int | None = None
+    """Requests from clients and probes."""
+
+
+@dataclass
+class Seen:
+    """What one revision did with the traffic."""
+
+    requests: int = 0
+    errors: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+
+class FakeTarget:
+    """Implements `RolloutTarget`; lives on when a driver is killed, as a real service does."""
+
+    def __init__(self, champion: Revision | None, behaviours: dict[str, Behaviour]) -> None:
+        self.behaviours = behaviours
+        self.serving, self.candidate = champion, None
+        self.percent, self.clock = 0, 0.0
+        self.seen: dict[str, Seen] = {}
+        self.kept: str | None = None
+        self.held = False
+        self.routed = 0
+        self.clients_per_second = 0.0
+        self.client_errors = 0
+        self.max_percent = 0
+        self.resets = 0
+
+    def now(self) -> float:
+        return self.clock
+
+    def pause(self, seconds: float) -> None:
+        self.clock += seconds
+        for _ in range(round(seconds * self.clients_per_second)):
+            self.client_errors += not self._route()
+
+    def _route(self) -> bool:
+        """One request through the public endpoint; whether it succeeded."""
+        self.routed += 1
+        to_new = self.candidate is not None and (self.routed * self.percent) % 100 < self.percent
+        revision = self.candidate if to_new else self.serving
+        if revision is None:
+            return False
+        behaviour, seen = self.behaviours[revision.version], self.seen.setdefault(revision.version, Seen())
+        seen.requests += 1
+        if self._spread(seen.requests, behaviour.failing):
+            seen.errors += 1
+            return False
+        seen.latencies.append(behaviour.latency_ms)
+        return True
+
+    @staticmethod
+    def _spread(index: int, share: float) -> bool:
+        return int(index * share) > int((index - 1) * share)
+
+    def _check(self) -> None:
+        if self.candidate is None:
+            return
+        behaviour = self.behaviours[self.candidate.version]
+        requests = self.seen.get(self.candidate.version, Seen()).requests
+        if behaviour.crashes_after is not None and requests >= behaviour.crashes_after:
+            raise RevisionFailed("the model server of version 2 ended: out of memory")
+
+    def champion(self) -> Revision | None:
+        return self.serving
+
+    def deploy(self, revision: Revision) -> None:
+        if self.candidate != revision:
+            assert self.candidate is None, "two challengers"
+            self.candidate, self.percent, self.seen = revision, 0, {}
+
+    def wait_ready(self, revision: Revision, timeout_s: float) -> None:
+        assert self.candidate == revision
+        if self.behaviours[revision.version].refuses:
+            raise RevisionFailed("BundleRefused: model.onnx was altered")
+        if self.behaviours[revision.version].never_ready:
+            self.clock += timeout_s
+            raise RevisionFailed(f"version {revision.version} was not ready within {timeout_s:g} s")
+        self.clock += 3.0
+
+    def set_traffic(self, percent: int) -> None:
+        self._check()
+        self.percent = percent
+        self.max_percent = max(self.max_percent, percent)
+
+    def observe(self) -> dict[str, Counts]:
+        self._check()
+        return {v: Counts(s.requests, s.errors, histogram(s.latencies)) for v, s in self.seen.items()}
+
+    def send(self, texts: Sequence[str]) -> int:
+        for _ in texts:
+            self._route()
+        self.clock += 0.01 * len(texts)
+        return len(texts)
+
+    def compare(self, texts: Sequence[str]) -> list[Pair]:
+        self._check()
+        self.clock += 0.01 * len(texts)
+        return [Pair(self._answer(self.serving, text), self._answer(self.candidate, text)) for text in texts]
+
+    def _answer(self, revision: Revision | None, text: str) -> str | None:
+        if revision is None:
+            return None
+        index, behaviour = int(text.split()[-1]), self.behaviours[revision.version]
+        if self._spread(index + 1, behaviour.failing):
+            return None
+        return LABELS[(index + self._spread(index + 1, behaviour.wrong)) % 3]
+
+    def promote(self) -> None:
+        self._check()
+        if self.candidate:
+            self.serving, self.candidate, self.percent = self.candidate, None, 0
+
+    def rollback(self) -> None:
+        self.candidate, self.percent = None, 0
+
+    def load_state(self) -> dict[str, Any] | None:
+        return json.loads(self.kept) if self.kept else None
+
+    def save_state(self, state: dict[str, Any] | None) -> None:
+        self.kept = json.dumps(state, allow_nan=False) if state else None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        if self.held:
+            raise SlipwayError("held by process 7")
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
+
+
+class FakeAliases:
+    """The registry's aliases."""
+
+    def __init__(self, champion: str | None) -> None:
+        self.champion, self.challenger = champion, None
+        self.rejected: dict[str, str] = {}
+
+    def nominate(self, version: str) -> None:
+        self.challenger = version
+
+    def promote(self, version: str) -> None:
+        self.champion, self.challenger = version, None
+
+    def reject(self, version: str, reason: str) -> None:
+        assert self.champion != version
+        self.rejected[version], self.challenger = reason, None
+
+
+class Mortal:
+    """Passes calls on, and kills whoever calls before or after the call with a given number."""
+
+    def __init__(self, inner: Any, calls: list[str], kill_at: int | None, after: bool) -> None:
+        self.inner, self.calls, self.kill_at, self.after = inner, calls, kill_at, after
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        if name == "lock" or not callable(found):
+            return found
+
+        def call(*arguments: Any) -> Any:
+            self.calls.append(name)
+            dies = len(self.calls) - 1 == self.kill_at
+            if dies and not self.after:
+                raise Killed
+            try:
+                return found(*arguments)
+            finally:
+                if dies:
+                    raise Killed
+
+        return call
+
+
+@dataclass
+class World:
+    """A target, a registry and the means to run drivers on them."""
+
+    target: FakeTarget
+    aliases: FakeAliases
+    settings: RolloutSettings
+    probes: Probes
+    calls: list[str] = field(default_factory=list)
+
+    def run(self, revision: Revision = NEW, kill_at: int | None = None, after: bool = False) -> dict[str, Any]:
+        """One driver's life; the numbers of calls go on over several drivers."""
+        target, aliases = (Mortal(inner, self.calls, kill_at, after) for inner in (self.target, self.aliases))
+        driver = Driver(target, aliases, self.probes, self.settings, self.target.now, self.target.pause)
+        return driver.run(revision)
+
+
+@pytest.fixture
+def world() -> Callable[..., World]:
+    """Makes a world: champion version 1 (or none), and version 2 with the given behaviour."""
+
+    def make(new: Behaviour | None = None, old: Behaviour | None = None, first: bool = False, **settings: Any) -> World:
+        champion = None if first else OLD
+        behaviours = {"1": old or Behaviour(), "2": new or Behaviour(), "3": Behaviour()}
+        texts = [f"message {index}" for index in range(240)]
+        probes = Probes(texts, [LABELS[index % 3] for index in range(240)])
+        aliases = FakeAliases(champion.version if champion else None)
+        return World(FakeTarget(champion, behaviours), aliases, RolloutSettings(**settings), probes)
+
+    return make
+
+
+@pytest.fixture
+def behaviour() -> type[Behaviour]:
+    """The script of a revision."""
+    return Behaviour
+
+
+@pytest.fixture
+def killed() -> type[Killed]:
+    """What ends a killed driver."""
+    return Killed
+
+
+@pytest.fixture
+def third() -> Revision:
+    """A version that comes later."""
+    return Revision("3", "/bundles/3", "sha256:3")
