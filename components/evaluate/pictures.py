@@ -24,7 +24,7 @@ def difference(result: dict[str, Any]) -> Figure:
     axes.axvline(limit, color="black", linestyle="--", linewidth=1.5, label=f"limit {limit:+.3f}")
     axes.axvline(0, color="0.5", linewidth=1)
     axes.set(xlabel="difference of macro-F1 (to the right: the challenger is better)", yticks=[])
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
 

@@ -40,19 +40,12 @@ def _verdict(result: dict[str, Any]) -> str:
 
 def _facts(result: dict[str, Any]) -> dict[str, str]:
     challenger, champion = result["challenger"], result["champion"]
-
-    def both(value: float, other: float | None) -> str:
-        return f"{value:.3f}" + (f" (champion {other:.3f})" if other is not None else "")
-
-    def of_champion(name: str) -> float | None:
-        return champion[name] if champion else None
-
-    drop, other_drop = challenger["typos"]["drop"], champion["typos"]["drop"] if champion else None
-    return {
-        "Macro-F1": both(challenger["macro_f1"], of_champion("macro_f1")),
-        "Accuracy": both(challenger["accuracy"], of_champion("accuracy")),
-        "Calibration error": both(challenger["calibration_error"], of_champion("calibration_error")),
-        "Macro-F1 lost to typing errors": both(drop, other_drop),
+    found = {}
+    for name, key in (("Macro-F1", "macro_f1"), ("Accuracy", "accuracy"), ("Calibration error", "calibration_error")):
+        found[name + (f" (champion {champion[key]:.3f})" if champion else "")] = f"{challenger[key]:.3f}"
+    of_champion = f" (champion {champion['typos']['drop']:.3f})" if champion else ""
+    return found | {
+        f"Lost to typing errors{of_champion}": f"{challenger['typos']['drop']:.3f}",
         "Test texts": str(result["texts"]),
     }
 
@@ -68,7 +61,7 @@ def _checks(result: dict[str, Any]) -> str:
         ]
         for check in result["gate"]["checks"]
     ]
-    return page.table(["Check", "Of", "Value", "Limit", "In words"], rows)
+    return page.table(["Verdict", "Check", "Value", "Limit", "In words"], rows)
 
 
 def _cautions(result: dict[str, Any]) -> list[str]:

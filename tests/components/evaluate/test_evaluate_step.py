@@ -1,0 +1,187 @@
+"""The step evaluate with real bundles and a real MLflow registry."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from components.bundle import INFO, MODEL, Bundle
+from components.dataset import TextDataset, write_dataset
+from components.errors import BadInput, SlipwayError
+from components.evaluate import report, step
+from components.evaluate.settings import EvaluateSettings
+from components.registry import Registry
+
+SETTINGS = EvaluateSettings(bootstrap_samples=500)
+
+
+@pytest.fixture(scope="session")
+def registry_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("registry")
+    Registry(f"sqlite:///{folder}/mlflow.db", "topics")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def registry(registry_database: Path, tmp_path: Path) -> Registry:
+    shutil.copy(registry_database, tmp_path / "mlflow.db")
+    return Registry(f"sqlite:///{tmp_path}/mlflow.db", "topics")
+
+
+def promote(registry: Registry, bundle: Path, dataset_digest: str = "") -> None:
+    version = registry.register(str(bundle), Bundle(bundle).digest(), {"dataset_digest": dataset_digest})
+    registry.promote(version)
+
+
+def with_labels(draft: Path, folder: Path, labels: Sequence[str]) -> Path:
+    """A copy of a draft whose answers carry other names."""
+    shutil.copytree(draft, folder)
+    info = json.loads((folder / INFO).read_text())
+    (folder / INFO).write_text(json.dumps(info | {"labels": list(labels)}))
+    return folder
+
+
+def evaluate(
+    draft: Path, dataset: TextDataset, tmp_path: Path, settings: EvaluateSettings = SETTINGS
+) -> dict[str, Any]:
+    return step.run(draft, dataset.folder, settings, f"sqlite:///{tmp_path}/mlflow.db", "topics")
+
+
+@pytest.mark.usefixtures("registry")
+def test_the_first_good_challenger_passes_by_the_floor(
+    draft_bundle: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    result = evaluate(draft_bundle, small_dataset, tmp_path)
+    assert result["gate"]["passed"]
+    assert result["champion"] is None
+    assert result["difference"] is None
+    assert result["challenger"]["macro_f1"] > 0.9
+    assert [check["name"] for check in result["gate"]["checks"]] == [
+        "macro-F1",
+        "lowest recall of a class",
+        "calibration error",
+        "drop by typing errors",
+    ]
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_challenger_with_shuffled_labels_is_refused_and_the_page_says_why(
+    draft_bundle: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    shuffled = with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"])
+    result = evaluate(shuffled, small_dataset, tmp_path)
+    assert not result["gate"]["passed"]
+    assert "is below the floor 0.750" in result["gate"]["reasons"][0]
+    assert len(result["mistakes"]) == step.MISTAKES_SHOWN
+    assert "The gate refuses the challenger: macro-F1" in report.section(result)
+
+
+def test_a_challenger_is_compared_with_the_champion_text_by_text(
+    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+) -> None:
+    promote(registry, draft_bundle, small_dataset.digest)
+    shuffled = with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"])
+    result = evaluate(shuffled, small_dataset, tmp_path)
+    assert not result["gate"]["passed"]
+    assert result["champion"]["version"] == "1"
+    assert result["champion"]["same_data"]
+    difference = result["difference"]["macro_f1"]
+    assert difference["low"] <= difference["value"] <= difference["high"] < -0.5
+    assert difference["value"] == pytest.approx(result["challenger"]["macro_f1"] - result["champion"]["macro_f1"])
+    page = report.section(result)
+    assert "champion 1" in page
+    assert "trained on other data" not in page
+
+
+def test_a_better_challenger_replaces_a_bad_champion(
+    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+) -> None:
+    promote(registry, with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"]))
+    result = evaluate(draft_bundle, small_dataset, tmp_path)
+    assert result["gate"]["passed"]
+    assert result["difference"]["macro_f1"]["low"] > 0.5
+    assert "trained on other data" in report.section(result)
+
+
+def test_a_challenger_identical_to_the_champion_passes_and_says_so(
+    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+) -> None:
+    promote(registry, draft_bundle)
+    strict = EvaluateSettings(min_class_recall=1, max_calibration_error=0, bootstrap_samples=500)
+    result = evaluate(draft_bundle, small_dataset, tmp_path, strict)
+    assert result["identical_to_champion"] == "1"
+    assert result["gate"]["passed"]
+    assert "byte for byte" in result["gate"]["reasons"][0]
+    assert "The challenger is the champion, version 1." in report.section(result)
+
+
+def test_a_champion_that_lacks_a_label_is_wrong_on_its_texts(
+    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+) -> None:
+    promote(registry, with_labels(draft_bundle, tmp_path / "old", ["billing", "delivery", "login"]))
+    result = evaluate(draft_bundle, small_dataset, tmp_path)
+    champion = result["champion"]
+    assert champion["labels_it_lacks"] == ["account"]
+    assert champion["labels_now_gone"] == ["login"]
+    assert champion["accuracy"] == pytest.approx(result["challenger"]["accuracy"] - 1 / 3, abs=0.05)
+    assert champion["confusion"][2][:3] == [0, 0, 0]
+    page = report.section(result)
+    assert "does not know the labels account" in page
+    assert "also answers login" in page
+
+
+def test_labels_in_another_order_change_nothing(
+    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+) -> None:
+    promote(registry, draft_bundle)
+    splits = {
+        split: (small_dataset.texts(split), [2 - label for label in small_dataset.label_ids(split)])
+        for split in ("train", "validation", "test")
+    }
+    turned = write_dataset(tmp_path / "turned", splits, small_dataset.labels[::-1], {})
+    result = evaluate(draft_bundle, turned, tmp_path)
+    assert result["challenger"]["macro_f1"] > 0.9
+    assert result["champion"]["macro_f1"] == result["challenger"]["macro_f1"]
+
+
+def test_a_champion_whose_bundle_is_gone_or_changed_stops_the_step_with_a_way_out(
+    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(draft_bundle, tmp_path / "stored"))
+    promote(registry, bundle)
+    (bundle / MODEL).write_bytes((bundle / MODEL).read_bytes() + b"\0")
+    with pytest.raises(BadInput, match="champion 1 at .*stored is not what was registered; restore it, or take"):
+        evaluate(draft_bundle, small_dataset, tmp_path)
+    shutil.rmtree(bundle)
+    with pytest.raises(BadInput, match="bundle of champion 1 cannot be read .*stored does not exist"):
+        evaluate(draft_bundle, small_dataset, tmp_path)
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_empty_test_split_is_named(draft_bundle: Path, small_dataset: TextDataset, tmp_path: Path) -> None:
+    splits: dict[str, Any] = {
+        split: (small_dataset.texts(split), small_dataset.label_ids(split)) for split in ("train", "validation")
+    }
+    empty = write_dataset(tmp_path / "empty", splits | {"test": ([], [])}, small_dataset.labels, {})
+    with pytest.raises(BadInput, match="the test split of .* is empty"):
+        evaluate(draft_bundle, empty, tmp_path)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_model_that_answers_with_nan_is_not_scored(
+    draft_bundle: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(draft_bundle, tmp_path / "broken"))
+    model = onnx.load(broken / MODEL)
+    for weights in model.graph.initializer:
+        if weights.data_type == onnx.TensorProto.FLOAT:
+            weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * float("nan"), weights.name))
+    onnx.save(model, broken / MODEL)
+    with pytest.raises(SlipwayError, match="not numbers"):
+        evaluate(broken, small_dataset, tmp_path)
