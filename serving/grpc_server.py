@@ -65,11 +65,16 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
         """Accept requests; returns at once."""
         await self._server.start()
 
-    async def stop(self, grace: float) -> None:
+    async def drain(self, grace: float) -> None:
         """Take no more requests, and wait for those at hand for up to `grace` seconds."""
         self._interceptor.closing = True
         await asyncio.sleep(LEAVE_S)
         await self._server.stop(grace)
+
+    async def end(self) -> None:
+        """Let go of the port at once, in whatever state the server is."""
+        if self._server:
+            await self._server.stop(0)
 
 
 class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]

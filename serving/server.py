@@ -7,7 +7,7 @@ import socket
 
 from kserve import ModelServer
 
-from components.errors import SlipwayError
+from components.errors import BadInput, SlipwayError
 from serving.dataplane import BundleDataPlane, ClosedRepository
 from serving.grpc_server import GrpcServer
 from serving.limits import Limits
@@ -52,7 +52,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         """Serve the loaded model until SIGTERM, SIGINT or SIGQUIT, then drain.
 
         Raises:
-            BadInput: the gRPC port is in use.
+            BadInput: a port is in use.
         """
         self._register_and_check_atleast_one_model_is_ready([model])
         asyncio.run(self._serve())
@@ -62,15 +62,20 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, stopping.set)
-        self._grpc_server.bind()
-        await self._grpc_server.start()
-        rest = asyncio.create_task(self._rest_server.start())
-        waiting = asyncio.create_task(stopping.wait())
-        await asyncio.wait({rest, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if rest.done():
-            await rest
-            raise SlipwayError("the REST server ended by itself; the log above may say why")
-        await self._drain(rest)
+        try:
+            self._grpc_server.bind()
+            await self._grpc_server.start()
+            rest = asyncio.create_task(self._rest_server.start())
+            waiting = asyncio.create_task(stopping.wait())
+            await asyncio.wait({rest, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if rest.done():
+                await rest
+                raise SlipwayError("the REST server ended by itself; the log above may say why")
+            await self._drain(rest)
+        except OSError as error:  # another server that was starting too has taken the port
+            raise BadInput(f"port {self.http_port} is in use on {self.host}; choose another") from error
+        finally:
+            await self._grpc_server.end()
 
     async def _drain(self, rest: asyncio.Task[None]) -> None:
         """Stop in the order that loses no request.
@@ -82,5 +87,5 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         logger.info("event=draining seconds=%g", self.drain_seconds)
         await asyncio.sleep(self.drain_seconds)
         self._rest_server.stop()
-        await asyncio.gather(self._grpc_server.stop(self.grace_seconds), rest)
+        await asyncio.gather(self._grpc_server.drain(self.grace_seconds), rest)
         logger.info("event=stopped")
