@@ -44,7 +44,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def running(name: str, before: str | None, results_path: str, page_path: str) -> Iterator[Stage]:
+def running(name: str, before: str | None, results_path: str, page_path: str, starts: bool = True) -> Iterator[Stage]:
     """Surround a step; its end must be `Stage.finish`.
 
     An error that Slipway understands becomes one clear line and the exit code of its class; any other error
@@ -55,18 +55,32 @@ def running(name: str, before: str | None, results_path: str, page_path: str) ->
         before: path of the results of the component before, None for the first.
         results_path: where this component hands on its results.
         page_path: where the step's page goes.
+        starts: False when another component has started the step (see `part`).
     """
     results: dict[str, Any] = json.loads(Path(before).read_text("utf-8")) if before else {}
     if path := _run_file(RESULTS):
         path.write_text(json.dumps(results, ensure_ascii=False), "utf-8")
-    with _log(name), guarded(name):
+    with _log(name), guarded(name, starts):
         yield Stage(name, results, results_path, page_path)
 
 
 @contextlib.contextmanager
-def guarded(name: str) -> Iterator[None]:
+def part(name: str, starts: bool = False) -> Iterator[None]:
+    """Surround a component that does a part of a step and hands on no results; another one finishes the step.
+
+    Args:
+        name: the step's name; its parts share a log.
+        starts: whether the step starts with this part.
+    """
+    with _log(name), guarded(name, starts, finishes=False):
+        yield
+
+
+@contextlib.contextmanager
+def guarded(name: str, starts: bool = True, finishes: bool = True) -> Iterator[None]:
     """Record when a step, or a part of it that hands on no results, starts and how it ends."""
-    progress.event(name, "started")
+    if starts:
+        progress.event(name, "started")
     try:
         yield
     except SlipwayError as error:
@@ -77,7 +91,8 @@ def guarded(name: str) -> Iterator[None]:
         traceback.print_exc()
         _failed(name, error, 1)
         raise SystemExit(1) from None
-    progress.event(name, "finished")
+    if finishes:
+        progress.event(name, "finished")
 
 
 class Record(NamedTuple):

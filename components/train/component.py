@@ -5,11 +5,11 @@ from kfp import dsl
 from components.image import IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
     dataset: dsl.Input[dsl.Dataset],
-    choice: dict,  # type: ignore[type-arg]  # kfp takes no parametrised types
-    settings: dict,  # type: ignore[type-arg]
+    choice: dict,
+    settings: dict,
     tracking_uri: str,
     work: str,
     results_before: dsl.Input[dsl.Artifact],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from components.train.config import WorkerConfig
 
 TAIL_LINES = 30
 GRACE_SECONDS = 10.0
-AGENT_MARK = "torch/distributed/"
+EXIT_CODE = re.compile(r"\bexitcode\s*:\s*(-?\d+)")
+"""How torchrun reports the end of a worker; negative numbers are signals."""
 MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow's own defaults let a training wait many minutes for a tracking server that is away."""
 
@@ -62,12 +64,12 @@ class LocalLauncher:
         )
         try:
             with _terminable():
-                tail = self._forward(process)
+                words = self._forward(process)
                 code = process.wait()
         finally:
             _stop(process)
         if code:
-            self._fail(config, code, tail)
+            self._fail(config, code, words)
 
     def _command(self, config: WorkerConfig, config_path: Path) -> list[str]:
         processes = f"--nproc-per-node={config.settings.processes}"
@@ -86,34 +88,58 @@ class LocalLauncher:
             **{name: os.environ.get(name, value) for name, value in MLFLOW_PATIENCE.items()},
         }
 
-    def _forward(self, process: "subprocess.Popen[str]") -> list[str]:
-        """Copy the output to the log and to standard error; returns the last lines that workers wrote."""
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
-        agent_failed = False
+    def _forward(self, process: "subprocess.Popen[str]") -> "_LastWords":
+        """Copy the output to the log and to standard error."""
+        words = _LastWords()
         assert process.stdout is not None
         with self.log.open("a", encoding="utf-8") as log:
             for line in process.stdout:
                 log.write(line)
                 log.flush()
                 sys.stderr.write(line)
-                if AGENT_MARK in line and "failed (exitcode" in line:
-                    agent_failed = True
-                    tail.append(line.split("] ")[-1])
-                if not agent_failed and line.strip():
-                    tail.append(line)
-        return list(tail)
+                words.take(line)
+        return words
 
-    def _fail(self, config: WorkerConfig, code: int, tail: list[str]) -> None:
+    def _fail(self, config: WorkerConfig, code: int, words: "_LastWords") -> None:
         try:
             record = json.loads(config.error_file.read_text("utf-8"))
         except (OSError, ValueError):
-            end = "".join(tail).strip()
             raise SlipwayError(
-                f"a training worker failed (torchrun exit code {code}); a new run of the step goes on from the last "
-                f"checkpoint. All output is in {self.log}; it ends with:\n{end}"
+                f"{words.cause()} (torchrun exit code {code}); a new run of the step goes on from the last checkpoint. "
+                f"All output is in {self.log}{words.end()}"
             ) from None
         kind = getattr(errors, record["kind"], SlipwayError)
         raise kind(record["message"])
+
+
+class _LastWords:
+    """What the output of torchrun says about why the workers ended."""
+
+    def __init__(self) -> None:
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.signals: list[int] = []
+        self.agent_speaks = False
+
+    def take(self, line: str) -> None:
+        """Notice a line; once torchrun reports a failure, what follows is its own account of it."""
+        if found := EXIT_CODE.search(line):
+            self.agent_speaks = True
+            number = -int(found[1])
+            if number > 0 and number != signal.SIGTERM:  # SIGTERM is how torchrun ends the other workers
+                self.signals.append(number)
+        elif not self.agent_speaks and line.strip():
+            self.tail.append(line)
+
+    def cause(self) -> str:
+        """One sentence; the workers that lose a killed one fail too, but tell nothing of the cause."""
+        if not self.signals:
+            return "a training worker failed"
+        name = signal.Signals(self.signals[0]).name
+        return f"a training worker was killed by {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")
+
+    def end(self) -> str:
+        """The workers' last lines, unless they only say that another worker went away."""
+        return "" if self.signals else f"; it ends with:\n{''.join(self.tail).strip()}"
 
 
 @contextmanager

@@ -1,0 +1,101 @@
+"""Settings of the step `select_model`, and the candidates that they describe."""
+
+import difflib
+from typing import Any
+
+from pydantic import ValidationError, field_validator
+
+from components.errors import BadInput
+from components.settings import Settings, setting
+from components.train.settings import TrainSettings
+
+NAME = "name"
+OF_THE_RUN = {"processes", "threads_per_process", "experiment", "checkpoint_every", "log_every", "patience", "seed"}
+"""Settings of the step train in which candidates cannot differ: they do not make another kind of model."""
+VARIABLE = [name for name in TrainSettings.model_fields if name not in OF_THE_RUN]
+
+DEFAULT_CANDIDATES: list[dict[str, Any]] = [
+    {"name": "all layers"},
+    {"name": "3 layers", "layers": 3},
+]
+
+
+class Candidate(Settings):
+    """A name, what it changes in the settings of the step train, and those settings with the changes."""
+
+    name: str
+    changes: dict[str, Any]
+    train: TrainSettings
+
+
+class SelectSettings(Settings):
+    """Which candidates are compared, and how."""
+
+    candidates: list[dict[str, Any]] = setting(
+        DEFAULT_CANDIDATES,
+        "what to compare: each has any of " + ", ".join(f"`{name}`" for name in VARIABLE) + " in place of the value in "
+        "section `train`, and may have a `name`; with one candidate, or none, nothing is compared",
+    )
+    folds: int = setting(3, "parts of the training split; each is held out once", "folds", ge=2, le=10)
+    epochs: int = setting(
+        0, "passes over the texts in each cross-validation training; 0 as in section `train`", "epochs", ge=0
+    )
+    texts: int = setting(
+        0, "use at most this many texts of the training split, drawn by class; 0 uses all", "texts", ge=0
+    )
+    seed: int = setting(13, "seed of the draw and of the folds", ge=0, lt=2**31)
+
+    @field_validator("candidates")
+    @classmethod
+    def _known_settings(cls, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for number, candidate in enumerate(candidates, 1):
+            for key in candidate:
+                _check_key(number, str(key))
+        names = [_name(candidate) for candidate in candidates]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"candidates need different names, but there are several {', '.join(sorted(twice))}")
+        return candidates
+
+
+def _check_key(number: int, key: str) -> None:
+    if key == NAME or key in VARIABLE:
+        return
+    if key in OF_THE_RUN:
+        raise ValueError(f"candidate {number}: candidates cannot differ in {key}; set train.{key} for all of them")
+    near = difflib.get_close_matches(key, [NAME, *VARIABLE], n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join([NAME, *VARIABLE])}"
+    raise ValueError(f"candidate {number}: {key} is unknown; {hint}")
+
+
+def _name(candidate: dict[str, Any]) -> str:
+    changes = ", ".join(f"{key}={value}" for key, value in candidate.items() if key != NAME)
+    return str(candidate.get(NAME, changes or "settings of train"))
+
+
+def candidates_of(settings: SelectSettings, train: TrainSettings) -> list[Candidate]:
+    """The candidates over the settings of the step train; without any, those settings alone.
+
+    Raises:
+        BadInput: a value is out of bounds, or two candidates are the same.
+    """
+    found: list[Candidate] = []
+    for item in settings.candidates or [{}]:
+        changes = {key: value for key, value in item.items() if key != NAME}
+        try:
+            merged = TrainSettings.model_validate(train.model_dump() | changes)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}={problem['input']!r}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise BadInput(
+                f"candidate {_name(item)!r} cannot be used ({problems}); correct select.candidates"
+            ) from None
+        changes = {key: getattr(merged, key) for key in changes}
+        candidate = Candidate(name=_name(item | changes), changes=changes, train=merged)
+        for other in found:
+            if other.train == candidate.train:
+                raise BadInput(f"candidates {other.name!r} and {candidate.name!r} are the same; remove one")
+        found.append(candidate)
+    return found

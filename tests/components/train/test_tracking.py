@@ -1,0 +1,56 @@
+"""The MLflow run of a training."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.errors import BadInput
+from components.train.tracking import Tracker
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def test_a_killed_training_goes_on_in_its_run_without_repeating_values(uri: str, tmp_path: Path) -> None:
+    first = Tracker(uri, "tests", "train", tmp_path, "digest")
+    first.log_parameters({"epochs": 3})
+    for update in (5, 10):
+        first.log_metrics({"train_loss": 1.0 / update}, update)
+    again = Tracker(uri, "tests", "train", tmp_path, "digest")
+    again.log_parameters({"epochs": 3})
+    for update in (10, 15):
+        again.log_metrics({"train_loss": 1.0 / update}, update)
+    again.finish("FINISHED")
+    client = MlflowClient(uri)
+    assert again.run_id == first.run_id
+    assert [point.step for point in client.get_metric_history(first.run_id, "train_loss")] == [5, 10, 15]
+    assert client.get_run(first.run_id).info.status == "FINISHED"
+    assert Tracker(uri, "tests", "train", tmp_path, "digest").run_id != first.run_id, "a finished run is not continued"
+
+
+def test_another_training_gets_a_run_of_its_own(uri: str, tmp_path: Path) -> None:
+    runs = {Tracker(uri, "tests", "train", tmp_path, digest).run_id for digest in ("one", "two")}
+    assert len(runs) == 2
+
+
+def test_the_run_of_the_environment_is_used_and_left_open(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = Tracker(uri, "tests", "pipeline", tmp_path, "digest")
+    monkeypatch.setenv("MLFLOW_RUN_ID", owner.run_id)
+    tracker = Tracker(uri, "tests", "train", tmp_path, "another digest")
+    tracker.finish("FINISHED")
+    assert tracker.run_id == owner.run_id
+    assert MlflowClient(uri).get_run(owner.run_id).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////proc/nowhere/mlflow.db", "http://127.0.0.1:9", "gopher://mlflow"])
+def test_a_tracking_server_that_cannot_be_used_is_named(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(BadInput, match=f"the MLflow tracking server {uri} cannot be used"):
+        Tracker(uri, "tests", "train", tmp_path, "digest")
