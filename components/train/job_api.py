@@ -1,0 +1,162 @@
+"""The few requests about PyTorchJobs that a training makes of the Kubernetes API; refusals become clear errors."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+from kubernetes import client, watch
+from kubernetes import config as kubeconfig
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from components import progress
+from components.errors import BadInput, SlipwayError
+from components.train.job_manifest import GROUP, PLURAL, TRAINING_LABEL, VERSION
+
+TIMEOUT = (5.0, 30.0)
+"""Seconds to connect to the API server, and to wait for its answer."""
+
+PASSING = (429, 500, 502, 503, 504)
+
+
+class ApiAway(Exception):
+    """The API server cannot be reached at the moment; it may be back soon."""
+
+
+class Ending(NamedTuple):
+    """How a job ended."""
+
+    succeeded: bool
+    words: str
+
+
+class Look(NamedTuple):
+    """A job and its pods at one moment."""
+
+    ending: Ending | None
+    pods: list[Any]
+    resource_version: str
+
+
+class JobApi:
+    """PyTorchJobs of one namespace.
+
+    Every method raises `BadInput` when the cluster does not let us, and `ApiAway` when it cannot be reached.
+
+    Raises:
+        BadInput: there is no cluster to talk to.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        api = _connect()
+        self.core, self._custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
+        self._place = (GROUP, VERSION, namespace, PLURAL)
+
+    def at_work(self, training: str) -> list[str]:
+        """Names of the jobs of a training that have not ended."""
+        with self._asking("list PyTorchJobs"):
+            jobs = self._custom.list_namespaced_custom_object(
+                *self._place, label_selector=f"{TRAINING_LABEL}={training}", _request_timeout=TIMEOUT
+            )["items"]
+        return [
+            job["metadata"]["name"] for job in jobs if not job["metadata"].get("deletionTimestamp") and not _ending(job)
+        ]
+
+    def create(self, job: dict[str, Any]) -> None:
+        """Create a job."""
+        with self._asking("create PyTorchJobs"):
+            self._custom.create_namespaced_custom_object(*self._place, job, _request_timeout=TIMEOUT)
+
+    def look(self, name: str) -> Look:
+        """The job and its pods.
+
+        Raises:
+            SlipwayError: the job is gone.
+        """
+        gone = f"PyTorchJob {name} was removed by someone else while it ran; train again"
+        with self._asking("read PyTorchJobs", missing=SlipwayError(gone)):
+            job = self._custom.get_namespaced_custom_object(*self._place, name, _request_timeout=TIMEOUT)
+        with self._asking("list pods"):
+            pods = self.core.list_namespaced_pod(self.namespace, label_selector=_of(name), _request_timeout=TIMEOUT)
+        return Look(_ending(job), pods.items, pods.metadata.resource_version)
+
+    def wait_for_change(self, name: str, after: Look, seconds: int) -> None:
+        """Return at the next event of the job's pods, or after some seconds."""
+        with suppress(ApiException), _reaching():  # the version may be too old, and then there is something new to see
+            events = watch.Watch().stream(
+                self.core.list_namespaced_pod,
+                self.namespace,
+                label_selector=_of(name),
+                resource_version=after.resource_version,
+                timeout_seconds=seconds,
+                _request_timeout=TIMEOUT,
+            )
+            next(iter(events), None)
+
+    def delete(self, name: str) -> None:
+        """Remove a job and its pods; a failure is reported and does not hide how the training ended."""
+        try:
+            self._custom.delete_namespaced_custom_object(
+                *self._place, name, propagation_policy="Background", _request_timeout=TIMEOUT
+            )
+        except (ApiException, HTTPError, OSError) as error:
+            if getattr(error, "status", None) != 404:
+                progress.report("train", f"PyTorchJob {self.namespace}/{name} could not be removed: {error}")
+
+    @contextmanager
+    def _asking(self, what: str, missing: SlipwayError | None = None) -> Iterator[None]:
+        try:
+            with _reaching():
+                yield
+        except ApiException as error:
+            words = _message(error)
+            if error.status in PASSING:
+                raise ApiAway(words) from error
+            if error.status in (401, 403):
+                advice = "see manifests/ for the rights that the step needs"
+                raise BadInput(f"the cluster does not let us {what} ({words}); {advice}") from error
+            if error.status == 404:
+                unknown = f"the cluster cannot {what} ({words}); install the training operator, and apply manifests/"
+                raise (missing or BadInput(unknown)) from error
+            raise SlipwayError(f"the cluster refused to {what}: {words}") from error
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    try:
+        yield
+    except (HTTPError, OSError) as error:
+        raise ApiAway(str(error)) from error
+
+
+def _connect() -> client.ApiClient:
+    """As the step's service account in a cluster, else as KUBECONFIG says."""
+    try:
+        try:
+            kubeconfig.load_incluster_config()
+        except kubeconfig.ConfigException:
+            kubeconfig.load_kube_config()
+    except kubeconfig.ConfigException as error:
+        raise BadInput(f"there is no cluster to train on ({error}); set KUBECONFIG") from error
+    return client.ApiClient()
+
+
+def _of(name: str) -> str:
+    return f"training.kubeflow.org/job-name={name}"
+
+
+def _ending(job: dict[str, Any]) -> Ending | None:
+    for condition in job.get("status", {}).get("conditions") or []:
+        if condition["type"] in ("Succeeded", "Failed") and condition["status"] == "True":
+            words = f"{condition.get('reason')}: {condition.get('message')}"
+            return Ending(condition["type"] == "Succeeded", words)
+    return None
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(error.reason)

@@ -1,0 +1,171 @@
+"""The PyTorchJob of a training, as the API server gets it."""
+
+import os
+from typing import Any
+
+from components.errors import BadInput
+from components.image import IMAGE
+from components.settings import Settings, setting
+from components.train.launcher import MLFLOW_PATIENCE
+from components.train.settings import TrainSettings
+
+GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
+APP_LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "trainer"}
+TRAINING_LABEL = "slipway.dev/training"
+PASSED_ON = ("MLFLOW_RUN_ID",)
+USER = 65532
+
+
+class ClusterSettings(Settings):
+    """Where and with what the pods of a training run."""
+
+    store: str = setting("", "s3://bucket/prefix through which data and checkpoints reach the pods and come back")
+    namespace: str = setting("slipway", "namespace of the job; empty for the step's own")
+    image: str = setting(IMAGE, "container image of the trainer", min_length=1)
+    secret: str = setting("slipway-s3", "Secret with the AWS_* variables of the store")
+    service_account: str = setting("slipway-trainer", "service account of the pods; it needs no rights")
+    processes_per_pod: int = setting(1, "worker processes of each pod", "processes", ge=1)
+    elastic: bool = setting(False, "workers only, that meet by torchelastic's rendezvous, in place of a master")
+    cpu: str = setting("1", "CPU that each pod asks for; it may use what is idle", "Kubernetes quantity")
+    memory: str = setting("2Gi", "memory of each pod, and its limit", "Kubernetes quantity")
+    scratch: str = setting("8Gi", "disk of each pod for dataset and checkpoints", "Kubernetes quantity")
+    restarts: int = setting(6, "restarts of containers, of all pods together, before the job fails", "restarts", ge=1)
+    deadline_s: int = setting(6 * 3600, "longest time of the job", "seconds", ge=60)
+    unschedulable_s: float = setting(45.0, "how long a pod may wait for a node", "seconds", ge=1)
+
+    def pods(self, processes: int) -> int:
+        """How many pods hold `processes` worker processes.
+
+        Raises:
+            BadInput: they do not fill the pods.
+        """
+        pods, rest = divmod(processes, self.processes_per_pod)
+        if rest:
+            size = self.processes_per_pod
+            raise BadInput(f"{processes} processes do not fill pods of {size}; set processes to a multiple of {size}")
+        return pods
+
+
+def job_manifest(
+    name: str, training: str, store: str, train: TrainSettings, settings: ClusterSettings, namespace: str
+) -> dict[str, Any]:
+    """A PyTorchJob with a master and workers, or elastic with workers only.
+
+    The number of processes decides the weights, and a checkpoint of N processes is not continued by M; so an elastic
+    job replaces lost workers, and does not go on with fewer.
+
+    Args:
+        name: of the job, and of this launch in the store.
+        training: value of the label that all launches of one training share.
+        store: URI of the training in the store.
+        train: how many processes, and how many threads each has.
+        settings: where and with what they run.
+        namespace: of the job.
+
+    Raises:
+        BadInput: the processes do not fill the pods.
+    """
+    pods = settings.pods(train.processes)
+    labels = APP_LABELS | {TRAINING_LABEL: training}
+    template = _pod(name, store, train.threads_per_process, settings, labels)
+    spec: dict[str, Any] = {
+        "nprocPerNode": str(settings.processes_per_pod),
+        "runPolicy": {
+            "backoffLimit": settings.restarts,
+            "activeDeadlineSeconds": settings.deadline_s,
+            "cleanPodPolicy": "None",  # their logs and endings are read first; the launcher removes the job
+            "ttlSecondsAfterFinished": 3600,  # unless it was killed
+        },
+    }
+    if settings.elastic:
+        spec["elasticPolicy"] = {
+            "minReplicas": pods,
+            "maxReplicas": pods,
+            "maxRestarts": settings.restarts,
+            "rdzvBackend": "c10d",
+            "rdzvId": name,
+        }
+        groups = {"Worker": pods}
+    else:
+        groups = {"Master": 1} | ({"Worker": pods - 1} if pods > 1 else {})
+    spec["pytorchReplicaSpecs"] = {
+        role: {"replicas": count, "restartPolicy": "OnFailure", "template": template} for role, count in groups.items()
+    }
+    metadata = {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": _owner(namespace)}
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "PyTorchJob", "metadata": metadata, "spec": spec}
+
+
+def first_pod(name: str, settings: ClusterSettings) -> str:
+    """The pod in which the process of rank 0 runs."""
+    return f"{name}-{'worker' if settings.elastic else 'master'}-0"
+
+
+def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels: dict[str, str]) -> dict[str, Any]:
+    environment = {
+        "SLIPWAY_STORE": store,
+        "SLIPWAY_LAUNCH": name,
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        **MLFLOW_PATIENCE,
+        **{variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ},
+    }
+    container = {
+        "name": "pytorch",  # the operator asks for this name
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-m", "components.train.remote", "pod"],
+        "env": [{"name": variable, "value": value} for variable, value in environment.items()],
+        "envFrom": [{"secretRef": {"name": settings.secret}}],
+        "resources": {
+            "requests": {"cpu": settings.cpu, "memory": settings.memory},
+            "limits": {"memory": settings.memory},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "workspace", "mountPath": "/workspace"},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    return {
+        "metadata": {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}},
+        "spec": {
+            "serviceAccountName": settings.service_account,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 10,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [
+                {"name": "workspace", "emptyDir": {"sizeLimit": settings.scratch}},
+                {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+            ],
+        },
+    }
+
+
+def _owner(namespace: str) -> list[dict[str, Any]]:
+    """The step's own pod on Kubeflow Pipelines, so that the job goes when the run is removed or its pod is."""
+    name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
+    if not name or not uid or namespace != own_namespace():
+        return []
+    return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
+
+
+def own_namespace() -> str | None:
+    """The namespace that this process runs in; None outside a cluster."""
+    try:
+        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return os.environ.get("KFP_NAMESPACE")

@@ -1,0 +1,158 @@
+"""Train in pods: a launcher that runs the workers as a PyTorchJob of Kubeflow's training operator (kubeflow.org/v1)."""
+
+import json
+import secrets
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from components import progress, storage
+from components.encoder import PACKAGED, encoder_folder
+from components.errors import BadInput, SlipwayError
+from components.train import remote
+from components.train.config import WorkerConfig
+from components.train.job_api import ApiAway, JobApi, Look
+from components.train.job_manifest import ClusterSettings, first_pod, job_manifest, own_namespace
+from components.train.launcher import _terminable
+from components.train.pod_log import LogFollower
+from components.train.pods import PodJudge, bad_input, endings
+
+STEP = "train"
+LOOK_SECONDS = 3
+"""The job is looked at after every event of its pods, and at least this often."""
+
+OPERATOR_SECONDS = 50.0
+"""A training operator that runs has made the pods by then."""
+
+OUTAGE_SECONDS = 120.0
+"""How long the API server may be away before the launcher gives up."""
+
+
+class PyTorchJobLauncher:
+    """Runs the workers of a training in pods, which share nothing with the launcher but the store.
+
+    Args:
+        settings: where and with what the pods run.
+
+    Raises:
+        BadInput: there is no cluster to talk to, or no store.
+    """
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        if not settings.store.startswith("s3://"):
+            raise BadInput(f"store {settings.store!r}: a training on a cluster needs s3://bucket/prefix")
+        self.settings = settings
+        self.namespace = settings.namespace or own_namespace() or "default"
+        self.api = JobApi(self.namespace)
+
+    def launch(self, config_path: Path) -> None:
+        """Run the workers to their end, then bring model and result to where the configuration says.
+
+        The job is removed at the end, also on SIGTERM and on an interrupt; the checkpoints stay in the store until
+        the training ended well.
+
+        Raises:
+            BadInput: the cluster, the store or something that the workers were given cannot be used.
+            SlipwayError: the job failed or its pods cannot run; the message holds their own words.
+        """
+        config = WorkerConfig.model_validate_json(config_path.read_text("utf-8"))
+        if not config.tracking_uri.startswith("http"):
+            raise BadInput(f"pods cannot use the tracking server {config.tracking_uri}; give the address of one")
+        training = config.digest.removeprefix("sha256:")[:16]
+        store = f"{self.settings.store.rstrip('/')}/trainings/{training}"
+        name = f"train-{training[:8]}-{secrets.token_hex(3)}"
+        job = job_manifest(name, training, store, config.settings, self.settings, self.namespace)
+        with _terminable():
+            try:
+                self._start(config, store, name, training, job)
+                with LogFollower(self.api.core, self.namespace, first_pod(name, self.settings)):
+                    self._wait(name)
+                _download(config, f"{store}/launches/{name}")
+            finally:
+                self.api.delete(name)
+                with suppress(BadInput):
+                    storage.remove_folder(f"{store}/launches/{name}")
+            storage.remove_folder(store)
+
+    def _start(self, config: WorkerConfig, store: str, name: str, training: str, job: dict[str, object]) -> None:
+        try:
+            for other in self.api.at_work(training):  # two jobs must not write the same checkpoints
+                command = f"kubectl delete pytorchjob {other} --namespace {self.namespace}"
+                raise SlipwayError(f"PyTorchJob {other} does this very training; wait for it, or `{command}`")
+            _upload(config, store, name)
+            self.api.create(job)
+        except ApiAway as error:
+            raise BadInput(f"the cluster cannot be reached ({error}); check KUBECONFIG") from error
+        progress.report(STEP, f"PyTorchJob {self.namespace}/{name} is created")
+
+    def _wait(self, name: str) -> None:
+        """Return when the job succeeded.
+
+        Raises:
+            SlipwayError: it failed, or will not come to work.
+        """
+        judge = PodJudge(self.settings.unschedulable_s)
+        started = reached = time.monotonic()
+        while True:
+            try:
+                look = self.api.look(name)
+                reached = time.monotonic()
+                if self._succeeded(name, look, judge):
+                    return
+                if not look.pods and reached - started > OPERATOR_SECONDS:
+                    advice = "see whether the training operator runs"
+                    raise SlipwayError(f"PyTorchJob {name} has no pods after {OPERATOR_SECONDS:.0f} s; {advice}")
+                self.api.wait_for_change(name, look, LOOK_SECONDS)
+            except ApiAway as error:
+                if time.monotonic() - reached > OUTAGE_SECONDS:
+                    raise SlipwayError(f"the cluster was away for {OUTAGE_SECONDS:.0f} s ({error})") from error
+                time.sleep(1.0)
+
+    def _succeeded(self, name: str, look: Look, judge: PodJudge) -> bool:
+        """Whether the job ended well; False while it is at work.
+
+        Raises:
+            SlipwayError: it failed, or will not come to work.
+        """
+        if look.ending and look.ending.succeeded:
+            return True
+        if error := bad_input(look.pods):
+            raise error
+        words = endings(look.pods)
+        if look.ending:
+            whole = "\n".join([look.ending.words, *words])
+            raise SlipwayError(f"PyTorchJob {name} failed; a new run goes on from the last checkpoint. {whole}")
+        if problem := judge.problem(look.pods):
+            raise SlipwayError("\n".join([f"PyTorchJob {name} cannot run: {problem}", *words]))
+        return False
+
+
+def _own_encoder(config: WorkerConfig) -> Path | None:
+    """The encoder's folder, when it lies on this machine and not in the image."""
+    folder = Path(encoder_folder(config.settings.encoder))
+    return folder if config.settings.encoder not in PACKAGED and folder.is_dir() else None
+
+
+def _upload(config: WorkerConfig, store: str, name: str) -> None:
+    """Store what the pods need."""
+    settings = config.settings
+    storage.upload_folder(config.dataset, f"{store}/dataset")
+    if encoder := _own_encoder(config):
+        storage.upload_folder(encoder, f"{store}/encoder")
+        settings = settings.model_copy(update={"encoder": str(remote.ENCODER)})
+    places = dict.fromkeys(("output", "work", "launch"), remote.WORKSPACE)
+    in_pods = config.model_copy(update={**places, "dataset": remote.DATASET, "settings": settings})
+    with tempfile.TemporaryDirectory() as scratch:
+        record = in_pods.model_dump(mode="json")
+        remote.put_json(Path(scratch), record, f"{store}/launches/{name}/config", remote.CONFIG)
+
+
+def _download(config: WorkerConfig, launch: str) -> None:
+    """Bring model and result; where the encoder lay in the pods is replaced by where it lies here."""
+    storage.download_folder(f"{launch}/output", config.output)
+    storage.download_file(f"{launch}/result/{remote.RESULT}", config.result_file)
+    if _own_encoder(config):
+        there, here = json.dumps(str(remote.ENCODER)), json.dumps(config.settings.encoder)
+        for path in (config.result_file, config.output / "slipway.json"):
+            path.write_text(path.read_text("utf-8").replace(there, here), "utf-8")

@@ -1,0 +1,217 @@
+"""What runs in the pods of a PyTorchJob: everything comes from the store and goes back to it, since pods share no disk.
+
+    python -m components.train.remote pod       the container's program: fetch configuration and data, become torchrun
+    python -m components.train.remote worker    one worker process under torchrun: `components.train.worker`, which goes
+                                                on from the newest checkpoint in the store
+
+The store of one training (environment variable SLIPWAY_STORE) holds:
+
+    dataset/ encoder/                 the encoder only when it is a folder of the launcher's machine
+    checkpoints/NAME/                 checkpoint NAME, best.pt and mlflow.json as they were when it was written
+    newest/newest.json                the name of the last checkpoint that is there as a whole
+    launches/LAUNCH/{config,output,result}/     of one PyTorchJob (SLIPWAY_LAUNCH)
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from components import progress, storage
+from components.errors import BadInput, SlipwayError
+from components.train.config import WorkerConfig
+
+WORKSPACE = Path("/workspace")
+DATASET, ENCODER = WORKSPACE / "dataset", WORKSPACE / "encoder"
+CONFIG, OUTPUT, RESULT = "train.json", "output", "result.json"
+NEWEST = "newest.json"
+CARRIED = ("best.pt", "mlflow.json")
+"""What a continued training needs beside the checkpoint itself."""
+
+TERMINATION_LOG = Path("/dev/termination-log")
+"""Kubernetes shows its content as the reason why the container ended."""
+
+MESSAGE_LIMIT = 1000
+"""Characters; Kubernetes keeps 4096 bytes of the whole record, in which a character may take several."""
+
+
+class CheckpointUploader:
+    """Copies each new checkpoint of a work folder to the store while the training goes on; a context manager.
+
+    A store that does not answer costs checkpoints, not the training.
+    """
+
+    def __init__(self, work: Path, store: str, interval_s: float = 1.0) -> None:
+        self.work, self.store, self.interval_s = work, store, interval_s
+        self.stored: list[str] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="checkpoint-uploader", daemon=True)
+
+    def __enter__(self) -> "CheckpointUploader":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.interval_s):
+            try:
+                self.upload_newest()
+            except (BadInput, OSError) as error:
+                progress.report("train", f"a checkpoint could not be stored, the training goes on: {error}")
+
+    def upload_newest(self) -> None:
+        """Store the newest checkpoint unless it is stored; the one before stays until the next.
+
+        Raises:
+            BadInput: the store cannot be used.
+        """
+        newest = max(self.work.glob("checkpoint-*"), default=None)
+        if newest is None or newest.name in self.stored:
+            return
+        staged = self.work / ".staged"
+        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            # Links cost no space, and stay when the training removes or replaces the files meanwhile.
+            shutil.copytree(newest, staged / newest.name, copy_function=os.link)
+            for name in CARRIED:
+                if (self.work / name).exists():
+                    os.link(self.work / name, staged / name)
+            storage.upload_folder(staged, f"{self.store}/checkpoints/{newest.name}")
+        except FileNotFoundError:  # removed by the training, so there is a newer one
+            return
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        put_json(self.work, {"checkpoint": newest.name}, f"{self.store}/newest", NEWEST)
+        self.stored.append(newest.name)
+        for old in self.stored[:-2]:
+            storage.remove_folder(f"{self.store}/checkpoints/{old}")
+        del self.stored[:-2]
+
+
+def put_json(scratch: Path, record: dict[str, Any], uri: str, name: str) -> None:
+    """Store a JSON file; readers see the old or the new content."""
+    folder = scratch / f".{name}"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(record), "utf-8")
+    storage.upload_folder(folder, uri)
+    shutil.rmtree(folder)
+
+
+def newest_checkpoint(store: str, scratch: Path) -> str | None:
+    """The name of the newest complete checkpoint in the store, None for a training that has none."""
+    path = scratch / f".{NEWEST}"
+    try:
+        storage.download_file(f"{store}/newest/{NEWEST}", path)
+    except BadInput as error:
+        if "has no object" in str(error):
+            return None
+        raise
+    name: str = json.loads(path.read_text("utf-8"))["checkpoint"]
+    return name
+
+
+def pod() -> None:
+    """Fetch configuration, dataset and encoder, then become torchrun, which reads its arguments from PET_*.
+
+    Raises:
+        BadInput: the store cannot be used.
+    """
+    store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
+    for leftover in WORKSPACE.iterdir():  # of an earlier container of this pod
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    storage.download_file(f"{store}/launches/{launch}/config/{CONFIG}", WORKSPACE / CONFIG)
+    storage.download_folder(f"{store}/dataset", DATASET)
+    config = WorkerConfig.model_validate_json((WORKSPACE / CONFIG).read_text("utf-8"))
+    if config.settings.encoder == str(ENCODER):
+        storage.download_folder(f"{store}/encoder", ENCODER)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "-m", "components.train.remote", "worker"]
+    os.execv(torchrun[0], torchrun)
+
+
+def worker() -> None:
+    """Train as one of the workers; the first one stores checkpoints, the model and the result.
+
+    Each process has a work folder of its own, so that it sees what is in the store and nothing that an earlier
+    process left. The first one says which checkpoint all take.
+
+    Raises:
+        SlipwayError: as `components.train.worker.train`, or the store cannot be used.
+    """
+    from components.train import worker as training_worker
+
+    store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
+    config_path = _own_config()
+    config = WorkerConfig.model_validate_json(config_path.read_text("utf-8"))
+    first = int(os.environ["RANK"]) == 0
+    checkpoint = _agreed(newest_checkpoint(store, config.work) if first else None)
+    if checkpoint:
+        _fetch_checkpoint(f"{store}/checkpoints/{checkpoint}", config.work)
+    if not first:
+        training_worker.main(str(config_path))
+        return
+    with CheckpointUploader(config.work, store):
+        training_worker.main(str(config_path))
+    storage.upload_folder(config.output, f"{store}/launches/{launch}/output")
+    result = json.loads(config.result_file.read_text("utf-8"))
+    put_json(config.work, result, f"{store}/launches/{launch}/result", RESULT)
+
+
+def _own_config() -> Path:
+    """The configuration of this process: that of the launch with folders of its own, which are empty."""
+    own = WORKSPACE / f"process-{os.environ['LOCAL_RANK']}"
+    shutil.rmtree(own, ignore_errors=True)
+    shared = WorkerConfig.model_validate_json((WORKSPACE / CONFIG).read_text("utf-8"))
+    config = shared.model_copy(update={"work": own / "work", "launch": own / "launch", "output": own / OUTPUT})
+    for folder in (config.work, config.launch):
+        folder.mkdir(parents=True)
+    path = config.launch / CONFIG
+    path.write_text(config.model_dump_json(), "utf-8")
+    return path
+
+
+def _agreed(checkpoint: str | None) -> str | None:
+    """What the first process says; the process group that this makes is also the training's."""
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        return checkpoint
+    import torch.distributed
+
+    torch.distributed.init_process_group("gloo")  # as Accelerator(cpu=True) does
+    said = [checkpoint]
+    torch.distributed.broadcast_object_list(said, src=0)
+    return said[0]
+
+
+def _fetch_checkpoint(uri: str, work: Path) -> None:
+    fetched = work / ".fetched"
+    storage.download_folder(uri, fetched)
+    for path in fetched.iterdir():
+        path.rename(work / path.name)
+    fetched.rmdir()
+
+
+def _explain(error: Exception) -> None:
+    """Leave the reason where Kubernetes shows it; one that Slipway understands is not covered by a later one."""
+    if isinstance(error, SlipwayError) or not TERMINATION_LOG.stat().st_size:
+        record = {"kind": type(error).__name__, "message": str(error)[:MESSAGE_LIMIT]}
+        TERMINATION_LOG.write_text(json.dumps(record), "utf-8")
+
+
+def main(program: str) -> None:
+    """Run as `pod` or `worker`."""
+    try:
+        {"pod": pod, "worker": worker}[program]()
+    except Exception as error:
+        _explain(error)
+        if isinstance(error, SlipwayError):
+            sys.exit(f"{type(error).__name__}: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
