@@ -1,0 +1,257 @@
+"""A real cluster for the tests: that of KUBECONFIG, or one that the test kit beside the repository starts.
+
+KUBECONFIG           the operators of `manifests/install.sh` are there; SLIPWAY_IMAGE names an image that its nodes have
+../shared/cluster    the kit; the image is built here unless SLIPWAY_IMAGE names one, again when a file in it changed. The
+                     cluster is taken down at the end, unless SLIPWAY_KEEP_CLUSTER is set.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KIT = ROOT.parent / "shared" / "cluster" / "cluster"
+IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "components", "pipelines", "serving")
+ADDONS = ("training-operator", "kserve", "s3")
+NAMESPACE = "slipway-test"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster with the operators, and with Slipway's image on its nodes."""
+
+    kubeconfig: str
+    image: str
+    s3_image: str
+    storage: bool
+    """Whether it makes volumes by itself."""
+
+    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
+        """The output of kubectl; with `check`, an error when it fails."""
+        done = subprocess.run(
+            ["kubectl", "--kubeconfig", self.kubeconfig, *arguments], input=given, text=True, capture_output=True
+        )
+        assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done.stdout + ("" if check else done.stderr)
+
+    def read(self, *arguments: str) -> Any:
+        """What `kubectl get` knows."""
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Apply objects given as JSON."""
+        self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+
+def run_kit(*arguments: str) -> str:
+    """The output of the kit's command."""
+    done = subprocess.run([str(KIT), *arguments], text=True, capture_output=True)
+    assert done.returncode == 0, f"{KIT} {' '.join(arguments)}: {done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+def content_digest() -> str:
+    """Of everything that goes into the image."""
+    whole = hashlib.sha256()
+    for name in IN_IMAGE:
+        path = ROOT / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                whole.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The cluster of KUBECONFIG, else the kit's, else the test is skipped."""
+    if given := os.environ.get("KUBECONFIG"):
+        image = os.environ.get("SLIPWAY_IMAGE")
+        if not image:
+            pytest.skip("KUBECONFIG is set: set SLIPWAY_IMAGE to an image of Slipway that the cluster's nodes have")
+        yield Cluster(given, image, os.environ.get("S3_IMAGE", "versity/versitygw:v1.8.0"), storage=True)
+        return
+    if not KIT.exists():
+        pytest.skip("no cluster: set KUBECONFIG and SLIPWAY_IMAGE to test against one")
+    if os.geteuid():
+        pytest.skip("the test kit starts a cluster only as root; set KUBECONFIG to test against another one")
+    found = re.search(r"KUBECONFIG=(\S+)", run_kit("up"))
+    assert found
+    try:
+        run_kit("install", *ADDONS)
+        image = os.environ.get("SLIPWAY_IMAGE") or kit_image()
+        yield Cluster(found[1], image, "dev.local/versitygw:1", storage=False)
+    finally:
+        if not os.environ.get("SLIPWAY_KEEP_CLUSTER"):
+            run_kit("down", "--keep-images")
+
+
+def kit_image() -> str:
+    """Build the image into the kit's node unless it has it; older ones are removed, each takes gigabytes."""
+    tag = f"dev.local/slipway:{content_digest()}"
+    present = re.findall(r"^dev\.local/slipway:\S+$", run_kit("ctr", "images", "ls", "-q"), re.MULTILINE)
+    if tag not in present:
+        run_kit("build", tag, str(ROOT))
+        for old in present:
+            run_kit("ctr", "images", "rm", old)
+    return tag
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Slipway's manifests in a namespace of their own, with MLflow and S3 at work."""
+
+    cluster: Cluster
+    folder: Path
+    """The kustomization that was applied."""
+    mlflow: str
+    """Address from here; in the cluster it is `mlflow_inside`."""
+    s3: str
+    credentials: dict[str, str]
+    namespace: str = NAMESPACE
+
+    @property
+    def mlflow_inside(self) -> str:
+        """Address of MLflow for pods."""
+        return f"http://mlflow.{self.namespace}.svc.cluster.local:5000"
+
+    def read(self, *arguments: str) -> Any:
+        """What `kubectl get` knows of the namespace."""
+        return self.cluster.read("--namespace", self.namespace, *arguments)
+
+    def may(self, account: str, verb: str, resource: str, namespace: str = NAMESPACE) -> bool:
+        """Whether a service account of the namespace is allowed something."""
+        who = f"--as=system:serviceaccount:{self.namespace}:{account}"
+        answer = self.cluster.kubectl("auth", "can-i", verb, resource, who, "--namespace", namespace, check=False)
+        assert answer.split()[0] in ("yes", "no"), answer
+        return answer.startswith("yes")
+
+    def kustomization(self, overlay: str, folder: Path, namespace: str) -> Path:
+        """A folder to `kubectl apply -k`: an overlay for a namespace of this cluster."""
+        return kustomization(self.cluster, folder, overlay, namespace)
+
+
+@pytest.fixture(scope="session")
+def platform(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The overlay `kind` in the namespace `slipway-test`, with the image under test; removed at the end."""
+    folder = kustomization(cluster, tmp_path_factory.mktemp("kustomize", numbered=False))
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(16),
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    cluster.kubectl("apply", "-k", str(folder))
+    try:
+        if not cluster.storage:
+            make_volumes(cluster, tmp_path_factory.mktemp("volumes"))
+        cluster.apply(s3_secret(credentials))
+        for name in ("s3", "mlflow"):
+            wait = ("rollout", "status", f"deployment/{name}", "--namespace", NAMESPACE, "--timeout=180s")
+            cluster.kubectl(*wait)
+        with forwarded(cluster, "mlflow", 5000) as mlflow, forwarded(cluster, "s3", 9000) as s3:
+            yield Platform(cluster, folder, mlflow, s3, credentials)
+    finally:
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+
+
+@pytest.fixture
+def store(platform: Platform, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A place of the test's own in the S3 of the manifests; endpoint and credentials are in the environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", platform.s3)
+    for name, value in platform.credentials.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://slipway/{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
+
+
+def kustomization(cluster: Cluster, folder: Path, overlay: str = "kind", namespace: str = NAMESPACE) -> Path:
+    """A folder to `kubectl apply -k`: an overlay with other names for the namespace and the images."""
+    name, _, tag = cluster.image.rpartition(":")
+    s3_name, _, s3_tag = cluster.s3_image.rpartition(":")
+    content = {
+        "resources": [os.path.relpath(ROOT / "manifests" / "overlays" / overlay, folder)],
+        "namespace": namespace,
+        "images": [
+            {"name": "slipway/slipway-python", "newName": name, "newTag": tag},
+            {"name": "versity/versitygw", "newName": s3_name, "newTag": s3_tag},
+        ],
+        "patches": [
+            {
+                "target": {"kind": "ServingRuntime"},
+                "patch": json.dumps([{"op": "replace", "path": "/spec/containers/0/image", "value": cluster.image}]),
+            }
+        ],
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(content), "utf-8")
+    return folder
+
+
+def s3_secret(credentials: dict[str, str]) -> dict[str, Any]:
+    """The secret that manifests/install.sh makes."""
+    host = f"s3.{NAMESPACE}.svc.cluster.local:9000"
+    annotations = {"s3-endpoint": host, "s3-usehttps": "0", "s3-region": "us-east-1"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "slipway-s3",
+            "namespace": NAMESPACE,
+            "annotations": {f"serving.kserve.io/{key}": value for key, value in annotations.items()},
+        },
+        "stringData": credentials | {"AWS_ENDPOINT_URL": f"http://{host}"},
+    }
+
+
+def make_volumes(cluster: Cluster, folder: Path) -> None:
+    """Volumes for the claims, on the kit's node, which has this machine's disk."""
+    for claim in cluster.read("pvc", "--namespace", NAMESPACE)["items"]:
+        name = claim["metadata"]["name"]
+        (folder / name).mkdir()
+        for parent in (folder / name, *(folder / name).parents):  # pods are another user; pytest's folders are closed
+            if parent.is_relative_to("/tmp/"):
+                parent.chmod(0o755)
+        (folder / name).chmod(0o777)
+        cluster.kubectl("delete", "pv", f"{NAMESPACE}-{name}", "--ignore-not-found")
+        cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": f"{NAMESPACE}-{name}"},
+                "spec": {
+                    "capacity": claim["spec"]["resources"]["requests"],
+                    "accessModes": claim["spec"]["accessModes"],
+                    "claimRef": {"namespace": NAMESPACE, "name": name},
+                    "hostPath": {"path": str(folder / name)},
+                },
+            }
+        )
+
+
+@contextmanager
+def forwarded(cluster: Cluster, service: str, port: int) -> Iterator[str]:
+    """The address of a service from here."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        here = probe.getsockname()[1]
+    command = ["kubectl", "--kubeconfig", cluster.kubeconfig, "port-forward", "--namespace", NAMESPACE]
+    process = subprocess.Popen([*command, f"service/{service}", f"{here}:{port}"], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", here)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{here}"
+    finally:
+        process.terminate()
+        process.wait()

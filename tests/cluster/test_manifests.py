@@ -1,0 +1,124 @@
+"""The manifests on a real API server: valid, idempotent, with few rights, and what they run is at work."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from components import storage
+
+pytestmark = pytest.mark.cluster
+
+PIPELINE, TRAINER, SERVER = (f"slipway-{name}" for name in ("pipeline", "trainer", "server"))
+ALLOWED = [
+    ("create", "pytorchjobs.kubeflow.org"),
+    ("watch", "pytorchjobs.kubeflow.org"),
+    ("delete", "pytorchjobs.kubeflow.org"),
+    ("watch", "pods"),
+    ("get", "pods/log"),
+    ("create", "inferenceservices.serving.kserve.io"),
+    ("patch", "inferenceservices.serving.kserve.io"),
+    ("get", "revisions.serving.knative.dev"),
+    ("update", "leases.coordination.k8s.io"),
+]
+FORBIDDEN = [
+    ("get", "secrets"),
+    ("create", "pods"),
+    ("create", "pods/exec"),
+    ("delete", "pods"),
+    ("delete", "inferenceservices.serving.kserve.io"),
+    ("create", "deployments.apps"),
+    ("patch", "servingruntimes.serving.kserve.io"),
+    ("create", "rolebindings.rbac.authorization.k8s.io"),
+    ("impersonate", "serviceaccounts"),
+    ("patch", "pytorchjobs.kubeflow.org"),
+]
+
+
+@pytest.mark.parametrize("overlay", ["kind", "kubeflow"])
+def test_the_api_server_accepts_every_object_of_an_overlay(platform: Any, overlay: str, tmp_path: Path) -> None:
+    cluster, namespace = platform.cluster, f"slipway-dry-{overlay}"
+    folder = platform.kustomization(overlay, tmp_path, namespace)
+    cluster.kubectl("create", "namespace", namespace)
+    try:
+        said = cluster.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(folder))
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+    objects = cluster.kubectl("kustomize", str(folder)).split("\n---\n")
+    assert said.count("serverside-applied") == len(objects) >= 15
+
+
+def test_applying_twice_changes_nothing(platform: Any) -> None:
+    before = versions(platform)
+    said = platform.cluster.kubectl("apply", "-k", str(platform.folder)).splitlines()
+    assert [line for line in said if not line.endswith(" unchanged")] == []
+    assert versions(platform) == before
+
+
+def versions(platform: Any) -> dict[str, int]:
+    """How often the wish for each object changed; its status may change at any time."""
+    kinds = "serviceaccounts,roles,rolebindings,services,deployments,pvc,networkpolicies,servingruntimes"
+    objects = platform.read(kinds)["items"]
+    return {f"{item['kind']}/{item['metadata']['name']}": item["metadata"].get("generation", 0) for item in objects}
+
+
+@pytest.mark.parametrize(("verb", "resource"), ALLOWED)
+def test_pipeline_steps_have_the_rights_that_they_need(platform: Any, verb: str, resource: str) -> None:
+    assert platform.may(PIPELINE, verb, resource)
+
+
+@pytest.mark.parametrize(("verb", "resource"), FORBIDDEN)
+def test_pipeline_steps_have_no_further_rights(platform: Any, verb: str, resource: str) -> None:
+    assert not platform.may(PIPELINE, verb, resource)
+
+
+@pytest.mark.parametrize(("verb", "resource"), ALLOWED)
+def test_pipeline_steps_have_no_rights_in_other_namespaces(platform: Any, verb: str, resource: str) -> None:
+    assert not platform.may(PIPELINE, verb, resource, namespace="default")
+
+
+@pytest.mark.parametrize("account", [TRAINER, SERVER, "slipway-platform"])
+@pytest.mark.parametrize(("verb", "resource"), [*ALLOWED, ("get", "secrets"), ("get", "configmaps")])
+def test_pods_that_only_compute_have_no_rights(platform: Any, account: str, verb: str, resource: str) -> None:
+    assert not platform.may(account, verb, resource)
+
+
+def test_no_manifest_holds_a_secret(platform: Any) -> None:
+    text = platform.cluster.kubectl("kustomize", str(platform.folder))
+    assert "kind: Secret" not in text
+    assert "name: slipway-s3" in text
+
+
+def test_containers_run_as_a_user_without_rights_on_a_read_only_disk(platform: Any) -> None:
+    pods = platform.read("pods", "--selector=app.kubernetes.io/name in (mlflow, s3)")["items"]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert not pod["spec"].get("automountServiceAccountToken", False) or pod["spec"]["serviceAccountName"]
+        for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"], container["name"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert not context["allowPrivilegeEscalation"]
+
+
+def test_the_image_is_no_root_and_cannot_write_outside_its_volumes(platform: Any) -> None:
+    look = "id -u; touch /opt/slipway/x || echo refused; touch /tmp/x && echo written; command -v pip || echo no-pip"
+    said = platform.cluster.kubectl(
+        "exec", "--namespace", platform.namespace, "deployment/mlflow", "--", "sh", "-c", look
+    )
+    assert said.split() == ["65532", "refused", "written", "no-pip"]
+
+
+def test_mlflow_keeps_runs_and_s3_keeps_files(platform: Any, tmp_path: Path, store: str) -> None:
+    client = MlflowClient(platform.mlflow)
+    run = client.create_run(client.create_experiment("manifests"))
+    client.log_metric(run.info.run_id, "accuracy", 0.5)
+    assert client.get_run(run.info.run_id).data.metrics == {"accuracy": 0.5}
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "text").write_text("kept")
+    storage.upload_folder(tmp_path / "there", f"{store}/folder")
+    storage.download_folder(f"{store}/folder", tmp_path / "back")
+    assert (tmp_path / "back" / "text").read_text() == "kept"

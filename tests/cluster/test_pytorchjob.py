@@ -1,0 +1,271 @@
+"""Trainings in pods of a real cluster, driven with the rights of the pipeline's service account."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from components.dataset import TextDataset
+from components.errors import BadInput, SlipwayError
+from components.train import step
+from components.train.job_manifest import ClusterSettings
+from components.train.pytorchjob import PyTorchJobLauncher
+from components.train.remote import newest_checkpoint
+from components.train.settings import TrainSettings
+
+pytestmark = pytest.mark.cluster
+JOBS = "pytorchjobs.kubeflow.org"
+
+
+class Trainings:
+    """Starts trainings of the small dataset, each with a place of its own in the store."""
+
+    def __init__(self, platform: Any, store: str, dataset: TextDataset, encoder: Path, folder: Path) -> None:
+        self.platform, self.store, self.dataset, self.encoder, self.folder = platform, store, dataset, encoder, folder
+
+    def train_settings(self, **changes: Any) -> TrainSettings:
+        """A training of two processes that takes a moment."""
+        usual = {"encoder": str(self.encoder), "max_length": 32, "epochs": 3, "batch_size": 8, "learning_rate": 2e-3}
+        return TrainSettings.model_validate(usual | {"checkpoint_every": 4} | changes)
+
+    def cluster_settings(self, **changes: Any) -> ClusterSettings:
+        """Small pods in the namespace of the manifests."""
+        usual = {"store": self.store, "namespace": self.platform.namespace, "image": self.platform.cluster.image}
+        return ClusterSettings.model_validate(usual | {"cpu": "100m", "memory": "1Gi"} | changes)
+
+    def in_pods(self, settings: TrainSettings, tracking_uri: str = "", **changes: Any) -> dict[str, Any]:
+        """Train on the cluster."""
+        launcher = PyTorchJobLauncher(self.cluster_settings(**changes))
+        return self._run(settings, "cluster", launcher, tracking_uri or self.platform.mlflow_inside)
+
+    def here(self, settings: TrainSettings) -> dict[str, Any]:
+        """Train with torchrun on this machine."""
+        return self._run(settings, "local", None, f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def _run(self, settings: TrainSettings, name: str, launcher: Any, tracking_uri: str) -> dict[str, Any]:
+        folder = self.folder / name
+        work = (folder / "model", folder / "work")
+        return step.run(self.dataset.folder, {}, settings, *work, tracking_uri, launcher)
+
+    def jobs(self) -> list[Any]:
+        """PyTorchJobs whose store is that of this test."""
+        return [job for job in self.platform.read(JOBS)["items"] if self.store in json.dumps(job["spec"])]
+
+    def pods(self) -> list[str]:
+        """Names of the pods of `jobs` that are not about to go."""
+        pods = self.platform.read("pods")["items"]
+        own = [pod for pod in pods if self.store in json.dumps(pod["spec"])]
+        return [pod["metadata"]["name"] for pod in own if "deletionTimestamp" not in pod["metadata"]]
+
+    def objects(self) -> list[str]:
+        """What is left in the store."""
+        import boto3
+
+        bucket, _, prefix = self.store.removeprefix("s3://").partition("/")
+        client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+        return [item["Key"] for item in client.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])]
+
+    def checkpoint(self) -> str | None:
+        """The newest checkpoint in the store."""
+        jobs = self.jobs()
+        training = jobs[0]["metadata"]["labels"]["slipway.dev/training"] if jobs else "none"
+        return newest_checkpoint(f"{self.store}/trainings/{training}", self.folder)
+
+
+@pytest.fixture
+def trainings(
+    platform: Any,
+    store: str,
+    small_dataset: TextDataset,
+    tiny_encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Trainings:
+    """Trainings with the rights of the service account `slipway-pipeline`."""
+    token = platform.cluster.kubectl("create", "token", "slipway-pipeline", "--namespace", platform.namespace).strip()
+    config = json.loads(platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    return Trainings(platform, store, small_dataset, tiny_encoder, tmp_path)
+
+
+class Background(threading.Thread):
+    """A training in a thread; `result` waits for it and raises what it raised."""
+
+    def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(daemon=True)
+        self.work, self.done, self.error = work, None, None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.done = self.work()
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> dict[str, Any]:
+        self.join(300)
+        assert not self.is_alive()
+        if self.error:
+            raise self.error
+        assert self.done
+        return self.done
+
+
+def eventually(true: Callable[[], Any], training: Background | None = None) -> Any:
+    """The first true value, which must come within two minutes and while the training goes on."""
+    for _ in range(240):
+        if value := true():
+            return value
+        assert training is None or training.is_alive(), training.error
+        time.sleep(0.5)
+    raise AssertionError("it never came true")
+
+
+@pytest.mark.parametrize("elastic", [False, True], ids=["master-and-worker", "elastic-workers"])
+def test_pods_train_what_local_processes_train(
+    trainings: Trainings, elastic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = trainings.train_settings()
+    expected = trainings.here(settings)
+    monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
+
+    result = trainings.in_pods(settings, elastic=elastic)
+
+    assert result["processes"] == 2
+    assert result["resumed_from"] is None
+    assert result["validation"] == pytest.approx(expected["validation"], abs=0.02)
+    assert result["encoder"] == settings.encoder
+    assert (tmp_path / "cluster" / "model" / "model.safetensors").exists()
+    run = MlflowClient(trainings.platform.mlflow).get_run(result["mlflow_run_id"])
+    assert run.data.metrics["validation_macro_f1"] == pytest.approx(result["curves"]["validation"][-1]["macro_f1"])
+    events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [event["done"] for event in events if event.get("done")][-1] == result["updates"]
+    eventually(lambda: not trainings.jobs() and not trainings.pods())
+    assert trainings.objects() == []
+
+
+@pytest.mark.parametrize("elastic", [False, True], ids=["master-and-worker", "elastic-workers"])
+def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoint(
+    trainings: Trainings, elastic: bool
+) -> None:
+    settings = trainings.train_settings(epochs=150, patience=150, learning_rate=2e-4, checkpoint_every=20)
+    undisturbed = trainings.here(settings)
+
+    training = Background(lambda: trainings.in_pods(settings, elastic=elastic))
+    eventually(trainings.checkpoint, training)
+    worker = sorted(name for name in trainings.pods() if "-worker-" in name)[-1]
+    trainings.platform.cluster.kubectl(
+        "delete", "pod", worker, "-n", trainings.platform.namespace, "--grace-period=0", "--force"
+    )
+    result = training.result()
+
+    assert result["resumed_from"] > 0
+    assert result["updates"] == undisturbed["updates"]
+    assert result["validation"] == pytest.approx(undisturbed["validation"], abs=0.02)
+    starts = [point["update"] for point in result["curves"]["training"]]
+    assert starts == sorted(set(starts))
+
+
+def test_an_image_that_cannot_be_had_is_reported_by_name(trainings: Trainings) -> None:
+    with pytest.raises(
+        SlipwayError, match=r"(?s)pod train-\S+-0: (ErrImagePull|ImagePullBackOff).*dev\.local/absent:1"
+    ):
+        trainings.in_pods(trainings.train_settings(), image="dev.local/absent:1")
+    eventually(lambda: not trainings.jobs())
+
+
+def test_pods_that_no_node_can_hold_are_reported_with_the_scheduler_s_reason(trainings: Trainings) -> None:
+    with pytest.raises(SlipwayError, match=r"pod train-\S+-0: Unschedulable: .*Insufficient cpu"):
+        trainings.in_pods(trainings.train_settings(), cpu="5000", unschedulable_s=5)
+    eventually(lambda: not trainings.jobs())
+
+
+def test_an_absent_secret_is_reported_by_name(trainings: Trainings) -> None:
+    with pytest.raises(SlipwayError, match='CreateContainerConfigError: secret "absent" not found'):
+        trainings.in_pods(trainings.train_settings(), secret="absent")
+
+
+def test_what_the_user_gave_wrong_is_reported_as_that_and_not_tried_again(trainings: Trainings) -> None:
+    with pytest.raises(BadInput, match="fewer|cannot be shared"):
+        trainings.in_pods(trainings.train_settings(processes=130), processes_per_pod=130, memory="8Gi")
+
+
+def test_a_pod_that_used_up_its_disk_is_reported_as_evicted(trainings: Trainings) -> None:
+    settings = trainings.train_settings(epochs=400, patience=400, learning_rate=1e-5, checkpoint_every=2)
+    with pytest.raises(SlipwayError, match=r"pod train-\S+-0: Evicted: .*workspace"):
+        trainings.in_pods(settings, scratch="100Ki")
+
+
+def test_without_rights_the_cluster_s_refusal_is_reported(trainings: Trainings) -> None:
+    with pytest.raises(BadInput, match=r"does not let us list PyTorchJobs .*forbidden"):
+        trainings.in_pods(trainings.train_settings(), namespace="default")
+
+
+def test_a_job_that_someone_removes_ends_the_training(trainings: Trainings) -> None:
+    training = Background(lambda: trainings.in_pods(trainings.train_settings()))
+    (job,) = eventually(trainings.jobs, training)
+    trainings.platform.cluster.kubectl("delete", JOBS, job["metadata"]["name"], "-n", trainings.platform.namespace)
+    with pytest.raises(SlipwayError, match="removed by someone else"):
+        training.result()
+
+
+def test_the_job_goes_with_the_pod_of_the_pipeline_s_step(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = trainings.platform
+    step_pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "the-step", "namespace": platform.namespace},
+        "spec": {
+            "containers": [{"name": "step", "image": platform.cluster.image, "command": ["sleep", "600"]}],
+            "terminationGracePeriodSeconds": 0,
+        },
+    }
+    platform.cluster.apply(step_pod)
+    monkeypatch.setenv("KFP_NAMESPACE", platform.namespace)
+    monkeypatch.setenv("KFP_POD_NAME", "the-step")
+    monkeypatch.setenv("KFP_POD_UID", platform.read("pod", "the-step")["metadata"]["uid"])
+    training = Background(lambda: trainings.in_pods(trainings.train_settings()))
+    eventually(trainings.jobs, training)
+
+    platform.cluster.kubectl("delete", "pod", "the-step", "--namespace", platform.namespace)
+
+    eventually(lambda: not trainings.jobs())
+    with pytest.raises(SlipwayError, match="removed by someone else"):
+        training.result()
+
+
+def test_a_cancelled_step_removes_its_job_and_a_second_one_does_not_disturb_it(trainings: Trainings) -> None:
+    settings = trainings.train_settings()
+    script = f"""
+from pathlib import Path
+from components.train import step
+from components.train.job_manifest import ClusterSettings
+from components.train.pytorchjob import PyTorchJobLauncher
+from components.train.settings import TrainSettings
+launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({trainings.cluster_settings().model_dump_json()!r}))
+settings = TrainSettings.model_validate_json({settings.model_dump_json()!r})
+folder = Path({str(trainings.folder)!r})
+step.run(Path({str(trainings.dataset.folder)!r}), {{}}, settings, folder / "m", folder / "w", "http://mlflow", launcher)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    eventually(trainings.jobs)
+    with pytest.raises(SlipwayError, match="does this very training; wait for it, or `kubectl delete pytorchjob"):
+        trainings.in_pods(settings)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+    assert process.returncode == 128 + signal.SIGTERM
+    eventually(lambda: not trainings.jobs() and not trainings.pods())
