@@ -5,11 +5,11 @@ from kfp import dsl
 from components.image import IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compress(
     model: dsl.Input[dsl.Model],
     dataset: dsl.Input[dsl.Dataset],
-    settings: dict,  # type: ignore[type-arg]  # kfp takes no parametrised types
+    settings: dict,
     model_name: str,
     code_version: str,
     results_before: dsl.Input[dsl.Artifact],

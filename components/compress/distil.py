@@ -11,8 +11,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from components.compress.architecture import replace_stack, stack
+from components.compress.lessons import Lesson, Lessons
 from components.compress.settings import CompressSettings
-from components.train.batches import EncodedTexts, Tensors, epoch_steps
+from components.train.batches import epoch_steps
 from components.train.optimisation import schedule_factor
 
 WARMUP_SHARE = 0.1
@@ -38,41 +39,27 @@ def new_student(teacher: PreTrainedModel, kept: Sequence[int]) -> PreTrainedMode
     return student
 
 
-def distil(
-    teacher: PreTrainedModel,
-    student: PreTrainedModel,
-    kept: Sequence[int],
-    texts: EncodedTexts,
-    settings: CompressSettings,
-    epochs: int,
-    report: Report,
-) -> None:
+def distil(student: PreTrainedModel, lessons: Lessons, settings: CompressSettings, epochs: int, report: Report) -> None:
     """Train the student in place on the teacher's soft labels and hidden states.
 
     There is no dropout: teacher and student see the same function of the same text (Beyer et al. 2022, Knowledge
     distillation: a good teacher is patient and consistent). The embeddings are the teacher's and stay so.
 
     Args:
-        teacher: the model to be imitated; not changed.
-        student: starts from the teacher's weights.
-        kept: for each layer of the student the teacher's layer whose output it shall give.
-        texts: the training texts.
+        student: starts from the teacher's weights; it has as many layers as the lessons have hidden states.
+        lessons: the training texts with the teacher's answers.
         settings: temperature, weights of the losses, batch size, learning rate and seed.
         epochs: passes over the texts.
         report: called after each update.
     """
-    torch.manual_seed(settings.seed)
     student.requires_grad_(True)
     student.get_input_embeddings().requires_grad_(False)
-    steps = [
-        step
-        for epoch in range(epochs)
-        for step in epoch_steps(texts.lengths, settings.batch_size, 1, settings.seed, epoch)
-    ]
-    optimizer, scheduler = _optimizer(student, settings, len(steps))
     student.train(False)
+    lengths, seed = lessons.texts.lengths, settings.seed
+    steps = [step for epoch in range(epochs) for step in epoch_steps(lengths, settings.batch_size, 1, seed, epoch)]
+    optimizer, scheduler = _optimizer(student, settings, len(steps))
     for number, shards in enumerate(steps, 1):
-        loss = distillation_loss(teacher, student, kept, texts.batch(shards[0]), settings)
+        loss = distillation_loss(student, lessons.lesson(shards[0]), settings)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(student.parameters(), MAX_GRADIENT_NORM)
@@ -81,38 +68,26 @@ def distil(
         report(number, len(steps), float(loss.detach()))
 
 
-def distillation_loss(
-    teacher: PreTrainedModel,
-    student: PreTrainedModel,
-    kept: Sequence[int],
-    batch: Tensors,
-    settings: CompressSettings,
-) -> torch.Tensor:
+def distillation_loss(student: PreTrainedModel, lesson: Lesson, settings: CompressSettings) -> torch.Tensor:
     """The loss of one batch, a scalar.
 
     Soft labels: T^2 KL(teacher || student) of the distributions at temperature T (Hinton et al. 2015). Hard
     labels: cross-entropy, weighted by `hard_label_share`. Hidden states: 1 - cosine similarity, averaged over
     tokens and layers (Sanh et al. 2019), weighted by `hidden_weight`.
     """
-    with torch.no_grad():
-        wanted = teacher(**batch.inputs, output_hidden_states=True)
+    batch, temperature, share = lesson.batch, settings.temperature, settings.hard_label_share
     given = student(**batch.inputs, output_hidden_states=True)
-    temperature = settings.temperature
     soft = kl_div(
         log_softmax(given.logits / temperature, dim=-1),
-        softmax(wanted.logits / temperature, dim=-1),
+        softmax(lesson.logits / temperature, dim=-1),
         reduction="batchmean",
     )
     hard = cross_entropy(given.logits, batch.labels)
-    share = settings.hard_label_share
     tokens = batch.inputs["attention_mask"].bool()
-    apart = [
-        1
-        - cosine_similarity(given.hidden_states[place][tokens], wanted.hidden_states[index + 1][tokens], dim=-1).mean()
-        for place, index in enumerate(kept, 1)
-    ]
-    loss: torch.Tensor = (1 - share) * temperature**2 * soft + share * hard
-    return loss + settings.hidden_weight * torch.stack(apart).mean()
+    states = torch.stack([layer[tokens] for layer in given.hidden_states[1:]], dim=1)
+    apart = 1 - cosine_similarity(states, lesson.states, dim=-1).mean()
+    loss: torch.Tensor = (1 - share) * temperature**2 * soft + share * hard + settings.hidden_weight * apart
+    return loss
 
 
 def _optimizer(student: PreTrainedModel, settings: CompressSettings, total: int) -> tuple[torch.optim.AdamW, LambdaLR]:

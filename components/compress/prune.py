@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from components.compress.architecture import head_size, layers
-from components.train.batches import Tensors
+from components.compress.lessons import Lesson
 
 
 class Importance(NamedTuple):
@@ -19,7 +19,7 @@ class Importance(NamedTuple):
 
 
 def importance(
-    model: PreTrainedModel, batches: Iterable[Tensors], loss: Callable[[Tensors], torch.Tensor]
+    model: PreTrainedModel, lessons: Iterable[Lesson], loss: Callable[[Lesson], torch.Tensor]
 ) -> list[Importance]:
     """What a head or neuron contributes to the loss, for each layer, to first order.
 
@@ -29,9 +29,9 @@ def importance(
     """
     size = head_size(model)
     totals: list[Importance] | None = None
-    for batch in batches:
+    for lesson in lessons:
         model.zero_grad()
-        torch.autograd.backward(loss(batch))
+        torch.autograd.backward(loss(lesson))
         found = [
             Importance(
                 _column_contributions(layer.attention_output).view(-1, size).sum(dim=1).abs(),

@@ -19,8 +19,9 @@ from components.compress.architecture import heads_and_width
 from components.compress.choose import Choice, Measured, choose, pareto_front
 from components.compress.draft import Origin, write_draft_files
 from components.compress.export import TOLERANCE, Exported, export
+from components.compress.lessons import STEP
 from components.compress.measure import BATCH_SIZES, quality, time_side_by_side
-from components.compress.models import STEP, candidates
+from components.compress.models import candidates
 from components.compress.quantise import quantise_dynamically
 from components.compress.settings import CompressSettings
 from components.dataset import TextDataset
@@ -107,7 +108,7 @@ def _make(
     work: Path,
 ) -> Iterator[Variant]:
     """Each model as an fp32 and, if asked for, an int8 draft bundle; the first is the teacher in fp32."""
-    for candidate in candidates(teacher, texts, settings):
+    for candidate in candidates(teacher, texts, settings, work):
         started = time.monotonic()
         progress.report(STEP, f"exporting {candidate.name}")
         model, name = candidate.model, candidate.name
