@@ -90,7 +90,7 @@ class Counts:
     errors: int = 0
     """Of these, answers with a 5xx status, broken connections and time-outs. A 4xx is the client's fault: no error."""
     latencies: Histogram = field(default_factory=Histogram)
-    """Of the answers without error (an error has no meaningful latency)."""
+    """Of the answers; those with an error may be left out (they say little) where the proxy can tell them apart."""
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,19 @@ def test_a_damaged_state_is_reported(world):
         here.run()
 
 
+@pytest.mark.parametrize(("script", "act", "which"), [({}, "promote", 0), ({"wrong": 0.5}, "rollback", -1)])
+def test_a_kept_decision_is_carried_out_without_gathering_evidence_again(world, behaviour, killed, script, act, which):
+    whole = world(behaviour(**script))
+    whole.run()
+    moment = [index for index, name in enumerate(whole.calls) if name == act][which]
+    here = world(behaviour(**script))
+    with pytest.raises(killed):
+        here.run(kill_at=moment)
+    died = len(here.calls)
+    here.run()
+    assert not {"send", "compare"} & set(here.calls[died:])
+
+
 SCRIPTS = {
     "promoted": {},
     "wrong": {"wrong": 0.5},
