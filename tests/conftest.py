@@ -85,7 +85,7 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> TextDataset:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_encoder: Path, small_dataset: TextDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder: the tiny encoder, trained on the small dataset until it knows the topics."""
-    settings = TrainSettings(encoder=str(tiny_encoder), max_length=32, epochs=15, learning_rate=2e-3, patience=6)
+    settings = TrainSettings(encoder=str(tiny_encoder), max_length=32, epochs=15, learning_rate=2e-3, head_factor=1)
     tokenizer = load_tokenizer(tiny_encoder)
     torch.set_num_threads(1)  # the model is too small to share
     texts = EncodedTexts(small_dataset.texts("train"), small_dataset.label_ids("train"), tokenizer, 32)

@@ -78,14 +78,28 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) without decay of biases and LayerNorm weights, which are vectors."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+def build_optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) without decay of biases and LayerNorm weights, which are vectors.
+
+    The head starts from chance and what lies below it does not, so the head learns `settings.head_factor` times as
+    fast (discriminative fine-tuning, Howard & Ruder 2018). A pooler counts to the head: encoders that were trained for
+    sentence similarity never used it.
+    """
+    encoder = {id(p) for name, p in model.base_model.named_parameters() if "pooler" not in name.split(".")}
+    groups = []
+    for of_encoder in (True, False):
+        learning_rate = settings.learning_rate * (1.0 if of_encoder else settings.head_factor)
+        for matrices in (True, False):
+            parameters = [
+                parameter
+                for parameter in model.parameters()
+                if parameter.requires_grad
+                and (id(parameter) in encoder) == of_encoder
+                and (parameter.ndim > 1) == matrices
+            ]
+            decay = settings.weight_decay if matrices else 0.0
+            groups.append({"params": parameters, "weight_decay": decay, "lr": learning_rate})
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def schedule_factor(update: int, warmup: int, total: int) -> float:

@@ -17,7 +17,10 @@ class TrainSettings(Settings):
     epochs: int = setting(4, "passes over the training split at most", "epochs", ge=1)
     batch_size: int = setting(16, "texts in one forward pass of one process", "texts", ge=2)
     accumulation: int = setting(1, "batches of one process that make one update", "batches", ge=1)
-    learning_rate: float = setting(2e-4, "highest learning rate, reached after the warm-up", gt=0, le=1)
+    learning_rate: float = setting(2e-4, "highest learning rate of the encoder, after the warm-up", gt=0, le=1)
+    head_factor: float = setting(
+        10.0, "learning rate of the new head and the pooler below it, as a multiple of the encoder's", "times", gt=0
+    )
     warmup_share: float = setting(0.1, "part of all updates with a rising learning rate", "share", ge=0, le=1)
     weight_decay: float = setting(0.01, "decoupled weight decay; biases and LayerNorm are exempt", ge=0)
     label_smoothing: float = setting(0.0, "probability spread over all labels", "share", ge=0, lt=1)

@@ -23,7 +23,15 @@ from components.train.settings import TrainSettings
 
 pytestmark = pytest.mark.local
 
-SETTINGS = {"max_length": 32, "epochs": 40, "learning_rate": 1e-3, "patience": 40, "accumulation": 2, "batch_size": 8}
+SETTINGS = {
+    "max_length": 32,
+    "epochs": 40,
+    "learning_rate": 1e-3,
+    "head_factor": 1,
+    "patience": 40,
+    "accumulation": 2,
+    "batch_size": 8,
+}
 INTERVAL = 5
 LAUNCH = """
 import json, sys

@@ -92,11 +92,20 @@ def test_an_unknown_encoder_is_refused_with_what_is_known() -> None:
         build_model(TrainSettings(encoder="no/such-encoder"), LABELS)
 
 
-def test_vectors_have_no_weight_decay() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
-    decayed, exempt = build_optimizer(model, TrainSettings(weight_decay=0.1)).param_groups
-    assert (decayed["weight_decay"], [p.ndim for p in decayed["params"]]) == (0.1, [2])
-    assert (exempt["weight_decay"], [p.ndim for p in exempt["params"]]) == (0.0, [1, 1, 1])
+def test_vectors_have_no_weight_decay_and_the_head_learns_faster(tiny_encoder: Path) -> None:
+    chosen = settings(tiny_encoder, weight_decay=0.1, learning_rate=1e-3, head_factor=5)
+    model = build_model(chosen, LABELS)
+    of = {
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in build_optimizer(model, chosen).param_groups
+        for parameter in group["params"]
+    }
+    layer = model.base_model.encoder.layer[0].output
+    assert of[id(layer.dense.weight)] == (1e-3, 0.1)
+    assert of[id(layer.dense.bias)] == of[id(layer.LayerNorm.weight)] == (1e-3, 0.0)
+    assert of[id(model.classifier.weight)] == of[id(model.base_model.pooler.dense.weight)] == (5e-3, 0.1)
+    assert of[id(model.classifier.bias)] == (5e-3, 0.0)
+    assert len(of) == len(list(model.parameters()))
 
 
 def test_the_learning_rate_rises_and_then_falls_to_nothing() -> None:
