@@ -195,7 +195,7 @@ class Driver:
 
     def _inconclusive(self, why: str) -> Decision:
         outcome: Outcome = "held" if self.settings.on_inconclusive == "hold" else "rolled_back"
-        return Decision(outcome, f"no verdict, {'held' if outcome == 'held' else 'rolled back'}: {why}")
+        return Decision(outcome, f"no verdict: {why}")
 
     def _enter(self, current: RolloutState, phase: Phase) -> None:
         current.close_period(0)
