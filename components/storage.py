@@ -3,8 +3,8 @@
 Endpoint, region and credentials come from the usual `AWS_*` variables, files and roles. A store that cannot be
 reached or does not let us in ends in one `BadInput` within seconds; it names endpoint and bucket, never a key.
 
-A reader sees a folder whole or not at all, as far as the store allows: local folders are written beside their place
-and renamed; on S3, where nothing can be renamed, `bundle.json` is removed first and written last.
+A reader sees a folder whole or not at all, as far as the store allows: a local one is written beside its place and
+renamed; on S3, where nothing can be renamed, `bundle.json` is removed first and written last.
 """
 
 import os
@@ -28,14 +28,8 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 20
 ATTEMPTS = 2
 MARKER = "bundle.json"
-NO_ACCESS = {
-    "403",
-    "AccessDenied",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-}
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 
 
 def upload_folder(folder: Path, uri: str) -> None:
@@ -60,7 +54,7 @@ def upload_folder(folder: Path, uri: str) -> None:
             raise BadInput(f"{uri} holds other objects, such as {min(foreign)}; give a prefix of its own")
         if MARKER in present:
             place.delete(MARKER)
-        for name in [*(name for name in files if name != MARKER), *({MARKER} & set(files))]:
+        for name in sorted(files, key=lambda name: name == MARKER):
             if name == MARKER:
                 place.delete(*foreign)
             place.upload(files[name], name)
@@ -72,10 +66,10 @@ def download_folder(uri: str, folder: Path) -> None:
     Raises:
         BadInput: there is nothing under the URI, it cannot be read, or the folder holds other things than a bundle.
     """
+    if not _is_s3(uri) and not Path(uri).is_dir():
+        raise BadInput(f"folder {uri} does not exist; check the path")
     with _replacing(folder) as temporary:
         if not _is_s3(uri):
-            if not Path(uri).is_dir():
-                raise BadInput(f"folder {uri} does not exist; check the path")
             shutil.copytree(uri, temporary)
             return
         with _opened(uri) as place:
@@ -206,11 +200,10 @@ class _Place:
 def _opened(uri: str) -> Iterator[_Place]:
     """The place that an S3 URI names; errors of the store become `BadInput`."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    prefix = prefix.strip("/")
-    if not bucket:
-        raise BadInput(f"{uri!r} is not of the form s3://bucket/prefix")
+    if not re.fullmatch(BUCKET, bucket):
+        raise BadInput(f"{uri!r} is not of the form s3://bucket/prefix with a valid bucket name (as in my-models-1)")
     try:
-        place = _Place(_client(), bucket, prefix)
+        place = _Place(_client(), bucket, prefix.strip("/"))
     except (BotoCoreError, ValueError) as error:
         raise BadInput(f"S3 cannot be used for {uri}: {_without_login(str(error))}; check AWS_ENDPOINT_URL") from error
     try:
@@ -235,20 +228,18 @@ def _client() -> Any:
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
     }
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-        **(special if other_store else {}),
-    )
-    return boto3.session.Session().client("s3", config=config)
+    retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
+    limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": retries}
+    return boto3.session.Session().client("s3", config=Config(**limits, **(special if other_store else {})))
 
 
 def _refusal(code: str, place: _Place) -> str:
     if code == "NoSuchBucket":
         return f"{place} does not exist; create it or correct the URI"
-    if code in {"NoSuchKey", "404"}:
+    if code == "NoSuchKey":
         return f"{place} has no object {place.prefix!r}; correct the URI"
+    if code == "404":
+        return f"{place} answered 404 (not found); correct the URI, and AWS_ENDPOINT_URL if that is no S3 store"
     if code in NO_ACCESS:
         return f"{place} refuses access ({code}); check the credentials and what they are allowed to do"
     return f"{place} answered with the error {code or 'without a code'}; see the log of the store"

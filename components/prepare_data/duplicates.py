@@ -19,7 +19,7 @@ from components.prepare_data.formats import Example
 Integers = npt.NDArray[np.int64]
 
 SHINGLE = 4
-SHARED = 4
+SHARED = 8
 """How many rare shingles two texts must share before they are compared; more is a longer prefix, fewer candidates."""
 
 BLOCK = 1000

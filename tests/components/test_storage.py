@@ -135,10 +135,9 @@ def test_a_whole_bucket_is_not_a_place_for_a_folder(bundle: Path) -> None:
 @pytest.mark.usefixtures("store")
 def test_a_prefix_does_not_catch_its_longer_neighbour(bundle: Path, tmp_path: Path) -> None:
     storage.upload_folder(bundle, "s3://models/v1")
-    (bundle / "extra").touch()
     storage.upload_folder(bundle, "s3://models/v10")
     storage.download_folder("s3://models/v1", tmp_path / "back")
-    assert "extra" not in content(tmp_path / "back")
+    assert content(tmp_path / "back") == content(bundle)
 
 
 @pytest.mark.usefixtures("store")
@@ -207,6 +206,11 @@ def test_an_unreachable_store_is_named_with_its_bucket(
 def test_an_endpoint_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "not a url")
     assert "AWS_ENDPOINT_URL" in refused(storage.check_writable, "s3://models/x")
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///x", "s3://Bad_Bucket!/x"])
+def test_a_uri_without_a_valid_bucket_is_refused(uri: str) -> None:
+    assert f"{uri!r} is not of the form s3://bucket/prefix" in refused(storage.check_writable, uri)
 
 
 @pytest.mark.usefixtures("store")
