@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadInput, RevisionFailed
+from components.errors import BadInput, RevisionFailed, SlipwayError
+from components.inference import GrpcClient, ModelClient
 from components.registry import Registry, Version
 from components.rollout import bundles, state
 from components.rollout.local import service
 from components.rollout.local import state as local_state
 from components.rollout.local.client import RestClient
-from components.rollout.local.inference import InferenceClient
 from components.rollout.local.service import Service
 from components.rollout.local.state import Server
 from components.rollout.local.target import DRIVER_STATE, LocalTarget
@@ -22,14 +22,20 @@ READY_TIMEOUT_S = 60.0
 BY_HAND = "by hand"
 
 
-def client(folder: Path, grpc: bool = False) -> InferenceClient:
+def client(folder: Path, grpc: bool = False) -> ModelClient | GrpcClient:
     """A client of the public endpoint.
 
     Raises:
         BadInput: nothing is served from the folder yet.
+        SlipwayError: the proxy does not run.
     """
-    here = Service(folder).state
-    return InferenceClient(here.model_name, here.host, here.http_port, here.grpc_port, grpc)
+    whole = Service(folder)
+    here = whole.state
+    if not whole.envoy_alive():
+        raise SlipwayError(f"the service in {folder} does not run; `slipway start` serves again")
+    if grpc:
+        return GrpcClient(f"{here.host}:{here.grpc_port}", here.model_name)
+    return ModelClient(f"http://{here.host}:{here.http_port}", here.model_name)
 
 
 def is_running(folder: Path) -> bool:
