@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from components.encoder import PACKAGED, encoder_folder
 from components.errors import BadInput
+from components.pooling import MeanPooledBert, is_mean_pooled
 
 __all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
 
@@ -65,6 +66,13 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def _class_for(folder: str | Path) -> Any:
+    """The class of classifier that fits the encoder or checkpoint in a folder, or behind a Hugging Face name."""
+    config = AutoConfig.from_pretrained(str(folder))
+    mean = is_mean_pooled(folder, config.model_type, config.architectures)
+    return MeanPooledBert if mean else AutoModelForSequenceClassification
+
+
 def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
     """A pretrained encoder with a new classification head, float32; weights of the head are random.
 
@@ -72,7 +80,7 @@ def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
         BadInput: there is no such encoder.
     """
     try:
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        model: PreTrainedModel = _class_for(encoder).from_pretrained(
             encoder,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
@@ -105,9 +113,7 @@ def load_checkpoint(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedToke
     folder = Path(folder)
     try:
         info: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            str(folder), use_safetensors=True, dtype="float32"
-        )
+        model: PreTrainedModel = _class_for(folder).from_pretrained(str(folder), use_safetensors=True, dtype="float32")
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{folder} is not a checkpoint folder ({error}); run the step train first") from error
     model.train(False)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.errors import SlipwayError
+from components.report.outcome import Outcome
 from pipelines.places import Places
 from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
 

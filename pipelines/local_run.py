@@ -3,6 +3,7 @@
 The folder holds `settings.json`, resolved; everything that is printed goes to the log of whoever starts this.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import logging
@@ -88,11 +89,11 @@ def main(folder: Path) -> None:
 
     places = Places.here()
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
-    with stage.guarded("preflight"), exclusive(places, folder.name):
-        check(settings, places)
-        logging.basicConfig(
-            level=logging.INFO, stream=sys.stdout, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()]
-        )
+    with contextlib.ExitStack() as held:
+        with stage.guarded("preflight"):
+            held.enter_context(exclusive(places, folder.name))
+            check(settings, places)
+        logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()])
         local.init(
             local.SubprocessRunner(use_venv=False),
             pipeline_root=str(places.home / "artifacts"),

@@ -43,13 +43,13 @@ def _step(task: dsl.PipelineTask, name: str, cached: bool = True) -> dsl.Pipelin
 
 def slipway(
     model_name: str = DEFAULTS.model_name,
-    data: dict = VALUES["data"],  # type: ignore[type-arg]  # kfp takes no parametrised types
-    select: dict = VALUES["select"],  # type: ignore[type-arg]
-    train: dict = VALUES["train"],  # type: ignore[type-arg]
-    compress: dict = VALUES["compress"],  # type: ignore[type-arg]
-    evaluate: dict = VALUES["evaluate"],  # type: ignore[type-arg]
-    registry: dict = VALUES["registry"],  # type: ignore[type-arg]
-    rollout: dict = VALUES["rollout"],  # type: ignore[type-arg]
+    data: dict = VALUES["data"],
+    select: dict = VALUES["select"],
+    train: dict = VALUES["train"],
+    compress: dict = VALUES["compress"],
+    evaluate: dict = VALUES["evaluate"],
+    registry: dict = VALUES["registry"],
+    rollout: dict = VALUES["rollout"],
     tracking_uri: str = "http://mlflow.slipway.svc.cluster.local:5000",
     work: str = "/tmp/slipway/work",
     service: str = "/tmp/slipway/service",

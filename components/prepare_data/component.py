@@ -5,9 +5,9 @@ from kfp import dsl
 from components.image import IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def prepare_data(
-    settings: dict,  # type: ignore[type-arg]  # kfp takes no parametrised types
+    settings: dict,
     source_version: str,  # noqa: ARG001  # part of the cache's key
     dataset: dsl.Output[dsl.Dataset],
     results: dsl.Output[dsl.Artifact],

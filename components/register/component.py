@@ -7,17 +7,17 @@ from kfp import dsl
 from components.image import IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def register(
     draft: dsl.Input[dsl.Model],
-    settings: dict,  # type: ignore[type-arg]  # kfp takes no parametrised types
+    settings: dict,
     tracking_uri: str,
     model_name: str,
     run: str,
     results_before: dsl.Input[dsl.Artifact],
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
-) -> NamedTuple("Outputs", [("version", str), ("bundle_uri", str), ("digest", str)]):  # type: ignore[valid-type]
+) -> NamedTuple("Outputs", [("version", str), ("bundle_uri", str), ("digest", str)]):
     """Complete, sign and store the bundle, and register it in MLflow as the challenger.
 
     Args:
