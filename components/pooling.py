@@ -17,7 +17,7 @@ POOLING_FILE = "1_Pooling/config.json"
 """Where a sentence-transformers folder says how its encoder pools."""
 
 
-class MeanPooledBert(BertForSequenceClassification):
+class MeanPooledBert(BertForSequenceClassification):  # type: ignore[no-untyped-call]  # of its base
     """A linear classifier over the mean of the token vectors of a BERT."""
 
     def __init__(self, config: BertConfig) -> None:

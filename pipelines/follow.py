@@ -101,7 +101,7 @@ def _picture(views: dict[str, StepView]) -> Group:
         seconds = view.seconds()
         took = "" if seconds is None else f"{seconds:.0f} s"
         said = "unchanged, not run again" if view.state == "unchanged" else view.message
-        bar = ProgressBar(total=1, completed=view.share, width=16) if _has_bar(view) else Text("")
+        bar = ProgressBar(total=1, completed=view.share or 0.0, width=16) if _has_bar(view) else Text("")
         table.add_row(
             marks[view.state], TITLES[view.name], Text(took, justify="right"), bar, Text(said, overflow="ellipsis")
         )

@@ -68,8 +68,24 @@ def render(record: Record, model_name: str, run_name: str, state: str) -> str:
 
 
 def highlights(results: dict[str, Any], times: list[StepTime]) -> dict[str, str]:
-    """The few numbers that a reader looks for first."""
-    return {"Time of the steps": _seconds(sum(time.seconds or 0 for time in times))}
+    """The few numbers that a reader looks for first, as far as the run came."""
+    found: dict[str, str] = {}
+    if evaluation := results.get("evaluate"):
+        scores = evaluation["challenger"]
+        found |= {"Test macro-F1": f"{scores['macro_f1']:.3f}", "Test accuracy": f"{scores['accuracy']:.3f}"}
+    if compression := results.get("compress"):
+        chosen = next(row for row in compression["candidates"] if row["chosen"])
+        teacher = compression["teacher"]
+        smaller = teacher["size_bytes"] / chosen["size_bytes"]
+        faster = teacher["latency_ms"]["1"] / chosen["latency_ms"]["1"]
+        found |= {
+            "Model": chosen["name"],
+            "Size": f"{chosen['size_bytes'] / 1e6:.1f} MB ({smaller:.1f} times smaller)",
+            "Latency at batch 1": f"{chosen['latency_ms']['1']:.2f} ms ({faster:.1f} times faster)",
+        }
+    if registered := results.get("register"):
+        found["Version"] = registered["version"]
+    return found | {"Time of the steps": _seconds(sum(time.seconds or 0 for time in times))}
 
 
 def _seconds(value: float | None) -> str:
