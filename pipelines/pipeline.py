@@ -119,7 +119,8 @@ def slipway(
             "evaluate",
             cached=False,  # the champion may have changed
         )
-        with dsl.If(evaluated.outputs["passed"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
+        # kfp.local knows an output in a condition only by the name `Output`; it is the same as `passed`.
+        with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
             registered = _step(
                 register(
                     draft=compressed.outputs["draft"],
