@@ -1,0 +1,35 @@
+"""Stratified folds and draws."""
+
+import numpy as np
+import pytest
+
+from components.select_model.folds import assign_folds, draw
+
+LABEL_IDS = np.random.default_rng(5).choice(4, 203, p=[0.55, 0.3, 0.12, 0.03])
+
+
+@pytest.mark.parametrize("folds", [2, 3, 10])
+def test_classes_and_folds_differ_by_one_text_at_most(folds: int) -> None:
+    fold_of = assign_folds(LABEL_IDS, folds, seed=1)
+    sizes = [np.bincount(fold_of, minlength=folds)]
+    sizes += [np.bincount(fold_of[label == LABEL_IDS], minlength=folds) for label in range(4)]
+    assert all(size.max() - size.min() <= 1 for size in sizes)
+
+
+def test_folds_depend_on_the_seed_alone() -> None:
+    assert np.array_equal(assign_folds(LABEL_IDS, 5, seed=1), assign_folds(LABEL_IDS, 5, seed=1))
+    assert not np.array_equal(assign_folds(LABEL_IDS, 5, seed=1), assign_folds(LABEL_IDS, 5, seed=2))
+
+
+@pytest.mark.parametrize("count", [20, 50, 120, 202])
+def test_a_draw_keeps_the_shares_of_the_classes_and_every_class(count: int) -> None:
+    rows = draw(LABEL_IDS, count, seed=1)
+    assert len(rows) == len(set(rows)) == count
+    drawn = np.bincount(LABEL_IDS[rows], minlength=4)
+    assert drawn.min() >= 1
+    assert np.all(np.abs(drawn - np.bincount(LABEL_IDS) * count / len(LABEL_IDS)) <= 1)
+
+
+@pytest.mark.parametrize("count", [0, 203, 500])
+def test_all_texts_are_used_when_no_fewer_are_asked_for(count: int) -> None:
+    assert draw(LABEL_IDS, count, seed=1).tolist() == list(range(203))
