@@ -37,7 +37,10 @@ def section(result: dict[str, Any]) -> str:
         "Compared": f"{len(candidates)} candidates × {result['folds']} folds",
         "Texts": f"{result['texts']}",
     }
-    caption = "Mean macro-F1 in cross-validation; lines are one standard error, dots are folds"
+    caption = (
+        "Macro-F1 in cross-validation: mean (dot), one standard error (bar) and folds (ticks); "
+        "shaded: within one standard error of the best mean"
+    )
     parts += [page.facts(facts), page.notice(_reason(result), "good"), page.figure(scores(result), caption)]
     headers = ["Candidate", "Mean macro-F1", "Deviation", "Accuracy", "Seconds a fold", "Parameters", "Changes"]
     parts.append(page.table(headers, [_row(candidate) for candidate in candidates], chosen))
@@ -69,28 +72,24 @@ def _row(candidate: dict[str, Any]) -> list[str]:
 
 
 def scores(result: dict[str, Any]) -> Figure:
-    """A bar for each candidate with its standard error and folds; a line where the rule draws it."""
+    """Mean, standard error and folds of each candidate; shaded is what counts as good as the best."""
     candidates = result["candidates"]
-    figure = Figure(figsize=(10, 1.1 + 0.55 * len(candidates)), layout="constrained")
+    figure = Figure(figsize=(10, 1.3 + 0.5 * len(candidates)), layout="constrained")
     axes = figure.subplots()
     for row, candidate in enumerate(candidates):
-        good = candidate["mean"] >= result["threshold"]
-        colour = CHOSEN if candidate["name"] == result["chosen"] else GOOD if good else OTHER
-        axes.barh(row, candidate["mean"], xerr=candidate["standard_error"], color=colour, height=0.55, capsize=4)
-        axes.plot(candidate["macro_f1"], [row] * len(candidate["macro_f1"]), "o", color="black", markersize=3)
-        mark = "  chosen" if candidate["name"] == result["chosen"] else ""
-        end = max(*candidate["macro_f1"], candidate["mean"] + candidate["standard_error"])
-        axes.text(end + 0.005, row, f"{candidate['mean']:.3f}{mark}", va="center", ha="left")
-    axes.axvline(result["threshold"], color="#b3261e", linestyle="--", linewidth=1)
-    axes.text(
-        result["threshold"], -0.62, "best − 1 standard error ", ha="right", va="bottom", color="#b3261e", fontsize=9
-    )
+        good, chosen = candidate["mean"] >= result["threshold"], candidate["name"] == result["chosen"]
+        colour = CHOSEN if chosen else GOOD if good else OTHER
+        axes.plot(candidate["macro_f1"], [row] * len(candidate["macro_f1"]), "|", color=colour, markersize=12)
+        error = candidate["standard_error"]
+        axes.errorbar(candidate["mean"], row, xerr=error, fmt="o", color=colour, markersize=10, elinewidth=5)
+        text = f"{candidate['mean']:.3f}{' chosen' if chosen else ''}"
+        axes.annotate(text, (candidate["mean"], row), (0, 12), textcoords="offset points", ha="center", color=colour)
+    best = next(candidate["mean"] for candidate in candidates if candidate["name"] == result["best"])
+    axes.axvspan(result["threshold"], best, color=CHOSEN, alpha=0.12, linewidth=0)
+    axes.axvline(result["threshold"], color=CHOSEN, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(candidates)), [candidate["name"] for candidate in candidates])
-    axes.set(xlabel="macro-F1", ylim=(len(candidates) - 0.5, -0.95), xlim=_limits(candidates))
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel="macro-F1", ylim=(len(candidates) - 0.5, -0.8))
+    axes.margins(x=0.06)
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
-
-
-def _limits(candidates: list[dict[str, Any]]) -> tuple[float, float]:
-    """From 0, so that bars compare by length, to a little over the highest value."""
-    return 0.0, 1.15 * max(max(*candidate["macro_f1"], candidate["mean"]) for candidate in candidates)

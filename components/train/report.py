@@ -26,7 +26,8 @@ def section(result: dict[str, Any]) -> str:
         parts.append(page.paragraph(text))
     parts.append(page.figure(learning_curves(result), "Learning curves: loss, macro-F1 and learning rate by update"))
     parts.append(page.table(["Epoch", "Loss", "Macro-F1", "Accuracy"], _epoch_rows(result)))
-    parts.append(page.table(["Setting", "Value"], [[name, str(value)] for name, value in result["settings"].items()]))
+    settings = page.table(["Setting", "Value"], [[name, str(value)] for name, value in result["settings"].items()])
+    parts.append(page.details("Settings", settings))
     parts.append(page.paragraph(f"MLflow run {result['mlflow_run_id']}"))
     return "\n".join(parts)
 
@@ -54,13 +55,13 @@ def learning_curves(result: dict[str, Any]) -> Figure:
     loss.plot(updates, [point["loss"] for point in training], label="training")
     loss.plot(evaluated, [point["loss"] for point in validation], "o-", label="validation")
     loss.set(title="Loss (nats)", ylim=(0, None))
-    loss.legend()
+    loss.legend(loc="upper right")
     score.plot(evaluated, [point["macro_f1"] for point in validation], "o-", color="tab:orange")
     score.set(title="Validation macro-F1", ylim=(0, 1))
     rate.plot(updates, [point["learning_rate"] for point in training], color="tab:green")
     rate.set(title="Learning rate", ylim=(0, None))
     for axes in (loss, score, rate):
         axes.axvline(best, color="0.6", linestyle="--", linewidth=1)
-        axes.set_xlabel("update")
+        axes.set(xlabel="update", xlim=(0, None))
         axes.grid(alpha=0.3)
     return figure
