@@ -1,6 +1,7 @@
 """The few requests about PyTorchJobs that a training makes of the Kubernetes API; refusals become clear errors."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -103,7 +104,8 @@ class JobApi:
             )
         except (ApiException, HTTPError, OSError) as error:
             if getattr(error, "status", None) != 404:
-                progress.report("train", f"PyTorchJob {self.namespace}/{name} could not be removed: {error}")
+                words = _message(error) if isinstance(error, ApiException) else str(error)
+                progress.report("train", f"PyTorchJob {self.namespace}/{name} could not be removed: {words}")
 
     @contextmanager
     def _asking(self, what: str, missing: SlipwayError | None = None) -> Iterator[None]:
@@ -137,7 +139,7 @@ def _connect() -> client.ApiClient:
         try:
             kubeconfig.load_incluster_config()
         except kubeconfig.ConfigException:
-            kubeconfig.load_kube_config()
+            kubeconfig.load_kube_config(os.environ.get("KUBECONFIG"))  # the library reads it when it is imported
     except kubeconfig.ConfigException as error:
         raise BadInput(f"there is no cluster to train on ({error}); set KUBECONFIG") from error
     return client.ApiClient()

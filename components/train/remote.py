@@ -20,6 +20,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from components import progress, storage
 from components.errors import BadInput, SlipwayError
 from components.train.config import WorkerConfig
@@ -127,7 +129,7 @@ def pod() -> None:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     storage.download_file(f"{store}/launches/{launch}/config/{CONFIG}", WORKSPACE / CONFIG)
     storage.download_folder(f"{store}/dataset", DATASET)
-    config = WorkerConfig.model_validate_json((WORKSPACE / CONFIG).read_text("utf-8"))
+    config = _config(WORKSPACE / CONFIG)
     if config.settings.encoder == str(ENCODER):
         storage.download_folder(f"{store}/encoder", ENCODER)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "-m", "components.train.remote", "worker"]
@@ -147,7 +149,7 @@ def worker() -> None:
 
     store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
     config_path = _own_config()
-    config = WorkerConfig.model_validate_json(config_path.read_text("utf-8"))
+    config = _config(config_path)
     first = int(os.environ["RANK"]) == 0
     checkpoint = _agreed(newest_checkpoint(store, config.work) if first else None)
     if checkpoint:
@@ -162,11 +164,22 @@ def worker() -> None:
     put_json(config.work, result, f"{store}/launches/{launch}/result", RESULT)
 
 
+def _config(path: Path) -> WorkerConfig:
+    try:
+        return WorkerConfig.model_validate_json(path.read_text("utf-8"))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise BadInput(
+            f"the image does not understand the configuration ({where}: {problem['msg']}); build it from the same code"
+        ) from error
+
+
 def _own_config() -> Path:
     """The configuration of this process: that of the launch with folders of its own, which are empty."""
     own = WORKSPACE / f"process-{os.environ['LOCAL_RANK']}"
     shutil.rmtree(own, ignore_errors=True)
-    shared = WorkerConfig.model_validate_json((WORKSPACE / CONFIG).read_text("utf-8"))
+    shared = _config(WORKSPACE / CONFIG)
     config = shared.model_copy(update={"work": own / "work", "launch": own / "launch", "output": own / OUTPUT})
     for folder in (config.work, config.launch):
         folder.mkdir(parents=True)

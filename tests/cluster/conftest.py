@@ -1,17 +1,18 @@
 """A real cluster for the tests: that of KUBECONFIG, or one that the test kit beside the repository starts.
 
 KUBECONFIG           the operators of `manifests/install.sh` are there; SLIPWAY_IMAGE names an image that its nodes have
-../shared/cluster    the kit; the image is built here unless SLIPWAY_IMAGE names one, again when a file in it changed. The
-                     cluster is taken down at the end, unless SLIPWAY_KEEP_CLUSTER is set.
+../shared/cluster    the kit; the image is built here, again when a file in it changed, unless SLIPWAY_IMAGE names one.
+                     The cluster is taken down at the end, unless SLIPWAY_KEEP_CLUSTER is set; then what the manifests
+                     made also stays for the next time.
 """
 
 import hashlib
 import json
 import os
 import re
-import secrets
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ KIT = ROOT.parent / "shared" / "cluster" / "cluster"
 IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "components", "pipelines", "serving")
 ADDONS = ("training-operator", "kserve", "s3")
 NAMESPACE = "slipway-test"
+KEEP = bool(os.environ.get("SLIPWAY_KEEP_CLUSTER"))
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,32 @@ def cluster() -> Iterator[Cluster]:
     assert found
     try:
         run_kit("install", *ADDONS)
+        mend_waiting_for_the_master(found[1])
         image = os.environ.get("SLIPWAY_IMAGE") or kit_image()
         yield Cluster(found[1], image, "dev.local/versitygw:1", storage=False)
     finally:
-        if not os.environ.get("SLIPWAY_KEEP_CLUSTER"):
+        if not KEEP:
             run_kit("down", "--keep-images")
+
+
+def mend_waiting_for_the_master(kubeconfig: str) -> None:
+    """The operator's init container asks `nslookup` for the master's short name until it succeeds; that of the kit's
+    busybox never does, since it also counts the search domains that do not have the name. Give it one that resolves
+    as programs do.
+    """
+    tag = "dev.local/init-pytorch:1"
+    if tag not in run_kit("ctr", "images", "ls", "-q").split():
+        with tempfile.TemporaryDirectory() as folder:
+            shim = r"""printf '#!/bin/sh\nexec getent hosts "$1"\n' >/usr/local/bin/nslookup"""
+            lines = ["FROM python:3.11-slim", f"RUN {shim} && chmod +x /usr/local/bin/nslookup"]
+            (Path(folder) / "Dockerfile").write_text("\n".join(lines) + "\n")
+            run_kit("build", tag, folder)
+    kubectl = ["kubectl", "--kubeconfig", kubeconfig, "--namespace", "kubeflow"]
+    arguments = ["--enable-scheme=pytorchjob", f"--pytorch-init-container-image={tag}"]
+    patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": arguments}]
+    change = ["patch", "deployment", "training-operator", "--type=json", "--patch", json.dumps(patch)]
+    for command in (change, ["rollout", "status", "deployment/training-operator", "--timeout=180s"]):
+        subprocess.run([*kubectl, *command], check=True, capture_output=True)
 
 
 def kit_image() -> str:
@@ -148,13 +171,14 @@ def platform(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = kustomization(cluster, tmp_path_factory.mktemp("kustomize", numbered=False))
     credentials = {
         "AWS_ACCESS_KEY_ID": "tests",
-        "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(16),
+        "AWS_SECRET_ACCESS_KEY": hashlib.sha256(f"{os.getuid()} {Path.home()}".encode()).hexdigest(),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     cluster.kubectl("apply", "-k", str(folder))
     try:
         if not cluster.storage:
-            make_volumes(cluster, tmp_path_factory.mktemp("volumes"))
+            # Not pytest's folder: it goes when other sessions start, and these may outlive this one.
+            make_volumes(cluster, Path(tempfile.mkdtemp(prefix="slipway-volumes-")))
         cluster.apply(s3_secret(credentials))
         for name in ("s3", "mlflow"):
             wait = ("rollout", "status", f"deployment/{name}", "--namespace", NAMESPACE, "--timeout=180s")
@@ -162,7 +186,8 @@ def platform(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
         with forwarded(cluster, "mlflow", 5000) as mlflow, forwarded(cluster, "s3", 9000) as s3:
             yield Platform(cluster, folder, mlflow, s3, credentials)
     finally:
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+        if not KEEP:
+            cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
 
 
 @pytest.fixture
@@ -216,10 +241,10 @@ def make_volumes(cluster: Cluster, folder: Path) -> None:
     """Volumes for the claims, on the kit's node, which has this machine's disk."""
     for claim in cluster.read("pvc", "--namespace", NAMESPACE)["items"]:
         name = claim["metadata"]["name"]
+        if claim["status"]["phase"] == "Bound":
+            continue
         (folder / name).mkdir()
-        for parent in (folder / name, *(folder / name).parents):  # pods are another user; pytest's folders are closed
-            if parent.is_relative_to("/tmp/"):
-                parent.chmod(0o755)
+        folder.chmod(0o755)  # pods are another user
         (folder / name).chmod(0o777)
         cluster.kubectl("delete", "pv", f"{NAMESPACE}-{name}", "--ignore-not-found")
         cluster.apply(

@@ -34,8 +34,8 @@ class Trainings:
 
     def train_settings(self, **changes: Any) -> TrainSettings:
         """A training of two processes that takes a moment."""
-        usual = {"encoder": str(self.encoder), "max_length": 32, "epochs": 3, "batch_size": 8, "learning_rate": 2e-3}
-        return TrainSettings.model_validate(usual | {"checkpoint_every": 4} | changes)
+        usual = {"encoder": str(self.encoder), "max_length": 32, "epochs": 12, "batch_size": 8, "learning_rate": 5e-3}
+        return TrainSettings.model_validate(usual | {"checkpoint_every": 4, "patience": 12} | changes)
 
     def cluster_settings(self, **changes: Any) -> ClusterSettings:
         """Small pods in the namespace of the manifests."""
@@ -159,7 +159,7 @@ def test_pods_train_what_local_processes_train(
 def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoint(
     trainings: Trainings, elastic: bool
 ) -> None:
-    settings = trainings.train_settings(epochs=150, patience=150, learning_rate=2e-4, checkpoint_every=20)
+    settings = trainings.train_settings(epochs=150, patience=150, learning_rate=1e-3, checkpoint_every=20)
     undisturbed = trainings.here(settings)
 
     training = Background(lambda: trainings.in_pods(settings, elastic=elastic))
