@@ -16,7 +16,7 @@ VARIABLE = [name for name in TrainSettings.model_fields if name not in OF_THE_RU
 
 DEFAULT_CANDIDATES: list[dict[str, Any]] = [
     {"name": "all layers"},
-    {"name": "3 layers", "layers": 3},
+    {"name": "3 layers", "layers": 3, "learning_rate": 3e-4},
 ]
 
 

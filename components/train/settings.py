@@ -14,7 +14,7 @@ class TrainSettings(Settings):
     encoder: str = setting("minilm", "pretrained encoder: `minilm`, a folder, or a Hugging Face name", min_length=1)
     layers: int = setting(0, "keep only the first layers of the encoder; 0 keeps all", "layers", ge=0)
     max_length: int = setting(64, "longer texts are cut to this length", "tokens", ge=8, le=512)
-    epochs: int = setting(4, "passes over the training split at most", "epochs", ge=1)
+    epochs: int = setting(3, "passes over the training split at most", "epochs", ge=1)
     batch_size: int = setting(16, "texts in one forward pass of one process", "texts", ge=2)
     accumulation: int = setting(1, "batches of one process that make one update", "batches", ge=1)
     learning_rate: float = setting(2e-4, "highest learning rate of the encoder, after the warm-up", gt=0, le=1)
