@@ -78,7 +78,8 @@ class _CacheHits(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
         if " cache hit " in message:
-            progress.event(message.split()[1].replace("-", "_"), "unchanged")
+            task = message.split()[1].replace("-", "_")
+            progress.event("select_model" if task == "choose" else task, "unchanged")
 
 
 def main(folder: Path) -> None:

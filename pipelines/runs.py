@@ -62,6 +62,7 @@ def _run(
     with (folder / stage.LOGS / "pipeline.log").open("w") as log:
         command = [sys.executable, "-m", module, str(folder), *arguments]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             follow(folder, lambda: process.poll() is None, console)
         finally:

@@ -38,10 +38,10 @@ class SelectSettings(Settings):
     )
     folds: int = setting(3, "parts of the training split; each is held out once", "folds", ge=2, le=10)
     epochs: int = setting(
-        0, "passes over the texts in each cross-validation training; 0 as in section `train`", "epochs", ge=0
+        2, "passes over the texts in each cross-validation training; 0 as in section `train`", "epochs", ge=0
     )
     texts: int = setting(
-        0, "use at most this many texts of the training split, drawn by class; 0 uses all", "texts", ge=0
+        600, "use at most this many texts of the training split, drawn by class; 0 uses all", "texts", ge=0
     )
     seed: int = setting(13, "seed of the draw and of the folds", ge=0, lt=2**31)
 

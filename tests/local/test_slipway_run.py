@@ -1,0 +1,257 @@
+"""The `slipway` command as a user meets it: the whole pipeline by kfp.local, with all its real processes."""
+
+import csv
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from components.stage import record
+
+pytestmark = pytest.mark.local
+
+SLIPWAY = Path(sys.executable).parent / "slipway"
+TOPICS = {
+    "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
+    "delivery": ["parcel", "courier", "late", "package", "tracking", "doorstep"],
+    "account": ["password", "login", "email", "locked", "account", "verify"],
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class User:
+    """Somebody with a folder, a data file and settings for a small and quick model."""
+
+    def __init__(self, folder: Path, encoder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+        self.port = free_port()
+        self.environment = os.environ | {"SLIPWAY_HOME": str(self.home), "SLIPWAY_KEYS": str(folder / "keys")}
+        self.write_messages("messages.csv")
+        settings = {
+            "model_name": "messages",
+            "data": {"source": "messages.csv", "near_duplicate_similarity": 1.0},
+            "select": {"candidates": [{"name": "both layers"}, {"layers": 1}], "folds": 2, "epochs": 2},
+            "train": {"encoder": str(encoder), "epochs": 6, "learning_rate": 0.01, "head_factor": 1.0, "batch_size": 8},
+            "compress": {"distil_epochs": 1, "recovery_epochs": 1, "latency_rounds": 5, "learning_rate": 0.005},
+            "evaluate": {"min_macro_f1": 0.6, "max_calibration_error": 0.5, "max_typo_drop": 1.0, "max_drop": 0.5},
+            "rollout": {"http_port": self.port, "grpc_port": free_port(), "max_disagreement": 0.5},
+        }
+        (folder / "slipway.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+
+    def write_messages(self, name: str, text_column: str = "text") -> None:
+        chance = random.Random(5)
+        with (self.folder / name).open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow([text_column, "label"])
+            for number in range(360):
+                topic = list(TOPICS)[number % 3]
+                rows.writerow([f"{' '.join(chance.sample(TOPICS[topic], 3))} please {number}", topic])
+
+    def slipway(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(SLIPWAY), *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def last_run(self) -> Path:
+        return max((self.home / "runs").iterdir())
+
+    def status(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.slipway("status", "--json").stdout)
+        return found
+
+
+class Clients:
+    """Two clients that send requests one after the other without pause."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/v2/models/messages/infer"
+        self.sent, self.failed = 0, 0
+        self._stopping, self._lock = threading.Event(), threading.Lock()
+        self._threads = [threading.Thread(target=self._send) for _ in range(2)]
+
+    def _send(self) -> None:
+        body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["parcel late again"]}]}
+        with httpx.Client(timeout=20) as client:
+            while not self._stopping.wait(0.02):
+                try:
+                    good = client.post(self.url, json=body).status_code == 200
+                except httpx.HTTPError:
+                    good = False
+                with self._lock:
+                    self.sent += 1
+                    self.failed += not good
+
+    def __enter__(self) -> "Clients":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[User]:
+    somebody = User(tmp_path_factory.mktemp("user"), tiny_encoder)
+    yield somebody
+    somebody.slipway("stop")
+
+
+@pytest.fixture(scope="module")
+def first(user: User) -> "subprocess.CompletedProcess[str]":
+    return user.slipway("run")
+
+
+def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first) -> None:
+    assert first.returncode == 0, first.stdout + first.stderr
+    report = Path(first.stdout.strip().splitlines()[-1].removeprefix("report: "))
+    html = report.read_text("utf-8")
+    for step in ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout"):
+        assert f'<section id="{step}">' in html
+        assert (user.last_run() / "logs" / f"{step}.log").exists()
+    status = user.status()
+    assert status["healthy"]
+    assert status["champion"]["version"] == "1"  # type: ignore[index]
+
+
+def test_the_private_key_is_kept_for_the_user_alone(user: User, first) -> None:  # noqa: ARG001
+    private = [path for path in (user.folder / "keys").iterdir() if "private" in path.name]
+    assert [path.stat().st_mode & 0o777 for path in private] == [0o600]
+
+
+@pytest.mark.parametrize("over", [(), ("--grpc",)])
+def test_predict_prints_label_and_scores(user: User, first, over: tuple[str, ...]) -> None:  # noqa: ARG001
+    found = user.slipway("predict", *over, "--json", "my parcel is late", "the password is locked")
+    assert found.returncode == 0, found.stderr
+    rows = json.loads(found.stdout)
+    assert [row["label"] for row in rows] == ["delivery", "account"]
+    assert abs(sum(rows[0]["probabilities"].values()) - 1) < 1e-4
+
+
+def test_an_unchanged_run_skips_what_it_can_and_keeps_the_champion(user: User, first) -> None:  # noqa: ARG001
+    again = user.slipway("run")
+    assert again.returncode == 0, again.stdout + again.stderr
+    for step in ("prepare data", "select model", "train", "compress"):
+        assert f"{step:<13} unchanged, not run again" in again.stdout
+    assert record(user.last_run()).results["rollout"]["outcome"] == "already_champion"
+    assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
+
+
+def test_a_second_model_takes_over_without_a_failed_request(user: User, first) -> None:  # noqa: ARG001
+    with Clients(user.port) as clients:
+        second = user.slipway("run", "--set", "train.epochs=8")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert record(user.last_run()).results["rollout"]["outcome"] == "promoted"
+    assert clients.sent > 100
+    assert clients.failed == 0
+    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+
+
+def test_a_refused_gate_registers_nothing(user: User, first) -> None:  # noqa: ARG001
+    refused = user.slipway("run", "--set", "evaluate.min_class_recall=1.0", "--set", "train.epochs=1")
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    assert "register" not in record(user.last_run()).results
+    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+
+
+def test_rollback_serves_the_version_before(user: User, first) -> None:  # noqa: ARG001
+    assert user.slipway("rollback").returncode == 0
+    assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
+
+
+def empty(user: User) -> list[str]:
+    (user.folder / "empty.csv").write_text("")
+    return ["data.source=empty.csv"]
+
+
+def one_example(user: User) -> list[str]:
+    (user.folder / "one.csv").write_text((user.folder / "messages.csv").read_text() + "something else,lonely\n")
+    return ["data.source=one.csv"]
+
+
+def other_encoding(user: User) -> list[str]:
+    (user.folder / "latin.csv").write_bytes("text,label\nd\xe9j\xe0 vu,a\n".encode("latin-1"))
+    return ["data.source=latin.csv"]
+
+
+def no_such_column(user: User) -> list[str]:
+    user.write_messages("other.csv", text_column="message")
+    return ["data.source=other.csv"]
+
+
+def no_such_encoder(user: User) -> list[str]:  # noqa: ARG001
+    return ["train.encoder=./no-such-encoder"]
+
+
+def dead_store(user: User) -> list[str]:
+    user.environment |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_ACCESS_KEY_ID": "somebody"}
+    user.environment |= {"AWS_SECRET_ACCESS_KEY": "hidden-from-all", "AWS_DEFAULT_REGION": "us-east-1"}
+    return ["registry.store=s3://bundles/here"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (empty, ["empty.csv"]),
+        (one_example, ["lonely", "1"]),
+        (other_encoding, ["UTF-8", "latin.csv"]),
+        (no_such_column, ["text", "message"]),
+        (no_such_encoder, ["no-such-encoder"]),
+        (dead_store, ["bundles", "127.0.0.1"]),
+    ],
+)
+def test_bad_input_ends_in_one_clear_message(
+    user: User,
+    bad: Callable[[User], list[str]],
+    words: list[str],
+) -> None:
+    arguments = [part for override in bad(user) for part in ("--set", override)]
+    ended = user.slipway("run", *arguments)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    message = ended.stdout.partition("bad input: ")[2]
+    assert all(word in message for word in words), message
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert "hidden-from-all" not in ended.stdout + ended.stderr
+
+
+def test_a_port_in_use_is_told_before_any_step(tmp_path: Path, tiny_encoder: Path) -> None:
+    newcomer = User(tmp_path, tiny_encoder)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", newcomer.port))
+        holder.listen()
+        ended = newcomer.slipway("run")
+    assert ended.returncode == 2
+    assert f"port {newcomer.port}" in ended.stdout
+    assert "rollout.http_port" in ended.stdout
+    assert "prepare data" not in ended.stdout
+
+
+def test_stop_ends_the_service_and_start_brings_it_back(user: User, first) -> None:  # noqa: ARG001
+    assert user.slipway("stop").returncode == 0
+    assert user.slipway("status").returncode == 1
+    assert user.slipway("start").returncode == 0
+    assert user.status()["healthy"]
+
+
+def test_without_a_service_commands_say_what_to_do(tmp_path: Path, tiny_encoder: Path) -> None:
+    newcomer = User(tmp_path, tiny_encoder)
+    assert "slipway run" in newcomer.slipway("status").stdout
+    assert newcomer.slipway("predict", "hello").returncode == 2
+    assert "slipway run" in newcomer.slipway("predict", "hello").stderr
