@@ -1,7 +1,9 @@
 """Clients of a served model over the V2 inference protocol, REST and gRPC, for the command line and for scripts."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -113,7 +115,9 @@ class GrpcClient:
         self, target: str, model_name: str, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None
     ) -> None:
         import grpc
-        from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
+
+        with _no_command_line():
+            from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
 
         self._errors = grpc.RpcError
         self._messages = grpc_predict_v2_pb2
@@ -163,6 +167,16 @@ class GrpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _no_command_line() -> Iterator[None]:
+    """Hide the arguments of this program: kserve takes them for its own when it is imported."""
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 def _check(texts: Sequence[str]) -> list[bytes]:
