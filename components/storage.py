@@ -120,6 +120,19 @@ def remove_folder(uri: str) -> None:
         place.delete(*place.names())
 
 
+def file_exists(uri: str) -> bool:
+    """Whether there is a file at a URI.
+
+    Raises:
+        BadInput: the place cannot be used.
+    """
+    if not _is_s3(uri):
+        return Path(uri).is_file()
+    with _opened(uri) as place:
+        found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
+        return any(item["Key"] == place.prefix for item in found.get("Contents", []))
+
+
 def check_writable(uri: str) -> None:
     """See before a long run that its results can be stored: write and remove a small probe.
 

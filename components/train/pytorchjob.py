@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -143,9 +142,7 @@ def _upload(config: WorkerConfig, store: str, name: str) -> None:
         settings = settings.model_copy(update={"encoder": str(remote.ENCODER)})
     places = dict.fromkeys(("output", "work", "launch"), remote.WORKSPACE)
     in_pods = config.model_copy(update={**places, "dataset": remote.DATASET, "settings": settings})
-    with tempfile.TemporaryDirectory() as scratch:
-        record = in_pods.model_dump(mode="json")
-        remote.put_json(Path(scratch), record, f"{store}/launches/{name}/config", remote.CONFIG)
+    remote.put_json(in_pods.model_dump(mode="json"), f"{store}/launches/{name}/config", remote.CONFIG)
 
 
 def _download(config: WorkerConfig, launch: str) -> None:

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -89,32 +90,29 @@ class CheckpointUploader:
             return
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-        put_json(self.work, {"checkpoint": newest.name}, f"{self.store}/newest", NEWEST)
+        put_json({"checkpoint": newest.name}, f"{self.store}/newest", NEWEST)
         self.stored.append(newest.name)
         for old in self.stored[:-2]:
             storage.remove_folder(f"{self.store}/checkpoints/{old}")
         del self.stored[:-2]
 
 
-def put_json(scratch: Path, record: dict[str, Any], uri: str, name: str) -> None:
+def put_json(record: dict[str, Any], uri: str, name: str) -> None:
     """Store a JSON file; readers see the old or the new content."""
-    folder = scratch / f".{name}"
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(json.dumps(record), "utf-8")
-    storage.upload_folder(folder, uri)
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).write_text(json.dumps(record), "utf-8")
+        storage.upload_folder(Path(folder), uri)
 
 
-def newest_checkpoint(store: str, scratch: Path) -> str | None:
+def newest_checkpoint(store: str) -> str | None:
     """The name of the newest complete checkpoint in the store, None for a training that has none."""
-    path = scratch / f".{NEWEST}"
-    try:
-        storage.download_file(f"{store}/newest/{NEWEST}", path)
-    except BadInput as error:
-        if "has no object" in str(error):
-            return None
-        raise
-    name: str = json.loads(path.read_text("utf-8"))["checkpoint"]
+    uri = f"{store}/newest/{NEWEST}"
+    if not storage.file_exists(uri):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NEWEST
+        storage.download_file(uri, path)
+        name: str = json.loads(path.read_text("utf-8"))["checkpoint"]
     return name
 
 
@@ -151,7 +149,7 @@ def worker() -> None:
     config_path = _own_config()
     config = _config(config_path)
     first = int(os.environ["RANK"]) == 0
-    checkpoint = _agreed(newest_checkpoint(store, config.work) if first else None)
+    checkpoint = _agreed(newest_checkpoint(store) if first else None)
     if checkpoint:
         _fetch_checkpoint(f"{store}/checkpoints/{checkpoint}", config.work)
     if not first:
@@ -161,7 +159,7 @@ def worker() -> None:
         training_worker.main(str(config_path))
     storage.upload_folder(config.output, f"{store}/launches/{launch}/output")
     result = json.loads(config.result_file.read_text("utf-8"))
-    put_json(config.work, result, f"{store}/launches/{launch}/result", RESULT)
+    put_json(result, f"{store}/launches/{launch}/result", RESULT)
 
 
 def _config(path: Path) -> WorkerConfig:

@@ -78,7 +78,7 @@ class Trainings:
         """The newest checkpoint in the store."""
         jobs = self.jobs()
         training = jobs[0]["metadata"]["labels"]["slipway.dev/training"] if jobs else "none"
-        return newest_checkpoint(f"{self.store}/trainings/{training}", self.folder)
+        return newest_checkpoint(f"{self.store}/trainings/{training}")
 
 
 @pytest.fixture
