@@ -22,7 +22,7 @@ def write_checkpoint(work: Path, updates: int) -> str:
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty place in an S3 server on this machine."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -35,14 +35,15 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket="slipway")
-    yield "s3://slipway/trainings/one"
+    yield f"s3://slipway/{tmp_path.name}"
     server.stop()
 
 
-def stored() -> list[str]:
+def stored(store: str) -> list[str]:
     """Names of the checkpoints in the store."""
-    keys = [item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket="slipway")["Contents"]]
-    return sorted({key.split("/")[3] for key in keys if "/checkpoints/" in key})
+    prefix = store.removeprefix("s3://slipway/") + "/checkpoints/"
+    found = boto3.client("s3").list_objects_v2(Bucket="slipway", Prefix=prefix)["Contents"]
+    return sorted({item["Key"].removeprefix(prefix).split("/")[0] for item in found})
 
 
 def test_the_newest_checkpoint_is_stored_with_what_belongs_to_it(tmp_path: Path, store: str) -> None:
@@ -66,7 +67,7 @@ def test_a_continued_training_stores_its_checkpoints_too_and_keeps_the_last_two(
         uploader.upload_newest()
         uploader.upload_newest()
         assert newest_checkpoint(store) == names[-1]
-    assert stored() == names[-2:]
+    assert stored(store) == names[-2:]
 
 
 def test_checkpoints_are_stored_while_the_training_goes_on(tmp_path: Path, store: str) -> None:
@@ -76,7 +77,7 @@ def test_checkpoints_are_stored_while_the_training_goes_on(tmp_path: Path, store
         name = write_checkpoint(work, 20)
         while newest_checkpoint(store) is None:
             pass
-    assert stored() == [name]
+    assert stored(store) == [name]
 
 
 def test_a_store_that_cannot_be_written_does_not_end_the_training(
