@@ -28,11 +28,12 @@ RUN cd /opt/slipway/lib/python3.11/site-packages \
 COPY components /app/components
 COPY pipelines /app/pipelines
 COPY serving /app/serving
-# Every module of ours still finds what it imports; the target on a laptop is the one that needs Envoy.
+# Every module of ours still finds what it imports, but for Envoy.
 RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp /opt/slipway/bin/python -c "\
-import importlib, pkgutil, components, serving; \
+import importlib, pkgutil, sys, unittest.mock, components, serving; \
+sys.modules['envoy'] = unittest.mock.MagicMock(); \
 names = [m.name for p in (components, serving) for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]; \
-[importlib.import_module(name) for name in names if 'rollout.local' not in name and not name.endswith('__main__')]"
+[importlib.import_module(name) for name in names if not name.endswith('__main__')]"
 
 FROM python:3.11-slim
 RUN useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway

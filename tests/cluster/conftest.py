@@ -2,10 +2,11 @@
 
 KUBECONFIG           the operators of `manifests/install.sh` are there; SLIPWAY_IMAGE names an image that its nodes have
 ../shared/cluster    the kit; the image is built here, again when a file in it changed, unless SLIPWAY_IMAGE names one.
-                     The cluster is taken down at the end, unless SLIPWAY_KEEP_CLUSTER is set; then what the manifests
-                     made also stays for the next time.
+                     The cluster is taken down at the end, unless it was up before; then what the manifests made stays
+                     for the next time.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ KIT = ROOT.parent / "shared" / "cluster" / "cluster"
 IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "components", "pipelines", "serving")
 ADDONS = ("training-operator", "kserve", "s3")
 NAMESPACE = "slipway-test"
-KEEP = bool(os.environ.get("SLIPWAY_KEEP_CLUSTER"))
+LOCK = Path(tempfile.gettempdir()) / "slipway-test-cluster.lock"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Cluster:
     s3_image: str
     storage: bool
     """Whether it makes volumes by itself."""
+    keep: bool
+    """Whether what the tests make stays for the next time."""
 
     def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
         """The output of kubectl; with `check`, an error when it fails."""
@@ -82,21 +85,32 @@ def cluster() -> Iterator[Cluster]:
         image = os.environ.get("SLIPWAY_IMAGE")
         if not image:
             pytest.skip("KUBECONFIG is set: set SLIPWAY_IMAGE to an image of Slipway that the cluster's nodes have")
-        yield Cluster(given, image, os.environ.get("S3_IMAGE", "versity/versitygw:v1.8.0"), storage=True)
+        yield Cluster(given, image, os.environ.get("S3_IMAGE", "versity/versitygw:v1.8.0"), storage=True, keep=False)
         return
     if not KIT.exists():
         pytest.skip("no cluster: set KUBECONFIG and SLIPWAY_IMAGE to test against one")
     if os.geteuid():
         pytest.skip("the test kit starts a cluster only as root; set KUBECONFIG to test against another one")
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.skip("another test session uses the kit's cluster; set KUBECONFIG to test against another one")
+        yield from kit_cluster()
+
+
+def kit_cluster() -> Iterator[Cluster]:
+    """Start the kit's cluster with the operators and the image."""
+    was_up = subprocess.run([str(KIT), "ctr", "version"], capture_output=True).returncode == 0
     found = re.search(r"KUBECONFIG=(\S+)", run_kit("up"))
     assert found
     try:
         run_kit("install", *ADDONS)
         mend_waiting_for_the_master(found[1])
         image = os.environ.get("SLIPWAY_IMAGE") or kit_image()
-        yield Cluster(found[1], image, "dev.local/versitygw:1", storage=False)
+        yield Cluster(found[1], image, "dev.local/versitygw:1", storage=False, keep=was_up)
     finally:
-        if not KEEP:
+        if not was_up:
             run_kit("down", "--keep-images")
 
 
@@ -186,7 +200,7 @@ def platform(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
         with forwarded(cluster, "mlflow", 5000) as mlflow, forwarded(cluster, "s3", 9000) as s3:
             yield Platform(cluster, folder, mlflow, s3, credentials)
     finally:
-        if not KEEP:
+        if not cluster.keep:
             cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
 
 
