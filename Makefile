@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check
+.PHONY: setup run test check test-cluster cluster-install
 
 setup: $(VENV)/installed
 
@@ -22,4 +22,11 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not cluster'
+
+# On the cluster of KUBECONFIG, or on the kit beside this folder.
+test-cluster: setup
+	$(BIN)/pytest -m cluster tests/cluster
+
+cluster-install:
+	manifests/install.sh

@@ -7,7 +7,7 @@ class EvaluateSettings(Settings):
     """What the quality gate asks of a challenger."""
 
     min_macro_f1: float = setting(
-        0.75, "macro-F1 that the first version of all must reach on the test split", "share", ge=0, le=1
+        0.7, "macro-F1 that the first version of all must reach on the test split", "share", ge=0, le=1
     )
     max_drop: float = setting(
         0.05,
@@ -21,7 +21,7 @@ class EvaluateSettings(Settings):
     )
     bootstrap_samples: int = setting(2000, "resamples of the test split behind the intervals", "samples", ge=200)
     min_class_recall: float = setting(
-        0.4, "recall that every class must reach; 0 switches the check off", "share", ge=0, le=1
+        0.3, "recall that every class must reach; 0 switches the check off", "share", ge=0, le=1
     )
     max_calibration_error: float = setting(
         0.15, "highest expected calibration error; 1 switches the check off", "share", ge=0, le=1

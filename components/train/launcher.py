@@ -63,7 +63,7 @@ class LocalLauncher:
             start_new_session=True,
         )
         try:
-            with _terminable():
+            with terminable():
                 words = self._forward(process)
                 code = process.wait()
         finally:
@@ -143,7 +143,7 @@ class _LastWords:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Turn SIGTERM into SystemExit, so that it passes through `finally`; only possible in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield

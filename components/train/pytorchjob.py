@@ -13,7 +13,7 @@ from components.train import remote
 from components.train.config import WorkerConfig
 from components.train.job_api import ApiAway, JobApi, Look
 from components.train.job_manifest import ClusterSettings, first_pod, job_manifest, own_namespace
-from components.train.launcher import _terminable
+from components.train.launcher import terminable
 from components.train.pod_log import LogFollower
 from components.train.pods import PodJudge, bad_input, endings
 
@@ -62,7 +62,7 @@ class PyTorchJobLauncher:
         store = f"{self.settings.store.rstrip('/')}/trainings/{training}"
         name = f"train-{training[:8]}-{secrets.token_hex(3)}"
         job = job_manifest(name, training, store, config.settings, self.settings, self.namespace)
-        with _terminable():
+        with terminable():
             try:
                 self._start(config, store, name, training, job)
                 with LogFollower(self.api.core, self.namespace, first_pod(name, self.settings)):
