@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def running(name: str, before: str | None, results_path: str, page_path: str, starts: bool = True) -> Iterator[Stage]:
+def running(
+    name: str,
+    before: str | None,
+    results_path: str,
+    page_path: str,
+    metadata_only: Sequence[str] = (),
+    starts: bool = True,
+) -> Iterator[Stage]:
     """Surround a step; its end must be `Stage.finish`.
 
     An error that Slipway understands becomes one clear line and the exit code of its class; any other error
@@ -55,6 +62,8 @@ def running(name: str, before: str | None, results_path: str, page_path: str, st
         before: path of the results of the component before, None for the first.
         results_path: where this component hands on its results.
         page_path: where the step's page goes.
+        metadata_only: paths of artifacts that have metadata and no content, such as metrics; they get an empty file,
+            since the cache of kfp.local takes an artifact without a file for lost.
         starts: False when another component has started the step (see `part`).
     """
     results: dict[str, Any] = json.loads(Path(before).read_text("utf-8")) if before else {}
@@ -62,6 +71,9 @@ def running(name: str, before: str | None, results_path: str, page_path: str, st
         path.write_text(json.dumps(results, ensure_ascii=False), "utf-8")
     with _log(name), guarded(name, starts):
         yield Stage(name, results, results_path, page_path)
+        for path in metadata_only:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).touch()
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ def compress(
     from components.compress import report, step
     from components.compress.settings import CompressSettings
 
-    with stage.running("compress", results_before.path, results.path, html.path) as current:
+    with stage.running("compress", results_before.path, results.path, html.path, [metrics.path]) as current:
         result = step.run(
             Path(model.path),
             Path(dataset.path),

@@ -46,7 +46,9 @@ def evaluate(
     from components.evaluate import report, step
     from components.evaluate.settings import EvaluateSettings
 
-    with stage.running("evaluate", results_before.path, results.path, html.path) as current:
+    with stage.running(
+        "evaluate", results_before.path, results.path, html.path, [metrics.path, confusion.path]
+    ) as current:
         result = step.run(
             Path(draft.path), Path(dataset.path), EvaluateSettings.model_validate(settings), tracking_uri, model_name
         )

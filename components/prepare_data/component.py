@@ -31,7 +31,7 @@ def prepare_data(
     from components.prepare_data import report, step
     from components.prepare_data.settings import DataSettings
 
-    with stage.running("prepare_data", None, results.path, html.path) as current:
+    with stage.running("prepare_data", None, results.path, html.path, [metrics.path]) as current:
         result = step.run(DataSettings.model_validate(settings), Path(dataset.path))
         dataset.metadata["digest"] = result["digest"]
         dataset.metadata["rows"] = result["rows_kept"]

@@ -117,7 +117,9 @@ def choose(
     from components.select_model.settings import SelectSettings
     from components.train.settings import TrainSettings
 
-    with stage.running("select_model", results_before.path, results.path, html.path, starts=False) as current:
+    with stage.running(
+        "select_model", results_before.path, results.path, html.path, [metrics.path], starts=False
+    ) as current:
         result = step.choose(
             Path(dataset.path),
             SelectSettings.model_validate(settings),

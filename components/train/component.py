@@ -38,7 +38,7 @@ def train(
     from components.train import report, step
     from components.train.settings import TrainSettings
 
-    with stage.running("train", results_before.path, results.path, html.path) as current:
+    with stage.running("train", results_before.path, results.path, html.path, [metrics.path]) as current:
         result = step.run(
             Path(dataset.path),
             choice,

@@ -76,3 +76,11 @@ def test_without_a_run_folder_a_step_works_as_well(tmp_path: Path, monkeypatch: 
         current.finish({"value": 1}, "")
     assert json.loads((tmp_path / "r.json").read_text()) == {"one": {"value": 1}}
     assert stage.record() == stage.Record(None, {}, None, [])
+
+
+def test_an_artifact_with_metadata_only_gets_a_file(tmp_path: Path, run_folder: Path) -> None:  # noqa: ARG001
+    metrics = tmp_path / "out" / "metrics"
+    paths = (str(tmp_path / "r.json"), str(tmp_path / "p.html"))
+    with stage.running("one", None, *paths, [str(metrics)]) as current:
+        current.finish({}, "")
+    assert metrics.exists()
