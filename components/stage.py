@@ -71,9 +71,9 @@ def running(
         path.write_text(json.dumps(results, ensure_ascii=False), "utf-8")
     with _log(name), guarded(name, starts):
         yield Stage(name, results, results_path, page_path)
-        for path in metadata_only:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).touch()
+        for artifact in map(Path, metadata_only):
+            artifact.parent.mkdir(parents=True, exist_ok=True)
+            artifact.touch()
 
 
 @contextlib.contextmanager

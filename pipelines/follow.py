@@ -40,12 +40,14 @@ class StepView:
     def take(self, event: dict[str, Any]) -> None:
         """Change by a progress event."""
         kind = event["kind"]
+        if kind != "unchanged" and self.started is None:  # the part that starts a step may have been skipped
+            self.state, self.started = "running", event["time"]
         if kind == "progress":
             self.message = str(event["message"])
             done, total = event.get("done"), event.get("total")
             self.share = done / total if done is not None and total else None
         elif kind == "started":
-            self.state, self.started, self.ended = "running", self.started or event["time"], None
+            self.state, self.ended = "running", None
         elif kind in ("finished", "failed", "unchanged"):
             self.state, self.ended = ("done" if kind == "finished" else kind), event["time"]
 

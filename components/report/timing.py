@@ -26,7 +26,8 @@ def step_times(events: Sequence[dict[str, Any]], results: dict[str, Any]) -> lis
 
 
 def _step_time(step: str, own: list[dict[str, Any]], results: dict[str, Any], first: float) -> StepTime:
-    if not any(event["kind"] == "started" for event in own):
+    own = [event for event in own if event["kind"] != "unchanged"]
+    if not own:
         return StepTime(step, "unchanged" if step in results else "not reached", None, None)
     start, end = own[0]["time"], own[-1]["time"]
     kinds = {event["kind"] for event in own}

@@ -31,6 +31,13 @@ def test_parallel_parts_of_a_step_count_from_first_start_to_last_end() -> None:
     assert (view.state, view.seconds()) == ("done", 5.0)
 
 
+def test_a_step_whose_first_part_was_skipped_counts_from_what_ran() -> None:
+    view = StepView("select_model")
+    for kind, time in [("progress", 4.0), ("finished", 6.0)]:
+        view.take({"kind": kind, "time": time, "message": "fold 2"})
+    assert (view.state, view.seconds()) == ("done", 2.0)
+
+
 def test_lines_are_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
     lines = [
         event("prepare_data", "unchanged", 1.0),
