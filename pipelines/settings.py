@@ -102,7 +102,7 @@ def _problem(item: ErrorDetails) -> str:
     prefix = "".join(f"{section}." for section in sections)
     near = [prefix + field for field in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
     elsewhere = [f.name for f in fields() if f.name.split(".")[-1] == name and f.name not in near]
-    meant = ", ".join([*near, *elsewhere]) or ", ".join(known)
+    meant = ", ".join([*elsewhere, *near]) or ", ".join(known)
     return f"{place} is unknown; did you mean {meant}?" if near or elsewhere else f"{place} is unknown; known: {meant}"
 
 

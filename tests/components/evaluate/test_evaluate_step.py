@@ -77,7 +77,7 @@ def test_a_challenger_with_shuffled_labels_is_refused_and_the_page_says_why(
     shuffled = with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"])
     result = evaluate(shuffled, small_dataset, tmp_path)
     assert not result["gate"]["passed"]
-    assert "is below the floor 0.750" in result["gate"]["reasons"][0]
+    assert f"is below the floor {SETTINGS.min_macro_f1:.3f}" in result["gate"]["reasons"][0]
     assert len(result["mistakes"]) == step.MISTAKES_SHOWN
     assert "The gate refuses the challenger: macro-F1" in report.section(result)
 
