@@ -29,7 +29,7 @@ class RolloutSettings(Settings):
     )
     slow_floor_ms: float = setting(30.0, "answers up to this are never slow", "ms", ge=0)
     max_disagreement: float = setting(
-        0.2,
+        0.3,
         "the share of probes on which the challenger may answer other than the champion",
         "share",
         gt=0,
