@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from components.registry import Registry
 from components.stage import record
 
 pytestmark = pytest.mark.local
@@ -174,6 +176,29 @@ def test_a_refused_gate_registers_nothing(user: User, first) -> None:  # noqa: A
 def test_rollback_serves_the_version_before(user: User, first) -> None:  # noqa: ARG001
     assert user.slipway("rollback").returncode == 0
     assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
+
+
+def stored_bundle(user: User, version: str) -> Path:
+    found = Registry(f"sqlite:///{user.home / 'mlflow.db'}", "messages").version(version)
+    return Path(found.bundle_uri)
+
+
+def test_a_bundle_is_rolled_out_alone(user: User, first) -> None:  # noqa: ARG001
+    ended = user.slipway("rollout", "--bundle", str(stored_bundle(user, "2")))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+
+
+def test_a_tampered_bundle_is_refused_and_the_champion_serves_on(user: User, first, tmp_path: Path) -> None:  # noqa: ARG001
+    bundle = tmp_path / "bundle"
+    shutil.copytree(stored_bundle(user, "1"), bundle)
+    content = bytearray((bundle / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / "model.onnx").write_bytes(content)
+    ended = user.slipway("rollout", "--bundle", str(bundle))
+    assert ended.returncode == 1
+    assert "model.onnx was altered" in ended.stdout
+    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
 
 
 def empty(user: User) -> list[str]:
