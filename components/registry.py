@@ -69,7 +69,7 @@ class Registry:
             logging.getLogger(name).setLevel(logging.WARNING)
         with self._usable():
             _make_folder(tracking_uri)
-            self._client = MlflowClient(tracking_uri=tracking_uri)
+            self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
     def champion(self) -> Version | None:
         """The version that serves."""

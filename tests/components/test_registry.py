@@ -253,3 +253,12 @@ def test_a_server_keeps_versions_in_folders_and_object_stores(server: str) -> No
     assert found.bundle_uri == "s3://bundles/topics/b"
     with pytest.raises(BadInput, match="no version '7'"):
         registry.version("7")
+
+
+def test_the_registry_is_where_the_tracking_server_is_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    Registry(f"sqlite:///{tmp_path / 'own.db'}", "messages").register("/bundles/one", "sha256:1", {})
+    assert (tmp_path / "own.db").exists()
+    assert not (tmp_path / "elsewhere.db").exists()
