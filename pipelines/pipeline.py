@@ -19,11 +19,10 @@ VALUES = {section: getattr(DEFAULTS, section).model_dump(mode="json") for sectio
 NAME = "slipway"
 CODE = {
     "prepare_data": code_version("prepare_data"),
-    "select_model": code_version("select_model", "train"),
     "train": code_version("train"),
     "compress": code_version("compress", "train"),
 }
-"""The code version of each step that the cache may skip."""
+"""The code version of each step that the cache may skip; the pipeline select_model names that of its own tasks."""
 
 
 def _help(section: str) -> str:

@@ -36,10 +36,6 @@ class Places:
         """State of the served model."""
         return self.home / "service"
 
-    def newest_run(self) -> Path | None:
-        """The folder of the last run that was started."""
-        return max(self.runs.glob("*/"), default=None, key=lambda run: run.name)
-
     def resolved(self, settings: SlipwaySettings) -> SlipwaySettings:
         """The settings with every place that was left open filled in, and every path absolute."""
         registry = settings.registry
