@@ -47,6 +47,8 @@ def main(folder: Path, bundle: Path, dataset: Path | None) -> None:
             settings.model_name,
             places.service,
             Path(settings.registry.keys) / "public.pem",
+            settings.target,
+            settings.cluster,
         )
         current.finish(result, report.section(result))
 

@@ -14,8 +14,15 @@ from components.train.component import train as train_step
 from pipelines.settings import SlipwaySettings, fields
 
 DEFAULTS = SlipwaySettings()
-SECTIONS = ("data", "select", "train", "compress", "evaluate", "registry", "rollout")
-VALUES = {section: getattr(DEFAULTS, section).model_dump(mode="json") for section in SECTIONS}
+SECTIONS = ("data", "select", "train", "compress", "evaluate", "registry", "rollout", "cluster")
+IN_CLUSTER = {
+    "registry": {"store": "s3://slipway/bundles", "keys": "/etc/slipway/signing"},
+    "cluster": {"store": "s3://slipway"},
+}
+"""Defaults of a run on Kubeflow Pipelines, as `manifests/` sets a cluster up."""
+VALUES = {
+    section: getattr(DEFAULTS, section).model_dump(mode="json") | IN_CLUSTER.get(section, {}) for section in SECTIONS
+}
 NAME = "slipway"
 CODE = {
     "prepare_data": code_version("prepare_data"),
@@ -49,6 +56,8 @@ def slipway(
     evaluate: dict = VALUES["evaluate"],
     registry: dict = VALUES["registry"],
     rollout: dict = VALUES["rollout"],
+    cluster: dict = VALUES["cluster"],
+    target: str = DEFAULTS.target,
     tracking_uri: str = "http://mlflow.slipway.svc.cluster.local:5000",
     work: str = "/tmp/slipway/work",
     service: str = "/tmp/slipway/service",
@@ -67,6 +76,8 @@ def slipway(
         evaluate: What the quality gate asks for. {evaluate}
         registry: Where bundles are stored and with which key they are signed. {registry}
         rollout: How traffic moves and which harm is too much. {rollout}
+        cluster: Where and with what the pods of trainings and model servers run. {cluster}
+        target: Where trainings compute and the model is served: `local`, `kubernetes`, or `auto`: where the steps run.
         tracking_uri: The MLflow tracking server.
         work: Folder that outlives a killed training, so that the next run goes on from its last checkpoint.
         service: Folder of the service that the target `local` runs.
@@ -91,6 +102,8 @@ def slipway(
                 settings=train,
                 tracking_uri=tracking_uri,
                 work=work,
+                target=target,
+                cluster=cluster,
                 results_before=selected.outputs["results"],
             ),
             "train",
@@ -143,6 +156,8 @@ def slipway(
                     model_name=model_name,
                     service=service,
                     public_key=public_key,
+                    target=target,
+                    cluster=cluster,
                     results_before=registered.outputs["results"],
                 ),
                 "rollout",

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from components.cluster import ClusterSettings
 from components.compress.settings import CompressSettings
 from components.errors import BadInput
 from components.evaluate.settings import EvaluateSettings
@@ -17,6 +18,7 @@ from components.register.settings import RegistrySettings
 from components.rollout.settings import RolloutSettings
 from components.select_model.settings import SelectSettings
 from components.settings import Settings, setting
+from components.target import Target
 from components.train.settings import TrainSettings
 
 DEFAULT_FILE = Path("slipway.yaml")
@@ -28,6 +30,9 @@ class SlipwaySettings(Settings):
     model_name: str = setting(
         "customer-messages", "name of the registered and served model", pattern=r"^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$"
     )
+    target: Target = setting(
+        "auto", "where trainings compute and the model is served: `local`, `kubernetes`, or auto: where the steps run"
+    )
     tracking_uri: str = setting("", "MLflow tracking server; empty for a SQLite file in Slipway's home")
     data: DataSettings = DataSettings()
     select: SelectSettings = SelectSettings()
@@ -36,6 +41,7 @@ class SlipwaySettings(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
     registry: RegistrySettings = RegistrySettings()
     rollout: RolloutSettings = RolloutSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
 
 def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySettings:

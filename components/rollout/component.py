@@ -18,6 +18,8 @@ def rollout(
     model_name: str,
     service: str,
     public_key: str,
+    target: str,
+    cluster: dict,
     results_before: dsl.Input[dsl.Artifact],
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
@@ -34,6 +36,8 @@ def rollout(
         model_name: Name of the registered and served model.
         service: The folder of the service on the machine that serves.
         public_key: PEM file of the signer whose bundles are served.
+        target: `auto`, `local` or `kubernetes`: model servers on this machine, or an InferenceService.
+        cluster: The section `cluster` of the settings.
         results_before: Results of the steps before.
         results: Results so far, with this step's.
         html: This step's section of the report.
@@ -44,6 +48,7 @@ def rollout(
     from pathlib import Path
 
     from components import stage
+    from components.cluster import ClusterSettings
     from components.rollout import report, step
     from components.rollout.settings import RolloutSettings
 
@@ -58,6 +63,8 @@ def rollout(
             model_name,
             Path(service),
             Path(public_key),
+            target,
+            ClusterSettings.model_validate(cluster),
         )
         current.finish(result, report.section(result))
     return (result["outcome"],)

@@ -11,7 +11,6 @@ from components.settings import Settings, setting
 class RolloutSettings(Settings):
     """The `rollout` section. Margins are shares: 0.05 is five of a hundred requests."""
 
-    target: Literal["local"] = setting("local", "where the model is served")
     steps: str = setting(
         "10,25,50",
         "the challenger's shares of traffic, one after the other; then it is promoted. Below 100 both answer at the "

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from components.cluster import ClusterSettings
 from components.dataset import TextDataset
 from components.registry import Registry
 from components.rollout import bundles
@@ -25,6 +26,8 @@ def run(
     model_name: str,
     service: Path,
     public_key: Path,
+    target_name: str = "local",
+    cluster: ClusterSettings | None = None,
 ) -> dict[str, Any]:
     """Roll a registered version out; go on where a killed rollout of it was.
 
@@ -38,6 +41,8 @@ def run(
         model_name: under which the model is registered and served.
         service: folder of the service on this machine; its processes go on when the step has ended.
         public_key: PEM of the signer whose bundles are served.
+        target_name: `auto`, `local` or `kubernetes`; see `components.target`.
+        cluster: where and with what model servers run in a cluster.
 
     Returns:
         The result; see `components.rollout.results`. With it, `endpoint`: the addresses for REST and gRPC.

@@ -12,6 +12,8 @@ def train(
     settings: dict,
     tracking_uri: str,
     work: str,
+    target: str,
+    cluster: dict,
     results_before: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     results: dsl.Output[dsl.Artifact],
@@ -26,6 +28,8 @@ def train(
         settings: Section `train` of slipway.yaml; see TrainSettings.
         tracking_uri: The MLflow tracking server, which gets parameters and curves while the training goes on.
         work: Folder that outlives a killed task; it holds the checkpoints of trainings that did not end.
+        target: `auto`, `local` or `kubernetes`: workers on this machine, or in the pods of a PyTorchJob.
+        cluster: Section `cluster` of slipway.yaml; see ClusterSettings.
         results_before: Results of the steps so far.
         model: Checkpoint folder with the weights of the best epoch.
         results: Results of all steps so far.
@@ -35,7 +39,8 @@ def train(
     from pathlib import Path
 
     from components import stage
-    from components.train import report, step
+    from components.cluster import ClusterSettings
+    from components.train import launchers, report, step
     from components.train.settings import TrainSettings
 
     with stage.running("train", results_before.path, results.path, html.path, [metrics.path]) as current:
@@ -46,6 +51,7 @@ def train(
             Path(model.path),
             Path(work),
             tracking_uri,
+            launchers.launcher_for(target, ClusterSettings.model_validate(cluster)),
         )
         model.metadata["dataset_digest"] = result["dataset_digest"]
         model.metadata["mlflow_run_id"] = result["mlflow_run_id"]

@@ -3,9 +3,7 @@
 import os
 from typing import Any
 
-from components.errors import BadInput
-from components.image import IMAGE
-from components.settings import Settings, setting
+from components.cluster import ClusterSettings, own_namespace
 from components.train.launcher import MLFLOW_PATIENCE
 from components.train.settings import TrainSettings
 
@@ -14,36 +12,6 @@ APP_LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component"
 TRAINING_LABEL = "slipway.dev/training"
 PASSED_ON = ("MLFLOW_RUN_ID",)
 USER = 65532
-
-
-class ClusterSettings(Settings):
-    """Where and with what the pods of a training run."""
-
-    store: str = setting("", "s3://bucket/prefix through which data and checkpoints reach the pods and come back")
-    namespace: str = setting("slipway", "namespace of the job; empty for the step's own")
-    image: str = setting(IMAGE, "container image of the trainer", min_length=1)
-    secret: str = setting("slipway-s3", "Secret with the AWS_* variables of the store")
-    service_account: str = setting("slipway-trainer", "service account of the pods; it needs no rights")
-    processes_per_pod: int = setting(1, "worker processes of each pod", "processes", ge=1)
-    elastic: bool = setting(False, "workers only, that meet by torchelastic's rendezvous, in place of a master")
-    cpu: str = setting("1", "CPU that each pod asks for; it may use what is idle", "Kubernetes quantity")
-    memory: str = setting("2Gi", "memory of each pod, and its limit", "Kubernetes quantity")
-    scratch: str = setting("8Gi", "disk of each pod for dataset and checkpoints", "Kubernetes quantity")
-    restarts: int = setting(6, "restarts of containers, of all pods together, before the job fails", "restarts", ge=1)
-    deadline_s: int = setting(6 * 3600, "longest time of the job", "seconds", ge=60)
-    unschedulable_s: float = setting(45.0, "how long a pod may wait for a node", "seconds", ge=1)
-
-    def pods(self, processes: int) -> int:
-        """How many pods hold `processes` worker processes.
-
-        Raises:
-            BadInput: they do not fill the pods.
-        """
-        pods, rest = divmod(processes, self.processes_per_pod)
-        if rest:
-            size = self.processes_per_pod
-            raise BadInput(f"{processes} processes do not fill pods of {size}; set processes to a multiple of {size}")
-        return pods
 
 
 def job_manifest(
@@ -160,12 +128,3 @@ def _owner(namespace: str) -> list[dict[str, Any]]:
     if not name or not uid or namespace != own_namespace():
         return []
     return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
-
-
-def own_namespace() -> str | None:
-    """The namespace that this process runs in; None outside a cluster."""
-    try:
-        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
-            return file.read().strip()
-    except OSError:
-        return os.environ.get("KFP_NAMESPACE")

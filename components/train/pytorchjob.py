@@ -7,12 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from components import progress, storage
+from components.cluster import ClusterSettings, own_namespace
 from components.encoder import PACKAGED, encoder_folder
 from components.errors import BadInput, SlipwayError
 from components.train import remote
 from components.train.config import WorkerConfig
 from components.train.job_api import ApiAway, JobApi, Look
-from components.train.job_manifest import ClusterSettings, first_pod, job_manifest, own_namespace
+from components.train.job_manifest import first_pod, job_manifest
 from components.train.launcher import terminable
 from components.train.pod_log import LogFollower
 from components.train.pods import PodJudge, bad_input, endings
@@ -56,6 +57,7 @@ class PyTorchJobLauncher:
             SlipwayError: the job failed or its pods cannot run; the message holds their own words.
         """
         config = WorkerConfig.model_validate_json(config_path.read_text("utf-8"))
+        config = config.model_copy(update={"tracking_uri": self.settings.tracking_uri or config.tracking_uri})
         if not config.tracking_uri.startswith("http"):
             raise BadInput(f"pods cannot use the tracking server {config.tracking_uri}; give the address of one")
         training = config.digest.removeprefix("sha256:")[:16]

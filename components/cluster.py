@@ -1,0 +1,51 @@
+"""The Kubernetes cluster that trains and serves: its settings, and whether this process runs in one."""
+
+import os
+
+from components.errors import BadInput
+from components.image import IMAGE
+from components.settings import Settings, setting
+
+
+class ClusterSettings(Settings):
+    """Where and with what the pods of trainings and model servers run."""
+
+    namespace: str = setting("slipway", "namespace of what is made there; empty for the step's own")
+    store: str = setting(
+        "", "s3://bucket/prefix through which data and checkpoints reach the pods; empty for where registry.store is"
+    )
+    tracking_uri: str = setting(
+        "", "address of the MLflow tracking server for pods, when theirs is another; empty for tracking_uri"
+    )
+    image: str = setting(IMAGE, "container image of the pods", min_length=1)
+    secret: str = setting("slipway-s3", "Secret with the AWS_* variables of the store", min_length=1)
+    service_account: str = setting("slipway-trainer", "service account of trainers; it needs no rights", min_length=1)
+    processes_per_pod: int = setting(1, "worker processes of each pod of a training", "processes", ge=1)
+    elastic: bool = setting(False, "workers only, that meet by torchelastic's rendezvous, in place of a master")
+    cpu: str = setting("1", "CPU that each trainer asks for; it may use what is idle", "Kubernetes quantity")
+    memory: str = setting("2Gi", "memory of each trainer, and its limit", "Kubernetes quantity")
+    scratch: str = setting("8Gi", "disk of each trainer for dataset and checkpoints", "Kubernetes quantity")
+    restarts: int = setting(6, "restarts of containers of a training, all together, before it fails", "restarts", ge=1)
+    deadline_s: int = setting(6 * 3600, "longest time of a training", "seconds", ge=60)
+    unschedulable_s: float = setting(45.0, "how long a pod may wait for a node", "seconds", ge=1)
+
+    def pods(self, processes: int) -> int:
+        """How many pods hold `processes` worker processes.
+
+        Raises:
+            BadInput: they do not fill the pods.
+        """
+        pods, rest = divmod(processes, self.processes_per_pod)
+        if rest:
+            size = self.processes_per_pod
+            raise BadInput(f"{processes} processes do not fill pods of {size}; set processes to a multiple of {size}")
+        return pods
+
+
+def own_namespace() -> str | None:
+    """The namespace that this process runs in; None outside a cluster."""
+    try:
+        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return os.environ.get("KFP_NAMESPACE")

@@ -1,0 +1,18 @@
+"""Choose where the workers of a training run."""
+
+from components.cluster import ClusterSettings
+from components.target import resolve
+from components.train.launcher import Launcher
+
+
+def launcher_for(target: str, cluster: ClusterSettings) -> Launcher | None:
+    """A launcher of PyTorchJobs when `target` means Kubernetes; None for the usual one of this machine.
+
+    Raises:
+        BadInput: the cluster, or the store through which its pods get data, cannot be used.
+    """
+    if resolve(target) == "local":
+        return None
+    from components.train.pytorchjob import PyTorchJobLauncher
+
+    return PyTorchJobLauncher(cluster)
