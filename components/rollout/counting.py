@@ -1,5 +1,7 @@
 """Counts that go on where they were when the proxy that counts starts again from 0."""
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from components.rollout.target import Counts, Histogram
@@ -29,11 +31,20 @@ class Tally:
         return Tally(self.total if began_again else self.kept, seen)
 
 
+def total_of(parts: Iterable[Counts]) -> Counts:
+    """All of several counts together."""
+    return functools.reduce(_sum, parts, Counts())
+
+
 def _sum(first: Counts, second: Counts) -> Counts:
-    if not first.requests:
-        return second
-    if first.latencies.bounds != second.latencies.bounds:
-        raise ValueError("the buckets of latencies changed during a rollout")
-    pairs = zip(first.latencies.counts, second.latencies.counts, strict=True)
-    latencies = Histogram(first.latencies.bounds, tuple(a + b for a, b in pairs))
+    latencies = _together(first.latencies, second.latencies)
     return Counts(first.requests + second.requests, first.errors + second.errors, latencies)
+
+
+def _together(first: Histogram, second: Histogram) -> Histogram:
+    if not first.total or not second.total:
+        return first if first.total else second
+    if first.bounds != second.bounds:
+        raise ValueError("the buckets of latencies changed during a rollout")
+    pairs = zip(first.counts, second.counts, strict=True)
+    return Histogram(first.bounds, tuple(a + b for a, b in pairs))

@@ -1,0 +1,173 @@
+"""The few requests about one InferenceService that a rollout makes of the Kubernetes API."""
+
+import json
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from components.errors import BadInput, SlipwayError
+from components.kubernetes_api import TIMEOUT, asking, connect
+from components.rollout.kserve.manifest import GROUP, MODE, PLURAL, VERSION, VERSION_LABEL, Mode
+
+FIELD_MANAGER = "slipway-rollout"
+"""Owner of the fields that a rollout sets (server-side apply); fields of other managers stay as they are."""
+SERVICE_LABEL = "serving.kserve.io/inferenceservice"
+CONTAINER = "kserve-container"
+PORT = 8080
+KSERVE_NAMESPACE, KSERVE_CONFIG = "kserve", "inferenceservice-config"
+
+
+class ServiceApi:
+    """One InferenceService and its pods.
+
+    Args:
+        namespace: of the service.
+        name: of the service.
+
+    Raises:
+        BadInput: there is no cluster to talk to. Every method raises it when the cluster does not let us, and
+            `components.kubernetes_api.ApiAway` when the cluster cannot be reached.
+    """
+
+    def __init__(self, namespace: str, name: str) -> None:
+        self.namespace, self.name = namespace, name
+        self.connection = connect()
+        self._core, self._custom = client.CoreV1Api(self.connection), client.CustomObjectsApi(self.connection)
+
+    def read(self) -> dict[str, Any] | None:
+        """The InferenceService, or None when there is none."""
+        return self._object(GROUP, VERSION, PLURAL, self.name, needs="KServe")
+
+    def knative_service(self) -> dict[str, Any] | None:
+        """The Knative Service that KServe made of it."""
+        return self._object("serving.knative.dev", "v1", "services", f"{self.name}-predictor", needs="Knative Serving")
+
+    def http_route(self) -> dict[str, Any] | None:
+        """The HTTPRoute that KServe made of it in Standard mode with the Gateway API; None also without that API."""
+        try:
+            return self._object("gateway.networking.k8s.io", "v1", "httproutes", self.name, needs="the Gateway API")
+        except BadInput:
+            return None
+
+    def apply(self, service: dict[str, Any]) -> dict[str, Any]:
+        """Make the fields that are ours so (server-side apply); those that we left out and had set before go."""
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{PLURAL}/{self.name}"
+        with asking("change InferenceServices", needs="KServe"):
+            answer = self.connection.call_api(
+                path,
+                "PATCH",
+                query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
+                header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
+                body=json.dumps(service),
+                auth_settings=["BearerToken"],
+                response_type="object",
+                _return_http_data_only=True,
+                _request_timeout=TIMEOUT,
+            )
+        return dict(answer)
+
+    def delete(self) -> None:
+        """Remove the InferenceService; nothing happens when it is gone."""
+        gone = SlipwayError("gone")
+        try:
+            with asking("delete InferenceServices", missing=gone):
+                self._custom.delete_namespaced_custom_object(
+                    GROUP, VERSION, self.namespace, PLURAL, self.name, _request_timeout=TIMEOUT
+                )
+        except SlipwayError as error:
+            if error is not gone:
+                raise
+
+    def pods(self, version: str) -> list[Any]:
+        """Pods (`V1Pod`) that serve a version and are not on their way out, by name."""
+        selector = f"{SERVICE_LABEL}={self.name},{VERSION_LABEL}={version}"
+        with asking("list pods"):
+            found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=TIMEOUT)
+        return sorted(
+            (pod for pod in found.items if not pod.metadata.deletion_timestamp), key=lambda p: p.metadata.name
+        )
+
+    def ask_pod(
+        self, pod: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout_s: float = 20.0
+    ) -> tuple[int, bytes]:
+        """The HTTP status and body that a pod's model server answers with, through the API server's proxy.
+
+        The status is 0 when nothing came back in time. `body` is sent as JSON by POST; without one, it is a GET.
+        """
+        whole = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{PORT}/proxy{path}"
+        sent = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            answer = self.connection.call_api(
+                whole,
+                "GET" if body is None else "POST",
+                header_params=sent | (headers or {}),
+                body=None if body is None else body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _return_http_data_only=False,
+                _request_timeout=(TIMEOUT[0], timeout_s),
+            )[0]
+        except ApiException as error:
+            if error.status in (401, 403) and b"pods/proxy" in (error.body or "").encode():
+                raise BadInput(
+                    f"the cluster does not let us reach pods through the API server ({error.reason}); the rollout "
+                    "needs get and create on pods/proxy; see manifests/base/rbac.yaml"
+                ) from error
+            return int(error.status or 0), (error.body or "").encode()
+        except (HTTPError, OSError):
+            return 0, b""
+        return int(answer.status), bytes(answer.data)
+
+    def mode(self, wanted: str) -> Mode:
+        """The deployment mode: of the service that is there, as `wanted`, or the cluster's default.
+
+        Args:
+            wanted: `Knative`, `Standard`, or `auto`.
+        """
+        there = self.read()
+        known = (there or {}).get("status", {}).get("deploymentMode") or (
+            (there or {}).get("metadata", {}).get("annotations", {}).get(MODE)
+        )
+        if known:
+            return _mode(known)
+        return _mode(wanted if wanted != "auto" else self._default_mode())
+
+    def _default_mode(self) -> str:
+        """As KServe's configuration says; when we may not read it, Knative where Knative Serving is installed."""
+        try:
+            found = self._core.read_namespaced_config_map(KSERVE_CONFIG, KSERVE_NAMESPACE, _request_timeout=TIMEOUT)
+            return str(json.loads(found.data["deploy"])["defaultDeploymentMode"])
+        except (ApiException, KeyError, TypeError, ValueError):
+            groups = {group.name for group in client.ApisApi(self.connection).get_api_versions().groups}
+            return "Knative" if "serving.knative.dev" in groups else "Standard"
+
+    def _object(self, group: str, version: str, plural: str, name: str, needs: str) -> dict[str, Any] | None:
+        with asking(f"read {plural}", needs=needs):
+            try:
+                found: dict[str, Any] = self._custom.get_namespaced_custom_object(
+                    group, version, self.namespace, plural, name, _request_timeout=TIMEOUT
+                )
+            except ApiException as error:
+                if error.status == 404 and _names_object(error):
+                    return None
+                raise
+        return found
+
+
+def _mode(name: str) -> Mode:
+    """KServe's names of the modes, old ones too."""
+    if name in ("Knative", "Serverless"):
+        return "Knative"
+    if name in ("Standard", "RawDeployment"):
+        return "Standard"
+    raise BadInput(f"the deployment mode {name!r} of KServe is not supported; use Knative or Standard")
+
+
+def _names_object(error: ApiException) -> bool:
+    """Whether a 404 is about the object, not about its kind."""
+    try:
+        return bool(json.loads(error.body).get("details", {}).get("name"))
+    except (ValueError, TypeError):
+        return False

@@ -1,0 +1,80 @@
+"""The InferenceService as the API server gets it: the fields that a rollout owns, and no others.
+
+Knative mode    `spec.predictor` is the challenger during a rollout, with `canaryTrafficPercent`; the champion is the
+                last revision that was rolled out.
+Standard mode   `spec.predictor` is the champion, `spec.canary[0]` the challenger (KServe 0.21 splits the traffic).
+"""
+
+from typing import Any, Literal
+
+from components.cluster import ClusterSettings
+from components.rollout.kserve.record import PREFIX, Record, annotations, twins
+from components.rollout.target import Revision
+
+GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
+MODE = "serving.kserve.io/deploymentMode"
+VERSION_LABEL = PREFIX + "version"
+DIGEST = PREFIX + "digest"
+Mode = Literal["Knative", "Standard"]
+
+
+def service(name: str, namespace: str, record: Record, mode: Mode, settings: ClusterSettings) -> dict[str, Any]:
+    """The fields of an InferenceService that say what a record says.
+
+    Args:
+        name: of the service, and of the model in the protocol's paths.
+        namespace: of the service.
+        record: who serves; a champion or a challenger must be there.
+        mode: of the deployment.
+        settings: which runtime, how many replicas.
+    """
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "labels": {"app.kubernetes.io/part-of": "slipway"},
+        "annotations": annotations(record) | {MODE: mode},
+    }
+    spec = _knative(record, settings) if mode == "Knative" else _standard(record, settings)
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "InferenceService", "metadata": metadata, "spec": spec}
+
+
+def _knative(record: Record, settings: ClusterSettings) -> dict[str, Any]:
+    shown = record.challenger or record.champion
+    assert shown
+    predictor = _predictor(shown, settings) | _replicas(settings)
+    if record.champion and (record.challenger or record.restoring):
+        predictor["canaryTrafficPercent"] = record.percent
+    return {"predictor": predictor}
+
+
+def _standard(record: Record, settings: ClusterSettings) -> dict[str, Any]:
+    stable = record.champion or record.challenger
+    assert stable
+    spec: dict[str, Any] = {"predictor": _predictor(stable, settings) | _replicas(settings) | _name(stable)}
+    if record.champion and record.challenger:
+        canary = _predictor(record.challenger, settings) | {"minReplicas": settings.min_replicas}
+        spec["canary"] = [{"trafficPercent": record.percent, "predictor": canary | _name(record.challenger)}]
+    return spec
+
+
+def _name(revision: Revision) -> dict[str, Any]:
+    return {"name": f"v{revision.version}"}
+
+
+def _replicas(settings: ClusterSettings) -> dict[str, Any]:
+    return {"minReplicas": settings.min_replicas, "maxReplicas": settings.max_replicas}
+
+
+def _predictor(revision: Revision, settings: ClusterSettings) -> dict[str, Any]:
+    return {
+        "serviceAccountName": settings.server_account,
+        "labels": {VERSION_LABEL: revision.version},
+        "annotations": twins() | {DIGEST: revision.digest},
+        "model": {
+            "modelFormat": {"name": "slipway-bundle"},
+            "runtime": settings.runtime,
+            "protocolVersion": "v2",
+            "storageUri": revision.bundle,
+            "args": [f"--model_version={revision.version}"],
+        },
+    }
