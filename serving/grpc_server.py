@@ -15,7 +15,9 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from components.errors import BadInput
 from serving.dataplane import BundleDataPlane
 from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded
+from serving.exchange import Recorder
 from serving.limits import Limits
+from serving.observing import ObservingInterceptor
 
 logger = logging.getLogger("serving")
 LEAVE_S = 0.2
@@ -36,11 +38,20 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
 class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
     """Serves a data plane on one address."""
 
-    def __init__(self, dataplane: BundleDataPlane, repository: Any, host: str, port: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        dataplane: BundleDataPlane,
+        repository: Any,
+        host: str,
+        port: int,
+        limits: Limits,
+        recorder: Recorder,
+    ) -> None:
         super().__init__(port, dataplane, repository, kwargs={})
         self._host = host
         self._limits = limits
         self._interceptor = ErrorInterceptor()
+        self._observing = ObservingInterceptor(recorder)
 
     def bind(self) -> None:
         """Take the address; needs the running event loop. Nothing is accepted before `start`.
@@ -52,7 +63,9 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
             ("grpc.max_receive_message_length", self._limits.body),
             ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
         ]
-        self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=(self._interceptor,), options=options)
+        self._server = grpc.aio.server(
+            ThreadPoolExecutor(1), interceptors=(self._observing, self._interceptor), options=options
+        )
         servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
         host = f"[{self._host}]" if ":" in self._host else self._host

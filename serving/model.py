@@ -11,6 +11,7 @@ from kserve.errors import InvalidInput
 from components.classifier import Classifier, Floats
 from serving.batcher import Batcher
 from serving.limits import Limits
+from serving.metrics import ModelMetrics
 from serving.texts import TEXT, instance_texts, tensor_texts
 
 OUTPUTS = ("label", "score", "probabilities")
@@ -34,6 +35,7 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         self.digest = digest
         self.version = version
         self.limits = limits
+        self.metrics = ModelMetrics(name, version, digest)
 
     def load(self) -> bool:
         """Make the model ready: it has answered requests of several shapes.

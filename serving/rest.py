@@ -4,10 +4,11 @@
 without Content-Type works, and it validates and encodes once.
 """
 
+import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
-from kserve.protocol.rest.server import RESTServer, metrics_handler
+from kserve.protocol.rest.server import RESTServer
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 from starlette.exceptions import HTTPException
@@ -28,7 +29,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.dataplane import BundleDataPlane, v2_request
 from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge
+from serving.exchange import Recorder
 from serving.limits import Limits
+from serving.metrics import page
+from serving.observing import Observed
 
 logger = logging.getLogger("serving")
 STATUS: dict[type[Exception], HTTPStatus] = {
@@ -49,12 +53,20 @@ COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
     """Serves a data plane on a socket that is bound already."""
 
-    def __init__(self, dataplane: BundleDataPlane, repository: Any, listener: socket.socket, limits: Limits) -> None:
+    def __init__(
+        self,
+        dataplane: BundleDataPlane,
+        repository: Any,
+        listener: socket.socket,
+        limits: Limits,
+        recorder: Recorder,
+    ) -> None:
         port = listener.getsockname()[1]
         super().__init__("kserve.model_server:app", dataplane, repository, port)
         self.config.access_log = False
         self.listener = listener
         self.limits = limits
+        self.recorder = recorder
         self._server = _Server(self.config)
 
     async def start(self) -> None:
@@ -74,7 +86,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
     def _register_endpoints(self, app: fastapi.FastAPI) -> None:
         app.add_route("/v2/models/{model_name}/infer", self._infer, methods=["POST"], include_in_schema=False)
         app.add_api_route("/", self.dataplane.live)
-        app.add_api_route("/metrics", metrics_handler, methods=["GET"])
+        app.add_route("/metrics", self._metrics, methods=["GET"])
         register_v1_endpoints(app, self.dataplane, self.model_repository_extension)
         register_v2_endpoints(app, self.dataplane, self.model_repository_extension)
 
@@ -92,6 +104,12 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
         binary = {INFERENCE_CONTENT_LENGTH_HEADER: str(json_length)}
         return Response(content, media_type="application/octet-stream", headers=binary)
 
+    async def _metrics(self, request: Request) -> Response:
+        """What Prometheus scrapes."""
+        self.recorder.ready(await self.dataplane.ready())
+        content, content_type = page(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": content_type})
+
     def _add_exception_handlers(self, app: fastapi.FastAPI) -> None:
         for kind in STATUS:
             app.add_exception_handler(kind, _refuse)
@@ -101,6 +119,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
 
     def _add_middlewares(self, app: fastapi.FastAPI) -> None:
         app.add_middleware(Guard, dataplane=self.dataplane, body_limit=self.limits.body)
+        app.add_middleware(Observed, recorder=self.recorder)  # last, so that it is outermost and sees every answer
 
 
 class _Server(uvicorn.Server):
@@ -148,7 +167,20 @@ class Guard:
         async def receive_body() -> Message:
             return next(messages, None) or await receive()
 
-        await self.app(scope, receive_body, send_closing)
+        await self._unless_gone(self.app(scope, receive_body, send_closing), receive)
+
+    @staticmethod
+    async def _unless_gone(answer: Awaitable[None], receive: Receive) -> None:
+        """Answer, but stop, and so give up the place in the queue, when the client goes before the answer is there."""
+        answering = asyncio.ensure_future(answer)
+        leaving = asyncio.ensure_future(receive())  # after the body, only the client's leaving can come
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            answering.cancel()
+        with suppress(asyncio.CancelledError):
+            await answering
 
     async def _body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
         declared = dict(scope["headers"]).get(b"content-length", b"0")

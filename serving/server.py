@@ -12,6 +12,7 @@ from serving.dataplane import BundleDataPlane, ClosedRepository
 from serving.grpc_server import GrpcServer
 from serving.limits import Limits
 from serving.model import BundleModel
+from serving.recorder import ExchangeRecorder
 from serving.rest import RestServer
 
 logger = logging.getLogger("serving")
@@ -44,9 +45,10 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         self.grace_seconds = grace_seconds
         self.dataplane = BundleDataPlane(self.registered_models)
         repository = ClosedRepository(self.registered_models)
-        self._rest_server = RestServer(self.dataplane, repository, http, limits)
+        recorder = ExchangeRecorder(self.registered_models)
+        self._rest_server = RestServer(self.dataplane, repository, http, limits, recorder)
         self._rest_server.config.timeout_graceful_shutdown = int(grace_seconds)
-        self._grpc_server = GrpcServer(self.dataplane, repository, host, grpc_port, limits)
+        self._grpc_server = GrpcServer(self.dataplane, repository, host, grpc_port, limits, recorder)
 
     def run(self, model: BundleModel) -> None:
         """Serve the loaded model until SIGTERM, SIGINT or SIGQUIT, then drain.
