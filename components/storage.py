@@ -4,7 +4,8 @@ Endpoint, region and credentials come from the usual `AWS_*` variables, files an
 reached or does not let us in ends in one `BadInput` within seconds; it names endpoint and bucket, never a key.
 
 A reader sees a folder whole or not at all, as far as the store allows: a local one is written beside its place and
-renamed; on S3, where nothing can be renamed, `bundle.json` is removed first and written last.
+renamed; on S3, where nothing can be renamed, `bundle.json` (of an encrypted bundle `encryption.json`) is removed
+first and written last.
 """
 
 import os
@@ -18,17 +19,20 @@ from typing import Any
 
 import boto3
 from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import S3TransferRetriesExceededError
+from boto3.s3.transfer import S3TransferRetriesExceededError, TransferConfig
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, NoCredentialsError
 
+from components.encryption import ENVELOPE
 from components.errors import BadInput
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 20
 ATTEMPTS = 2
-MARKER = "bundle.json"
+MARKERS = {"bundle.json", ENVELOPE}
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+TRANSFER = TransferConfig(multipart_threshold=2**30)
+"""Some small S3 servers cannot put parts together; files up to 1 GiB are sent whole."""
 NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 
 
@@ -50,13 +54,13 @@ def upload_folder(folder: Path, uri: str) -> None:
             raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{place.bucket}/bundles")
         present = set(place.names())
         foreign = present - set(files)
-        if foreign and MARKER not in present:
+        marked = MARKERS & present
+        if foreign and not marked:
             raise BadInput(f"{uri} holds other objects, such as {min(foreign)}; give a prefix of its own")
-        if MARKER in present:
-            place.delete(MARKER)
-        for name in sorted(files, key=lambda name: name == MARKER):
-            if name == MARKER:
-                place.delete(*foreign)
+        place.delete(*marked)
+        for name in sorted(files, key=MARKERS.__contains__):
+            if name in MARKERS:
+                place.delete(*foreign - marked)
             place.upload(files[name], name)
 
 
@@ -133,6 +137,19 @@ def file_exists(uri: str) -> bool:
         return any(item["Key"] == place.prefix for item in found.get("Contents", []))
 
 
+def folder_exists(uri: str) -> bool:
+    """Whether there is any file under a URI.
+
+    Raises:
+        BadInput: the place cannot be used.
+    """
+    if not _is_s3(uri):
+        return any(path.is_file() for path in Path(uri).rglob("*"))
+    with _opened(uri) as place:
+        found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)
+        return bool(found.get("Contents"))
+
+
 def check_writable(uri: str) -> None:
     """See before a long run that its results can be stored: write and remove a small probe.
 
@@ -160,7 +177,9 @@ def _is_s3(uri: str) -> bool:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """A path beside `folder` to write to; becomes `folder` at the end, or disappears after an error."""
-    if folder.exists() and not (folder.is_dir() and ((folder / MARKER).exists() or not any(folder.iterdir()))):
+    if folder.exists() and not (
+        folder.is_dir() and (any((folder / name).exists() for name in MARKERS) or not any(folder.iterdir()))
+    ):
         raise BadInput(f"{folder} exists and is not a bundle; give a folder of its own")
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
@@ -198,7 +217,7 @@ class _Place:
 
     def upload(self, path: Path, name: str) -> None:
         with path.open("rb") as file:
-            self.client.upload_fileobj(file, self.bucket, self.key(name))
+            self.client.upload_fileobj(file, self.bucket, self.key(name), Config=TRANSFER)
 
     def download(self, name: str, path: Path) -> None:
         with path.open("wb") as file:
