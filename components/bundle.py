@@ -6,16 +6,19 @@
     model-card.md    for people                                   (written by the step register)
     signature.json   OpenSSF model signature over all the rest    (written by the step register)
 
-The step compress writes a draft, without card and signature.
+The step compress writes a draft, without card and signature. The first three may be encrypted: see
+`components.encryption`.
 """
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.encryption import ENVELOPE, SUFFIX, BundleKey, Decryption, default_key
 from components.errors import BadInput
 
 MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
@@ -57,24 +60,57 @@ class BundleInfo(BaseModel):
 class Bundle:
     """A bundle or draft, opened for reading. Nothing is verified here: see `components.signing`.
 
+    Args:
+        folder: where it is.
+        key: opens it if it is encrypted, once something in it is read; None for that of the environment.
+
     Raises:
         BadInput: a file is missing or `bundle.json` is not as expected.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, key: BundleKey | None = None) -> None:
         self.folder = Path(folder)
-        missing = [name for name in DRAFT_FILES if not (self.folder / name).is_file()]
+        self.encrypted = (self.folder / ENVELOPE).is_file()
+        self._key = key
+        missing = [path.name for path in map(self._path, DRAFT_FILES) if not path.is_file()]
         if missing:
             raise BadInput(f"{self.folder} is not a bundle: it lacks {', '.join(missing)}")
+        if not self.encrypted:
+            _ = self.info  # found out now
+
+    @cached_property
+    def info(self) -> BundleInfo:
+        """What `bundle.json` says. Raises BadInput when it is not as expected, and as `read`."""
         try:
-            self.info = BundleInfo.model_validate_json((self.folder / INFO).read_text("utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
+            return BundleInfo.model_validate_json(self.read(INFO))
+        except ValidationError as error:
             raise BadInput(f"{self.folder / INFO} is not as expected: {error}") from error
+
+    def read(self, name: str) -> bytes:
+        """The content of one of `DRAFT_FILES`, decrypted in memory if need be.
+
+        Raises:
+            BundleRefused: the key is missing or of another bundle, or the file was altered or put in another's place.
+            BadInput: the key cannot be used, or the file cannot be read.
+        """
+        if self.encrypted:
+            return self._decryption.read(name)
+        try:
+            return self._path(name).read_bytes()
+        except OSError as error:
+            raise BadInput(f"{self._path(name)} cannot be read: {error.strerror}") from error
+
+    @cached_property
+    def _decryption(self) -> Decryption:
+        return Decryption(self.folder, self._key or default_key())
+
+    def _path(self, name: str) -> Path:
+        return self.folder / (name + SUFFIX * self.encrypted)
 
     @property
     def size(self) -> int:
         """Bytes of the model and the tokenizer."""
-        return sum((self.folder / name).stat().st_size for name in (MODEL, TOKENIZER))
+        return sum(self._path(name).stat().st_size for name in (MODEL, TOKENIZER))
 
     def digest(self) -> str:
         """`sha256:…` over the names and contents of all files but the signature."""

@@ -19,22 +19,23 @@ class Classifier:
     """A bundle ready to predict.
 
     Args:
-        bundle: folder of a bundle or draft.
+        bundle: a bundle or draft, or its folder.
         threads: threads of one inference; 0 leaves the choice to ONNX Runtime.
 
     Raises:
         BadInput: the folder is not a bundle, or its files cannot be loaded.
+        BundleRefused: it is encrypted and cannot be decrypted; see `Bundle.read`.
     """
 
-    def __init__(self, bundle: str | Path, threads: int = 0) -> None:
-        self.bundle = Bundle(bundle)
+    def __init__(self, bundle: str | Path | Bundle, threads: int = 0) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.labels = self.bundle.info.labels
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        tokenizer, model = self.bundle.read(TOKENIZER), self.bundle.read(MODEL)
         try:
-            self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
-            model = (self.bundle.folder / MODEL).read_bytes()
+            self.tokenizer = Tokenizer.from_buffer(tokenizer)
             self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # both libraries raise their own, undocumented classes
             raise BadInput(f"the files of {self.bundle.folder} cannot be loaded: {error}") from error

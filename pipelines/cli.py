@@ -1,6 +1,7 @@
 """The `slipway` command."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from components.encryption import VARIABLE
 from components.errors import SlipwayError
 from components.report.outcome import Outcome
 from pipelines.places import Places
@@ -61,7 +63,10 @@ def fail(error: SlipwayError) -> NoReturn:
 def settings_of(config: Path | None, overrides: list[str] | None) -> tuple[SlipwaySettings, Places]:
     """The resolved settings and the places of this machine."""
     places = Places.here()
-    return places.resolved(load_settings(config, overrides or [])), places
+    resolved = places.resolved(load_settings(config, overrides or []))
+    if resolved.registry.encryption_key:  # for all processes of ours that open a bundle
+        os.environ.setdefault(VARIABLE, resolved.registry.encryption_key)
+    return resolved, places
 
 
 @command

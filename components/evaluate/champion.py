@@ -34,7 +34,7 @@ def same_model(one: Path, other: Path) -> bool:
     first, second = Bundle(one), Bundle(other)
     told = ("labels", "max_length", "dataset_digest")
     return all(getattr(first.info, name) == getattr(second.info, name) for name in told) and all(
-        (one / name).read_bytes() == (other / name).read_bytes() for name in (MODEL, TOKENIZER)
+        first.read(name) == second.read(name) for name in (MODEL, TOKENIZER)
     )
 
 

@@ -4,9 +4,14 @@ from components.settings import Settings, setting
 
 
 class RegistrySettings(Settings):
-    """Where bundles go and who signs them."""
+    """Where bundles go, who signs them and who may read them."""
 
     store: str = setting("", "where bundles are kept: a folder or `s3://bucket/prefix`; empty for Slipway's home")
     keys: str = setting(
         "~/.config/slipway/keys", "folder of the signing key pair, made at first use; keep it out of repositories"
+    )
+    encryption_key: str = setting(
+        "",
+        "key that encrypts bundles before they are signed: a file with 32 random bytes in base64, or `kms:KEY-ID`; "
+        "empty leaves them readable",
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from components import progress, signing, storage
 from components.bundle import CARD, DRAFT_FILES, Bundle, updated_info, write_info
+from components.encryption import BundleKey, encrypt, key_of
 from components.errors import BadInput, BundleRefused, GateRefused
 from components.register.card import model_card
 from components.register.settings import RegistrySettings
@@ -50,11 +51,12 @@ def run(
     registry = Registry(tracking_uri, model_name)
     with tempfile.TemporaryDirectory() as work:
         bundle = Path(work) / "bundle"
-        version = _registered(registry, opened, evaluation.get("identical_to_champion"), keys, bundle)
+        encryption_key = _encryption_key(settings)
+        version = _registered(registry, opened, evaluation.get("identical_to_champion"), (keys, encryption_key), bundle)
         new = version is None
         if version is None:
             shutil.rmtree(bundle, ignore_errors=True)
-            _write(opened, bundle, results, (model_name, run), keys)
+            _write(opened, bundle, results, (model_name, run), (keys, encryption_key))
             version = store_and_register(registry, bundle, settings, signing.identity(keys.public_key), opened.digest())
         else:
             registry.nominate(version)
@@ -77,27 +79,41 @@ def run(
 
 
 def _registered(
-    registry: Registry, draft: Bundle, identical: str | None, keys: KeyPair, folder: Path
+    registry: Registry, draft: Bundle, identical: str | None, keys: tuple[KeyPair, BundleKey | None], folder: Path
 ) -> Version | None:
     """The version of this draft, or of the champion that is identical to it, if its bundle is in place and ours.
 
-    The bundle is then in `folder`.
+    The bundle is then in `folder`. One that is not encrypted as the settings ask for now is made anew.
     """
+    signer, encryption_key = keys
     known = registry.version(identical) if identical else registry.find("draft_digest", draft.digest())
     if known is None:
         return None
     try:
         storage.download_folder(known.bundle_uri, folder)
-        signing.verify(folder, keys.public_key)
-        intact = Bundle(folder).digest() == known.digest
+        signing.verify(folder, signer.public_key)
+        found = Bundle(folder, encryption_key)
+        intact = found.digest() == known.digest and found.encrypted == (encryption_key is not None)
+        intact = intact and found.info.labels == draft.info.labels  # the key still opens it
     except (BadInput, BundleRefused) as error:
         progress.report("register", f"version {known.version} of this draft is no longer of use: {error}")
         return None
     return known if intact else None
 
 
-def _write(draft: Bundle, bundle: Path, results: dict[str, Any], names: tuple[str, str], keys: KeyPair) -> None:
-    """Complete the draft in another folder, sign it, and see that the signature holds."""
+def _encryption_key(settings: RegistrySettings) -> BundleKey | None:
+    return key_of(settings.encryption_key) if settings.encryption_key else None
+
+
+def _write(
+    draft: Bundle,
+    bundle: Path,
+    results: dict[str, Any],
+    names: tuple[str, str],
+    keys: tuple[KeyPair, BundleKey | None],
+) -> None:
+    """Complete the draft in another folder, encrypt it if there is a key, sign it, and see that the signature holds."""
+    signer, encryption_key = keys
     bundle.mkdir(parents=True)
     for name in DRAFT_FILES:
         shutil.copyfile(draft.folder / name, bundle / name)
@@ -105,10 +121,12 @@ def _write(draft: Bundle, bundle: Path, results: dict[str, Any], names: tuple[st
     model_name, run = names
     info = updated_info(draft.info, model_name=model_name, run=run, metrics=metrics)
     write_info(bundle, info)
-    card = model_card(info, results, signing.identity(keys.public_key))
+    card = model_card(info, results, signing.identity(signer.public_key))
     (bundle / CARD).write_text(card, "utf-8")
-    signing.sign(bundle, keys.private_key)
-    signing.verify(bundle, keys.public_key)
+    if encryption_key:
+        encrypt(bundle, DRAFT_FILES, encryption_key)
+    signing.sign(bundle, signer.private_key)
+    signing.verify(bundle, signer.public_key)
 
 
 def _test_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
@@ -129,7 +147,7 @@ def store_and_register(
     """
     if not settings.store:
         raise BadInput("registry.store is empty; give a folder or s3://bucket/prefix for the bundles")
-    opened = Bundle(bundle)
+    opened = Bundle(bundle, _encryption_key(settings))
     digest = opened.digest()
     uri = f"{settings.store.rstrip('/')}/{registry.model_name}/{digest.removeprefix('sha256:')[:16]}"
     progress.report("register", f"storing {digest} in {uri}")
@@ -156,7 +174,7 @@ def adopt(bundle: Path, settings: RegistrySettings, tracking_uri: str, model_nam
         BundleRefused: it is not signed by the key in `settings.keys`, or altered.
         BadInput: it is not a bundle, it is a bundle of another model, or store or registry cannot be used.
     """
-    opened = Bundle(bundle)
+    opened = Bundle(bundle, _encryption_key(settings))
     if opened.info.model_name != model_name:
         raise BadInput(f"{bundle} is a bundle of model {opened.info.model_name!r}, but model_name is {model_name!r}")
     public_key = signing.key_pair(Path(settings.keys).expanduser()).public_key
