@@ -1,14 +1,20 @@
 """Progress of the running step, for a person who watches: one event a line.
 
 Events are appended to `progress.jsonl` in the folder that `SLIPWAY_RUN` names, when it is set (the `slipway`
-command sets it and shows them live); on a cluster the same events are lines of the step's log.
+command sets it and shows them live). On a cluster the same messages are lines of the step's log, and `listeners` get
+the events.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+listeners: list[Callable[[dict[str, Any]], None]] = []
+"""Called with every event of this process."""
 
 
 def report(step: str, message: str, done: float | None = None, total: float | None = None) -> None:
@@ -20,7 +26,9 @@ def report(step: str, message: str, done: float | None = None, total: float | No
 
 def event(step: str, kind: str, **values: str | float | None) -> None:
     """Record an event of a step: `started`, `progress`, `finished` or `failed`."""
+    record = {"time": time.time(), "step": step, "kind": kind, **values}
     if folder := os.environ.get("SLIPWAY_RUN"):
-        line = json.dumps({"time": time.time(), "step": step, "kind": kind, **values})
         with (Path(folder) / "progress.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(json.dumps(record) + "\n")
+    for listener in listeners:
+        listener(record)

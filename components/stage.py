@@ -3,7 +3,7 @@
 The results of a run are one JSON object, step name -> what the step returned. Each component takes it from the
 component before and hands on its own copy with its result added, so that the last component to run, whichever
 that is and however many were skipped by the cache, knows all of them. When `SLIPWAY_RUN` names a folder (the
-`slipway` command sets it), they are also written there:
+`slipway` command sets it), they are also written there; pods write them to a store (see `components.run_record`):
 
     results.json    all results so far
     failure.json    step, error class, message and exit code, when a step failed
@@ -18,10 +18,11 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from components import page, progress
+from components import page, progress, run_record
 from components.errors import SlipwayError
+from components.run_record import Mirror, Record
 
 RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
 
@@ -29,9 +30,11 @@ RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jso
 class Stage:
     """A step that runs; see `running`."""
 
-    def __init__(self, name: str, results: dict[str, Any], results_path: str, page_path: str) -> None:
+    def __init__(
+        self, name: str, results: dict[str, Any], results_path: str, page_path: str, mirror: Mirror | None = None
+    ) -> None:
         self.name, self.results = name, results
-        self._results_path, self._page_path = Path(results_path), Path(page_path)
+        self._results_path, self._page_path, self._mirror = Path(results_path), Path(page_path), mirror
 
     def finish(self, result: dict[str, Any], section: str) -> None:
         """Hand on the step's result (plain JSON) and write its section of the report as a page of its own."""
@@ -39,6 +42,8 @@ class Stage:
         for path in filter(None, [self._results_path, _run_file(RESULTS)]):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.results, ensure_ascii=False), "utf-8")
+        if self._mirror:
+            self._mirror.update(self.results)
         self._page_path.parent.mkdir(parents=True, exist_ok=True)
         self._page_path.write_text(page.document(self.name, section), "utf-8")
 
@@ -51,6 +56,7 @@ def running(
     page_path: str,
     metadata_only: Sequence[str] = (),
     starts: bool = True,
+    record: str = "",
 ) -> Iterator[Stage]:
     """Surround a step; its end must be `Stage.finish`.
 
@@ -65,62 +71,61 @@ def running(
         metadata_only: paths of artifacts that have metadata and no content, such as metrics; they get an empty file,
             since the cache of kfp.local takes an artifact without a file for lost.
         starts: False when another component has started the step (see `part`).
+        record: URI below which pods keep the records of runs; empty for none.
     """
     results: dict[str, Any] = json.loads(Path(before).read_text("utf-8")) if before else {}
     if path := _run_file(RESULTS):
         path.write_text(json.dumps(results, ensure_ascii=False), "utf-8")
-    with _log(name), guarded(name, starts):
-        yield Stage(name, results, results_path, page_path)
+    with _log(name), _mirrored(name, record, results) as mirror, guarded(name, starts, mirror=mirror):
+        yield Stage(name, results, results_path, page_path, mirror)
         for artifact in map(Path, metadata_only):
             artifact.parent.mkdir(parents=True, exist_ok=True)
             artifact.touch()
 
 
 @contextlib.contextmanager
-def part(name: str, starts: bool = False) -> Iterator[None]:
+def part(name: str, starts: bool = False, record: str = "") -> Iterator[None]:
     """Surround a component that does a part of a step and hands on no results; another one finishes the step.
 
     Args:
         name: the step's name; its parts share a log.
         starts: whether the step starts with this part.
+        record: as in `running`.
     """
-    with _log(name), guarded(name, starts, finishes=False):
+    with _log(name), _mirrored(name, record, {}) as mirror, guarded(name, starts, finishes=False, mirror=mirror):
         yield
 
 
 @contextlib.contextmanager
-def guarded(name: str, starts: bool = True, finishes: bool = True) -> Iterator[None]:
+def guarded(name: str, starts: bool = True, finishes: bool = True, mirror: Mirror | None = None) -> Iterator[None]:
     """Record when a step, or a part of it that hands on no results, starts and how it ends."""
     if starts:
         progress.event(name, "started")
     try:
         yield
     except SlipwayError as error:
-        _failed(name, error, error.exit_code)
+        _failed(name, error, error.exit_code, mirror)
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         traceback.print_exc()
-        _failed(name, error, 1)
+        _failed(name, error, 1, mirror)
         raise SystemExit(1) from None
     if finishes:
         progress.event(name, "finished")
 
 
-class Record(NamedTuple):
-    """What is known of a run: results by step, the failure (or None) and progress events in order."""
+def record(folder: Path | None = None, store: str = "") -> Record:
+    """Read the record of a run, empty when there is none.
 
-    folder: Path | None
-    results: dict[str, Any]
-    failure: dict[str, Any] | None
-    events: list[dict[str, Any]]
-
-
-def record(folder: Path | None = None) -> Record:
-    """Read the record of a run from its folder, by default the one that `SLIPWAY_RUN` names; empty without one."""
+    Args:
+        folder: of the run, by default the one that `SLIPWAY_RUN` names.
+        store: without a folder, URI below which pods keep the records of runs.
+    """
     folder = folder or _run_file(".")
     if folder is None:
-        return Record(None, {}, None, [])
+        place = run_record.place_of(store)
+        return _stored(place) if place else Record(None, {}, None, [])
     texts = [path.read_text("utf-8") if (path := folder / name).exists() else "" for name in (RESULTS, FAILURE)]
     results, failure = (json.loads(text) if text else None for text in texts)
     events = folder / PROGRESS
@@ -128,11 +133,38 @@ def record(folder: Path | None = None) -> Record:
     return Record(folder, results or {}, failure, [json.loads(line) for line in lines])
 
 
-def _failed(name: str, error: Exception, exit_code: int) -> None:
-    progress.event(name, "failed")
+def _stored(place: str) -> Record:
+    """The record in the store; when that cannot be used, one that says so."""
+    try:
+        return run_record.read(place)
+    except SlipwayError as error:
+        failure = {"step": "report", "kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
+        return Record(None, {}, failure, [])
+
+
+@contextlib.contextmanager
+def _mirrored(name: str, record: str, results: dict[str, Any]) -> Iterator[Mirror | None]:
+    """Keep the record of this process in the store, when there is one and no folder of the run."""
+    place = run_record.place_of(record)
+    if not place:
+        yield None
+        return
+    mirror = Mirror(place, name)
+    mirror.update(results)
+    progress.listeners.append(mirror.event)
+    try:
+        yield mirror
+    finally:
+        progress.listeners.remove(mirror.event)
+
+
+def _failed(name: str, error: Exception, exit_code: int, mirror: Mirror | None) -> None:
+    failure = {"step": name, "kind": type(error).__name__, "message": str(error), "exit_code": exit_code}
     if path := _run_file(FAILURE):
-        record = {"step": name, "kind": type(error).__name__, "message": str(error), "exit_code": exit_code}
-        path.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+        path.write_text(json.dumps(failure, ensure_ascii=False), "utf-8")
+    if mirror:
+        mirror.update(failure=failure)
+    progress.event(name, "failed")
 
 
 def _run_file(name: str) -> Path | None:

@@ -10,18 +10,27 @@ SECONDS = (5.0, 10.0)
 """To connect to the API server, and to wait for its answer."""
 
 
-def resolve(target: str) -> Literal["local", "kubernetes"]:
+def meant(target: str) -> Literal["local", "kubernetes"]:
     """The place that a setting means; `auto` is Kubernetes for what runs inside a cluster, else this machine.
 
     Raises:
-        BadInput: Kubernetes is asked for, and no cluster answers and knows us; or it is another word.
+        BadInput: it is another word.
     """
-    if target == "local" or (target == "auto" and own_namespace() is None):
-        return "local"
-    if target not in ("auto", "kubernetes"):
+    if target not in ("auto", "local", "kubernetes"):
         raise BadInput(f"target is {target!r}; expected auto, local or kubernetes")
-    check_reachable()
-    return "kubernetes"
+    return "local" if target == "local" or (target == "auto" and own_namespace() is None) else "kubernetes"
+
+
+def resolve(target: str) -> Literal["local", "kubernetes"]:
+    """The place that a setting means, once it is there.
+
+    Raises:
+        BadInput: it is Kubernetes, and no cluster answers and knows us; or it is another word.
+    """
+    place = meant(target)
+    if place == "kubernetes":
+        check_reachable()
+    return place
 
 
 def check_reachable() -> None:

@@ -5,17 +5,16 @@ The folder holds `settings.json`, resolved; everything that is printed goes to t
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from components import progress, stage
 from components.errors import SlipwayError
-from components.prepare_data.settings import SAMPLE
+from pipelines.arguments import from_here
 from pipelines.places import Places
 from pipelines.preflight import check
 from pipelines.settings import SlipwaySettings
@@ -44,34 +43,6 @@ def exclusive(places: Places, run: str) -> Iterator[None]:
         yield
 
 
-def arguments(settings: SlipwaySettings, places: Places, run: str) -> dict[str, Any]:
-    """The pipeline's parameters for resolved settings."""
-    sections = settings.model_dump(mode="json")
-    return sections | {
-        "work": str(places.home / "work"),
-        "service": str(places.service),
-        "public_key": str(Path(settings.registry.keys) / "public.pem"),
-        "source_version": source_version(settings.data.source, run),
-        "run": run,
-    }
-
-
-def source_version(source: str, run: str) -> str:
-    """A digest of the files behind a local source; for a remote one the run, since it can change unseen."""
-    path = Path(source).expanduser()
-    if source == SAMPLE:
-        return ""  # the step's code version covers the package's own data
-    if not path.exists():
-        return run
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(file.name.encode() + b"\0")
-        with file.open("rb") as content:
-            whole.update(hashlib.file_digest(content, "sha256").digest())
-    return whole.hexdigest()
-
-
 class _CacheHits(logging.Handler):
     """Turns kfp's log line about a skipped task into a progress event."""
 
@@ -94,6 +65,8 @@ def main(folder: Path) -> None:
         with stage.guarded("preflight"):
             held.enter_context(exclusive(places, folder.name))
             check(settings, places)
+        for what_only_pods_have in ("no effect in the current local runner", "custom or non-Python base image"):
+            warnings.filterwarnings("ignore", message=f".*{what_only_pods_have}")
         logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()])
         local.init(
             local.SubprocessRunner(use_venv=False),
@@ -102,7 +75,7 @@ def main(folder: Path) -> None:
             enable_caching=True,
             cache_root=str(places.home / "cache"),
         )
-        pipeline(**arguments(settings, places, folder.name))
+        pipeline(**from_here(settings, places, folder.name))
 
 
 if __name__ == "__main__":

@@ -5,18 +5,31 @@ from kfp import dsl
 from components.code import code_version
 from components.compress.component import compress as compress_step
 from components.evaluate.component import evaluate as evaluate_step
+from components.pod import (
+    COMPUTING,
+    DATA,
+    LIGHT,
+    PUBLIC_KEY_FOLDER,
+    SIGNING_FOLDER,
+    TRAINING,
+    Resources,
+    in_pod,
+    with_public_key,
+    with_signing_key,
+)
 from components.prepare_data.component import prepare_data
 from components.register.component import register
 from components.report.component import report
 from components.rollout.component import rollout as rollout_step
 from components.select_model.component import select_model
 from components.train.component import train as train_step
+from pipelines import for_cluster
 from pipelines.settings import SlipwaySettings, fields
 
 DEFAULTS = SlipwaySettings()
 SECTIONS = ("data", "select", "train", "compress", "evaluate", "registry", "rollout", "cluster")
 IN_CLUSTER = {
-    "registry": {"store": "s3://slipway/bundles", "keys": "/etc/slipway/signing"},
+    "registry": {"store": f"s3://slipway/{for_cluster.BUNDLES}", "keys": SIGNING_FOLDER},
     "cluster": {"store": "s3://slipway"},
 }
 """Defaults of a run on Kubeflow Pipelines, as `manifests/` sets a cluster up."""
@@ -40,11 +53,17 @@ def _help(section: str) -> str:
     )
 
 
-def _step(task: dsl.PipelineTask, name: str, cached: bool = True) -> dsl.PipelineTask:
-    """Name the code version, so that the cache does not skip a step whose code changed."""
-    if cached:
-        task.set_env_variable("SLIPWAY_CODE_VERSION", CODE[name])
-    return task.set_caching_options(cached)
+def _step(task: dsl.PipelineTask, resources: Resources, code: str = "") -> dsl.PipelineTask:
+    """Equip a step's pod, and name the code version, so that the cache does not skip a step whose code changed.
+
+    Args:
+        task: the step.
+        resources: of its pod.
+        code: name in `CODE`; empty for a step that always runs.
+    """
+    if code:
+        task.set_env_variable("SLIPWAY_CODE_VERSION", CODE[code])
+    return in_pod(task, resources).set_caching_options(bool(code))
 
 
 def slipway(
@@ -58,12 +77,13 @@ def slipway(
     rollout: dict = VALUES["rollout"],
     cluster: dict = VALUES["cluster"],
     target: str = DEFAULTS.target,
-    tracking_uri: str = "http://mlflow.slipway.svc.cluster.local:5000",
+    tracking_uri: str = for_cluster.IN_CLUSTER,
     work: str = "/tmp/slipway/work",
     service: str = "/tmp/slipway/service",
-    public_key: str = "/etc/slipway/keys/public.pem",
+    public_key: str = f"{PUBLIC_KEY_FOLDER}/public.pem",
+    record: str = f"{IN_CLUSTER['cluster']['store']}/{for_cluster.RUNS}",
     source_version: str = "",
-    run: str = dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    run: str = "",
 ) -> None:
     """Labelled text and a pretrained encoder in; a small, signed model that takes over live traffic out.
 
@@ -82,18 +102,22 @@ def slipway(
         work: Folder that outlives a killed training, so that the next run goes on from its last checkpoint.
         service: Folder of the service that the target `local` runs.
         public_key: File of the public key that the model server verifies bundles with.
+        record: URI below which the pods of a run keep what the closing report is made of.
         source_version: Any text that changes when the data behind `data.source` does, so that cached results
             of other data are not used.
-        run: Name of this run in lineage tags.
+        run: Name of this run in lineage tags; empty for its id.
     """
-    closing = report(model_name=model_name, run=run).set_caching_options(False)
+    closing = _step(report(model_name=model_name, run=run, record=record), LIGHT)
     with dsl.ExitHandler(closing, name="deliver"):
-        prepared = _step(prepare_data(settings=data, source_version=source_version), "prepare_data")
+        prepared = _step(
+            prepare_data(settings=data, source_version=source_version, record=record), DATA, code="prepare_data"
+        )
         selected = select_model(
             dataset=prepared.outputs["dataset"],
             settings=select,
             train_settings=train,
             results_before=prepared.outputs["results"],
+            record=record,
         )
         trained = _step(
             train_step(
@@ -105,8 +129,10 @@ def slipway(
                 target=target,
                 cluster=cluster,
                 results_before=selected.outputs["results"],
+                record=record,
             ),
-            "train",
+            TRAINING,
+            code="train",
         )
         compressed = _step(
             compress_step(
@@ -116,8 +142,10 @@ def slipway(
                 model_name=model_name,
                 code_version=CODE["compress"],
                 results_before=trained.outputs["results"],
+                record=record,
             ),
-            "compress",
+            COMPUTING,
+            code="compress",
         )
         evaluated = _step(
             evaluate_step(
@@ -127,9 +155,9 @@ def slipway(
                 tracking_uri=tracking_uri,
                 model_name=model_name,
                 results_before=compressed.outputs["results"],
+                record=record,
             ),
-            "evaluate",
-            cached=False,  # the champion may have changed
+            DATA,  # never from the cache: the champion may have changed
         )
         # kfp.local knows an output in a condition only by the name `Output`; it is the same as `passed`.
         with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
@@ -141,11 +169,12 @@ def slipway(
                     model_name=model_name,
                     run=run,
                     results_before=evaluated.outputs["results"],
+                    record=record,
                 ),
-                "register",
-                cached=False,  # the registry may have changed; the step itself knows what it has registered
+                LIGHT,  # never from the cache: the registry may have changed; the step knows its own versions
             )
-            _step(
+            with_signing_key(registered)
+            rolled_out = _step(
                 rollout_step(
                     version=registered.outputs["version"],
                     bundle_uri=registered.outputs["bundle_uri"],
@@ -159,10 +188,11 @@ def slipway(
                     target=target,
                     cluster=cluster,
                     results_before=registered.outputs["results"],
+                    record=record,
                 ),
-                "rollout",
-                cached=False,  # it acts on the world
+                LIGHT,  # never from the cache: it acts on the world
             )
+            with_public_key(rolled_out)
 
 
 slipway.__doc__ = (slipway.__doc__ or "").format(**{section: _help(section) for section in SECTIONS})

@@ -12,6 +12,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.encryption import KMS
+from components.target import meant
+from pipelines import for_cluster
 from pipelines.settings import SlipwaySettings
 
 
@@ -37,15 +40,26 @@ class Places:
         return self.home / "service"
 
     def resolved(self, settings: SlipwaySettings) -> SlipwaySettings:
-        """The settings with every place that was left open filled in, and every path absolute."""
+        """The settings with every place that was left open filled in, and every path absolute.
+
+        Raises:
+            BadInput: the target is Kubernetes, and pods cannot reach a place.
+        """
+        if meant(settings.target) == "kubernetes":
+            settings = for_cluster.from_here(settings)
         registry = settings.registry
         keys = Path(os.environ.get("SLIPWAY_KEYS", registry.keys)).expanduser().absolute()
         store = registry.store or str(self.home / "bundles")
         if "://" not in store:
             store = str(Path(store).expanduser().absolute())
+        encryption_key = registry.encryption_key
+        if encryption_key and not encryption_key.startswith(KMS):
+            encryption_key = str(Path(encryption_key).expanduser().absolute())
         return settings.model_copy(
             update={
                 "tracking_uri": settings.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}",
-                "registry": registry.model_copy(update={"store": store, "keys": str(keys)}),
+                "registry": registry.model_copy(
+                    update={"store": store, "keys": str(keys), "encryption_key": encryption_key}
+                ),
             }
         )

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from components import stage
 from components.report.outcome import Outcome, outcome_of
-from components.report.step import REPORT
 from components.report.step import run as write_report
+from components.run_record import REPORT
 from pipelines.follow import follow
 from pipelines.local_run import SETTINGS
 from pipelines.places import Places

@@ -17,6 +17,7 @@ def compress(
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    record: str = "",
 ) -> None:
     """Make smaller and faster variants of the trained classifier and deliver the fastest that is good enough.
 
@@ -31,6 +32,7 @@ def compress(
         results: Results of all steps so far.
         html: The Pareto chart, and the table of all variants with reasons.
         metrics: Macro-F1, latency and size of the chosen variant, and how many times faster it is than the teacher.
+        record: URI below which pods keep the records of runs.
     """
     from pathlib import Path
 
@@ -38,7 +40,9 @@ def compress(
     from components.compress import report, step
     from components.compress.settings import CompressSettings
 
-    with stage.running("compress", results_before.path, results.path, html.path, [metrics.path]) as current:
+    with stage.running(
+        "compress", results_before.path, results.path, html.path, [metrics.path], record=record
+    ) as current:
         result = step.run(
             Path(model.path),
             Path(dataset.path),

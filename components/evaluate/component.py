@@ -19,6 +19,7 @@ def evaluate(
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
+    record: str = "",
 ) -> NamedTuple("Outputs", [("passed", bool), ("Output", bool)]):
     """Compare a challenger with the champion on the test split; the quality gate decides, with reasons.
 
@@ -35,6 +36,7 @@ def evaluate(
         html: The gate's reasons, comparison with the champion, confusion, calibration, robustness.
         metrics: Scores of the challenger and its difference from the champion.
         confusion: Confusion matrix of the challenger; rows are true classes.
+        record: URI below which pods keep the records of runs.
 
     Returns:
         passed: Whether the challenger may be registered.
@@ -47,7 +49,7 @@ def evaluate(
     from components.evaluate.settings import EvaluateSettings
 
     with stage.running(
-        "evaluate", results_before.path, results.path, html.path, [metrics.path, confusion.path]
+        "evaluate", results_before.path, results.path, html.path, [metrics.path, confusion.path], record=record
     ) as current:
         result = step.run(
             Path(draft.path), Path(dataset.path), EvaluateSettings.model_validate(settings), tracking_uri, model_name

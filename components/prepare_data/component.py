@@ -13,6 +13,7 @@ def prepare_data(
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    record: str = "",
 ) -> None:
     """Turn labelled text from anywhere into clean, distinct, stratified splits.
 
@@ -24,6 +25,7 @@ def prepare_data(
         results: Results of all steps so far.
         html: The data report.
         metrics: Rows read, texts kept, duplicates removed, number of classes.
+        record: URI below which pods keep the records of runs.
     """
     from pathlib import Path
 
@@ -31,7 +33,7 @@ def prepare_data(
     from components.prepare_data import report, step
     from components.prepare_data.settings import DataSettings
 
-    with stage.running("prepare_data", None, results.path, html.path, [metrics.path]) as current:
+    with stage.running("prepare_data", None, results.path, html.path, [metrics.path], record=record) as current:
         result = step.run(DataSettings.model_validate(settings), Path(dataset.path))
         dataset.metadata["digest"] = result["digest"]
         dataset.metadata["rows"] = result["rows_kept"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from components.errors import GateRefused, RolledBack, RolloutHeld, SlipwayError
 from components.page import Tone
-from components.stage import Record
+from components.run_record import Record
 
 
 @dataclass(frozen=True)

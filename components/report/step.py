@@ -13,8 +13,8 @@ from components.register import report as register
 from components.report.outcome import outcome_of
 from components.report.timing import StepTime, chart, step_times
 from components.rollout import report as rollout
+from components.run_record import REPORT, Record, explained, put_report
 from components.select_model import report as select_model
-from components.stage import Record
 from components.train import report as train
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -28,11 +28,9 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 """In the order in which a reader asks: is it live, is it good, is it small, how was it made."""
 
-REPORT = "report.html"
 
-
-def run(record: Record, model_name: str, run_name: str, state: str, output: Path) -> None:
-    """Write the page of a run to `output`, and as `report.html` into the run's folder when it has one.
+def run(record: Record, model_name: str, run_name: str, state: str, output: Path, words: str = "") -> None:
+    """Write the page of a run to `output`, and as `report.html` to where its record is.
 
     Args:
         record: what is known of the run.
@@ -40,11 +38,16 @@ def run(record: Record, model_name: str, run_name: str, state: str, output: Path
         run_name: name of the run.
         state: the pipeline's final state, such as SUCCEEDED.
         output: path of the HTML file.
+        words: what the pipeline's engine says about a failure.
     """
+    if record.place:  # pods may end without having written why
+        record = explained(record, state, words)
     html = render(record, model_name, run_name, state)
     for path in filter(None, [output, record.folder / REPORT if record.folder else None]):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, "utf-8")
+    if record.place:
+        put_report(record.place, html)
 
 
 def render(record: Record, model_name: str, run_name: str, state: str) -> str:

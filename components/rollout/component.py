@@ -23,6 +23,7 @@ def rollout(
     results_before: dsl.Input[dsl.Artifact],
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
+    record: str = "",
 ) -> NamedTuple("Outputs", [("outcome", str)]):
     """Move live traffic to a registered version step by step; promote it or roll it back on the evidence.
 
@@ -41,6 +42,7 @@ def rollout(
         results_before: Results of the steps before.
         results: Results so far, with this step's.
         html: This step's section of the report.
+        record: URI below which pods keep the records of runs.
 
     Returns:
         outcome: `promoted`, `rolled_back`, `held` or `already_champion`.
@@ -52,7 +54,7 @@ def rollout(
     from components.rollout import report, step
     from components.rollout.settings import RolloutSettings
 
-    with stage.running("rollout", results_before.path, results.path, html.path) as current:
+    with stage.running("rollout", results_before.path, results.path, html.path, record=record) as current:
         result = step.run(
             version,
             bundle_uri,

@@ -7,6 +7,7 @@ from kfp import dsl
 
 from components.code import code_version
 from components.image import IMAGE
+from components.pod import COMPUTING, LIGHT, Resources, in_pod
 
 PARALLEL = 2
 """Trainings of cross-validation at a time; each uses one thread."""
@@ -16,12 +17,14 @@ PARALLEL = 2
 def plan(
     settings: dict,
     train_settings: dict,
+    record: str = "",
 ) -> NamedTuple("Plan", [("compare", bool), ("items", list)]):
     """Check the candidates and list the trainings of cross-validation.
 
     Args:
         settings: Section `select` of slipway.yaml; see SelectSettings.
         train_settings: Section `train` of slipway.yaml, which the candidates change.
+        record: URI below which pods keep the records of runs.
 
     Returns:
         compare: Whether there is more than one candidate.
@@ -32,7 +35,7 @@ def plan(
     from components.select_model.settings import SelectSettings
     from components.train.settings import TrainSettings
 
-    with stage.part("select_model", starts=True):
+    with stage.part("select_model", starts=True, record=record):
         items = step.plan(SelectSettings.model_validate(settings), TrainSettings.model_validate(train_settings))
     return (bool(items), items)
 
@@ -41,12 +44,14 @@ def plan(
 def cross_validate(
     dataset: dsl.Input[dsl.Dataset],
     item: dict,
+    record: str = "",
 ) -> dict:
     """Train one candidate without one fold, and score it on that fold.
 
     Args:
         dataset: Dataset folder of the step prepare_data; only its training split is used.
         item: Candidate, fold, and how to train: one of the items of `plan`.
+        record: URI below which pods keep the records of runs.
 
     Returns:
         Scores, seconds and size.
@@ -56,7 +61,7 @@ def cross_validate(
     from components import stage
     from components.select_model import step
 
-    with stage.part("select_model"):
+    with stage.part("select_model", record=record):
         score = step.cross_validate(Path(dataset.path), item)
     return dict(score)
 
@@ -94,6 +99,7 @@ def choose(
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    record: str = "",
 ) -> dict:
     """Pick a candidate by the one-standard-error rule.
 
@@ -106,6 +112,7 @@ def choose(
         results: Results of all steps so far.
         html: The candidates with their scores, as a picture and a table.
         metrics: Mean macro-F1 of the chosen candidate and of the best, number of candidates.
+        record: URI below which pods keep the records of runs.
 
     Returns:
         The settings that the chosen candidate changes.
@@ -118,7 +125,7 @@ def choose(
     from components.train.settings import TrainSettings
 
     with stage.running(
-        "select_model", results_before.path, results.path, html.path, [metrics.path], starts=False
+        "select_model", results_before.path, results.path, html.path, [metrics.path], starts=False, record=record
     ) as current:
         result = step.choose(
             Path(dataset.path),
@@ -132,9 +139,9 @@ def choose(
     return dict(result["choice"])
 
 
-def _task(task: dsl.PipelineTask) -> dsl.PipelineTask:
+def _task(task: dsl.PipelineTask, resources: Resources = LIGHT) -> dsl.PipelineTask:
     """Let the cache skip a task whose inputs and code did not change."""
-    return task.set_env_variable("SLIPWAY_CODE_VERSION", code_version("select_model", "train"))
+    return in_pod(task, resources).set_env_variable("SLIPWAY_CODE_VERSION", code_version("select_model", "train"))
 
 
 @dsl.pipeline(name="select-model")
@@ -143,6 +150,7 @@ def select_model(
     settings: dict,
     train_settings: dict,
     results_before: dsl.Input[dsl.Artifact],
+    record: str = "",
 ) -> NamedTuple("Selection", [("choice", dict), ("results", dsl.Artifact)]):
     """Compare candidates by stratified cross-validation and pick one by the one-standard-error rule.
 
@@ -151,15 +159,16 @@ def select_model(
         settings: Section `select` of slipway.yaml; see SelectSettings.
         train_settings: Section `train` of slipway.yaml, which the candidates change.
         results_before: Results of the steps so far.
+        record: URI below which pods keep the records of runs.
 
     Returns:
         choice: The settings that the chosen candidate changes.
         results: Results of all steps so far.
     """
-    planned = _task(plan(settings=settings, train_settings=train_settings))
+    planned = _task(plan(settings=settings, train_settings=train_settings, record=record))
     with dsl.If(planned.outputs["compare"] == True, name="several-candidates"):  # noqa: E712  # kfp overloads ==
         with dsl.ParallelFor(planned.outputs["items"], name="folds", parallelism=PARALLEL) as item:
-            scored = _task(cross_validate(dataset=dataset, item=item))
+            scored = _task(cross_validate(dataset=dataset, item=item, record=record), COMPUTING)
         collected = _task(collect(scores=dsl.Collected(scored.output)))
     with dsl.Else(name="one-candidate"):
         nothing = _task(no_scores())
@@ -170,6 +179,7 @@ def select_model(
             train_settings=train_settings,
             scores=dsl.OneOf(collected.output, nothing.output),
             results_before=results_before,
+            record=record,
         )
     )
     outputs = namedtuple("outputs", ["choice", "results"])  # noqa: PYI024  # kfp takes its fields as outputs

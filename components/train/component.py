@@ -19,6 +19,7 @@ def train(
     results: dsl.Output[dsl.Artifact],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    record: str = "",
 ) -> None:
     """Fine-tune an encoder to classify texts, with data-parallel workers; a killed training goes on where it was.
 
@@ -35,6 +36,7 @@ def train(
         results: Results of all steps so far.
         html: Learning curves, scores and settings.
         metrics: Validation loss, macro-F1 and accuracy, and the seconds that the training took.
+        record: URI below which pods keep the records of runs.
     """
     from pathlib import Path
 
@@ -43,7 +45,7 @@ def train(
     from components.train import launchers, report, step
     from components.train.settings import TrainSettings
 
-    with stage.running("train", results_before.path, results.path, html.path, [metrics.path]) as current:
+    with stage.running("train", results_before.path, results.path, html.path, [metrics.path], record=record) as current:
         result = step.run(
             Path(dataset.path),
             choice,

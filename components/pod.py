@@ -1,0 +1,54 @@
+"""What the pod of a step has on Kubeflow Pipelines: credentials, keys, the run's id, processors and memory.
+
+kfp.local ignores it: there a step finds the same in the environment and the files of its machine. The names are those
+of `manifests/`. kfp has no way to ask for a read-only root file system; the steps would run on one, since they write to
+/tmp and to the folders of their artifacts only.
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl, kubernetes
+
+STORE_SECRET, SIGNING_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-signing", "slipway-public-key"
+SIGNING_FOLDER, PUBLIC_KEY_FOLDER = "/etc/slipway/signing", "/etc/slipway/keys"
+LOGIN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+PLACE = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
+"""Variables that a store may not need."""
+
+RUN_ID = "SLIPWAY_RUN_ID"
+
+
+class Resources(NamedTuple):
+    """What a step asks for and what it may use at most, as Kubernetes quantities."""
+
+    cpu: str
+    cpu_limit: str
+    memory: str
+    memory_limit: str
+
+
+LIGHT = Resources("100m", "1", "512Mi", "2Gi")
+DATA = Resources("500m", "2", "1Gi", "4Gi")
+COMPUTING = Resources("1", "4", "2Gi", "6Gi")
+TRAINING = Resources("250m", "4", "1Gi", "8Gi")
+"""Little for one that waits for a PyTorchJob, enough for one that trains in its own pod."""
+
+
+def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
+    """Give a task the store's credentials, the run's id and its resources."""
+    kubernetes.use_secret_as_env(task, STORE_SECRET, {name: name for name in LOGIN})
+    kubernetes.use_secret_as_env(task, STORE_SECRET, {name: name for name in PLACE}, optional=True)
+    kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)
+    return task.set_memory_request(resources.memory).set_memory_limit(resources.memory_limit)
+
+
+def with_signing_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Mount the private key that bundles are signed with."""
+    return kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER)
+
+
+def with_public_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Mount the public key that bundles are verified with."""
+    return kubernetes.use_config_map_as_volume(task, PUBLIC_KEY, PUBLIC_KEY_FOLDER)

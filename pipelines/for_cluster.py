@@ -1,0 +1,118 @@
+"""Settings of a run that uses a cluster: what was left open is filled in, and what cannot work there is told."""
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from components.encoder import PACKAGED
+from components.errors import BadInput
+from components.pod import SIGNING_FOLDER
+from components.prepare_data.settings import SAMPLE
+from pipelines.settings import SlipwaySettings
+
+BUNDLES, RUNS = "bundles", "runs"
+"""Below `cluster.store`: bundles, unless `registry.store` says otherwise, and what pods record of a run."""
+
+FORWARD = "`kubectl port-forward --namespace slipway service/mlflow 5000`"
+IN_CLUSTER = "http://mlflow.slipway.svc.cluster.local:5000"
+"""The tracking server of `manifests/`, for pods."""
+
+
+def with_stores(settings: SlipwaySettings) -> SlipwaySettings:
+    """The settings with both stores; either one gives the place of the other.
+
+    Raises:
+        BadInput: there is none, or one that pods do not share with this machine.
+    """
+    cluster, registry = settings.cluster, settings.registry
+    for name, store in (("cluster.store", cluster.store), ("registry.store", registry.store)):
+        if store and not store.startswith("s3://"):
+            raise BadInput(f"{name} is {store}: pods reach it only as s3://bucket/prefix")
+    shared = (cluster.store or registry.store).rstrip("/")
+    if not shared:
+        raise BadInput("a run on Kubernetes needs a store that pods reach; set cluster.store to s3://bucket/prefix")
+    return settings.model_copy(
+        update={
+            "cluster": cluster.model_copy(update={"store": shared}),
+            "registry": registry.model_copy(update={"store": registry.store or f"{shared}/{BUNDLES}"}),
+        }
+    )
+
+
+def from_here(settings: SlipwaySettings) -> SlipwaySettings:
+    """Settings of a run that this machine drives, and whose trainings and model servers are in the cluster.
+
+    Raises:
+        BadInput: there is no store or no tracking server that this machine and pods reach.
+    """
+    settings = with_stores(settings)
+    addresses = {"tracking_uri": settings.tracking_uri, "cluster.tracking_uri": settings.cluster.tracking_uri}
+    for name, address in addresses.items():
+        if address and not address.startswith(("http://", "https://")):
+            raise BadInput(f"{name} is {_shown(address)}: pods log to a tracking server, at http://… or https://…")
+    if not settings.tracking_uri:
+        raise BadInput(
+            f"tracking_uri is empty, and pods cannot log to a file of this machine; start {FORWARD}, and set "
+            f"tracking_uri=http://127.0.0.1:5000 and cluster.tracking_uri={IN_CLUSTER}"
+        )
+    if is_of_this_machine(settings.tracking_uri) and not settings.cluster.tracking_uri:
+        raise BadInput(
+            f"tracking_uri is {_shown(settings.tracking_uri)}, which pods cannot reach; set cluster.tracking_uri to "
+            f"the server's address in the cluster, such as {IN_CLUSTER}"
+        )
+    return settings
+
+
+def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
+    """Settings of a run whose steps are pods, too: nothing of them may mean this machine.
+
+    Raises:
+        BadInput: something lies on this machine, or there is no store.
+    """
+    for name, encoder in encoders(settings):
+        if encoder not in PACKAGED and Path(encoder).expanduser().exists():
+            raise BadInput(f"{name} is {encoder}: steps in pods cannot read folders of this machine; name one of a hub")
+    source = settings.data.source
+    if source != SAMPLE and "://" not in source and (Path(source).expanduser().exists() or source[:1] in "./~"):
+        raise BadInput(f"data.source is {source}: steps in pods cannot read it; copy it to s3://bucket/prefix")
+    if settings.target == "local":
+        raise BadInput("target is local: a model server in a pod of a step would end with it; set target=kubernetes")
+    settings = with_stores(settings)
+    cluster = settings.cluster
+    addresses = [cluster.tracking_uri, settings.tracking_uri, IN_CLUSTER]
+    tracking_uri = next(address for address in addresses if address and not is_of_this_machine(address))
+    gateway = "" if is_of_this_machine(cluster.gateway) else cluster.gateway
+    return settings.model_copy(
+        update={
+            "target": "kubernetes",
+            "tracking_uri": tracking_uri,
+            "registry": settings.registry.model_copy(update={"keys": SIGNING_FOLDER}),
+            "cluster": cluster.model_copy(update={"tracking_uri": "", "gateway": gateway}),
+        }
+    )
+
+
+def encoders(settings: SlipwaySettings) -> Iterator[tuple[str, str]]:
+    """The encoders that a run may train, each after the name of its setting."""
+    candidates = settings.select.candidates
+    for number, candidate in enumerate(candidates):
+        if "encoder" in candidate:
+            yield f"select.candidates[{number}].encoder", str(candidate["encoder"])
+    if not candidates or any("encoder" not in candidate for candidate in candidates):
+        yield "train.encoder", settings.train.encoder
+
+
+def is_of_this_machine(address: str) -> bool:
+    """Whether an address means the machine that it is used on: a loopback address, or no server at all."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in ("", "localhost")
+
+
+def _shown(address: str) -> str:
+    """An address without a password."""
+    scheme, separator, rest = address.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
