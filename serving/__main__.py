@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 from components.errors import BundleRefused, SlipwayError
+from serving import audit_options
 
 REFUSED = 3
 logger = logging.getLogger("serving")
@@ -33,6 +34,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--grpc_port", type=int, default=8081, help="port of gRPC (default: %(default)s)")
     add("--threads", type=int, default=0, help="threads of one inference (default: the cores that are at hand)")
     add("--drain_seconds", type=float, default=1.0, help="time between SIGTERM and closed ports (default: %(default)s)")
+    audit_options.add_to(parser)
     return parser.parse_args(given)
 
 
@@ -60,10 +62,11 @@ def serve(options: argparse.Namespace) -> None:
     from serving.server import BundleServer
 
     limits = Limits()
+    audit = audit_options.audit_of(options)
     model = load_model(options.model_name, options.model_version, bundle, threads, limits)
     facts = (model.name, model.version, model.digest, threads, time.perf_counter() - started)
     logger.info("event=loaded model=%s version=%s digest=%s threads=%d seconds=%.1f", *facts)
-    BundleServer(options.host, http, options.grpc_port, limits, options.drain_seconds).run(model)
+    BundleServer(options.host, http, options.grpc_port, limits, options.drain_seconds, audit=audit).run(model)
 
 
 def main(given: list[str]) -> int:

@@ -62,6 +62,15 @@ READY = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livemin",
 )
+AUDIT_LINES = Counter("slipway_audit_lines_total", "Lines written to the audit log", registry=REGISTRY)
+AUDIT_ERRORS = Counter("slipway_audit_errors_total", "Failed attempts to write the audit log", registry=REGISTRY)
+AUDIT_LOST = Counter("slipway_audit_lost_total", "Audit records dropped because too many waited", registry=REGISTRY)
+AUDIT_WAITING = Gauge(
+    "slipway_audit_waiting",
+    "Audit records in memory that could not be written yet",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
 TIMED = frozenset({"infer", "predict", "explain"})
 if MULTIPROCESS not in os.environ:  # these describe one process
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -78,6 +87,9 @@ class ModelMetrics:
     """
 
     def __init__(self, name: str = "", version: str = "", digest: str = "") -> None:
+        self.name = name
+        self.version = version
+        self.digest = digest
         self._model = (name, version)
         if name:
             INFO.labels(*self._model, digest).set(1)

@@ -1,11 +1,17 @@
-"""Writes each exchange where it belongs: to the metrics of the model that is served."""
+"""Writes each exchange where it belongs: to the metrics of the model that is served, and to the audit log."""
+
+import uuid
+from typing import Any
 
 from kserve import ModelRepository
 
+from serving.audit import AuditLog
+from serving.caller import current_caller
 from serving.exchange import Exchange
 from serving.metrics import IN_FLIGHT, ModelMetrics
 
 NO_MODEL = ModelMetrics()
+ID_CHARACTERS = 128
 
 
 class ExchangeRecorder:
@@ -13,10 +19,12 @@ class ExchangeRecorder:
 
     Args:
         repository: of the server's models; there is at most one.
+        audit: None for no audit log.
     """
 
-    def __init__(self, repository: ModelRepository) -> None:
+    def __init__(self, repository: ModelRepository, audit: AuditLog | None = None) -> None:
         self._models = repository.get_models()
+        self._audit = audit
 
     @property
     def metrics(self) -> ModelMetrics:
@@ -28,9 +36,12 @@ class ExchangeRecorder:
         IN_FLIGHT.labels(exchange.protocol).inc()
 
     def answered(self, exchange: Exchange) -> None:
-        """Count the outcome."""
+        """Count the outcome, and hand it to the audit log."""
         e = exchange
-        self.metrics.answered(e.protocol, e.method, e.code, e.source, e.seconds)
+        model = self.metrics
+        model.answered(e.protocol, e.method, e.code, e.source, e.seconds)
+        if self._audit:
+            self._audit.append(request_record(exchange, model, self._audit.texts))
 
     def ended(self, exchange: Exchange) -> None:
         """Count the request out."""
@@ -39,3 +50,40 @@ class ExchangeRecorder:
     def ready(self, ready: bool) -> None:
         """State whether the server can answer."""
         self.metrics.ready(ready)
+
+    def started(self) -> None:
+        """Say in the audit log what is served from now on."""
+        if self._audit:
+            self._audit.append({"event": "started", **_model(self.metrics)})
+
+    def stopped(self) -> None:
+        """Write what the audit log still has in memory."""
+        if self._audit:
+            self._audit.append({"event": "stopped", **_model(self.metrics)})
+            self._audit.close()
+
+
+def request_record(exchange: Exchange, model: ModelMetrics, texts: bool) -> dict[str, Any]:
+    """What the audit log says of a request."""
+    caller = current_caller()
+    record = {
+        "event": "request",
+        "id": exchange.request_id[:ID_CHARACTERS] or uuid.uuid4().hex,
+        "caller": caller.name,
+        "means": caller.means,
+        "key": caller.key,
+        "protocol": exchange.protocol,
+        "method": exchange.method,
+        "source": exchange.source,
+        **_model(model),
+        "status": exchange.code,
+        "texts_count": len(exchange.texts),
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "ms": round(exchange.seconds * 1000, 3),
+    }
+    return {**record, "texts": exchange.texts} if texts else record
+
+
+def _model(model: ModelMetrics) -> dict[str, str]:
+    return {"model": model.name, "version": model.version, "digest": model.digest}

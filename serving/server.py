@@ -4,16 +4,21 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Callable
 
 from kserve import ModelServer
 
 from components.errors import BadInput, SlipwayError
-from serving.dataplane import BundleDataPlane, ClosedRepository
+from serving.audit import AuditLog
+from serving.access import Access
+from serving.dataplane import BundleDataPlane
 from serving.grpc_server import GrpcServer
 from serving.limits import Limits
 from serving.model import BundleModel
 from serving.recorder import ExchangeRecorder
+from serving.repository import BundleRepository
 from serving.rest import RestServer
+from serving.tls import Certificates
 
 logger = logging.getLogger("serving")
 
@@ -26,8 +31,12 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         http: socket of REST, from `serving.listener.bind`.
         grpc_port: port of gRPC.
         limits: what is accepted.
+        access: who may call.
+        load: verifies the bundle and loads its model, at the start and when an administrator asks for it again.
+        certificates: for TLS on both ports.
         drain_seconds: how long a stopping server, no longer ready, goes on answering clients that still come.
         grace_seconds: how long requests at hand may take after that.
+        audit: where requests are recorded; closed at the end.
     """
 
     def __init__(
@@ -36,28 +45,40 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         http: socket.socket,
         grpc_port: int,
         limits: Limits,
+        access: Access,
+        load: Callable[[], BundleModel],
+        certificates: Certificates | None = None,
         drain_seconds: float = 1.0,
         grace_seconds: float = 30.0,
+        audit: AuditLog | None = None,
     ) -> None:
         super().__init__(http_port=http.getsockname()[1], grpc_port=grpc_port, enable_latency_logging=False)
         self.host = host
         self.drain_seconds = drain_seconds
         self.grace_seconds = grace_seconds
         self.dataplane = BundleDataPlane(self.registered_models)
-        repository = ClosedRepository(self.registered_models)
-        recorder = ExchangeRecorder(self.registered_models)
-        self._rest_server = RestServer(self.dataplane, repository, http, limits, recorder)
+        repository = BundleRepository(self.registered_models, load)
+        self._recorder = recorder = ExchangeRecorder(self.registered_models, audit)
+        self._rest_server = RestServer(self.dataplane, repository, http, limits, recorder, access, certificates)
         self._rest_server.config.timeout_graceful_shutdown = int(grace_seconds)
-        self._grpc_server = GrpcServer(self.dataplane, repository, host, grpc_port, limits, recorder)
+        self._grpc_server = GrpcServer(
+            self.dataplane, repository, host, grpc_port, limits, recorder, access, certificates
+        )
+        self._load = load
 
-    def run(self, model: BundleModel) -> None:
-        """Serve the loaded model until SIGTERM, SIGINT or SIGQUIT, then drain.
+    def run(self) -> None:
+        """Load the model, and serve it until SIGTERM, SIGINT or SIGQUIT, then drain.
 
         Raises:
             BadInput: a port is in use.
+            SlipwayError: as `load` says.
         """
-        self._register_and_check_atleast_one_model_is_ready([model])
-        asyncio.run(self._serve())
+        self._register_and_check_atleast_one_model_is_ready([self._load()])
+        self._recorder.started()
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._recorder.stopped()
 
     async def _serve(self) -> None:
         stopping = asyncio.Event()

@@ -7,6 +7,7 @@ from typing import Any
 from kserve import InferInput, InferRequest
 from kserve.errors import InvalidInput
 
+from serving.exchange import note
 from serving.limits import Limits
 
 TEXT = "text"
@@ -73,6 +74,7 @@ def checked(elements: list[Any], limits: Limits) -> list[str]:
         if len(element) > limits.characters:
             raise InvalidInput(f"text {index} has {len(element)} characters; at most {limits.characters} are accepted")
         texts.append(element)
+    note(texts)
     return texts
 
 

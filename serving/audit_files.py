@@ -1,0 +1,150 @@
+"""Where an audit log is kept: numbered files in a folder of its own, or the standard output."""
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from components.errors import BadInput
+from serving.audit_chain import GENESIS, RECOVERED, Chain, Line, Place, parsed
+
+_NAME = re.compile(r"audit-(\d{6})\.jsonl")
+
+
+def audit_files(folder: Path) -> list[Path]:
+    """The files of a log, oldest first."""
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def places(files: list[Path]) -> Iterator[Place]:
+    """All lines of the files, in order."""
+    for path in files:
+        with path.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                yield Place(path.name, number, raw.rstrip(b"\n"), raw.endswith(b"\n"))
+
+
+class FolderSink:
+    """Appends to the newest file of a folder, and begins the next when it is full.
+
+    Args:
+        folder: made if it is not there; no other process may write to it.
+        file_bytes: size from which on a new file is begun.
+        keep: how many files to keep; 0 keeps all.
+
+    Raises:
+        BadInput: the folder cannot be written, or another server writes to it.
+    """
+
+    def __init__(self, folder: Path, file_bytes: int, keep: int = 0) -> None:
+        self.folder = folder
+        self.file_bytes = file_bytes
+        self.keep = keep
+        self._file: IO[bytes] | None = None
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"another server writes its audit log to {folder}; give each a folder of its own") from error
+        except OSError as error:
+            raise BadInput(f"the audit log cannot be written to {folder}: {error.strerror}") from error
+
+    def open(self, chain: Chain) -> dict[str, Any] | None:
+        """Go on where the newest file ends.
+
+        Args:
+            chain: is set to the last line that has the form of one.
+
+        Returns:
+            what to record of a line that was left half written; None if there is none.
+
+        Raises:
+            OSError: the file cannot be read or written.
+        """
+        self.close()
+        chain.seq, chain.head = 0, GENESIS
+        files = audit_files(self.folder)
+        torn = b""
+        for path in reversed(files):
+            line, torn = _last_line(path.read_bytes())
+            if line:
+                chain.seq, chain.head = line.seq, line.hash
+                break
+        self._file = self._append_to(files[-1] if files else self.folder / "audit-000001.jsonl")
+        if not torn:
+            return None
+        self._file.write(b"\n")
+        return {"event": RECOVERED, "torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
+
+    @staticmethod
+    def _append_to(path: Path) -> IO[bytes]:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0)
+
+    def write(self, lines: bytes) -> bool:
+        """Append whole lines and bring them to the disk; returns whether this was the last write to a file.
+
+        Raises:
+            OSError: they could not be written, or not all; `open` finds out how far it got.
+        """
+        assert self._file is not None
+        written = self._file.write(lines)
+        if written != len(lines):
+            raise OSError(f"{written} of {len(lines)} bytes were written")
+        os.fsync(self._file.fileno())
+        if os.fstat(self._file.fileno()).st_size < self.file_bytes:
+            return False
+        self._next_file()
+        return True
+
+    def _next_file(self) -> None:
+        files = audit_files(self.folder)
+        number = int(_NAME.fullmatch(files[-1].name)[1]) + 1  # type: ignore[index]
+        self.close()
+        self._file = self._append_to(self.folder / f"audit-{number:06d}.jsonl")
+        directory = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # so that the new name survives a loss of power too
+        finally:
+            os.close(directory)
+        for old in files[: -(self.keep - 1) or None] if self.keep else ():
+            old.unlink()
+
+    def close(self) -> None:
+        """Let go of the file; the folder stays locked until the process ends."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+def _last_line(content: bytes) -> tuple[Line | None, bytes]:
+    """The last whole line of an audit log, and what is after it: what a killed server left half written."""
+    end = content.rfind(b"\n")
+    while end >= 0:
+        start = content.rfind(b"\n", 0, end) + 1
+        if line := parsed(content[start:end]):
+            return line, content[end + 1 :]
+        end = start - 1
+    return None, content
+
+
+class StreamSink:
+    """Writes to the standard output, which the platform's log collector keeps; each process begins a new chain."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def open(self, chain: Chain) -> None:  # noqa: ARG002  # as FolderSink
+        """Nothing was written before."""
+
+    def write(self, lines: bytes) -> bool:
+        """Append whole lines."""
+        self._stream.write(lines)
+        self._stream.flush()
+        return False
+
+    def close(self) -> None:
+        """The stream stays open."""

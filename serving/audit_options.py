@@ -1,0 +1,64 @@
+"""The options of the command line that say where the audit log goes and what is in it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import BadInput
+
+if TYPE_CHECKING:
+    from serving.audit import AuditLog
+
+STANDARD_OUTPUT = "-"
+FLUSH_SECONDS, FILE_BYTES = 0.2, 64 * 2**20
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a parser."""
+    group = parser.add_argument_group("audit log: one line per request, chained by hashes")
+    add = group.add_argument
+    add("--audit", default="", metavar="FOLDER", help="folder of this server's own; - for the standard output")
+    add(
+        "--audit_key",
+        type=Path,
+        metavar="FILE",
+        help="key of the hashes: who has it not cannot rewrite the log",
+    )
+    add("--audit_texts", action="store_true", help="keep texts, without e-mail addresses, card, phone and IBAN numbers")
+    add(
+        "--audit_flush_seconds",
+        type=float,
+        default=FLUSH_SECONDS,
+        metavar="S",
+        help="a killed server loses no line that is older than this (default: %(default)s)",
+    )
+    add("--audit_file_bytes", type=int, default=FILE_BYTES, metavar="N", help="size of a file (default: %(default)s)")
+    add("--audit_keep", type=int, default=0, metavar="N", help="delete all but the newest N files (default: keep all)")
+
+
+def audit_of(options: argparse.Namespace) -> "AuditLog | None":
+    """The log, opened; None when there is to be none.
+
+    Raises:
+        BadInput: an option is out of its bounds, or the log cannot be opened.
+    """
+    from serving.audit import AuditLog, key_of
+    from serving.audit_files import FolderSink, StreamSink
+
+    if not options.audit:
+        if options.audit_key or options.audit_texts:
+            raise BadInput("--audit_key and --audit_texts need --audit FOLDER, where the log goes")
+        return None
+    if not 0 < options.audit_flush_seconds <= 60:
+        raise BadInput(f"--audit_flush_seconds is {options.audit_flush_seconds:g}; expected more than 0 and at most 60")
+    if options.audit_file_bytes < 1 or options.audit_keep < 0:
+        raise BadInput("--audit_file_bytes must be at least 1, --audit_keep at least 0")
+    key = key_of(options.audit_key)
+    stream = options.audit == STANDARD_OUTPUT
+    sink = (
+        StreamSink(sys.stdout.buffer)
+        if stream
+        else FolderSink(Path(options.audit), options.audit_file_bytes, options.audit_keep)
+    )
+    return AuditLog(sink, key, options.audit_flush_seconds, options.audit_texts)
