@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from kubernetes import client, watch
@@ -83,18 +83,33 @@ class JobApi:
             pods = self.core.list_namespaced_pod(self.namespace, label_selector=_of(name), _request_timeout=TIMEOUT)
         return Look(_ending(job), pods.items, pods.metadata.resource_version)
 
-    def wait_for_change(self, name: str, after: Look, seconds: int) -> None:
-        """Return at the next event of the job's pods, or after some seconds."""
-        with suppress(ApiException), _reaching():  # the version may be too old, and then there is something new to see
-            events = watch.Watch().stream(
-                self.core.list_namespaced_pod,
-                self.namespace,
-                label_selector=_of(name),
-                resource_version=after.resource_version,
-                timeout_seconds=seconds,
-                _request_timeout=TIMEOUT,
-            )
-            next(iter(events), None)
+    def next_event(self, name: str, version: str, seconds: int) -> tuple[Any, str]:
+        """The next change of one of the job's pods: the pod as it was then, and the version to ask from next.
+
+        Who asks on from each version sees every state of every pod, also of those that the operator replaced at once.
+
+        Args:
+            name: of the job.
+            version: resource version after which events count.
+            seconds: how long to wait; without an event by then the pod is None.
+
+        Returns:
+            The version is empty when the API server does not know it any more; go on from a new look.
+        """
+        try:
+            with _reaching():
+                events = watch.Watch().stream(
+                    self.core.list_namespaced_pod,
+                    self.namespace,
+                    label_selector=_of(name),
+                    resource_version=version,
+                    timeout_seconds=seconds,
+                    _request_timeout=TIMEOUT,
+                )
+                pod = next((event["object"] for event in events), None)
+        except ApiException:
+            return None, ""
+        return pod, pod.metadata.resource_version if pod else version
 
     def delete(self, name: str) -> None:
         """Remove a job and its pods; a failure is reported and does not hide how the training ended."""

@@ -5,6 +5,7 @@ import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from components import progress, storage
 from components.cluster import ClusterSettings, own_namespace
@@ -95,22 +96,26 @@ class PyTorchJobLauncher:
         """
         judge = PodJudge(self.settings.unschedulable_s)
         started = reached = time.monotonic()
+        failed: list[Any] = []  # the operator replaces such pods, perhaps before the next look
+        version = ""
         while True:
             try:
                 look = self.api.look(name)
                 reached = time.monotonic()
-                if self._succeeded(name, look, judge):
+                if self._succeeded(name, look, judge, failed):
                     return
                 if not look.pods and reached - started > OPERATOR_SECONDS:
                     advice = "see whether the training operator runs"
                     raise SlipwayError(f"PyTorchJob {name} has no pods after {OPERATOR_SECONDS:.0f} s; {advice}")
-                self.api.wait_for_change(name, look, LOOK_SECONDS)
+                pod, version = self.api.next_event(name, version or look.resource_version, LOOK_SECONDS)
+                if pod and pod.status.phase == "Failed":
+                    failed.append(pod)
             except ApiAway as error:
                 if time.monotonic() - reached > OUTAGE_SECONDS:
                     raise SlipwayError(f"the cluster was away for {OUTAGE_SECONDS:.0f} s ({error})") from error
                 time.sleep(1.0)
 
-    def _succeeded(self, name: str, look: Look, judge: PodJudge) -> bool:
+    def _succeeded(self, name: str, look: Look, judge: PodJudge, failed: list[Any]) -> bool:
         """Whether the job ended well; False while it is at work.
 
         Raises:
@@ -124,7 +129,7 @@ class PyTorchJobLauncher:
         if look.ending:
             whole = "\n".join([look.ending.words, *words])
             raise SlipwayError(f"PyTorchJob {name} failed; a new run goes on from the last checkpoint. {whole}")
-        if problem := judge.problem(look.pods):
+        if problem := judge.problem([*look.pods, *failed]):
             raise SlipwayError("\n".join([f"PyTorchJob {name} cannot run: {problem}", *words]))
         return False
 

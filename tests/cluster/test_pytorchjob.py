@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from components.cluster import ClusterSettings
 from components.dataset import TextDataset
 from components.errors import BadInput, SlipwayError
 from components.train import step
-from components.train.job_manifest import ClusterSettings
 from components.train.pytorchjob import PyTorchJobLauncher
 from components.train.remote import newest_checkpoint
 from components.train.settings import TrainSettings
@@ -251,8 +251,8 @@ def test_a_cancelled_step_removes_its_job_and_a_second_one_does_not_disturb_it(t
     settings = trainings.train_settings()
     script = f"""
 from pathlib import Path
+from components.cluster import ClusterSettings
 from components.train import step
-from components.train.job_manifest import ClusterSettings
 from components.train.pytorchjob import PyTorchJobLauncher
 from components.train.settings import TrainSettings
 launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({trainings.cluster_settings().model_dump_json()!r}))
