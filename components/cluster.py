@@ -1,6 +1,7 @@
 """The Kubernetes cluster that trains and serves: its settings, and whether this process runs in one."""
 
 import os
+from typing import Literal
 
 from components.errors import BadInput
 from components.image import IMAGE
@@ -28,6 +29,21 @@ class ClusterSettings(Settings):
     restarts: int = setting(6, "restarts of containers of a training, all together, before it fails", "restarts", ge=1)
     deadline_s: int = setting(6 * 3600, "longest time of a training", "seconds", ge=60)
     unschedulable_s: float = setting(45.0, "how long a pod may wait for a node", "seconds", ge=1)
+    deployment_mode: Literal["auto", "Knative", "Standard"] = setting(
+        "auto", "how KServe deploys a new service; auto is the cluster's default"
+    )
+    runtime: str = setting("slipway-bundle", "ServingRuntime of model servers", min_length=1)
+    server_account: str = setting("slipway-server", "service account of model servers", min_length=1)
+    min_replicas: int = setting(1, "pods of each revision at least", "pods", ge=1)
+    max_replicas: int = setting(3, "pods of the revision that serves at most", "pods", ge=1)
+    gateway: str = setting(
+        "",
+        "address of the ingress gateway, for example http://127.0.0.1:8080, where the service's own name does not "
+        "resolve; empty for the service's address in a cluster, its URL elsewhere",
+    )
+    prometheus: str = setting(
+        "", "address of a Prometheus that scrapes the model servers; empty to read their own metrics"
+    )
 
     def pods(self, processes: int) -> int:
         """How many pods hold `processes` worker processes.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from components.errors import SlipwayError
 from components.report.outcome import Outcome
 from pipelines.places import Places
 from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
+
+if TYPE_CHECKING:
+    from pipelines.served import Served
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +70,13 @@ def settings_of(config: Path | None, overrides: list[str] | None) -> tuple[Slipw
     if resolved.registry.encryption_key:  # for all processes of ours that open a bundle
         os.environ.setdefault(VARIABLE, resolved.registry.encryption_key)
     return resolved, places
+
+
+def served(config: Path | None, overrides: list[str] | None) -> "Served":
+    """The served model that the settings mean."""
+    from pipelines.served import Served
+
+    return Served(*settings_of(config, overrides))
 
 
 @command
@@ -137,12 +147,12 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many labels to show.")] = 3,
     grpc: Annotated[bool, typer.Option("--grpc", help="Ask over gRPC instead of REST.")] = False,
     as_json: AsJson = False,
+    config: Config = None,
+    overrides: Overrides = None,
 ) -> None:
     """Ask the served model for the label of texts, over the V2 inference protocol."""
-    from components.rollout import control
-
     inputs = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
-    predictions = control.client(Places.here().service, grpc=grpc).predict(inputs)
+    predictions = served(config, overrides).client(grpc).predict(inputs)
     if as_json:
         rows = zip(inputs, predictions, strict=True)
         print(json.dumps([{"text": text, **prediction._asdict()} for text, prediction in rows], ensure_ascii=False))
@@ -159,14 +169,19 @@ def predict(
 @command
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until interrupted.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First make the registry's aliases say what is served.")
+    ] = False,
     as_json: AsJson = False,
+    config: Config = None,
+    overrides: Overrides = None,
 ) -> None:
     """Say what is served: versions, shares of traffic, health."""
-    from components.rollout import control
-
-    service = Places.here().service
+    model = served(config, overrides)
+    if repair:
+        errors.print(model.repair(), highlight=False)
     while True:
-        found = control.status(service)
+        found = model.status()
         if as_json:
             print(json.dumps(found, ensure_ascii=False))
         else:
@@ -183,15 +198,14 @@ def show_status(found: dict[str, Any]) -> None:
     console.print(f"[bold {'green' if found['healthy'] else 'red'}]{found['message']}[/]", highlight=False)
     if not found["served"]:
         return
-    console.print(
-        f"{found['model_name']} at {found['endpoint']['rest']} (gRPC {found['endpoint']['grpc']})", highlight=False
-    )
+    console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False)
     table = Table("", "version", "traffic", "state", "process", "bundle", box=None, pad_edge=False)
     for role in ("champion", "challenger"):
         if part := found[role]:
             share, state = f"{part['percent']} %", health_of(part)
             table.add_row(role, part["version"], share, state, str(part["pid"] or ""), part["digest"][:19])
-    table.add_row("proxy", "", "", health_of(found["proxy"]), str(found["proxy"]["pid"] or ""), "")
+    if proxy := found.get("proxy"):
+        table.add_row("proxy", "", "", health_of(proxy), str(proxy["pid"] or ""), "")
     console.print(table)
     if going := found["rollout"]:
         console.print(
@@ -199,6 +213,13 @@ def show_status(found: dict[str, Any]) -> None:
             f"{going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
             highlight=False,
         )
+
+
+def place_of(endpoint: dict[str, str]) -> str:
+    """The public endpoint for people."""
+    other = {"grpc": "gRPC", "host": "Host"}
+    more = ", ".join(f"{name} {endpoint[key]}" for key, name in other.items() if endpoint.get(key))
+    return f"{endpoint['rest']} ({more})" if more else endpoint["rest"]
 
 
 def health_of(part: dict[str, Any]) -> str:
@@ -227,16 +248,10 @@ def stop() -> None:
 @command
 def promote(config: Config = None, overrides: Overrides = None) -> None:
     """Give the challenger all traffic now, whatever the evidence says."""
-    from components.rollout import control
-
-    settings, places = settings_of(config, overrides)
-    console.print(control.promote(places.service, settings.tracking_uri), highlight=False)
+    console.print(served(config, overrides).promote(), highlight=False)
 
 
 @command
 def rollback(config: Config = None, overrides: Overrides = None) -> None:
     """Take the challenger out of traffic; without one, serve the version before the champion again."""
-    from components.rollout import control
-
-    settings, places = settings_of(config, overrides)
-    console.print(control.rollback(places.service, settings.tracking_uri), highlight=False)
+    console.print(served(config, overrides).rollback(), highlight=False)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadInput, RevisionFailed, SlipwayError
+from components.errors import BadInput, SlipwayError
 from components.inference import GrpcClient, ModelClient
 from components.registry import Registry, Version
-from components.rollout import bundles, state
+from components.rollout import bundles, levers, state
 from components.rollout.local import service
 from components.rollout.local import state as local_state
 from components.rollout.local.client import RestClient
@@ -17,9 +17,6 @@ from components.rollout.local.service import Service
 from components.rollout.local.state import Server
 from components.rollout.local.target import DRIVER_STATE, LocalTarget
 from components.rollout.target import Revision
-
-READY_TIMEOUT_S = 60.0
-BY_HAND = "by hand"
 
 
 def client(folder: Path, grpc: bool = False) -> ModelClient | GrpcClient:
@@ -99,7 +96,7 @@ def start(folder: Path) -> None:
             raise BadInput("no version serves yet; `slipway run` serves a first model")
         with RestClient(whole.state.model_name) as asking:
             whole.retire()
-            whole.ensure_running(asking, READY_TIMEOUT_S)
+            whole.ensure_running(asking, levers.READY_TIMEOUT_S)
 
 
 def stop(folder: Path) -> bool:
@@ -124,13 +121,7 @@ def promote(folder: Path, tracking_uri: str) -> str:
         RevisionFailed: it does not answer; the champion serves as before.
     """
     with _levers(folder, tracking_uri) as (target, registry):
-        revision = target.challenger()
-        if revision is None:
-            version = registry.challenger()
-            if version is None:
-                raise BadInput("there is no challenger to promote; `slipway run` makes one")
-            revision = _fetched(version, folder)
-        return _serve(target, registry, revision)
+        return levers.promote(target, registry, lambda version: _fetched(version, folder))
 
 
 def rollback(folder: Path, tracking_uri: str) -> str:
@@ -141,18 +132,13 @@ def rollback(folder: Path, tracking_uri: str) -> str:
         RevisionFailed: the version before does not answer; the champion serves as before.
     """
     with _levers(folder, tracking_uri) as (target, registry):
-        challenger = target.challenger()
-        if challenger is None:
-            previous = registry.previous()
-            if previous is None:
-                raise BadInput("there is no challenger to roll back, and no version before the champion to go back to")
-            return _serve(target, registry, _fetched(previous, folder))
-        target.rollback()
-        registry.reject(challenger.version, f"rolled back {BY_HAND}")
-        target.save_state(None)
-        champion = target.champion()
-        serving = f"version {champion.version} serves all traffic" if champion else "nothing is served"
-        return f"version {challenger.version} was rolled back; {serving}"
+        return levers.rollback(target, registry, lambda version: _fetched(version, folder))
+
+
+def repair(folder: Path, tracking_uri: str) -> str:
+    """Make the registry's aliases say what is served; returns what was done; see `components.rollout.levers`."""
+    with _levers(folder, tracking_uri) as (target, registry):
+        return levers.repair(target, registry)
 
 
 @contextlib.contextmanager
@@ -167,22 +153,6 @@ def _levers(folder: Path, tracking_uri: str) -> Iterator[tuple[LocalTarget, Regi
 
 def _fetched(version: Version, folder: Path) -> Revision:
     return Revision(version.version, str(bundles.fetch(version.bundle_uri, version.digest, folder)), version.digest)
-
-
-def _serve(target: LocalTarget, registry: Registry, revision: Revision) -> str:
-    """Give a revision all traffic, once it answers."""
-    before = target.champion()
-    try:
-        target.deploy(revision)
-        target.wait_ready(revision, READY_TIMEOUT_S)
-        target.promote()
-    except RevisionFailed:
-        target.rollback()
-        raise
-    registry.promote(revision.version)
-    target.save_state(None)
-    replaced = f", in place of version {before.version}" if before else ""
-    return f"version {revision.version} serves all traffic{replaced}"
 
 
 def _server(server: Server | None, percent: int, asking: RestClient) -> dict[str, Any] | None:
@@ -218,16 +188,6 @@ def _problems(champion: dict[str, Any] | None, challenger: dict[str, Any] | None
 def _rollout(folder: Path) -> dict[str, Any] | None:
     """Where the rollout stands that goes on or is held."""
     try:
-        current = state.from_json(json.loads((folder / DRIVER_STATE).read_text("utf-8")))
+        return state.summary(json.loads((folder / DRIVER_STATE).read_text("utf-8")))
     except (OSError, ValueError, BadInput):
         return None
-    last = current.timeline[-1] if current.timeline else None
-    return {
-        "version": current.revision.version,
-        "phase": current.phase,
-        "requests": current.requests[0],
-        "texts": current.pairs.labelled,
-        "seconds": round(current.elapsed_s, 1),
-        "verdict": last.verdict if last else None,
-        "decision": current.decision.reason if current.decision else None,
-    }

@@ -139,3 +139,22 @@ def from_json(plain: dict[str, Any]) -> RolloutState:
         raise BadInput(
             f"the kept state of a rollout cannot be read ({first}); `slipway rollback` ends that rollout"
         ) from error
+
+
+def summary(plain: dict[str, Any]) -> dict[str, Any]:
+    """Where a rollout stands: version, phase, requests, texts, seconds, verdict and decision (or null).
+
+    Raises:
+        BadInput: it is not the state of one.
+    """
+    current = from_json(plain)
+    last = current.timeline[-1] if current.timeline else None
+    return {
+        "version": current.revision.version,
+        "phase": current.phase,
+        "requests": current.requests[0],
+        "texts": current.pairs.labelled,
+        "seconds": round(current.elapsed_s, 1),
+        "verdict": last.verdict if last else None,
+        "decision": current.decision.reason if current.decision else None,
+    }

@@ -6,14 +6,15 @@ from typing import Any
 
 from components.cluster import ClusterSettings
 from components.dataset import TextDataset
-from components.registry import Registry
+from components.registry import Registry, Version
 from components.rollout import bundles
 from components.rollout.aliases import RegistryAliases
 from components.rollout.driver import Driver
 from components.rollout.local.target import LocalTarget
-from components.rollout.probes import probes_of
+from components.rollout.probes import Probes, probes_of
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Revision
+from components.target import resolve
 
 
 def run(
@@ -53,6 +54,10 @@ def run(
     """
     probes = probes_of(TextDataset(dataset))
     registry = Registry(tracking_uri, model_name)
+    if resolve(target_name) == "kubernetes":
+        return _in_cluster(
+            Version(version, bundle_uri, digest), probes, settings, registry, cluster or ClusterSettings()
+        )
     target = LocalTarget(service, model_name, public_key, settings.http_port, settings.grpc_port)
     with contextlib.closing(target):
         bundle = bundles.fetch(bundle_uri, digest, service)
@@ -61,3 +66,18 @@ def run(
         in_use = [found.digest for found in (target.champion(), target.challenger(), registry.previous()) if found]
         bundles.prune(service, set(in_use))
         return result | {"endpoint": target.endpoint()}
+
+
+def _in_cluster(
+    version: Version, probes: Probes, settings: RolloutSettings, registry: Registry, cluster: ClusterSettings
+) -> dict[str, Any]:
+    """Roll out to an InferenceService."""
+    from components.rollout.kserve.control import revision_of
+    from components.rollout.kserve.target import KServeTarget
+
+    target = KServeTarget(registry.model_name, cluster)
+    result = Driver(target, RegistryAliases(registry), probes, settings).run(revision_of(version))
+    if target.champion() is None:
+        return result | {"endpoint": {}}
+    place = target.endpoint()
+    return result | {"endpoint": {"rest": place.base, "host": place.host}}

@@ -60,7 +60,7 @@ class ServiceApi:
                 "PATCH",
                 query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
                 header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
-                body=json.dumps(service),
+                body=service,  # the library writes it as JSON, which is YAML
                 auth_settings=["BearerToken"],
                 response_type="object",
                 _return_http_data_only=True,

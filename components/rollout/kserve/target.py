@@ -169,6 +169,10 @@ class KServeTarget:
             self._counts = counting.from_json(self.record().counts)
             yield
 
+    def complete(self) -> None:
+        """Complete a roll back that was cut short."""
+        self._restored(self.record())
+
     def holder(self) -> str | None:
         """Who drives a rollout now."""
         return self._lease.holder()
@@ -204,7 +208,7 @@ class KServeTarget:
     def _checked(self) -> Record:
         """The record, unless the challenger's model server ended."""
         current = self.record()
-        if current.challenger and (words := readiness.crash(self.api.pods(current.challenger.version))):
+        if current.challenger and (words := readiness.crash(self._newest(current.challenger))):
             raise RevisionFailed(f"version {current.challenger.version}: {words}")
         return current
 

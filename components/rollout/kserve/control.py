@@ -1,0 +1,129 @@
+"""The manual levers of a model that is served on a cluster: status, promote, roll back, repair, ask."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from components.cluster import ClusterSettings
+from components.errors import BadInput
+from components.inference import ModelClient
+from components.registry import Registry, Version
+from components.rollout import levers, state
+from components.rollout.kserve import readiness
+from components.rollout.kserve.endpoint import credentials
+from components.rollout.kserve.target import KServeTarget
+from components.rollout.target import Revision
+
+
+def revision_of(version: Version) -> Revision:
+    """A registered version as the cluster deploys it.
+
+    Raises:
+        BadInput: its bundle is not in an object store.
+    """
+    if not version.bundle_uri.startswith("s3://"):
+        raise BadInput(
+            f"the bundle of version {version.version} is at {version.bundle_uri}; a cluster needs it in a store: "
+            "set registry.store to s3://bucket/prefix and register it again"
+        )
+    return Revision(version.version, version.bundle_uri, version.digest)
+
+
+def client(model_name: str, settings: ClusterSettings) -> ModelClient:
+    """A client of the public endpoint.
+
+    Raises:
+        BadInput: nothing is served yet.
+    """
+    place = KServeTarget(model_name, settings).endpoint()
+    return ModelClient(place.base, model_name, headers=place.headers | credentials())
+
+
+def status(model_name: str, settings: ClusterSettings, registry: Registry) -> dict[str, Any]:
+    """What is served, with which share, version and health.
+
+    Returns:
+        As `components.rollout.control.status`, with `mode` (Knative or Standard), `service` (namespace/name), pods for
+        each revision in place of processes, and no proxy.
+    """
+    target = KServeTarget(model_name, settings)
+    current = target.record()
+    place = f"{target.namespace}/{model_name}"
+    if current.champion is None and current.challenger is None:
+        return {"served": False, "healthy": False, "message": f"no InferenceService {place}; a run makes it"}
+    champion = _revision(target, current.champion, 100 - current.percent)
+    challenger = _revision(target, current.challenger, current.percent)
+    problems = _problems(champion, challenger, registry)
+    endpoint = target.endpoint()
+    return {
+        "served": champion is not None,
+        "healthy": not problems,
+        "message": "; ".join(problems) or f"version {champion['version'] if champion else '?'} serves",
+        "model_name": model_name,
+        "service": place,
+        "mode": target.mode,
+        "endpoint": {"rest": endpoint.base, "host": endpoint.host or urlsplit(endpoint.base).netloc},
+        "champion": champion,
+        "challenger": challenger,
+        "rollout": state.summary(current.state) if current.state else None,
+        "held_by": target.holder(),
+    }
+
+
+def promote(model_name: str, settings: ClusterSettings, registry: Registry) -> str:
+    """Make the challenger the champion now; see `components.rollout.levers`."""
+    with _held(model_name, settings) as target:
+        return levers.promote(target, registry, revision_of)
+
+
+def rollback(model_name: str, settings: ClusterSettings, registry: Registry) -> str:
+    """Take the challenger out of traffic, or go back to the version before; see `components.rollout.levers`."""
+    with _held(model_name, settings) as target:
+        return levers.rollback(target, registry, revision_of)
+
+
+def repair(model_name: str, settings: ClusterSettings, registry: Registry) -> str:
+    """Make the registry's aliases say what the InferenceService serves, and complete a roll back that was cut short."""
+    with _held(model_name, settings) as target:
+        target.complete()
+        return levers.repair(target, registry)
+
+
+@contextmanager
+def _held(model_name: str, settings: ClusterSettings) -> Iterator[KServeTarget]:
+    target = KServeTarget(model_name, settings)
+    with target.lock():
+        yield target
+
+
+def _revision(target: KServeTarget, revision: Revision | None, percent: int) -> dict[str, Any] | None:
+    if revision is None:
+        return None
+    pods = target.api.pods(revision.version)
+    answering = readiness.ready(pods)
+    return {
+        "version": revision.version,
+        "digest": revision.digest,
+        "percent": percent,
+        "pid": f"{len(answering)} of {len(pods)} pods",
+        "running": bool(pods),
+        "ready": bool(answering),
+        "failure": readiness.crash(pods),
+    }
+
+
+def _problems(champion: dict[str, Any] | None, challenger: dict[str, Any] | None, registry: Registry) -> list[str]:
+    problems = []
+    for name, part in (("champion", champion), ("challenger", challenger)):
+        if part is None:
+            problems += ["no version serves yet"] if name == "champion" else []
+        elif not part["ready"]:
+            problems.append(f"the {name} does not answer" + (f" ({part['failure']})" if part["failure"] else ""))
+    registered = registry.champion()
+    if champion and (registered is None or registered.version != champion["version"]):
+        said = f"version {registered.version}" if registered else "no version"
+        problems.append(
+            f"the registry's champion is {said}, served is version {champion['version']}; `slipway status --repair`"
+        )
+    return problems
