@@ -9,8 +9,14 @@ from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 
-STORE_SECRET, SIGNING_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-signing", "slipway-public-key"
-SIGNING_FOLDER, PUBLIC_KEY_FOLDER = "/etc/slipway/signing", "/etc/slipway/keys"
+from components.encryption import VARIABLE
+
+STORE_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-public-key"
+SIGNING_SECRET, ENCRYPTION_SECRET = "slipway-signing", "slipway-encryption"
+SIGNING_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER = (
+    f"/etc/slipway/{name}" for name in ("signing", "encryption", "keys")
+)
+ENCRYPTION_KEY = f"{ENCRYPTION_FOLDER}/bundle.key"
 LOGIN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 PLACE = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
 """Variables that a store may not need."""
@@ -47,6 +53,12 @@ def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
 def with_signing_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Mount the private key that bundles are signed with."""
     return kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER)
+
+
+def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Mount the key that bundles are encrypted with, and say where it is, when there is a Secret that does so."""
+    kubernetes.use_secret_as_env(task, ENCRYPTION_SECRET, {VARIABLE: VARIABLE}, optional=True)
+    return kubernetes.use_secret_as_volume(task, ENCRYPTION_SECRET, ENCRYPTION_FOLDER, optional=True)
 
 
 def with_public_key(task: dsl.PipelineTask) -> dsl.PipelineTask:

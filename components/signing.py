@@ -35,7 +35,8 @@ class KeyPair:
 def key_pair(folder: Path) -> KeyPair:
     """The key pair in `folder`, made at first use; processes that start at the same time get the same pair.
 
-    A folder with only `private.pem` (a mounted secret, say) is given its `public.pem`.
+    A folder with only `private.pem` is given its `public.pem`; when it cannot be written (a mounted secret, say), the
+    public key is put in a temporary folder.
 
     Raises:
         BadInput: the folder cannot be used, the private key is missing or no P-256 key, or the two do not belong
@@ -52,6 +53,8 @@ def key_pair(folder: Path) -> KeyPair:
                 )
             _write_once(pair.private_key, _private_pem(ec.generate_private_key(ec.SECP256R1())))
         public = _public_pem(_load_private(pair.private_key))
+        if not pair.public_key.exists() and not os.access(folder, os.W_OK):
+            pair = KeyPair(pair.private_key, Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / PUBLIC)
         _write_once(pair.public_key, public)
         if pair.public_key.read_bytes() != public:
             raise BadInput(f"{PUBLIC} and {PRIVATE} in {folder} do not belong together; remove {PUBLIC} to renew it")

@@ -1,4 +1,4 @@
-"""Settings of a run that uses a cluster: what was left open is filled in, and what cannot work there is told."""
+"""Settings of a run that uses a cluster: what was left open is filled in, and what cannot work is told."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from components.encoder import PACKAGED
 from components.errors import BadInput
-from components.pod import SIGNING_FOLDER
 from components.prepare_data.settings import SAMPLE
 from pipelines.settings import SlipwaySettings
 
@@ -65,11 +64,14 @@ def from_here(settings: SlipwaySettings) -> SlipwaySettings:
 
 
 def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
-    """Settings of a run whose steps are pods, too: nothing of them may mean this machine.
+    """Settings of a run whose steps are pods, too: nothing of them may mean this machine. Keys are mounted secrets.
 
     Raises:
         BadInput: something lies on this machine, or there is no store.
     """
+    from components.encryption import KMS  # these load kfp and more, which every command would pay for
+    from components.pod import ENCRYPTION_KEY, SIGNING_FOLDER
+
     for name, encoder in encoders(settings):
         if encoder not in PACKAGED and Path(encoder).expanduser().exists():
             raise BadInput(f"{name} is {encoder}: steps in pods cannot read folders of this machine; name one of a hub")
@@ -79,16 +81,21 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
     if settings.target == "local":
         raise BadInput("target is local: a model server in a pod of a step would end with it; set target=kubernetes")
     settings = with_stores(settings)
-    cluster = settings.cluster
+    cluster, registry = settings.cluster, settings.registry
+    encryption_key = registry.encryption_key
+    if encryption_key and not encryption_key.startswith(KMS):
+        encryption_key = ENCRYPTION_KEY
     addresses = [cluster.tracking_uri, settings.tracking_uri, IN_CLUSTER]
     tracking_uri = next(address for address in addresses if address and not is_of_this_machine(address))
-    gateway = "" if is_of_this_machine(cluster.gateway) else cluster.gateway
+    own = {"tracking_uri": ""} | {
+        name: "" for name in ("gateway", "prometheus") if is_of_this_machine(getattr(cluster, name))
+    }
     return settings.model_copy(
         update={
             "target": "kubernetes",
             "tracking_uri": tracking_uri,
-            "registry": settings.registry.model_copy(update={"keys": SIGNING_FOLDER}),
-            "cluster": cluster.model_copy(update={"tracking_uri": "", "gateway": gateway}),
+            "registry": registry.model_copy(update={"keys": SIGNING_FOLDER, "encryption_key": encryption_key}),
+            "cluster": cluster.model_copy(update=own),
         }
     )
 

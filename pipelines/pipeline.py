@@ -14,6 +14,7 @@ from components.pod import (
     TRAINING,
     Resources,
     in_pod,
+    with_encryption_key,
     with_public_key,
     with_signing_key,
 )
@@ -159,6 +160,7 @@ def slipway(
             ),
             DATA,  # never from the cache: the champion may have changed
         )
+        with_encryption_key(evaluated)
         # kfp.local knows an output in a condition only by the name `Output`; it is the same as `passed`.
         with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
             registered = _step(
@@ -173,7 +175,7 @@ def slipway(
                 ),
                 LIGHT,  # never from the cache: the registry may have changed; the step knows its own versions
             )
-            with_signing_key(registered)
+            with_encryption_key(with_signing_key(registered))
             rolled_out = _step(
                 rollout_step(
                     version=registered.outputs["version"],
@@ -192,7 +194,7 @@ def slipway(
                 ),
                 LIGHT,  # never from the cache: it acts on the world
             )
-            with_public_key(rolled_out)
+            with_encryption_key(with_public_key(rolled_out))
 
 
 slipway.__doc__ = (slipway.__doc__ or "").format(**{section: _help(section) for section in SECTIONS})

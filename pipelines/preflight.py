@@ -1,4 +1,4 @@
-"""What can be known to be wrong before any step runs: encoders, places to write to, ports, the registry."""
+"""What can be known to be wrong before any step runs: encoders, places to write to, the registry, ports or cluster."""
 
 import socket
 
@@ -7,6 +7,8 @@ from components.checkpoint import check_encoder
 from components.errors import BadInput
 from components.registry import Registry
 from components.rollout import control
+from components.target import resolve
+from pipelines.for_cluster import encoders
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
 
@@ -17,12 +19,17 @@ def check(settings: SlipwaySettings, places: Places) -> None:
     Raises:
         BadInput: something cannot be used; the message says what and what to do.
     """
-    own = {settings.train.encoder} if not settings.select.candidates else set()
-    for encoder in own | {str(item.get("encoder", settings.train.encoder)) for item in settings.select.candidates}:
+    for encoder in {encoder for _, encoder in encoders(settings)}:
         check_encoder(encoder)
     storage.check_writable(settings.registry.store)
     Registry(settings.tracking_uri, settings.model_name).champion()
-    if not control.is_running(places.service):
+    if resolve(settings.target) == "kubernetes":
+        from pipelines.cluster_preflight import check_cluster
+
+        if settings.cluster.store != settings.registry.store:
+            storage.check_writable(settings.cluster.store)
+        check_cluster(settings.cluster)
+    elif not control.is_running(places.service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)
 

@@ -1,0 +1,93 @@
+"""What can be known to be wrong with a cluster before any step runs: what is not installed, absent, or not allowed."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from kubernetes import client
+
+from components.cluster import ClusterSettings, own_namespace
+from components.errors import BadInput
+from components.kubernetes_api import TIMEOUT, asking, connect
+
+APPLY = "`kubectl apply -k manifests/overlays/kind`"
+SECRETS = "`manifests/install.sh secrets`"
+
+
+class Right(NamedTuple):
+    """Something that a run does in the namespace of the cluster's settings."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {'/'.join(filter(None, (self.resource, self.subresource)))}"
+
+
+RIGHTS = (
+    *(Right(verb, "kubeflow.org", "pytorchjobs") for verb in ("create", "get", "delete")),
+    Right("list", "", "pods"),
+    Right("get", "", "pods", "log"),
+    *(Right(verb, "serving.kserve.io", "inferenceservices") for verb in ("create", "get", "patch")),
+    *(Right(verb, "coordination.k8s.io", "leases") for verb in ("create", "get", "update")),
+)
+KINDS = (
+    ("kubeflow.org", "v1", "pytorchjobs", "the training operator"),
+    ("serving.kserve.io", "v1beta1", "inferenceservices", "KServe"),
+)
+
+
+def check_cluster(settings: ClusterSettings) -> None:
+    """Look at everything in the cluster that a later step will need.
+
+    What we may not read (another's Secret, say) is taken to be there: only what is known to be absent is an error.
+
+    Raises:
+        BadInput: the first thing that is not there, or not allowed; the message says what and what to do.
+    """
+    namespace = settings.namespace or own_namespace() or "default"
+    api = connect()
+    core, custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
+    if _absent(core.read_namespace, namespace):
+        raise BadInput(f"namespace {namespace} does not exist in the cluster; {APPLY}, or set cluster.namespace")
+    with asking("ask what we may do"):
+        if missing := list(_missing_rights(client.AuthorizationV1Api(api), namespace)):
+            allowed = "see manifests/base/rbac.yaml"
+            raise BadInput(f"the cluster does not let us {missing[0]} in namespace {namespace}; {allowed}")
+    for group, version, plural, program in KINDS:
+        if _absent(custom.list_namespaced_custom_object, group, version, namespace, plural, limit=1):
+            raise BadInput(f"the cluster knows no {plural}; install {program} (manifests/install.sh)")
+    if _absent(core.read_namespaced_secret, settings.secret, namespace):
+        raise BadInput(f"there is no Secret {settings.secret} in namespace {namespace}; {SECRETS} makes it")
+    for account in (settings.service_account, settings.server_account):
+        if _absent(core.read_namespaced_service_account, account, namespace):
+            raise BadInput(f"there is no service account {account} in namespace {namespace}; {APPLY}")
+    runtime = ("serving.kserve.io", "v1alpha1", namespace, "servingruntimes", settings.runtime)
+    if _absent(custom.get_namespaced_custom_object, *runtime):
+        raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
+    if _absent(core.read_namespaced_config_map, "slipway-public-key", namespace):
+        raise BadInput(f"there is no ConfigMap slipway-public-key in namespace {namespace}; {SECRETS} makes it")
+
+
+def _missing_rights(api: client.AuthorizationV1Api, namespace: str) -> Iterator[Right]:
+    for right in RIGHTS:
+        asked = client.V1ResourceAttributes(namespace=namespace, **right._asdict())
+        review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=asked))
+        answer = api.create_self_subject_access_review(review, _request_timeout=TIMEOUT)
+        if not answer.status.allowed:
+            yield right
+
+
+def _absent(read: Any, *arguments: Any, **options: Any) -> bool:
+    """Whether the API server says that something is not there."""
+    with asking("look at what is installed"):
+        try:
+            read(*arguments, **options, _request_timeout=TIMEOUT)
+        except client.ApiException as error:
+            if error.status == 403:
+                return False
+            if error.status != 404:
+                raise
+            return True
+    return False
