@@ -2,17 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from components.bundle import MODEL, TOKENIZER, Bundle
 from components.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
 BATCH = 32
+
+
+class Encoded(Protocol):
+    """A text as token ids: an `Encoding` of tokenizers, or something like it."""
+
+    @property
+    def ids(self) -> list[int]:
+        """Token ids, special tokens included."""
+
+    def __len__(self) -> int: ...
 
 
 class Classifier:
@@ -53,7 +64,7 @@ class Classifier:
             result[rows] = self.run([encodings[row] for row in rows])
         return result
 
-    def run(self, encodings: Sequence[Encoding]) -> Floats:
+    def run(self, encodings: Sequence[Encoded]) -> Floats:
         """Logits of one batch of encoded texts, padded to the longest."""
         width = max(len(encoding.ids) for encoding in encodings)
         ids = np.zeros((len(encodings), width), dtype=np.int64)

@@ -7,14 +7,14 @@ queue included, lives on the event loop, which therefore needs no locks and stay
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from tokenizers import Encoding
 
-from components.classifier import Classifier, Floats, softmax
+from components.classifier import Classifier, Encoded, Floats, softmax
 from serving.errors import InferenceFailed, Overloaded
 from serving.limits import Limits
 
@@ -36,7 +36,7 @@ class Job:
 class Row:
     """One text of a job."""
 
-    encoding: Encoding
+    encoding: Encoded
     job: Job
     index: int
     length: int = field(init=False)
@@ -75,22 +75,37 @@ class Batcher:
             Overloaded: more texts are waiting than the limits allow.
             InferenceFailed: the model raised on one of these texts; other requests are not affected.
         """
-        if self._admitted + len(texts) > self.limits.waiting:
-            raise Overloaded(f"{self._admitted} texts are waiting for inference; try again later")
-        self._admitted += len(texts)
-        loop = asyncio.get_running_loop()
-        try:
+        with self._admission(len(texts)):
+            loop = asyncio.get_running_loop()
             encodings = await loop.run_in_executor(
                 self._tokenising, self.classifier.tokenizer.encode_batch_fast, list(texts)
             )
-            logits = np.zeros((len(texts), len(self.classifier.labels)), dtype=np.float32)
-            job = Job(logits, loop.create_future(), len(texts))
-            self._rows.extend(Row(encoding, job, index) for index, encoding in enumerate(encodings))
-            if self._worker is None or self._worker.done():
-                self._worker = loop.create_task(self._work())
-            return softmax(await job.result)
+            return softmax(await self._queued(encodings))
+
+    async def logits(self, encodings: Sequence[Encoded]) -> Floats:
+        """Logits of texts that are tokens already, shape (texts, classes). Raises as `probabilities`."""
+        with self._admission(len(encodings)):
+            return await self._queued(encodings)
+
+    @contextmanager
+    def _admission(self, texts: int) -> Iterator[None]:
+        if self._admitted + texts > self.limits.waiting:
+            raise Overloaded(f"{self._admitted} texts are waiting for inference; try again later")
+        self._admitted += texts
+        try:
+            yield
         finally:
-            self._admitted -= len(texts)
+            self._admitted -= texts
+
+    async def _queued(self, encodings: Sequence[Encoded]) -> Floats:
+        """Wait in line; logits, shape (texts, classes)."""
+        loop = asyncio.get_running_loop()
+        logits = np.zeros((len(encodings), len(self.classifier.labels)), dtype=np.float32)
+        job = Job(logits, loop.create_future(), len(encodings))
+        self._rows.extend(Row(encoding, job, index) for index, encoding in enumerate(encodings))
+        if self._worker is None or self._worker.done():
+            self._worker = loop.create_task(self._work())
+        return await job.result
 
     async def _work(self) -> None:
         """Compute batches until nothing waits."""
@@ -136,7 +151,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._computing, self._logits, [row.encoding for row in rows])
 
-    def _logits(self, encodings: list[Encoding]) -> Floats:
+    def _logits(self, encodings: Sequence[Encoded]) -> Floats:
         try:
             logits = self.classifier.run(encodings)
         except Exception as error:  # ONNX Runtime's classes are not documented
