@@ -16,6 +16,7 @@ from rich.table import Table
 from components.encryption import VARIABLE
 from components.errors import SlipwayError
 from components.report.outcome import Outcome
+from pipelines import audit_cli
 from pipelines.places import Places
 from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(audit_cli.app, name="audit")
 console = Console()
 errors = Console(stderr=True)
 

@@ -58,6 +58,7 @@ class AuditLog:
         self._waiting: deque[dict[str, Any]] = deque()
         self._lost = 0
         self._broken = False
+        self._failing = False
         self._stop = threading.Event()
         try:
             self._open()
@@ -111,6 +112,7 @@ class AuditLog:
             if batch and self._sink.write(b"".join(map(self._line, batch))):
                 logger.info("event=audit_head seq=%d hash=%s", self._chain.seq, self._chain.head)
             AUDIT_LINES.inc(len(batch))
+            self._failing = False
         except Exception as error:  # whatever it is, the thread must live on
             self._failed(error, batch, before)
         AUDIT_WAITING.set(len(self._waiting))
@@ -124,12 +126,12 @@ class AuditLog:
             return self._chain.line({"time": record["time"], "event": "unwritable"})
 
     def _failed(self, error: Exception, batch: list[dict[str, Any]], before: tuple[int, str]) -> None:
-        if not self._broken:
+        if not self._failing:  # once, not at every attempt
             logger.error("event=audit_failed error=%s: %s", type(error).__name__, error)
         AUDIT_ERRORS.inc()
         self._chain.seq, self._chain.head = before
         self._waiting.extendleft(reversed(batch))
-        self._broken = True
+        self._broken = self._failing = True
 
 
 def _now() -> str:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,7 @@ from typing import IO, Any
 from components.errors import BadInput
 from serving.audit_chain import GENESIS, RECOVERED, Chain, Line, Place, parsed
 
+LOCK_S = 3.0
 _NAME = re.compile(r"audit-(\d{6})\.jsonl")
 
 
@@ -47,7 +49,7 @@ class FolderSink:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = (folder / ".lock").open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._lock)
         except BlockingIOError as error:
             raise BadInput(f"another server writes its audit log to {folder}; give each a folder of its own") from error
         except OSError as error:
@@ -68,16 +70,18 @@ class FolderSink:
         self.close()
         chain.seq, chain.head = 0, GENESIS
         files = audit_files(self.folder)
-        torn = b""
+        torn = content = b""
         for path in reversed(files):
-            line, torn = _last_line(path.read_bytes())
+            content = path.read_bytes()
+            line, torn = _last_line(content)
             if line:
                 chain.seq, chain.head = line.seq, line.hash
                 break
         self._file = self._append_to(files[-1] if files else self.folder / "audit-000001.jsonl")
+        if torn or content[-1:] not in (b"", b"\n"):
+            self._file.write(b"\n")
         if not torn:
             return None
-        self._file.write(b"\n")
         return {"event": RECOVERED, "torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
 
     @staticmethod
@@ -120,9 +124,23 @@ class FolderSink:
             self._file = None
 
 
+def _take(lock: IO[bytes]) -> None:
+    """Lock a file; a server that is ending may hold it for a moment. Raises BlockingIOError when it stays locked."""
+    until = time.monotonic() + LOCK_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
 def _last_line(content: bytes) -> tuple[Line | None, bytes]:
     """The last whole line of an audit log, and what is after it: what a killed server left half written."""
     end = content.rfind(b"\n")
+    if line := parsed(content[end + 1 :]):
+        return line, b""  # only its newline is missing
     while end >= 0:
         start = content.rfind(b"\n", 0, end) + 1
         if line := parsed(content[start:end]):
