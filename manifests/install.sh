@@ -1,85 +1,147 @@
 #!/usr/bin/env bash
 # What Slipway stands on, in the cluster of KUBECONFIG, from upstream releases by URL. To run it again changes nothing.
 #
-#   manifests/install.sh                        everything
-#   manifests/install.sh serving training       some of: certificates serving training pipelines
-#   manifests/install.sh secrets                the secrets that manifests/ refers to, unless they are there
+#   manifests/install.sh [--dry-run] [PART]...      --dry-run only prints the kubectl commands
+#
+#   certificates    cert-manager
+#   serving         KServe on Knative Serving and Kourier; SLIPWAY_SERVING=standard: on Gateway API and Envoy Gateway
+#   training        the training operator
+#   pipelines       Kubeflow Pipelines, standalone
+#   secrets         the secrets that manifests/ refers to, unless they are there
+#
+# Without a part it does all of them. It needs kubectl, git (kubectl reads kustomizations of repositories) and python3.
 set -euo pipefail
 
-CERT_MANAGER=v1.17.0
-KNATIVE=knative-v1.21.1
-KOURIER=knative-v1.21.0
-KSERVE=v0.20.0
+CERT_MANAGER=v1.21.1
+KNATIVE=knative-v1.21.3
+KOURIER=knative-v1.21.1
+ENVOY_GATEWAY=v1.8.3 # brings the custom resources of Gateway API 1.5.1
+KSERVE_KNATIVE=v0.20.0
+KSERVE_STANDARD=v0.21.0 # the first one that splits a canary's traffic without Knative
 TRAINING_OPERATOR=v1.9.4
 PIPELINES=2.17.0
+NODE_PORT=31080 # of the ingress gateway; kind-cluster.yaml leads 127.0.0.1:8080 there
+
+SERVING=${SLIPWAY_SERVING:-knative}
 NAMESPACE=${SLIPWAY_NAMESPACE:-slipway}
 KEYS=${SLIPWAY_KEYS:-$HOME/.config/slipway/keys}
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+GITHUB=https://github.com
+
+say() { printf '== %s\n' "$*" >&2; }
+
+only_print() {
+    kubectl() {
+        local line
+        printf -v line ' %q' "$@"
+        echo "kubectl$line" >&3
+        case "$*" in *' -f -' | */dev/stdin) cat >/dev/null ;; esac
+        case "$1 $2" in
+        'get configmap') echo '{"data": {"deploy": "{}", "ingress": "{}"}}' ;;
+        get*) return 1 ;; # nothing is there yet
+        esac
+    }
+    exec 3>&1
+}
 
 apply() { kubectl apply --server-side --force-conflicts "$@"; }
-available() { kubectl wait --namespace "$1" --for=condition=Available deployment --all --timeout=300s; }
+available() { kubectl wait --for=condition=Available --timeout="${3:-300s}" --namespace "$1" deployment "$2"; }
+established() { kubectl wait --for=condition=Established --timeout=60s crd --all; }
 
 # A webhook that guards what is applied may still be starting.
 patiently() {
     local attempt
     for attempt in {1..20}; do
         "$@" && return
+        say "attempt $attempt did not work yet: $*"
         sleep 5
     done
-    echo "gave up: $*" >&2
     return 1
 }
 
 certificates() {
-    apply -f "https://github.com/cert-manager/cert-manager/releases/download/$CERT_MANAGER/cert-manager.yaml"
-    available cert-manager
+    apply -f "$GITHUB/cert-manager/cert-manager/releases/download/$CERT_MANAGER/cert-manager.yaml"
+    available cert-manager --all
 }
 
 serving() {
-    local knative=https://github.com/knative/serving/releases/download/$KNATIVE
-    apply -f "$knative/serving-crds.yaml"
-    kubectl wait --for=condition=Established crd --all --timeout=60s
-    apply -f "$knative/serving-core.yaml"
-    apply -f "https://github.com/knative-extensions/net-kourier/releases/download/$KOURIER/kourier.yaml"
-    available knative-serving
-    available kourier-system
+    case $SERVING in
+    knative)
+        knative
+        kserve "$KSERVE_KNATIVE" Knative disableIstioVirtualHost=true enableGatewayApi=false
+        ;;
+    standard)
+        apply -f "$GITHUB/envoyproxy/gateway/releases/download/$ENVOY_GATEWAY/install.yaml"
+        available envoy-gateway-system --all
+        kserve "$KSERVE_STANDARD" Standard disableIstioVirtualHost=true enableGatewayApi=true
+        patiently apply -f "$HERE/gateway.yaml"
+        ;;
+    *)
+        say "SLIPWAY_SERVING is $SERVING; it can be knative or standard"
+        return 2
+        ;;
+    esac
+}
+
+knative() {
+    local release=$GITHUB/knative/serving/releases/download/$KNATIVE ports
+    apply -f "$release/serving-crds.yaml"
+    established
+    apply -f "$release/serving-core.yaml"
+    apply -f "$GITHUB/knative-extensions/net-kourier/releases/download/$KOURIER/kourier.yaml"
+    available knative-serving --all
+    available kourier-system --all
     kubectl patch configmap config-network --namespace knative-serving --type merge \
         --patch '{"data": {"ingress-class": "kourier.ingress.networking.knative.dev"}}'
-    kubectl patch configmap config-features --namespace knative-serving --type merge \
-        --patch '{"data": {"kubernetes.podspec-volumes-emptydir": "enabled", "kubernetes.podspec-securitycontext": "enabled"}}'
-    apply -f "https://github.com/kserve/kserve/releases/download/$KSERVE/kserve.yaml"
-    available kserve
-    # Kourier, not Istio, routes; see https://kserve.github.io/website for this setting.
-    kubectl get configmap inferenceservice-config --namespace kserve --output json |
+    ports='[{"name": "http2", "port": 80, "protocol": "TCP", "targetPort": 8080, "nodePort": '$NODE_PORT'}]'
+    kubectl patch service kourier --namespace kourier-system --patch "{\"spec\": {\"ports\": $ports}}"
+}
+
+# kserve VERSION MODE KEY=JSON...   the keys are those of the section `ingress` of KServe's configuration
+kserve() {
+    local release=$GITHUB/kserve/kserve/releases/download/$1 changed
+    kubectl create namespace kserve --dry-run=client --output yaml | apply -f -
+    apply -f "$release/kserve-crds.yaml"
+    established
+    patiently apply -f "$release/kserve.yaml"
+    available kserve kserve-controller-manager
+    changed=$(kubectl get configmap inferenceservice-config --namespace kserve --output json |
         python3 -c '
 import json, sys
-whole = json.load(sys.stdin)
-ingress = json.loads(whole["data"]["ingress"]) | {"disableIstioVirtualHost": True}
-print(json.dumps({"data": {"ingress": json.dumps(ingress)}}))' |
-        kubectl patch configmap inferenceservice-config --namespace kserve --type merge --patch-file /dev/stdin
-    patiently apply -f "https://github.com/kserve/kserve/releases/download/$KSERVE/kserve-cluster-resources.yaml"
+data, (mode, *keys) = json.load(sys.stdin)["data"], sys.argv[1:]
+ingress = json.loads(data["ingress"]) | {key: json.loads(value) for key, _, value in (k.partition("=") for k in keys)}
+deploy = json.loads(data["deploy"]) | {"defaultDeploymentMode": mode}
+print(json.dumps({"data": {"ingress": json.dumps(ingress), "deploy": json.dumps(deploy)}}))' "${@:2}" |
+        kubectl patch configmap inferenceservice-config --namespace kserve --type merge --patch-file /dev/stdin)
+    say "$changed"
+    if [[ $changed != *'no change'* ]]; then # the controller reads what it works with when it starts
+        kubectl rollout restart deployment kserve-controller-manager --namespace kserve
+        kubectl rollout status deployment kserve-controller-manager --namespace kserve --timeout=300s
+    fi
 }
 
 training() {
-    apply -k "github.com/kubeflow/training-operator.git/manifests/overlays/standalone?ref=$TRAINING_OPERATOR"
-    available kubeflow
+    apply -k "github.com/kubeflow/trainer.git/manifests/overlays/standalone?ref=$TRAINING_OPERATOR"
+    available kubeflow training-operator
 }
 
 pipelines() {
-    local base=github.com/kubeflow/pipelines/manifests/kustomize
+    local base=github.com/kubeflow/pipelines.git/manifests/kustomize
     apply -k "$base/cluster-scoped-resources?ref=$PIPELINES"
-    kubectl wait --for=condition=Established crd/applications.app.k8s.io --timeout=60s
+    established
     apply -k "$base/env/platform-agnostic?ref=$PIPELINES"
-    available kubeflow
+    available kubeflow --all 900s
 }
 
 # slipway-s3: AWS_* as in the environment, else new credentials for the S3 server of manifests/. slipway-signing and
 # slipway-public-key: the key pair in $SLIPWAY_KEYS, which `slipway run` makes at first use.
 secrets() {
-    local endpoint host
+    local endpoint host https=0
     kubectl get namespace "$NAMESPACE" >/dev/null 2>&1 || kubectl create namespace "$NAMESPACE"
     if ! kubectl get secret slipway-s3 --namespace "$NAMESPACE" >/dev/null 2>&1; then
         endpoint=${AWS_ENDPOINT_URL:-http://s3.$NAMESPACE.svc.cluster.local:9000}
         host=${endpoint#*://}
+        [[ $endpoint != https:* ]] || https=1
         kubectl create secret generic slipway-s3 --namespace "$NAMESPACE" --from-env-file=/dev/stdin <<VALUES
 AWS_ACCESS_KEY_ID=${AWS_ACCESS_KEY_ID:-slipway}
 AWS_SECRET_ACCESS_KEY=${AWS_SECRET_ACCESS_KEY:-$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')}
@@ -87,23 +149,32 @@ AWS_ENDPOINT_URL=$endpoint
 AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-us-east-1}
 VALUES
         kubectl annotate secret slipway-s3 --namespace "$NAMESPACE" "serving.kserve.io/s3-endpoint=$host" \
-            "serving.kserve.io/s3-usehttps=$([[ $endpoint == https:* ]] && echo 1 || echo 0)" \
-            "serving.kserve.io/s3-region=${AWS_DEFAULT_REGION:-us-east-1}"
+            "serving.kserve.io/s3-usehttps=$https" "serving.kserve.io/s3-region=${AWS_DEFAULT_REGION:-us-east-1}"
     fi
     if [[ -f $KEYS/private.pem ]]; then
         kubectl create secret generic slipway-signing --namespace "$NAMESPACE" --from-file="$KEYS/private.pem" \
-            --dry-run=client --output yaml | kubectl apply -f -
+            --dry-run=client --output yaml | apply -f -
         kubectl create configmap slipway-public-key --namespace "$NAMESPACE" --from-file="$KEYS/public.pem" \
-            --dry-run=client --output yaml | kubectl apply -f -
+            --dry-run=client --output yaml | apply -f -
     else
-        echo "no signing key in $KEYS yet: run 'slipway run' once, or set SLIPWAY_KEYS, then this again" >&2
+        say "no signing key in $KEYS yet: run 'slipway run' once, or set SLIPWAY_KEYS, then 'manifests/install.sh secrets'"
     fi
 }
 
-for part in "${@:-all}"; do
+if [[ ${1:-} == --dry-run ]]; then
+    only_print
+    shift
+fi
+(($#)) || set -- certificates serving training pipelines secrets
+for part; do
     case $part in
-    all) certificates; serving; training; pipelines; secrets ;;
-    certificates | serving | training | pipelines | secrets) "$part" ;;
-    *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    certificates | serving | training | pipelines | secrets)
+        say "$part"
+        "$part"
+        ;;
+    *)
+        sed -n '2,12s/^# \{0,1\}//p' "$0"
+        exit 2
+        ;;
     esac
 done

@@ -1,0 +1,70 @@
+"""What manifests/install.sh would do to a cluster, told by its dry run."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+INSTALL = Path(__file__).parents[2] / "manifests" / "install.sh"
+PINNED = re.compile(r"(?:/download/|\?ref=)(?:[a-z]+-)?v?(\d+\.\d+\.\d+)(?:/|$)")
+
+
+def dry_run(*parts: str, serving: str = "knative") -> list[str]:
+    """The kubectl commands, in a home without keys; a command that is not kubectl's would find no kubectl and fail."""
+    done = subprocess.run(
+        [str(INSTALL), "--dry-run", *parts],
+        text=True,
+        capture_output=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nowhere", "SLIPWAY_SERVING": serving},
+    )
+    return [line.replace("\\", "") for line in done.stdout.splitlines()]
+
+
+def sources(commands: list[str]) -> list[str]:
+    """Where the objects come from that the commands apply."""
+    found = [re.search(r"(?:https://)?github\.com/\S+", command) for command in commands]
+    return [source[0] for source in found if source]
+
+
+@pytest.mark.parametrize("serving", ["knative", "standard"])
+def test_everything_comes_from_a_pinned_release(serving: str) -> None:
+    urls = sources(dry_run(serving=serving))
+    assert len(urls) >= 7
+    assert [url for url in urls if not PINNED.search(url)] == []
+
+
+def test_all_parts_are_installed_unless_some_are_named() -> None:
+    everything = " ".join(sources(dry_run()))
+    for part in ("cert-manager", "knative/serving", "net-kourier", "kserve/kserve", "kubeflow/trainer", "pipelines"):
+        assert part in everything
+    assert [url for url in sources(dry_run("training", "certificates")) if "serving" in url] == []
+
+
+def test_standard_mode_has_a_gateway_and_a_kserve_that_splits_traffic_in_place_of_knative() -> None:
+    commands = dry_run("serving", serving="standard")
+    urls = " ".join(sources(commands))
+    assert "envoyproxy/gateway" in urls
+    assert "knative" not in urls
+    assert [(int(a), int(b)) for a, b in re.findall(r"kserve/releases/download/v(\d+)\.(\d+)", urls)] >= [(0, 21)]
+    assert any(command.endswith("manifests/gateway.yaml") for command in commands)
+
+
+def test_what_a_thing_needs_comes_before_it() -> None:
+    urls = sources(dry_run())
+    order = ["cert-manager", "serving-crds", "serving-core", "kourier", "kserve-crds", "kserve.yaml"]
+    places = [next(index for index, url in enumerate(urls) if name in url) for name in order]
+    assert places == sorted(places)
+
+
+def test_no_secret_is_on_a_command_line() -> None:
+    (command,) = [line for line in dry_run("secrets") if "create secret" in line]
+    assert command == "kubectl create secret generic slipway-s3 --namespace slipway --from-env-file=/dev/stdin"
+
+
+@pytest.mark.parametrize(("parts", "serving"), [(["nothing"], "knative"), (["serving"], "other")])
+def test_an_unknown_part_or_mode_is_refused(parts: list[str], serving: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        dry_run(*parts, serving=serving)
+    assert refused.value.returncode == 2
