@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
+from components.credentials import Tls
 from components.errors import BadInput, SlipwayError
 
 
@@ -30,15 +31,22 @@ class ModelClient:
         model_name: name in the protocol's paths.
         timeout_s: seconds that one request may take.
         headers: sent with every request, for example an API key.
+        tls: for an address with https; None trusts whom the system trusts.
     """
 
     def __init__(
-        self, base_url: str, model_name: str, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None
+        self,
+        base_url: str,
+        model_name: str,
+        timeout_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.endpoint = f"{base_url.rstrip('/')}/v2/models/{model_name}"
         if not base_url.startswith(("http://", "https://")):
             raise BadInput(f"{base_url!r} is not an address of a server; expected http://host:port")
-        self._http = httpx.Client(timeout=timeout_s, headers=dict(headers or {}), trust_env=False)
+        verify = tls.context() if tls else True
+        self._http = httpx.Client(timeout=timeout_s, headers=dict(headers or {}), trust_env=False, verify=verify)
 
     def ready(self) -> bool:
         """Whether the model can answer; False also when nothing listens."""
@@ -102,17 +110,23 @@ class ModelClient:
 
 
 class GrpcClient:
-    """Asks over gRPC, without TLS. The import of kserve's messages at construction takes about a second.
+    """Asks over gRPC. The import of kserve's messages at construction takes about a second.
 
     Args:
         target: `host:port`.
         model_name: name of the model.
         timeout_s: seconds that one request may take.
         headers: gRPC metadata sent with every request; keys in lower case.
+        tls: None for a connection in clear.
     """
 
     def __init__(
-        self, target: str, model_name: str, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None
+        self,
+        target: str,
+        model_name: str,
+        timeout_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         import grpc
 
@@ -121,7 +135,7 @@ class GrpcClient:
 
         self._errors = grpc.RpcError
         self._messages = grpc_predict_v2_pb2
-        self._channel = grpc.insecure_channel(target)
+        self._channel = grpc.secure_channel(target, tls.channel_credentials()) if tls else grpc.insecure_channel(target)
         self._stub = grpc_predict_v2_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._options = {"timeout": timeout_s, "metadata": tuple((headers or {}).items())}
         self.endpoint = f"grpc://{target}/{model_name}"
@@ -144,7 +158,11 @@ class GrpcClient:
             answer = self._stub.ModelInfer(request, **self._options)
         except self._errors as error:
             code = error.code().name
-            kind = BadInput if code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED") else SlipwayError
+            kind = (
+                BadInput
+                if code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED")
+                else SlipwayError
+            )
             raise kind(f"{self.endpoint} answered {code}: {error.details()}") from error
         tensors = {output.name: output for output in answer.outputs}
         try:

@@ -11,9 +11,14 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.errors import BundleRefused, SlipwayError
 from serving import audit_options
+from serving import options as call_options
+
+if TYPE_CHECKING:
+    from serving.model import BundleModel
 
 REFUSED = 3
 logger = logging.getLogger("serving")
@@ -35,6 +40,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--threads", type=int, default=0, help="threads of one inference (default: the cores that are at hand)")
     add("--drain_seconds", type=float, default=1.0, help="time between SIGTERM and closed ports (default: %(default)s)")
     audit_options.add_to(parser)
+    call_options.add_to(parser)
     return parser.parse_args(given)
 
 
@@ -42,7 +48,7 @@ def serve(options: argparse.Namespace) -> None:
     """Verify, load and serve until a signal.
 
     Raises:
-        BadInput: a port is in use, or the folder is not a bundle.
+        BadInput: an option cannot be used, a port is in use, or the folder is not a bundle.
         BundleRefused: the bundle is not what the owner of the public key signed.
         SlipwayError: the bundle cannot be loaded or cannot answer.
     """
@@ -54,19 +60,27 @@ def serve(options: argparse.Namespace) -> None:
     from serving.listener import bind
     from serving.loading import load_model, verified
 
+    limits = call_options.limits_of(options)
+    access = call_options.access_of(options, limits)
+    certificates = call_options.certificates_of(options)
     http = bind(options.host, options.http_port)
     bind(options.host, options.grpc_port).close()  # found out now; gRPC binds for itself
     bundle = verified(options.model_dir, options.public_key)
 
-    from serving.limits import Limits
     from serving.server import BundleServer
 
-    limits = Limits()
+    def load() -> "BundleModel":
+        bundle = verified(options.model_dir, options.public_key)
+        return load_model(options.model_name, options.model_version, bundle, threads, limits)
+
     audit = audit_options.audit_of(options)
     model = load_model(options.model_name, options.model_version, bundle, threads, limits)
     facts = (model.name, model.version, model.digest, threads, time.perf_counter() - started)
     logger.info("event=loaded model=%s version=%s digest=%s threads=%d seconds=%.1f", *facts)
-    BundleServer(options.host, http, options.grpc_port, limits, options.drain_seconds, audit=audit).run(model)
+    server = BundleServer(
+        options.host, http, options.grpc_port, limits, access, load, certificates, options.drain_seconds, audit=audit
+    )
+    server.run(model)
 
 
 def main(given: list[str]) -> int:

@@ -4,13 +4,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 
-
-class Scope(StrEnum):
-    """What a caller may do. No scope contains another; a key or token may have several."""
-
-    PREDICT = "predict"
-    EXPLAIN = "explain"
-    ADMIN = "admin"
+from components.api_keys import Scope as Scope
+from serving.errors import Forbidden
 
 
 class Means(StrEnum):
@@ -27,7 +22,7 @@ class Caller:
     """One identity."""
 
     name: str
-    """The identity that keys belong to, the subject of a token, or the common name of a certificate."""
+    """The identity that keys belong to, the subject of a token, or the name in a certificate."""
     scopes: frozenset[Scope] = frozenset()
     means: Means = Means.NONE
     key: str = ""
@@ -47,3 +42,13 @@ def current_caller() -> Caller:
 def set_caller(caller: Caller) -> None:
     """Name the caller for the rest of this task; each request of REST and each call of gRPC has a task of its own."""
     _current.set(caller)
+
+
+def require(scope: Scope) -> None:
+    """Go on only when the caller has the scope.
+
+    Raises:
+        Forbidden: it does not.
+    """
+    if scope not in current_caller().scopes:
+        raise Forbidden(f"this needs the scope '{scope}'", scope)

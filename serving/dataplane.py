@@ -1,20 +1,19 @@
 """KServe's data plane with the answers that operators and clients can rely on.
 
 Readiness is true only when the model can answer and the server is not draining; while it drains it still answers the
-requests that come. Bodies are decoded by their content, whatever Content-Type says. Load and unload are closed.
+requests that come. Bodies are decoded by their content, whatever Content-Type says.
 """
 
 import struct
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 from kserve import InferInput, InferRequest, ModelRepository
 from kserve.errors import InvalidInput
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import RequestedOutput, deserialize_bytes_tensor
-from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from serving.errors import Forbidden, Malformed
+from serving.errors import Malformed
 
 PLATFORM = "onnx_onnxv1"  # the V2 specification's name for ONNX
 
@@ -65,18 +64,6 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
         return decoded
 
 
-class ClosedRepository(ModelRepositoryExtension):  # type: ignore[misc]
-    """Refuses to load and unload: what a server serves is decided at its start, after verification."""
-
-    async def load(self, model_name: str) -> NoReturn:
-        """Refuse."""
-        raise Forbidden(f"model '{model_name[:40]}' cannot be loaded over the network")
-
-    async def unload(self, model_name: str) -> NoReturn:
-        """Refuse."""
-        raise Forbidden(f"model '{model_name[:40]}' cannot be unloaded over the network")
-
-
 def v2_request(body: bytes, json_length: str | None, model_name: str) -> InferRequest:
     """Decode a V2 inference request.
 
@@ -110,6 +97,11 @@ def v2_request(body: bytes, json_length: str | None, model_name: str) -> InferRe
         parameters=_parameters(fields),
         request_outputs=outputs,
     )
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Decode a JSON object. Raises InvalidInput when it is not JSON, Malformed when it is another value."""
+    return _mapping(_json(body), "the request")
 
 
 def _length(json_length: str | None, whole: int) -> int:

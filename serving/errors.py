@@ -16,9 +16,41 @@ class TooLarge(ValueError):
 class Overloaded(RuntimeError):
     """The queue is full; the client should come back later (HTTP 429, RESOURCE_EXHAUSTED)."""
 
+    retry_after_s = 1.0
+
+
+class OverQuota(Overloaded):
+    """This caller has more requests at hand, or sends more a second, than one identity may."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unauthenticated(RuntimeError):
+    """No credentials were given, or none that are good (HTTP 401, UNAUTHENTICATED)."""
+
+    def __init__(self, message: str, given: bool) -> None:
+        super().__init__(message)
+        self.given = given
+        """Whether there were any."""
+
 
 class Forbidden(RuntimeError):
     """The operation is not open to this client (HTTP 403, PERMISSION_DENIED)."""
+
+    def __init__(self, message: str, scope: str = "") -> None:
+        super().__init__(message)
+        self.scope = scope
+        """What the client would need."""
+
+
+class NotCheckable(RuntimeError):
+    """A token cannot be checked now, because the issuer's keys cannot be had (HTTP 503, UNAVAILABLE)."""
+
+
+class TooSlow(RuntimeError):
+    """The request did not arrive in time (HTTP 408, DEADLINE_EXCEEDED)."""
 
 
 class InferenceFailed(RuntimeError):

@@ -13,13 +13,17 @@ from kserve.protocol.grpc.server import GRPCServer
 from kserve.protocol.grpc.servicer import InferenceServicer
 
 from components.errors import BadInput
+from serving.access import Access
+from serving.access.grpc import Checked, Reception
 from serving.dataplane import BundleDataPlane
 from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded
 from serving.exchange import Recorder
 from serving.limits import Limits
 from serving.observing import ObservingInterceptor
+from serving.tls import Certificates, grpc_credentials
 
 logger = logging.getLogger("serving")
+CALLS_PER_CONNECTION = 1000
 LEAVE_S = 0.2
 """Between the first refusal of a stopping server and its end: gRPC cancels calls that arrive while it ends, so clients
 are told by UNAVAILABLE, which they may retry elsewhere, to send no more."""
@@ -46,12 +50,20 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
         port: int,
         limits: Limits,
         recorder: Recorder,
+        access: Access,
+        certificates: Certificates | None = None,
     ) -> None:
         super().__init__(port, dataplane, repository, kwargs={})
         self._host = host
         self._limits = limits
         self._interceptor = ErrorInterceptor()
-        self._observing = ObservingInterceptor(recorder)
+        self._interceptors = (
+            Reception(access, limits.body_seconds),
+            ObservingInterceptor(recorder),
+            Checked(access),
+            self._interceptor,
+        )
+        self._credentials = grpc_credentials(certificates) if certificates else None
 
     def bind(self) -> None:
         """Take the address; needs the running event loop. Nothing is accepted before `start`.
@@ -62,15 +74,20 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
         options = [
             ("grpc.max_receive_message_length", self._limits.body),
             ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
+            ("grpc.server_handshake_timeout_ms", round(1000 * self._limits.header_seconds)),
+            ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+            ("grpc.keepalive_time_ms", 60_000),  # to find out about clients that are gone
+            ("grpc.keepalive_timeout_ms", round(1000 * self._limits.send_seconds)),
         ]
-        self._server = grpc.aio.server(
-            ThreadPoolExecutor(1), interceptors=(self._observing, self._interceptor), options=options
-        )
+        self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=self._interceptors, options=options)
         servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
-            self._server.add_insecure_port(f"{host}:{self._port}")
+            if self._credentials:
+                self._server.add_secure_port(f"{host}:{self._port}", self._credentials)
+            else:
+                self._server.add_insecure_port(f"{host}:{self._port}")
         except RuntimeError as error:
             raise BadInput(f"port {self._port} is in use or {self._host} is no address of this machine") from error
 

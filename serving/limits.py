@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one server."""
+    """Bounds of one server. Each is an option of the command line; `serving.options` has their names."""
 
     texts: int = 256
     """Texts in one request."""
@@ -17,3 +17,27 @@ class Limits:
     """Texts admitted and not yet answered; more are refused with 429 at once."""
     batch_tokens: int = 2048
     """Tokens of one inference, padding included."""
+    explained_texts: int = 4
+    """Texts in one request for explanations, each of which takes many inferences."""
+    explained_words: int = 64
+    """Words of one text with an attribution of their own; in a longer text neighbours share one."""
+    explanation_inferences: int = 256
+    """Inferences for the explanation of one text, about."""
+    explaining: int = 4
+    """Requests for explanations at the same time; more are refused with 429 at once."""
+    concurrency: int = 1024
+    """Requests that one identity may have at hand; 0 for any number."""
+    rate: float = 0.0
+    """Requests a second of one identity; 0 for any number."""
+    burst: int = 0
+    """Requests that one identity may send at once after a pause; 0 for what `rate` allows in a second."""
+    connections: int = 4096
+    """Open REST connections; beyond, those that wait for a request are closed, the longest waiting first."""
+    header_seconds: float = 10.0
+    """Until a connection has shown a whole head of a request, or a TLS or HTTP/2 handshake."""
+    body_seconds: float = 30.0
+    """From the end of the head to the end of the body."""
+    send_seconds: float = 30.0
+    """That a client may take to read what was sent to it."""
+    idle_seconds: float = 65.0
+    """Between two requests of a REST connection."""

@@ -1,16 +1,14 @@
-"""The REST side: kserve's endpoints, with errors in the form of the V2 specification and a limit on bodies.
+"""The REST side: kserve's endpoints, with errors in the form of the V2 specification, behind access checks and limits.
 
 `POST /v2/models/{name}/infer` has a handler of its own in front of kserve's: it takes the raw body, so a request
 without Content-Type works, and it validates and encodes once.
 """
 
-import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
 
 import fastapi
 import orjson
@@ -25,14 +23,19 @@ from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.dataplane import BundleDataPlane, v2_request
+from serving.access import Access
+from serving.access.rest import Checked
+from serving.connection import listen
+from serving.dataplane import BundleDataPlane, json_object, v2_request
 from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge
 from serving.exchange import Recorder
+from serving.guard import Guard
 from serving.limits import Limits
 from serving.metrics import page
 from serving.observing import Observed
+from serving.repository import BundleRepository
+from serving.tls import Certificates, server_context
 
 logger = logging.getLogger("serving")
 STATUS: dict[type[Exception], HTTPStatus] = {
@@ -56,18 +59,27 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
     def __init__(
         self,
         dataplane: BundleDataPlane,
-        repository: Any,
+        repository: BundleRepository,
         listener: socket.socket,
         limits: Limits,
         recorder: Recorder,
+        access: Access,
+        certificates: Certificates | None = None,
     ) -> None:
         port = listener.getsockname()[1]
         super().__init__("kserve.model_server:app", dataplane, repository, port)
         self.config.access_log = False
+        self.config.ws = "none"
+        self.config.reset_contextvars = True
+        self.config.timeout_keep_alive = limits.idle_seconds
+        if certificates:
+            context = server_context(certificates)
+            self.config.ssl_context_factory = lambda *_: context
+        self.access = access
         self.listener = listener
         self.limits = limits
         self.recorder = recorder
-        self._server = _Server(self.config)
+        self._server = _Server(self.config, limits)
 
     async def start(self) -> None:
         """Serve until `stop`."""
@@ -85,6 +97,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
 
     def _register_endpoints(self, app: fastapi.FastAPI) -> None:
         app.add_route("/v2/models/{model_name}/infer", self._infer, methods=["POST"], include_in_schema=False)
+        app.add_route("/v2/repository/index", self._index, methods=["POST"], include_in_schema=False)
         app.add_api_route("/", self.dataplane.live)
         app.add_route("/metrics", self._metrics, methods=["GET"])
         register_v1_endpoints(app, self.dataplane, self.model_repository_extension)
@@ -104,6 +117,18 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
         binary = {INFERENCE_CONTENT_LENGTH_HEADER: str(json_length)}
         return Response(content, media_type="application/octet-stream", headers=binary)
 
+    async def _index(self, request: Request) -> Response:
+        """What the repository has; `{"ready": true}` asks for models that are ready only."""
+        body = await request.body()
+        wanted = json_object(body) if body.strip() else {}
+        return JSONResponse(await self.model_repository_extension.index(wanted.get("ready") is True))
+
+    async def _not_ready(self, request: Request, error: Exception) -> Response:
+        """The answer that the model is not ready, with the reason if there is a known one."""
+        assert isinstance(error, ModelNotReady)
+        reason = self.model_repository_extension.reason(error.model_name)
+        return await _refuse(request, ModelNotReady(error.model_name, reason) if reason else error)
+
     async def _metrics(self, request: Request) -> Response:
         """What Prometheus scrapes."""
         self.recorder.ready(await self.dataplane.ready())
@@ -113,92 +138,36 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
     def _add_exception_handlers(self, app: fastapi.FastAPI) -> None:
         for kind in STATUS:
             app.add_exception_handler(kind, _refuse)
+        app.add_exception_handler(ModelNotReady, self._not_ready)
         app.add_exception_handler(RequestValidationError, _refuse_schema)
         app.add_exception_handler(HTTPException, _refuse_route)
         app.add_exception_handler(Exception, _fail)
 
     def _add_middlewares(self, app: fastapi.FastAPI) -> None:
-        app.add_middleware(Guard, dataplane=self.dataplane, body_limit=self.limits.body)
+        app.add_middleware(Guard, dataplane=self.dataplane, limits=self.limits)
+        app.add_middleware(Checked, access=self.access)
         app.add_middleware(Observed, recorder=self.recorder)  # last, so that it is outermost and sees every answer
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the model server, which drains REST and gRPC together."""
+    """Listens with connections of our own, and leaves the signals to the model server, which drains both ports."""
+
+    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+        super().__init__(config)
+        self._limits = limits
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        logger.info("event=listening http_port=%d", self.config.port)
-
-
-class Guard:
-    """Ends requests with too large a body early, and keep-alive connections when the server drains."""
-
-    def __init__(self, app: ASGIApp, dataplane: BundleDataPlane, body_limit: int) -> None:
-        self.app = app
-        self.dataplane = dataplane
-        self.body_limit = body_limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request (ASGI)."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_closing(message: Message) -> None:
-            if self.dataplane.draining and message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
-        try:
-            body = b"".join([part async for part in self._body(scope, receive)])
-        except TooLarge as error:
-            response = _error(STATUS[TooLarge], str(error))
-            response.headers["connection"] = "close"
-            await response(scope, receive, send_closing)
-            return
-        except ConnectionError:
-            return
-        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-        async def receive_body() -> Message:
-            return next(messages, None) or await receive()
-
-        await self._unless_gone(self.app(scope, receive_body, send_closing), receive)
-
-    @staticmethod
-    async def _unless_gone(answer: Awaitable[None], receive: Receive) -> None:
-        """Answer, but stop, and so give up the place in the queue, when the client goes before the answer is there."""
-        answering = asyncio.ensure_future(answer)
-        leaving = asyncio.ensure_future(receive())  # after the body, only the client's leaving can come
-        try:
-            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            answering.cancel()
-        with suppress(asyncio.CancelledError):
-            await answering
-
-    async def _body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        received = int(declared) if declared.isdigit() else 0
-        if received > self.body_limit:
-            raise TooLarge(f"the body has {received} bytes; at most {self.body_limit} are accepted")
-        received = 0
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionError
-            part = message.get("body", b"")
-            received += len(part)
-            if received > self.body_limit:
-                raise TooLarge(f"the body has more than the {self.body_limit} bytes that are accepted")
-            more = message.get("more_body", False)
-            yield part
+        """Listen on sockets that are bound."""
+        await self.lifespan.startup()
+        self.servers = []
+        for listener in sockets or ():
+            self.servers.append(await listen(listener, self.config, self.server_state, self.lifespan, self._limits))
+        self.started = True
+        logger.info("event=listening http_port=%d tls=%s", self.config.port, bool(self.config.ssl))
 
 
 def _error(status: int, message: str) -> JSONResponse:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from kserve import ModelServer
 
 from components.errors import BadInput, SlipwayError
-from serving.audit import AuditLog
 from serving.access import Access
+from serving.audit import AuditLog
 from serving.dataplane import BundleDataPlane
 from serving.grpc_server import GrpcServer
 from serving.limits import Limits
@@ -32,7 +32,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         grpc_port: port of gRPC.
         limits: what is accepted.
         access: who may call.
-        load: verifies the bundle and loads its model, at the start and when an administrator asks for it again.
+        load: verifies the bundle and loads its model again, when an administrator asks for it.
         certificates: for TLS on both ports.
         drain_seconds: how long a stopping server, no longer ready, goes on answering clients that still come.
         grace_seconds: how long requests at hand may take after that.
@@ -64,16 +64,14 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         self._grpc_server = GrpcServer(
             self.dataplane, repository, host, grpc_port, limits, recorder, access, certificates
         )
-        self._load = load
 
-    def run(self) -> None:
-        """Load the model, and serve it until SIGTERM, SIGINT or SIGQUIT, then drain.
+    def run(self, model: BundleModel) -> None:
+        """Serve the loaded model until SIGTERM, SIGINT or SIGQUIT, then drain.
 
         Raises:
             BadInput: a port is in use.
-            SlipwayError: as `load` says.
         """
-        self._register_and_check_atleast_one_model_is_ready([self._load()])
+        self._register_and_check_atleast_one_model_is_ready([model])
         self._recorder.started()
         try:
             asyncio.run(self._serve())

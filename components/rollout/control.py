@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.credentials import credentials
 from components.errors import BadInput, SlipwayError
 from components.inference import GrpcClient, ModelClient
 from components.registry import Registry, Version
 from components.rollout import bundles, levers, state
-from components.rollout.local import service
+from components.rollout.local import access, service
 from components.rollout.local import state as local_state
 from components.rollout.local.client import RestClient
 from components.rollout.local.service import Service
@@ -20,7 +21,7 @@ from components.rollout.target import Revision
 
 
 def client(folder: Path, grpc: bool = False) -> ModelClient | GrpcClient:
-    """A client of the public endpoint.
+    """A client of the public endpoint, with the key of the environment, else with that of the service itself.
 
     Raises:
         BadInput: nothing is served from the folder yet.
@@ -30,9 +31,10 @@ def client(folder: Path, grpc: bool = False) -> ModelClient | GrpcClient:
     here = whole.state
     if not whole.envoy_alive():
         raise SlipwayError(f"the service in {folder} does not run; `slipway start` serves again")
+    headers = credentials() or access.headers(whole.folder, here.auth)
     if grpc:
-        return GrpcClient(f"{here.host}:{here.grpc_port}", here.model_name)
-    return ModelClient(f"http://{here.host}:{here.http_port}", here.model_name)
+        return GrpcClient(f"{here.host}:{here.grpc_port}", here.model_name, headers=headers)
+    return ModelClient(f"http://{here.host}:{here.http_port}", here.model_name, headers=headers)
 
 
 def is_running(folder: Path) -> bool:
@@ -94,7 +96,7 @@ def start(folder: Path) -> None:
         whole = Service(folder)
         if whole.state.champion is None:
             raise BadInput("no version serves yet; `slipway run` serves a first model")
-        with RestClient(whole.state.model_name) as asking:
+        with RestClient(whole.state.model_name, access.headers(whole.folder, whole.state.auth)) as asking:
             whole.retire()
             whole.ensure_running(asking, levers.READY_TIMEOUT_S)
 
@@ -146,7 +148,7 @@ def _levers(folder: Path, tracking_uri: str) -> Iterator[tuple[LocalTarget, Regi
     """The target and the registry, held for this process."""
     here = Service(folder).state
     registry = Registry(tracking_uri, here.model_name)
-    target = LocalTarget(folder, here.model_name, Path(here.public_key), here.http_port, here.grpc_port)
+    target = LocalTarget(folder, here.model_name, Path(here.public_key), here.http_port, here.grpc_port, here.auth)
     with contextlib.closing(target), target.lock():
         yield target, registry
 

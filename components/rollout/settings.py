@@ -55,6 +55,11 @@ class RolloutSettings(Settings):
     probe_batch: int = setting(40, "probes sent between two looks at the evidence", "texts", ge=1)
     poll_s: float = setting(0.5, "the pause between two looks when clients send enough traffic", "s", gt=0)
     ready_timeout_s: float = setting(60.0, "how long a revision may take to become ready", "s", gt=0)
+    auth: bool = setting(
+        True,
+        "whether the model asks for an API key (local target); `slipway predict` has one of its own, `slipway keys "
+        "add` makes more. Off answers everybody who reaches the ports, and logs a warning",
+    )
     http_port: int = setting(8080, "the public endpoint's HTTP port (local target)", "", ge=1, le=65535)
     grpc_port: int = setting(8081, "the public endpoint's gRPC port (local target)", "", ge=1, le=65535)
 

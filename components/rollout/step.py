@@ -58,7 +58,7 @@ def run(
         return _in_cluster(
             Version(version, bundle_uri, digest), probes, settings, registry, cluster or ClusterSettings()
         )
-    target = LocalTarget(service, model_name, public_key, settings.http_port, settings.grpc_port)
+    target = LocalTarget(service, model_name, public_key, settings.http_port, settings.grpc_port, settings.auth)
     with contextlib.closing(target):
         bundle = bundles.fetch(bundle_uri, digest, service)
         driver = Driver(target, RegistryAliases(registry), probes, settings)

@@ -22,6 +22,8 @@ from components.bundle import MODEL, TOKENIZER
 from components.signing import KeyPair, key_pair, sign
 
 MODEL_NAME = "messages"
+CLOSED = ("--api_keys", "--jwt_issuer", "--client_ca")
+"""Options that say who may call; without one of them a server of the tests answers everybody."""
 SLOW, BAD = "again", "why"
 """Words that make the moody model compute for long, or raise."""
 
@@ -81,11 +83,15 @@ def starting(folder: Path) -> Iterator[Start]:
     """A function that starts servers, which end with the context."""
     with ExitStack() as ends:
 
-        def start(bundle: Path, *options: str | Path, http_port: int = 0, grpc_port: int = 0) -> Server:
+        def start(
+            bundle: Path, *options: str | Path, http_port: int = 0, grpc_port: int = 0, open: bool = True
+        ) -> Server:
             ports = (http_port or free_port(), grpc_port or free_port())
             log_file = folder / f"{ports[0]}.log"
             command = [sys.executable, "-m", "serving", "--model_name", MODEL_NAME, "--model_dir", bundle]
             command += ["--http_port", str(ports[0]), "--grpc_port", str(ports[1]), "--threads", "1", *options]
+            if open and not any(option in CLOSED for option in options):
+                command.append("--insecure_no_auth")
             log: IO[bytes] = ends.enter_context(log_file.open("wb"))
             process = subprocess.Popen(command, stderr=log, stdout=log)
             ends.callback(process.wait)

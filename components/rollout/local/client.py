@@ -1,6 +1,6 @@
 """A client of a served model over the V2 inference protocol."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -29,10 +29,10 @@ class Answer:
 class RestClient:
     """Asks for one text a request, a few at the same time; threads and connections are kept until `close`."""
 
-    def __init__(self, model_name: str) -> None:
+    def __init__(self, model_name: str, headers: Mapping[str, str] | None = None) -> None:
         self._path = f"/v2/models/{model_name}/infer"
         limits = httpx.Limits(max_connections=4 * THREADS, keepalive_expiry=2.0)
-        self._http = httpx.Client(timeout=TIMEOUT_S, limits=limits, trust_env=False)
+        self._http = httpx.Client(timeout=TIMEOUT_S, limits=limits, headers=headers, trust_env=False)
         self._pool = ThreadPoolExecutor(THREADS)
 
     def ask(self, port: int, text: str) -> Answer:

@@ -43,6 +43,8 @@ class State:
     http_port: int
     grpc_port: int
     host: str = "127.0.0.1"
+    auth: bool = True
+    """Whether the model servers ask for keys."""
     threads: int = 1
     """Of each model server's inference."""
     champion: Server | None = None

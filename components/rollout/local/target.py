@@ -8,7 +8,7 @@ from typing import Any
 
 from components.bundle import Bundle
 from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.rollout.local import servers, service
+from components.rollout.local import access, servers, service
 from components.rollout.local.client import RestClient
 from components.rollout.local.service import Service
 from components.rollout.local.state import State, write_atomically
@@ -27,15 +27,20 @@ class LocalTarget:
         public_key: PEM of the signer whose bundles are served.
         http_port: the public endpoint's port for REST.
         grpc_port: the public endpoint's port for gRPC.
+        auth: whether its model servers ask for keys.
 
     Raises:
-        BadInput: the folder's service has another model name, or serves at other ports.
+        BadInput: the folder's service has another model name, serves at other ports, or was started with another
+            `auth`.
     """
 
-    def __init__(self, folder: Path, model_name: str, public_key: Path, http_port: int, grpc_port: int) -> None:
+    def __init__(
+        self, folder: Path, model_name: str, public_key: Path, http_port: int, grpc_port: int, auth: bool = True
+    ) -> None:
         self._folder, self._wanted = folder, (model_name, str(public_key.absolute()), http_port, grpc_port)
-        self._client = RestClient(model_name)
+        self._auth = auth
         self._open()
+        self._client = RestClient(model_name, access.headers(self._service.folder, auth))
 
     def champion(self) -> Revision | None:
         """The revision that serves."""
@@ -173,7 +178,7 @@ class LocalTarget:
 
     def _open(self) -> None:
         """Read the service's state; take new settings when nothing runs that has the old ones."""
-        self._service = Service(self._folder, State(*self._wanted))
+        self._service = Service(self._folder, State(*self._wanted, auth=self._auth))
         model_name, public_key, http_port, grpc_port = self._wanted
         state = self._state
         if state.model_name != model_name and state.champion:
@@ -187,7 +192,13 @@ class LocalTarget:
                 f"the service listens on ports {state.http_port} and {state.grpc_port}, rollout.http_port and "
                 f"rollout.grpc_port are {http_port} and {grpc_port}; `slipway stop` first, or set them back"
             )
-        state.model_name, state.public_key = model_name, public_key
+        if state.auth != self._auth and self._service.envoy_alive():
+            word = {True: "on", False: "off"}
+            raise BadInput(
+                f"the service was started with rollout.auth {word[state.auth]}, now it is {word[self._auth]}; "
+                "`slipway stop` first, or set it back"
+            )
+        state.model_name, state.public_key, state.auth = model_name, public_key, self._auth
         state.http_port, state.grpc_port = ports
 
     def _check_challenger(self) -> None:

@@ -1,0 +1,54 @@
+"""What a client shows a model server: an API key or a token, and for TLS whom it trusts and who it is."""
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import BadInput
+
+API_KEY = "SLIPWAY_API_KEY"
+"""Environment variable with an API key or a token."""
+
+
+def credentials() -> dict[str, str]:
+    """The header with the key or token of the environment, for REST and gRPC alike; empty when there is none."""
+    given = os.environ.get(API_KEY, "").strip()
+    return {"authorization": f"Bearer {given}"} if given else {}
+
+
+@dataclass(frozen=True)
+class Tls:
+    """TLS of a client. All files are PEM."""
+
+    ca: Path | None = None
+    """Who signs the servers' certificates; None for those that the system trusts."""
+    certificate: Path | None = None
+    """The client's, for mutual TLS."""
+    key: Path | None = None
+    """Its private key."""
+
+    def context(self) -> ssl.SSLContext:
+        """For REST.
+
+        Raises:
+            BadInput: a file cannot be used.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.certificate:
+                context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise BadInput(f"the certificates cannot be used ({error}); expected PEM files that fit: {self}") from error
+        return context
+
+    def channel_credentials(self) -> Any:
+        """For gRPC. Raises as `context`."""
+        import grpc
+
+        try:
+            ca, key, certificate = (path and path.read_bytes() for path in (self.ca, self.key, self.certificate))
+        except OSError as error:
+            raise BadInput(f"the certificates cannot be read ({error}): {self}") from error
+        return grpc.ssl_channel_credentials(ca, key, certificate)

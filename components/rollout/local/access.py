@@ -1,0 +1,50 @@
+"""Who may ask a local service: the file of keys that its model servers read, and the key of whoever serves here.
+
+api-keys.json   hashes, as `slipway keys` keeps them
+own-key         a key with the scopes predict and explain, made at first use and readable by its owner only; `slipway
+                predict` and the rollout itself ask with it
+"""
+
+from pathlib import Path
+
+from components import api_keys
+from components.api_keys import Scope
+from components.errors import BadInput
+
+KEY_FILE, OWN_KEY = "api-keys.json", "own-key"
+OWNER = "local"
+
+
+def key_file(service: Path) -> Path:
+    """The file of keys of a service."""
+    return service / KEY_FILE
+
+
+def headers(service: Path, auth: bool) -> dict[str, str]:
+    """What a request of this machine's user needs; the key is made when there is none that is good.
+
+    Args:
+        service: folder of the service.
+        auth: whether its servers ask for keys.
+
+    Raises:
+        BadInput: the files cannot be read or written.
+    """
+    return {"authorization": f"Bearer {_own_key(service)}"} if auth else {}
+
+
+def _own_key(service: Path) -> str:
+    path, keys = service / OWN_KEY, key_file(service)
+    try:
+        key = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        key = ""
+    known = api_keys.read(keys) if keys.exists() else []
+    if any(entry.sha256 == api_keys.digest(key) for entry in known):
+        return key
+    _, key = api_keys.add(keys, OWNER, [Scope.PREDICT, Scope.EXPLAIN])
+    try:
+        api_keys.write_private(path, key + "\n")
+    except OSError as error:
+        raise BadInput(f"the key of this service cannot be kept in {path} ({error.strerror})") from error
+    return key

@@ -1,0 +1,43 @@
+"""API keys as a server checks them: by their hashes, from a file that may change at any time."""
+
+import hmac
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components import api_keys
+from components.api_keys import KeyEntry
+from serving.caller import Caller, Means
+from serving.errors import Unauthenticated
+from serving.watched import Watched
+
+NO_HASH = api_keys.digest("")
+"""Compared with when there is no such id, so that the time does not tell which ids exist."""
+
+
+class ApiKeys:
+    """The keys of a file.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._entries = Watched("api_keys", [path], lambda: {entry.id: entry for entry in api_keys.read(path)})
+
+    def caller(self, key: str) -> Caller:
+        """Whose key it is.
+
+        Raises:
+            Unauthenticated: nobody's, or not now.
+        """
+        entry = self._entries.current().get(api_keys.id_of(key) or "")
+        same = hmac.compare_digest(api_keys.digest(key), entry.sha256 if entry else NO_HASH)
+        if entry is None or not same:
+            raise Unauthenticated("the API key is unknown or was revoked", given=True)
+        _check_time(entry)
+        return Caller(entry.identity, frozenset(entry.scopes), Means.KEY, entry.id)
+
+
+def _check_time(entry: KeyEntry) -> None:
+    if not entry.valid_at(datetime.now(UTC)):
+        raise Unauthenticated("the API key has expired or is not valid yet", given=True)

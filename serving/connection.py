@@ -1,0 +1,227 @@
+"""Connections of REST that cannot be held open for nothing, on top of uvicorn's protocol for HTTP/1.1.
+
+uvicorn by itself has no limit on the time or size of a request's head, on the number of connections, or on the time
+that a client takes to read an answer. A connection here waits, receives or answers. While it waits for a request it
+may be closed to make room for a new one; once the head of a request is there, the request is accepted and the
+connection is left alone until it has been answered.
+"""
+
+import asyncio
+import json
+import logging
+import resource
+import socket
+from http import HTTPStatus
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from serving.access.rest import CERTIFICATE
+from serving.limits import Limits
+from serving.tls import certificate_name
+
+logger = logging.getLogger("serving")
+HEAD_LIMIT = 64 * 1024
+"""Bytes of the head of a request."""
+FRAMING_SLACK = 1 << 20
+"""Bytes on the wire for the framing of a chunked body, above the limit of bodies."""
+
+
+class Crowd:
+    """The open connections of a server.
+
+    Args:
+        limit: how many there may be.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: set[Connection] = set()
+        self._fresh: dict[Connection, None] = {}
+        """Those that never had a request, the oldest first."""
+        self._idle: dict[Connection, None] = {}
+        """Those that had one and have none now, the longest idle first."""
+
+    def enter(self, connection: "Connection") -> None:
+        """A new connection; when there are too many, one that waits for a request goes, maybe this one.
+
+        The fresh ones go first: to close an idle one may meet a request that is on its way.
+        """
+        self._open.add(connection)
+        if len(self._open) > self._limit:
+            oldest = next(iter(self._fresh), None) or next(iter(self._idle), None) or connection
+            self.leave(oldest)
+            oldest.drop()
+        if connection in self._open:
+            self._fresh[connection] = None
+
+    def rest(self, connection: "Connection") -> None:
+        """It has no request any more."""
+        self._idle[connection] = None
+
+    def work(self, connection: "Connection") -> None:
+        """It has a request."""
+        self._fresh.pop(connection, None)
+        self._idle.pop(connection, None)
+
+    def leave(self, connection: "Connection") -> None:
+        """It is closed."""
+        self._open.discard(connection)
+        self.work(connection)
+
+
+class Connection(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        limits: times and sizes.
+        crowd: of all connections of the server.
+        uvicorn: what uvicorn gives to its protocols.
+    """
+
+    def __init__(self, limits: Limits, crowd: Crowd, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self._limits, self._crowd = limits, crowd
+        self._arriving: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._received = 0
+        """Bytes of the request that arrives."""
+        self._certificate: str | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """A client has come, and TLS is done."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=1, low=0)  # so that we hear when all was read, and when not
+        tls = transport.get_extra_info("ssl_object")
+        self._certificate = certificate_name(tls.getpeercert()) if tls else None
+        self._crowd.enter(self)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        self._crowd.leave(self)
+        for timer in (self._arriving, self._leaving):
+            if timer:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request, or of several."""
+        self._expect()
+        self._received += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._arriving and self._received > HEAD_LIMIT:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {HEAD_LIMIT} bytes")
+        elif self._received > self._limits.body + FRAMING_SLACK and not self.cycle.response_started:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the framing of the body is larger than the body may be")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        if self._certificate:
+            self.scope["state"][CERTIFICATE] = self._certificate
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is there: it is accepted."""
+        self._arrived()
+        self._crowd.work(self)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        self._received = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered."""
+        answered_last = not self.pipeline
+        super().on_response_complete()
+        if answered_last and not self.transport.is_closing():
+            self._received = 0
+            self._crowd.rest(self)
+
+    def pause_writing(self) -> None:
+        """The client has not read what was sent."""
+        super().pause_writing()
+        self._leaving = self.loop.call_later(self._limits.send_seconds, self._give_up)
+
+    def resume_writing(self) -> None:
+        """Now it has."""
+        super().resume_writing()
+        if self._leaving:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def drop(self) -> None:
+        """Make room."""
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is not HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _expect(self) -> None:
+        """Begin to wait for the head of a request, unless one is at hand or waited for."""
+        at_hand = self.cycle is not None and not self.cycle.response_complete
+        if self._arriving is None and not at_hand:
+            self._arriving = self.loop.call_later(self._limits.header_seconds, self._late)
+
+    def _arrived(self) -> None:
+        if self._arriving:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _late(self) -> None:
+        """No head of a request in time."""
+        if self._received:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the head of the request did not arrive in time")
+        else:
+            self.drop()
+
+    def _give_up(self) -> None:
+        logger.warning("event=slow_reader the connection is ended")
+        self.transport.abort()
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        """End the connection with an answer that no application has seen."""
+        logger.warning("event=refused status=%d reason=%r", status, reason)
+        body = json.dumps({"error": reason}).encode()
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+async def listen(
+    listener: socket.socket, config: uvicorn.Config, state: ServerState, lifespan: Any, limits: Limits
+) -> asyncio.Server:
+    """Take connections on a socket that is bound.
+
+    Args:
+        listener: the socket.
+        config: uvicorn's.
+        state: uvicorn's, of its server.
+        lifespan: uvicorn's, of the application.
+        limits: times and sizes.
+    """
+    crowd = Crowd(min(limits.connections, _descriptors() // 2))
+
+    def connect() -> Connection:
+        return Connection(limits, crowd, config=config, server_state=state, app_state=lifespan.state)
+
+    patience = limits.header_seconds if config.ssl else None
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(
+        connect, sock=listener, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=patience
+    )
+
+
+def _descriptors() -> int:
+    """How many files and sockets the process may have open, once it has taken all that it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most

@@ -1,0 +1,84 @@
+"""The last stage before the application of REST: whole bodies of acceptable size, that arrived in time."""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.dataplane import BundleDataPlane
+from serving.errors import TooLarge, TooSlow
+from serving.limits import Limits
+from serving.refusal import refuse
+
+
+class Guard:
+    """Ends requests with too large or too slow a body early, and keep-alive connections when the server drains."""
+
+    def __init__(self, app: ASGIApp, dataplane: BundleDataPlane, limits: Limits) -> None:
+        self.app = app
+        self.dataplane = dataplane
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request (ASGI)."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_closing(message: Message) -> None:
+            if self.dataplane.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                body = await self._body(scope, receive)
+        except TooLarge as error:
+            await refuse(error, scope, receive, send)
+            return
+        except TimeoutError:
+            slow = TooSlow(f"the body did not arrive within {self.limits.body_seconds:g} s")
+            await refuse(slow, scope, receive, send)
+            return
+        except ConnectionError:
+            return
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive_body() -> Message:
+            return next(messages, None) or await receive()
+
+        await self._unless_gone(self.app(scope, receive_body, send_closing), receive)
+
+    @staticmethod
+    async def _unless_gone(answer: Awaitable[None], receive: Receive) -> None:
+        """Answer, but stop, and so give up the place in the queue, when the client goes before the answer is there."""
+        answering = asyncio.ensure_future(answer)
+        leaving = asyncio.ensure_future(receive())  # after the body, only the client's leaving can come
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            answering.cancel()
+        with suppress(asyncio.CancelledError):
+            await answering
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        limit = self.limits.body
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and (len(declared) > 20 or int(declared) > limit):
+            raise TooLarge(f"the body has {declared[:20].decode()} bytes; at most {limit} are accepted")
+        parts: list[bytes] = []
+        left = limit
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError
+            part = message.get("body", b"")
+            left -= len(part)
+            if left < 0:
+                raise TooLarge(f"the body has more than the {limit} bytes that are accepted")
+            more = message.get("more_body", False)
+            parts.append(part)
+        return b"".join(parts)

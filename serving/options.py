@@ -1,0 +1,142 @@
+"""The options of the command line that say who may call, over which kind of connection, and how much."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import BadInput
+from serving.limits import Limits
+
+if TYPE_CHECKING:
+    from serving.access import Access
+    from serving.access.tokens import Tokens
+    from serving.caller import Scope
+    from serving.tls import Certificates
+
+DEFAULT_ALGORITHMS = "RS256,PS256,ES256,EdDSA"
+LIMITS = {
+    "max_texts": ("texts", "texts in one request"),
+    "max_characters": ("characters", "characters of one text"),
+    "max_body": ("body", "bytes of one request"),
+    "max_waiting": ("waiting", "texts admitted and not answered yet; more are refused with 429"),
+    "batch_tokens": ("batch_tokens", "tokens of one inference, padding included"),
+    "concurrency": ("concurrency", "requests that one identity may have at hand; 0 for any number"),
+    "rate": ("rate", "requests a second of one identity; 0 for any number"),
+    "burst": ("burst", "requests that one identity may send at once after a pause; 0 for those of a second"),
+    "max_connections": ("connections", "open REST connections; beyond, those that wait for a request are closed"),
+    "header_seconds": ("header_seconds", "until the head of a request, or a handshake, is there"),
+    "body_seconds": ("body_seconds", "until its body is there"),
+    "send_seconds": ("send_seconds", "that a client may take to read an answer"),
+    "idle_seconds": ("idle_seconds", "between two requests of a REST connection"),
+}
+"""Options by name: the field of `Limits`, and its meaning."""
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a parser."""
+    group = parser.add_argument_group("who may call (at least one of these; without, the server does not start)")
+    add = group.add_argument
+    add("--api_keys", type=Path, metavar="FILE", help="file of API keys, as `slipway keys add` makes it")
+    add("--jwt_issuer", default="", metavar="URL", help="issuer of the tokens that are accepted")
+    add("--jwt_audience", default="", metavar="NAME", help="audience that tokens must be for")
+    add("--jwks", default="", metavar="URL|FILE", help="the issuer's keys (default: by its OpenID configuration)")
+    add("--jwt_algorithms", default=DEFAULT_ALGORITHMS, metavar="A,B", help="for tokens (default: %(default)s)")
+    add("--jwt_leeway", type=float, default=30.0, metavar="SECONDS", help="between the clocks (default: %(default)g)")
+    add("--client_ca", type=Path, metavar="PEM", help="mutual TLS: every client must have a certificate of this CA")
+    add("--client_scopes", default="predict,explain", help="of clients with nothing else (default: %(default)s)")
+    add("--insecure_no_auth", action="store_true", help="answer everybody who reaches the ports; for experiments")
+    add("--open_metrics", action="store_true", help="/metrics needs no credentials")
+    group = parser.add_argument_group("TLS, on both ports")
+    group.add_argument("--tls_cert", type=Path, metavar="PEM", help="the server's certificate and its chain")
+    group.add_argument("--tls_key", type=Path, metavar="PEM", help="its private key")
+    group = parser.add_argument_group("limits")
+    defaults = Limits()
+    for option, (field, meaning) in LIMITS.items():
+        default = getattr(defaults, field)
+        text = f"{meaning} (default: {default})"
+        group.add_argument(f"--{option}", type=type(default), default=default, metavar="N", help=text)
+
+
+def limits_of(options: argparse.Namespace) -> Limits:
+    """The limits.
+
+    Raises:
+        BadInput: one of them is negative, or 0 where that would let nothing pass.
+    """
+    given = {field: getattr(options, option) for option, (field, _) in LIMITS.items()}
+    may_be_zero = ("concurrency", "rate", "burst")
+    for option, (field, _) in LIMITS.items():
+        if given[field] < 0 or (given[field] == 0 and field not in may_be_zero):
+            raise BadInput(f"--{option} is {given[field]}; expected a number above 0")
+    return dataclasses.replace(Limits(), **given)
+
+
+def certificates_of(options: argparse.Namespace) -> "Certificates | None":
+    """The files for TLS, or None.
+
+    Raises:
+        BadInput: one option lacks another.
+    """
+    from serving.tls import Certificates
+
+    if options.tls_cert is None and options.tls_key is None:
+        if options.client_ca:
+            raise BadInput("--client_ca needs TLS: give --tls_cert and --tls_key, too")
+        return None
+    if options.tls_cert is None or options.tls_key is None:
+        raise BadInput("--tls_cert and --tls_key belong together: give both")
+    return Certificates(options.tls_cert, options.tls_key, options.client_ca)
+
+
+def access_of(options: argparse.Namespace, limits: Limits) -> "Access":
+    """Who may call.
+
+    Raises:
+        BadInput: nobody could, everybody could without the explicit option, or a file or address cannot be used.
+    """
+    from serving.access import Access
+    from serving.access.keys import ApiKeys
+    from serving.access.quotas import Quotas
+
+    asks = bool(options.api_keys or options.jwt_issuer or options.client_ca)
+    if options.insecure_no_auth and asks:
+        raise BadInput("--insecure_no_auth contradicts --api_keys, --jwt_issuer and --client_ca; leave it out")
+    if not options.insecure_no_auth and not asks:
+        raise BadInput(
+            "nobody could call this server: give --api_keys FILE (`slipway keys add` makes one), --jwt_issuer or "
+            "--client_ca; or --insecure_no_auth to answer everybody"
+        )
+    return Access(
+        Quotas(limits),
+        keys=ApiKeys(options.api_keys) if options.api_keys else None,
+        tokens=_tokens(options),
+        certificate_scopes=_scopes(options.client_scopes) if options.client_ca else frozenset(),
+        insecure=options.insecure_no_auth,
+        metrics_open=options.open_metrics,
+    )
+
+
+def _tokens(options: argparse.Namespace) -> "Tokens | None":
+    from serving.access.jwks import FileKeys, UrlKeys
+    from serving.access.tokens import Tokens
+
+    if not options.jwt_issuer:
+        if options.jwt_audience or options.jwks:
+            raise BadInput("--jwt_audience and --jwks need --jwt_issuer")
+        return None
+    if not options.jwt_audience:
+        raise BadInput("--jwt_issuer needs --jwt_audience: tokens for other services must not be good here")
+    is_url = "://" in options.jwks or not options.jwks
+    keys = UrlKeys(options.jwks, options.jwt_issuer) if is_url else FileKeys(Path(options.jwks))
+    algorithms = [name.strip() for name in options.jwt_algorithms.split(",") if name.strip()]
+    return Tokens(options.jwt_issuer, options.jwt_audience, keys, algorithms, options.jwt_leeway)
+
+
+def _scopes(given: str) -> "frozenset[Scope]":
+    from serving.caller import Scope
+
+    try:
+        return frozenset(Scope(name.strip()) for name in given.split(",") if name.strip())
+    except ValueError:
+        raise BadInput(f"--client_scopes is {given!r}; choose from {', '.join(Scope)}") from None
