@@ -41,6 +41,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override one setting; may be repeated."),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|local|kubernetes", help="Where trainings compute and the model is served; sets `target`."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -65,13 +71,20 @@ def fail(error: SlipwayError) -> NoReturn:
     raise typer.Exit(error.exit_code)
 
 
-def settings_of(config: Path | None, overrides: list[str] | None) -> tuple[SlipwaySettings, Places]:
+def settings_of(
+    config: Path | None, overrides: list[str] | None, target: str | None = None
+) -> tuple[SlipwaySettings, Places]:
     """The resolved settings and the places of this machine."""
     places = Places.here()
-    resolved = places.resolved(load_settings(config, overrides or []))
+    resolved = places.resolved(given_settings(config, overrides, target))
     if resolved.registry.encryption_key:  # for all processes of ours that open a bundle
         os.environ.setdefault(VARIABLE, resolved.registry.encryption_key)
     return resolved, places
+
+
+def given_settings(config: Path | None, overrides: list[str] | None, target: str | None) -> SlipwaySettings:
+    """The settings as the user gave them."""
+    return load_settings(config, [*(overrides or []), *([f"target={target}"] if target else [])])
 
 
 def served(config: Path | None, overrides: list[str] | None) -> "Served":
@@ -82,14 +95,14 @@ def served(config: Path | None, overrides: list[str] | None) -> "Served":
 
 
 @command
-def run(config: Config = None, overrides: Overrides = None) -> None:
-    """Run the whole pipeline here: from labelled text to a served model, and a report.
+def run(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
+    """Run the whole pipeline from here: from labelled text to a served model, and a report.
 
     Exit codes: 0 delivered, 1 failure, 2 bad input, 3 gate refused, 4 rolled back, 5 rollout held.
     """
     from pipelines.runs import run_here
 
-    settings, places = settings_of(config, overrides)
+    settings, places = settings_of(config, overrides, target)
     finish(lambda: run_here(settings, places, console))
 
 
@@ -101,11 +114,12 @@ def rollout(
     ] = None,
     config: Config = None,
     overrides: Overrides = None,
+    target: Target = None,
 ) -> None:
     """Roll one signed bundle out, without the steps before. Exit codes as for `run`."""
     from pipelines.runs import roll_out_here
 
-    settings, places = settings_of(config, overrides)
+    settings, places = settings_of(config, overrides, target)
     finish(lambda: roll_out_here(bundle, dataset, settings, places, console))
 
 

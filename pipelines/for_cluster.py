@@ -19,10 +19,10 @@ IN_CLUSTER = "http://mlflow.slipway.svc.cluster.local:5000"
 
 
 def with_stores(settings: SlipwaySettings) -> SlipwaySettings:
-    """The settings with both stores; either one gives the place of the other.
+    """The settings with both stores, where one is given; either one gives the place of the other.
 
     Raises:
-        BadInput: there is none, or one that pods do not share with this machine.
+        BadInput: a store is one that pods do not share with this machine.
     """
     cluster, registry = settings.cluster, settings.registry
     for name, store in (("cluster.store", cluster.store), ("registry.store", registry.store)):
@@ -30,7 +30,7 @@ def with_stores(settings: SlipwaySettings) -> SlipwaySettings:
             raise BadInput(f"{name} is {store}: pods reach it only as s3://bucket/prefix")
     shared = (cluster.store or registry.store).rstrip("/")
     if not shared:
-        raise BadInput("a run on Kubernetes needs a store that pods reach; set cluster.store to s3://bucket/prefix")
+        return settings
     return settings.model_copy(
         update={
             "cluster": cluster.model_copy(update={"store": shared}),
@@ -39,28 +39,46 @@ def with_stores(settings: SlipwaySettings) -> SlipwaySettings:
     )
 
 
-def from_here(settings: SlipwaySettings) -> SlipwaySettings:
-    """Settings of a run that this machine drives, and whose trainings and model servers are in the cluster.
+def check_store(settings: SlipwaySettings) -> None:
+    """See that there is a store.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if not settings.cluster.store:
+        raise BadInput("a run on Kubernetes needs a store that pods reach; set cluster.store to s3://bucket/prefix")
+
+
+def check_from_here(settings: SlipwaySettings) -> None:
+    """See that settings fit a run that this machine drives, with trainings and model servers in the cluster.
 
     Raises:
         BadInput: there is no store or no tracking server that this machine and pods reach.
     """
-    settings = with_stores(settings)
+    check_store(settings)
     addresses = {"tracking_uri": settings.tracking_uri, "cluster.tracking_uri": settings.cluster.tracking_uri}
     for name, address in addresses.items():
         if address and not address.startswith(("http://", "https://")):
             raise BadInput(f"{name} is {_shown(address)}: pods log to a tracking server, at http://… or https://…")
-    if not settings.tracking_uri:
-        raise BadInput(
-            f"tracking_uri is empty, and pods cannot log to a file of this machine; start {FORWARD}, and set "
-            f"tracking_uri=http://127.0.0.1:5000 and cluster.tracking_uri={IN_CLUSTER}"
-        )
+    check_tracking(settings)
     if is_of_this_machine(settings.tracking_uri) and not settings.cluster.tracking_uri:
         raise BadInput(
             f"tracking_uri is {_shown(settings.tracking_uri)}, which pods cannot reach; set cluster.tracking_uri to "
             f"the server's address in the cluster, such as {IN_CLUSTER}"
         )
-    return settings
+
+
+def check_tracking(settings: SlipwaySettings) -> None:
+    """See that the registry of what is served in a cluster is named.
+
+    Raises:
+        BadInput: it is not.
+    """
+    if not settings.tracking_uri:
+        raise BadInput(
+            f"tracking_uri is empty, and pods cannot use a file of this machine; start {FORWARD}, and set "
+            f"tracking_uri=http://127.0.0.1:5000 and cluster.tracking_uri={IN_CLUSTER}"
+        )
 
 
 def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
@@ -81,6 +99,7 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
     if settings.target == "local":
         raise BadInput("target is local: a model server in a pod of a step would end with it; set target=kubernetes")
     settings = with_stores(settings)
+    check_store(settings)
     cluster, registry = settings.cluster, settings.registry
     encryption_key = registry.encryption_key
     if encryption_key and not encryption_key.startswith(KMS):

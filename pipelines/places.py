@@ -43,10 +43,11 @@ class Places:
         """The settings with every place that was left open filled in, and every path absolute.
 
         Raises:
-            BadInput: the target is Kubernetes, and pods cannot reach a place.
+            BadInput: the target is Kubernetes, and pods cannot reach a store.
         """
+        tracking_uri = f"sqlite:///{self.home / 'mlflow.db'}"
         if meant(settings.target) == "kubernetes":
-            settings = for_cluster.from_here(settings)
+            settings, tracking_uri = for_cluster.with_stores(settings), ""
         registry = settings.registry
         keys = Path(os.environ.get("SLIPWAY_KEYS", registry.keys)).expanduser().absolute()
         store = registry.store or str(self.home / "bundles")
@@ -57,7 +58,7 @@ class Places:
             encryption_key = str(Path(encryption_key).expanduser().absolute())
         return settings.model_copy(
             update={
-                "tracking_uri": settings.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}",
+                "tracking_uri": settings.tracking_uri or tracking_uri,
                 "registry": registry.model_copy(
                     update={"store": store, "keys": str(keys), "encryption_key": encryption_key}
                 ),

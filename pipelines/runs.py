@@ -14,7 +14,9 @@ from components import stage
 from components.report.outcome import Outcome, outcome_of
 from components.report.step import run as write_report
 from components.run_record import REPORT
+from components.target import meant
 from pipelines.follow import follow
+from pipelines.for_cluster import check_from_here
 from pipelines.local_run import SETTINGS
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
@@ -54,6 +56,8 @@ def roll_out_here(
 def _run(
     module: str, arguments: list[str], settings: SlipwaySettings, places: Places, console: Console
 ) -> tuple[Outcome, Path]:
+    if meant(settings.target) == "kubernetes":
+        check_from_here(settings)
     folder = new_run(places)
     (folder / SETTINGS).write_text(settings.model_dump_json(indent=1), "utf-8")
     (folder / stage.LOGS).mkdir()

@@ -7,6 +7,7 @@ from components.errors import BadInput
 from components.inference import GrpcClient, ModelClient
 from components.registry import Registry
 from components.target import resolve
+from pipelines.for_cluster import check_tracking
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
 
@@ -29,7 +30,12 @@ class Served:
 
     @property
     def registry(self) -> Registry:
-        """The registry of the model's versions."""
+        """The registry of the model's versions.
+
+        Raises:
+            BadInput: for a model in a cluster, no tracking server is named.
+        """
+        check_tracking(self.settings)
         return Registry(self.settings.tracking_uri, self.settings.model_name)
 
     def client(self, grpc: bool = False) -> ModelClient | GrpcClient:
