@@ -60,6 +60,11 @@ class Access:
         if insecure:
             logger.warning("event=insecure_no_auth everybody who reaches the ports is answered")
 
+    @property
+    def insecure(self) -> bool:
+        """Whether no credentials are asked for."""
+        return self._insecure
+
     async def caller(self, credentials: Credentials, needed: Needed) -> Caller:
         """Who asks, if it may.
 

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.access import API_KEY, Access, Credentials
-from serving.access.rules import METRICS, OPEN, path_needs
+from serving.access.rules import METRICS, OPEN, Needed, path_needs
 from serving.caller import ANONYMOUS, set_caller
-from serving.errors import Unauthenticated
+from serving.errors import Forbidden, Unauthenticated
 from serving.refusal import REFUSALS, refuse
 
 logger = logging.getLogger("serving")
@@ -32,7 +32,7 @@ class Checked:
         path = scope["path"]
         with ExitStack() as held:
             try:
-                needed = OPEN if path == METRICS and self.access.metrics_open else path_needs(path)
+                needed = OPEN if path == METRICS and self.access.metrics_open else _needs(path)
                 caller = await self.access.caller(_credentials(scope), needed)
                 set_caller(caller)
                 held.enter_context(self.access.admitted(caller))
@@ -42,6 +42,13 @@ class Checked:
                 await refuse(error, scope, receive, send)
                 return
             await self.app(scope, receive, send)
+
+
+def _needs(path: str) -> Needed:
+    """Of a path. Raises Forbidden when its characters could be read otherwise by the router: `$` matches before \\n."""
+    if not path.isprintable():
+        raise Forbidden("the path has characters that no path here has")
+    return path_needs(path)
 
 
 def _credentials(scope: Scope) -> Credentials:

@@ -108,6 +108,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield function
 
 
+@pytest.fixture(scope="module")
+def module_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """The same for servers that the tests of a module share."""
+    with starting(tmp_path_factory.mktemp("servers")) as function:
+        yield function
+
+
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     return key_pair(tmp_path_factory.mktemp("keys"))
