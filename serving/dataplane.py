@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 from kserve import InferInput, InferRequest, ModelRepository
-from kserve.errors import InvalidInput
+from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import RequestedOutput, deserialize_bytes_tensor
 
-from serving.errors import Malformed
+from serving.errors import Malformed, VersionNotFound
 
 PLATFORM = "onnx_onnxv1"  # the V2 specification's name for ONNX
 
@@ -47,8 +47,34 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """V2 metadata with platform and version."""
         metadata: dict[str, Any] = await super().model_metadata(model_name)
-        version = self.get_model_from_registry(model_name).version
-        return {**metadata, "platform": PLATFORM, "versions": [version]}
+        return {**metadata, "platform": PLATFORM, "versions": self.versions(model_name)}
+
+    def versions(self, model_name: str) -> list[str]:
+        """The served version of a model. Raises ModelNotFound when there is no such model."""
+        return [self.get_model_from_registry(model_name).version]
+
+    def check_version(self, model_name: str, version: str) -> None:
+        """Return when a version of a model is the served one; the empty version is.
+
+        Raises:
+            ModelNotFound: there is no such model or version.
+        """
+        if self.model_registry.get_model(model_name) is None:
+            raise ModelNotFound(model_name[:100])
+        if version and version not in self.versions(model_name):
+            raise VersionNotFound(model_name[:100], version[:100])
+
+    def reason(self) -> str:
+        """Why the server is not ready, as far as it may be told; empty when there is nothing to tell."""
+        if self.draining:
+            return "It is shutting down."
+        reasons = [getattr(model, "reason", "") for model in self.model_registry.get_models().values()]
+        return " ".join(filter(None, reasons))
+
+    def metadata(self) -> dict[str, Any]:
+        """V2 metadata of the server, with the extensions that there are."""
+        metadata: dict[str, Any] = super().metadata()
+        return metadata | {"extensions": ["model_repository_extension", "binary_tensor_data"]}
 
     def decode(
         self,
@@ -57,11 +83,25 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
         protocol_version: str = "v1",
         model_name: str | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Decode a V1 body as JSON, also when Content-Type is missing or has a charset."""
+        """Decode a V1 body as JSON, also when Content-Type is missing or has a charset; of a cloud event its data."""
+        decoded: tuple[Any, dict[str, Any]]
         if isinstance(body, bytes) and not any(name.startswith("ce-") for name in headers or {}):
-            return _json(body), {}
-        decoded: tuple[Any, dict[str, Any]] = super().decode(body, headers, protocol_version, model_name)
+            decoded = self.decode_cloudevent(_json(body))
+        else:
+            try:
+                decoded = super().decode(body, headers, protocol_version, model_name)
+            except InvalidInput as error:
+                raise InvalidInput("the cloud event is not as CloudEvents 1.0 specifies, or not JSON") from error
         return decoded
+
+    def encode(
+        self, model_name: str, response: Any, headers: dict[str, str], req_attributes: dict[str, Any]
+    ) -> tuple[Any, dict[str, str]]:
+        """Encode a V1 answer: a cloud event for those who sent one, whatever their headers say."""
+        encoded: tuple[Any, dict[str, str]] = super().encode(
+            model_name, response, headers if req_attributes else {}, req_attributes
+        )
+        return encoded
 
 
 def v2_request(body: bytes, json_length: str | None, model_name: str) -> InferRequest:

@@ -4,6 +4,16 @@
 the client: they never carry a request's text or a library's own message.
 """
 
+from kserve.errors import ModelNotFound
+
+
+class VersionNotFound(ModelNotFound):  # type: ignore[misc]  # kserve is not typed
+    """The model is served in another version (HTTP 404, NOT_FOUND)."""
+
+    def __init__(self, model_name: str, version: str) -> None:
+        super().__init__(model_name)
+        self.reason = f"Model with name {model_name} is not served in version {version}."
+
 
 class Malformed(ValueError):
     """The body is JSON, but not an inference request (HTTP 422, INVALID_ARGUMENT)."""

@@ -1,4 +1,4 @@
-"""The gRPC side: kserve's servicer, bound to a given address, with every error in its place."""
+"""The gRPC side: V2, health and reflection, bound to a given address, with every error in its place."""
 
 import asyncio
 import logging
@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.grpc.server import GRPCServer
-from kserve.protocol.grpc.servicer import InferenceServicer
 
 from components.errors import BadInput
 from serving.access import Access
@@ -18,8 +19,10 @@ from serving.access.grpc import Checked, Reception
 from serving.dataplane import BundleDataPlane
 from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded
 from serving.exchange import Recorder
+from serving.health import SERVICE_NAME, Health
 from serving.limits import Limits
 from serving.observing import ObservingInterceptor
+from serving.servicer import SERVICE, VersionedServicer
 from serving.tls import Certificates, grpc_credentials
 
 logger = logging.getLogger("serving")
@@ -64,6 +67,7 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
             self._interceptor,
         )
         self._credentials = grpc_credentials(certificates) if certificates else None
+        self._health = Health(dataplane.ready, (SERVICE,))
 
     def bind(self) -> None:
         """Take the address; needs the running event loop. Nothing is accepted before `start`.
@@ -80,8 +84,10 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
             ("grpc.keepalive_timeout_ms", round(1000 * self._limits.send_seconds)),
         ]
         self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=self._interceptors, options=options)
-        servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
+        servicer = VersionedServicer(self._data_plane, self._model_repository_extension)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             if self._credentials:
@@ -97,7 +103,7 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
 
     async def drain(self, grace: float) -> None:
         """Take no more requests, and wait for those at hand for up to `grace` seconds."""
-        self._interceptor.closing = True
+        self._interceptor.closing = self._health.closing = True
         await asyncio.sleep(LEAVE_S)
         await self._server.stop(grace)
 

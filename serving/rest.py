@@ -1,25 +1,17 @@
-"""The REST side: kserve's endpoints, with errors in the form of the V2 specification, behind access checks and limits.
-
-`POST /v2/models/{name}/infer` has a handler of its own in front of kserve's: it takes the raw body, so a request
-without Content-Type works, and it validates and encodes once.
-"""
+"""The REST side: endpoints behind access checks and limits, with errors in the form of the V2 specification."""
 
 import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 import fastapi
-import orjson
 import uvicorn
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 from kserve.protocol.rest.server import RESTServer
-from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
-from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,14 +19,17 @@ from starlette.responses import Response
 from serving.access import Access
 from serving.access.rest import Checked
 from serving.connection import listen
-from serving.dataplane import BundleDataPlane, json_object, v2_request
+from serving.dataplane import BundleDataPlane
+from serving.endpoints import Endpoints
 from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge
 from serving.exchange import Recorder
 from serving.guard import Guard
 from serving.limits import Limits
 from serving.metrics import page
 from serving.observing import Observed
+from serving.openapi import document
 from serving.repository import BundleRepository
+from serving.schemas import Served
 from serving.tls import Certificates, server_context
 
 logger = logging.getLogger("serving")
@@ -96,38 +91,15 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
         return self._server.started
 
     def _register_endpoints(self, app: fastapi.FastAPI) -> None:
-        app.add_route("/v2/models/{model_name}/infer", self._infer, methods=["POST"], include_in_schema=False)
-        app.add_route("/v2/repository/index", self._index, methods=["POST"], include_in_schema=False)
-        app.add_api_route("/", self.dataplane.live)
+        app.openapi = self._document  # type: ignore[method-assign]
         app.add_route("/metrics", self._metrics, methods=["GET"])
-        register_v1_endpoints(app, self.dataplane, self.model_repository_extension)
-        register_v2_endpoints(app, self.dataplane, self.model_repository_extension)
+        Endpoints(self.dataplane, self.model_repository_extension).register(app)
 
-    async def _infer(self, request: Request) -> Response:
-        """V2 inference."""
-        name = request.path_params["model_name"]
-        if not await self.dataplane.model_ready(name, True):
-            raise ModelNotReady(name)
-        headers = dict(request.headers)
-        payload = v2_request(await request.body(), headers.get(INFERENCE_CONTENT_LENGTH_HEADER), name)
-        response, _ = await self.dataplane.infer(name, payload, headers)
-        content, json_length = response.to_rest()
-        if json_length is None:
-            return Response(orjson.dumps(content), media_type="application/json")
-        binary = {INFERENCE_CONTENT_LENGTH_HEADER: str(json_length)}
-        return Response(content, media_type="application/octet-stream", headers=binary)
-
-    async def _index(self, request: Request) -> Response:
-        """What the repository has; `{"ready": true}` asks for models that are ready only."""
-        body = await request.body()
-        wanted = json_object(body) if body.strip() else {}
-        return JSONResponse(await self.model_repository_extension.index(wanted.get("ready") is True))
-
-    async def _not_ready(self, request: Request, error: Exception) -> Response:
-        """The answer that the model is not ready, with the reason if there is a known one."""
-        assert isinstance(error, ModelNotReady)
-        reason = self.model_repository_extension.reason(error.model_name)
-        return await _refuse(request, ModelNotReady(error.model_name, reason) if reason else error)
+    def _document(self) -> dict[str, Any]:
+        """What `/openapi.json` shows."""
+        model = next(iter(self.dataplane.model_registry.get_models().values()))
+        labels = tuple(getattr(model, "labels", ()))
+        return document(Served(model.name, model.version, labels, self.limits, not self.access.insecure))
 
     async def _metrics(self, request: Request) -> Response:
         """What Prometheus scrapes."""
@@ -138,8 +110,6 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
     def _add_exception_handlers(self, app: fastapi.FastAPI) -> None:
         for kind in STATUS:
             app.add_exception_handler(kind, _refuse)
-        app.add_exception_handler(ModelNotReady, self._not_ready)
-        app.add_exception_handler(RequestValidationError, _refuse_schema)
         app.add_exception_handler(HTTPException, _refuse_route)
         app.add_exception_handler(Exception, _fail)
 
@@ -181,18 +151,13 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return _error(status, str(error))
 
 
-async def _refuse_schema(request: Request, error: Exception) -> Response:
-    """FastAPI's own form echoes the request's values."""
-    assert isinstance(error, RequestValidationError)
-    reasons = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return await _refuse(request, Malformed(reasons))
-
-
 async def _refuse_route(request: Request, error: Exception) -> Response:
     """No such path, or another method."""
     assert isinstance(error, HTTPException)
     logger.warning("event=refused path=%r status=%d", request.url.path, error.status_code)
-    return _error(error.status_code, f"{error.detail}: {request.method} {request.url.path}")
+    answer = _error(error.status_code, f"{error.detail}: {request.method} {request.url.path[:200]}")
+    answer.headers.update(error.headers or {})  # with 405 the methods that are allowed
+    return answer
 
 
 async def _fail(request: Request, error: Exception) -> Response:

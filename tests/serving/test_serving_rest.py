@@ -183,7 +183,6 @@ def test_a_wrong_header_length_is_refused(server, length):
         ("POST", "/v1/models/other:predict", 404),
         ("GET", "/nothing", 404),
         ("GET", "/v2/models/messages/infer", 405),
-        ("POST", "/v1/models/messages:explain", 501),
         ("POST", "/v2/repository/models/messages/unload", 403),
         ("POST", "/v2/repository/models/messages/load", 403),
     ],

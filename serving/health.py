@@ -1,0 +1,51 @@
+"""The gRPC health service (grpc.health.v1) of a model server; its status is that of readiness, asked at each call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1.health import SERVICE_NAME  # type: ignore[import-untyped]
+
+__all__ = ["SERVICE_NAME", "Health"]
+
+INTERVAL_S = 0.2
+"""Between two looks at readiness while somebody watches."""
+
+
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc is not typed
+    """The status of some services, which are all ready or not ready together, and of the server (the empty name).
+
+    Args:
+        ready: whether the server can answer.
+        services: names of services.
+    """
+
+    def __init__(self, ready: Callable[[], Awaitable[bool]], services: tuple[str, ...]) -> None:
+        self._ready = ready
+        self._services = ("", *services)
+        self.closing = False
+        """Set when the server ends, so that those who watch are let go."""
+
+    async def Check(self, request: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: N802  # of the protocol
+        """The status of a service now; NOT_FOUND when there is no such service."""
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service '{request.service[:100]}'")
+        return await self._status(request.service)
+
+    async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802, ARG002
+        """The status of a service now and whenever it changes, until the server ends."""
+        last = None
+        while not self.closing:
+            status = await self._status(request.service)
+            if status != last:
+                last = status
+                yield status
+            await asyncio.sleep(INTERVAL_S)
+
+    async def _status(self, service: str) -> Any:
+        statuses = health_pb2.HealthCheckResponse
+        if service not in self._services:
+            return statuses(status=statuses.SERVICE_UNKNOWN)
+        return statuses(status=statuses.SERVING if await self._ready() else statuses.NOT_SERVING)
