@@ -1,5 +1,6 @@
 """The manifests on a real API server: valid, idempotent, with few rights, and what they run is at work."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_the_image_is_no_root_and_cannot_write_outside_its_volumes(platform: Any
 
 def test_mlflow_keeps_runs_and_s3_keeps_files(platform: Any, tmp_path: Path, store: str) -> None:
     client = MlflowClient(platform.mlflow)
-    run = client.create_run(client.create_experiment("manifests"))
+    run = client.create_run(client.create_experiment(f"manifests-{uuid.uuid4().hex[:8]}"))
     client.log_metric(run.info.run_id, "accuracy", 0.5)
     assert client.get_run(run.info.run_id).data.metrics == {"accuracy": 0.5}
 
@@ -122,3 +123,17 @@ def test_mlflow_keeps_runs_and_s3_keeps_files(platform: Any, tmp_path: Path, sto
     storage.upload_folder(tmp_path / "there", f"{store}/folder")
     storage.download_folder(f"{store}/folder", tmp_path / "back")
     assert (tmp_path / "back" / "text").read_text() == "kept"
+
+
+def test_the_registry_survives_the_loss_of_mlflow_s_pod(platform: Any) -> None:
+    client = MlflowClient(platform.mlflow)
+    name = f"kept-{uuid.uuid4().hex[:8]}"
+    client.create_registered_model(name)
+    client.create_model_version(name, "s3://slipway/bundle")
+    client.set_registered_model_alias(name, "champion", "1")
+
+    kubectl = platform.cluster.kubectl
+    kubectl("delete", "pod", "--selector=app.kubernetes.io/name=mlflow", "--namespace", platform.namespace)
+    kubectl("rollout", "status", "deployment/mlflow", "--namespace", platform.namespace, "--timeout=300s")
+
+    assert client.get_model_version_by_alias(name, "champion").source == "s3://slipway/bundle"

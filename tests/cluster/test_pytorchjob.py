@@ -1,5 +1,6 @@
 """Trainings in pods of a real cluster, driven with the rights of the pipeline's service account."""
 
+import functools
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from components.train.settings import TrainSettings
 
 pytestmark = pytest.mark.cluster
 JOBS = "pytorchjobs.kubeflow.org"
+DONE_HERE: dict[str, dict[str, Any]] = {}
 
 
 class Trainings:
     """Starts trainings of the small dataset, each with a place of its own in the store."""
 
-    def __init__(self, platform: Any, store: str, dataset: TextDataset, encoder: Path, folder: Path) -> None:
-        self.platform, self.store, self.dataset, self.encoder, self.folder = platform, store, dataset, encoder, folder
+    def __init__(self, platform: Any, dataset: TextDataset, encoder: Path, folder: Path) -> None:
+        self.platform, self.dataset, self.encoder, self.folder = platform, dataset, encoder, folder
+        self.store = platform.new_store()
 
     def train_settings(self, **changes: Any) -> TrainSettings:
         """A training of two processes that takes a moment."""
@@ -48,8 +51,11 @@ class Trainings:
         return self._run(settings, "cluster", launcher, tracking_uri or self.platform.mlflow_inside)
 
     def here(self, settings: TrainSettings) -> dict[str, Any]:
-        """Train with torchrun on this machine."""
-        return self._run(settings, "local", None, f"sqlite:///{self.folder / 'mlflow.db'}")
+        """Train with torchrun on this machine; the same training is not done twice."""
+        key = settings.model_dump_json()
+        if key not in DONE_HERE:
+            DONE_HERE[key] = self._run(settings, "local", None, f"sqlite:///{self.folder / 'mlflow.db'}")
+        return DONE_HERE[key]
 
     def _run(self, settings: TrainSettings, name: str, launcher: Any, tracking_uri: str) -> dict[str, Any]:
         folder = self.folder / name
@@ -76,27 +82,30 @@ class Trainings:
 
     def checkpoint(self) -> str | None:
         """The newest checkpoint in the store."""
-        jobs = self.jobs()
-        training = jobs[0]["metadata"]["labels"]["slipway.dev/training"] if jobs else "none"
+        training = next((job["metadata"]["labels"]["slipway.dev/training"] for job in self.jobs()), "none")
         return newest_checkpoint(f"{self.store}/trainings/{training}")
 
 
-@pytest.fixture
-def trainings(
-    platform: Any,
-    store: str,
-    small_dataset: TextDataset,
-    tiny_encoder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Trainings:
-    """Trainings with the rights of the service account `slipway-pipeline`."""
+@pytest.fixture(scope="module")
+def new_trainings(
+    platform: Any, small_dataset: TextDataset, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Trainings]]:
+    """Makes trainings with the rights of the service account `slipway-pipeline` and the credentials of the store."""
     token = platform.cluster.kubectl("create", "token", "slipway-pipeline", "--namespace", platform.namespace).strip()
     config = json.loads(platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    (tmp_path / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    return Trainings(platform, store, small_dataset, tiny_encoder, tmp_path)
+    kubeconfig = tmp_path_factory.mktemp("rights") / "kubeconfig"
+    kubeconfig.write_text(json.dumps(config))
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in (platform.environment | {"KUBECONFIG": str(kubeconfig)}).items():
+            environment.setenv(name, value)
+        yield lambda: Trainings(platform, small_dataset, tiny_encoder, tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture
+def trainings(new_trainings: Callable[[], Trainings]) -> Trainings:
+    """Trainings with a place of their own in the store."""
+    return new_trainings()
 
 
 class Background(threading.Thread):
@@ -177,34 +186,41 @@ def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoin
     assert starts == sorted(set(starts))
 
 
-def test_an_image_that_cannot_be_had_is_reported_by_name(trainings: Trainings) -> None:
-    with pytest.raises(
-        SlipwayError, match=r"(?s)pod train-\S+-0: (ErrImagePull|ImagePullBackOff).*dev\.local/absent:1"
+@pytest.fixture(scope="module")
+def broken(new_trainings: Callable[[], Trainings]) -> dict[str, tuple[Trainings, Background]]:
+    """Trainings that cannot go well, started at the same time: each takes a while until that is sure."""
+    absent = "http://absent:5000"
+    started = {}
+    for name, changes, address, settings in (
+        ("image", {"image": "localhost:1/absent:1"}, "", {}),
+        ("node", {"cpu": "5000", "unschedulable_s": 5}, "", {}),
+        ("secret", {"secret": "absent"}, "", {}),
+        ("disk", {"scratch": "100Ki"}, "", {"epochs": 400, "patience": 400, "checkpoint_every": 2}),
+        ("input", {}, absent, {}),
     ):
-        trainings.in_pods(trainings.train_settings(), image="dev.local/absent:1")
+        own = new_trainings()
+        work = functools.partial(own.in_pods, own.train_settings(**settings), address, **changes)
+        started[name] = own, Background(work)
+    return started
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "words"),
+    [
+        ("image", SlipwayError, r"(?s)pod train-\S+-0: (ErrImagePull|ImagePullBackOff).*localhost:1/absent:1"),
+        ("node", SlipwayError, r"pod train-\S+-0: Unschedulable: .*Insufficient cpu"),
+        ("secret", SlipwayError, 'CreateContainerConfigError: secret "absent" not found'),
+        ("disk", SlipwayError, r"pod train-\S+-0: Evicted: .*workspace"),
+        ("input", BadInput, "the MLflow tracking server http://absent:5000 cannot be used"),
+    ],
+)
+def test_what_keeps_pods_from_work_is_told_in_their_own_words(
+    broken: dict[str, tuple[Trainings, Background]], cause: str, error: type[SlipwayError], words: str
+) -> None:
+    trainings, training = broken[cause]
+    with pytest.raises(error, match=words):
+        training.result()
     eventually(lambda: not trainings.jobs())
-
-
-def test_pods_that_no_node_can_hold_are_reported_with_the_scheduler_s_reason(trainings: Trainings) -> None:
-    with pytest.raises(SlipwayError, match=r"pod train-\S+-0: Unschedulable: .*Insufficient cpu"):
-        trainings.in_pods(trainings.train_settings(), cpu="5000", unschedulable_s=5)
-    eventually(lambda: not trainings.jobs())
-
-
-def test_an_absent_secret_is_reported_by_name(trainings: Trainings) -> None:
-    with pytest.raises(SlipwayError, match='CreateContainerConfigError: secret "absent" not found'):
-        trainings.in_pods(trainings.train_settings(), secret="absent")
-
-
-def test_what_the_user_gave_wrong_is_reported_as_that_and_not_tried_again(trainings: Trainings) -> None:
-    with pytest.raises(BadInput, match="the MLflow tracking server http://absent:5000 cannot be used"):
-        trainings.in_pods(trainings.train_settings(), "http://absent:5000")
-
-
-def test_a_pod_that_used_up_its_disk_is_reported_as_evicted(trainings: Trainings) -> None:
-    settings = trainings.train_settings(epochs=400, patience=400, learning_rate=1e-5, checkpoint_every=2)
-    with pytest.raises(SlipwayError, match=r"pod train-\S+-0: Evicted: .*workspace"):
-        trainings.in_pods(settings, scratch="100Ki")
 
 
 def test_without_rights_the_cluster_s_refusal_is_reported(trainings: Trainings) -> None:

@@ -1,0 +1,122 @@
+"""The test kit beside the repository: a cluster with the operators, and the image of the code at hand."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.cluster.access import SCRATCH, Cluster, Say
+
+ROOT = Path(__file__).parents[2]
+KIT = ROOT.parent / "shared" / "cluster" / "cluster"
+IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "components", "pipelines", "serving")
+ADDONS = ("training-operator", "kserve", "s3")
+IMAGES = "dev.local/slipway-test"
+STARTED = SCRATCH / "started-by-tests"
+"""Is there while the kit's cluster is one that a test session started."""
+
+NEWEST = SCRATCH / "newest-image"
+
+
+def run_kit(*arguments: str) -> str:
+    """The output of the kit's command."""
+    done = subprocess.run([str(KIT), *arguments], text=True, capture_output=True)
+    assert done.returncode == 0, f"{KIT} {' '.join(arguments)}: {done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+def start(say: Say) -> Cluster:
+    """The kit's cluster with the operators and the image; what is there is not done again."""
+    if subprocess.run([str(KIT), "ctr", "version"], capture_output=True).returncode:
+        STARTED.touch()
+        say("starting the test kit's cluster with its operators; the first time takes minutes")
+    found = re.search(r"KUBECONFIG=(\S+)", run_kit("up"))
+    assert found
+    run_kit("install", *ADDONS)
+    mend_waiting_for_the_master(found[1])
+    image = os.environ.get("SLIPWAY_IMAGE") or kit_image(say)
+    say(f"the cluster is up; the image is {image}")
+    return Cluster(found[1], image, "dev.local/versitygw:1", storage=False, keep=not STARTED.exists())
+
+
+def leave(say: Say) -> None:
+    """What the last session does: take down what a session started, and leave one image, since each takes gigabytes."""
+    newest = NEWEST.read_text() if NEWEST.exists() else ""
+    for image in run_kit("ctr", "images", "ls", "-q").split():
+        if image.startswith(f"{IMAGES}:") and image != newest:
+            run_kit("ctr", "images", "rm", image)
+    if STARTED.exists():
+        say("taking the test kit's cluster down")
+        run_kit("down", "--keep-images")
+        STARTED.unlink()
+
+
+def kit_image(say: Say) -> str:
+    """Build the image into the kit's node unless it has it."""
+    tag = f"{IMAGES}:{content_digest()}"
+    if tag not in run_kit("ctr", "images", "ls", "-q").split():
+        say(f"building {tag}, since the code changed")
+        run_kit("build", tag, str(ROOT))
+    NEWEST.write_text(tag)
+    return tag
+
+
+def content_digest() -> str:
+    """Of everything that goes into the image."""
+    whole = hashlib.sha256()
+    for name in IN_IMAGE:
+        path = ROOT / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                whole.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def mend_waiting_for_the_master(kubeconfig: str) -> None:
+    """The operator's init container asks `nslookup` for the master's short name until it succeeds; that of the kit's
+    busybox never does, since it also counts the search domains that do not have the name. Give it one that resolves
+    as programs do.
+    """
+    tag = "dev.local/init-pytorch:1"
+    if tag not in run_kit("ctr", "images", "ls", "-q").split():
+        with tempfile.TemporaryDirectory() as folder:
+            shim = r"""printf '#!/bin/sh\nexec getent hosts "$1"\n' >/usr/local/bin/nslookup"""
+            lines = ["FROM python:3.11-slim", f"RUN {shim} && chmod +x /usr/local/bin/nslookup"]
+            (Path(folder) / "Dockerfile").write_text("\n".join(lines) + "\n")
+            run_kit("build", tag, folder)
+    kubectl = ["kubectl", "--kubeconfig", kubeconfig, "--namespace", "kubeflow"]
+    arguments = ["--enable-scheme=pytorchjob", f"--pytorch-init-container-image={tag}"]
+    patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": arguments}]
+    change = ["patch", "deployment", "training-operator", "--type=json", "--patch", json.dumps(patch)]
+    for command in (change, ["rollout", "status", "deployment/training-operator", "--timeout=180s"]):
+        subprocess.run([*kubectl, *command], check=True, capture_output=True)
+
+
+def make_volumes(cluster: Cluster, namespace: str) -> None:
+    """Volumes for the claims, on the kit's node, which has this machine's disk."""
+    for claim in cluster.read("pvc", "--namespace", namespace)["items"]:
+        name = claim["metadata"]["name"]
+        if claim["status"]["phase"] == "Bound":
+            continue
+        folder = SCRATCH / namespace / name
+        shutil.rmtree(folder, ignore_errors=True)  # of a cluster that is gone
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)  # pods are another user
+        cluster.kubectl("delete", "pv", f"{namespace}-{name}", "--ignore-not-found")
+        cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": f"{namespace}-{name}"},
+                "spec": {
+                    "capacity": claim["spec"]["resources"]["requests"],
+                    "accessModes": claim["spec"]["accessModes"],
+                    "claimRef": {"namespace": namespace, "name": name},
+                    "hostPath": {"path": str(folder)},
+                },
+            }
+        )
