@@ -31,6 +31,15 @@ MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
 DRAFT_FILES = (MODEL, TOKENIZER, INFO)
 
 
+class Bins(BaseModel):
+    """A histogram: `counts[i]` values are at most `bounds[i]` and above `bounds[i - 1]`, the last above all bounds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bounds: list[float]
+    counts: list[int]
+
+
 class BundleInfo(BaseModel):
     """The content of `bundle.json`."""
 
@@ -55,6 +64,8 @@ class BundleInfo(BaseModel):
     """Shares from 0 to 1, named split_metric, for example `test_macro_f1`."""
     latency_ms: dict[str, float] = Field(default_factory=dict)
     """Median milliseconds on the machine that measured, by batch size."""
+    reference: dict[str, Bins] = Field(default_factory=dict)
+    """How the validation split looks to the model, against drift; see `components.reference`."""
 
 
 class Bundle:

@@ -7,6 +7,7 @@ queue included, lives on the event loop, which therefore needs no locks and stay
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from components.classifier import Classifier, Encoded, Floats, softmax
+from serving.drift import Drift
 from serving.errors import InferenceFailed, Overloaded
 from serving.limits import Limits
+from serving.metrics import ModelMetrics
 
 logger = logging.getLogger("serving")
 WARM_UP = ((1, 8), (1, 32), (1, 512), (8, 16), (32, 16))
@@ -30,6 +33,8 @@ class Job:
     logits: Floats
     result: asyncio.Future[Floats]
     left: int
+    since: float = field(default_factory=time.perf_counter)
+    begun: bool = False
 
 
 @dataclass
@@ -51,11 +56,21 @@ class Batcher:
     Args:
         classifier: an opened bundle.
         limits: bounds of the queue and of a batch.
+        metrics: of the model.
+        drift: looks at the texts that were answered.
     """
 
-    def __init__(self, classifier: Classifier, limits: Limits) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        limits: Limits,
+        metrics: ModelMetrics | None = None,
+        drift: Drift | None = None,
+    ) -> None:
         self.classifier = classifier
         self.limits = limits
+        self.metrics = metrics or ModelMetrics()
+        self.drift = drift
         self._tokenising = ThreadPoolExecutor(1, "tokenise")
         self._computing = ThreadPoolExecutor(1, "compute")
         self._rows: list[Row] = []
@@ -80,7 +95,10 @@ class Batcher:
             encodings = await loop.run_in_executor(
                 self._tokenising, self.classifier.tokenizer.encode_batch_fast, list(texts)
             )
-            return softmax(await self._queued(encodings))
+            probabilities = softmax(await self._queued(encodings))
+        if self.drift:
+            self.drift.answered(texts, encodings, probabilities)
+        return probabilities
 
     async def logits(self, encodings: Sequence[Encoded]) -> Floats:
         """Logits of texts that are tokens already, shape (texts, classes). Raises as `probabilities`."""
@@ -91,11 +109,15 @@ class Batcher:
     def _admission(self, texts: int) -> Iterator[None]:
         if self._admitted + texts > self.limits.waiting:
             raise Overloaded(f"{self._admitted} texts are waiting for inference; try again later")
-        self._admitted += texts
+        self._admit(texts)
         try:
             yield
         finally:
-            self._admitted -= texts
+            self._admit(-texts)
+
+    def _admit(self, texts: int) -> None:
+        self._admitted += texts
+        self.metrics.waiting(self._admitted)
 
     async def _queued(self, encodings: Sequence[Encoded]) -> Floats:
         """Wait in line; logits, shape (texts, classes)."""
@@ -131,7 +153,9 @@ class Batcher:
 
         Texts whose client has gone are dropped here, before they cost compute.
         """
-        self._rows = [row for row in self._rows if not row.job.result.done()]
+        wanted = [row for row in self._rows if not row.job.result.done()]
+        self.metrics.dropped(len(self._rows) - len(wanted))
+        self._rows = wanted
         if not self._rows:
             return []
         oldest = self._rows[0].length
@@ -147,7 +171,17 @@ class Batcher:
         self._rows = [row for row in self._rows if id(row) not in taken]
         return batch
 
+    def _begin(self, rows: list[Row]) -> None:
+        """Count a batch, and the wait of the requests whose first it is."""
+        self.metrics.batch([row.length for row in rows])
+        now = time.perf_counter()
+        for row in rows:
+            if not row.job.begun:
+                row.job.begun = True
+                self.metrics.waited(now - row.job.since)
+
     async def _compute(self, rows: list[Row]) -> Floats:
+        self._begin(rows)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._computing, self._logits, [row.encoding for row in rows])
 

@@ -9,6 +9,9 @@ from typing import Protocol
 ABANDONED = 499
 """The client went before it was answered; the code that nginx made usual."""
 
+CLIENT, COMPARISON = "client", "comparison"
+"""Sources: a rollout that asks both revisions directly marks its questions, which are no client's traffic."""
+
 
 @dataclass
 class Exchange:
@@ -19,7 +22,7 @@ class Exchange:
     method: str
     """`infer`, `predict`, `explain`, `load`, `unload`, `metadata` or `other`."""
     source: str
-    """`client`, or `comparison` for a rollout that asks both revisions directly."""
+    """`CLIENT` or `COMPARISON`."""
     bytes_in: int = 0
     bytes_out: int = 0
     """Of bodies, without heads."""

@@ -6,6 +6,7 @@ texts are no labels. With PROMETHEUS_MULTIPROC_DIR set, the processes that share
 """
 
 import os
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,6 +27,7 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 LONGEST_MS = 30_000
 SECONDS = tuple(round(bound / 1000, 6) for bound in LATENCY_BOUNDS_MS if bound <= LONGEST_MS)
 """Upper bounds of the latency buckets: those of a rollout's histograms, so that its counts need no conversion."""
+POWERS_OF_2 = tuple(2**power for power in range(12))
 MODEL = ("model_name", "model_version")
 
 REQUESTS = Counter(
@@ -61,6 +63,55 @@ READY = Gauge(
     MODEL,
     registry=REGISTRY,
     multiprocess_mode="livemin",
+)
+QUEUE_WAIT = Histogram(
+    "slipway_queue_wait_seconds",
+    "From the tokens of a request to its first inference",
+    MODEL,
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+WAITING = Gauge(
+    "slipway_texts_waiting",
+    "Texts that are admitted and not answered yet",
+    MODEL,
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+DROPPED = Counter(
+    "slipway_texts_dropped_total",
+    "Texts whose clients went before the model saw them",
+    MODEL,
+    registry=REGISTRY,
+)
+BATCH_TEXTS = Histogram("slipway_batch_texts", "Texts of an inference", MODEL, buckets=POWERS_OF_2, registry=REGISTRY)
+TOKENS = Counter(
+    "slipway_tokens_total",
+    "Tokens that the model computed; the share of kind `padding` is wasted",
+    (*MODEL, "kind"),
+    registry=REGISTRY,
+)
+PREDICTIONS = Counter("slipway_predictions_total", "Texts by predicted label", (*MODEL, "label"), registry=REGISTRY)
+DRIFT = Gauge(
+    "slipway_drift_index",
+    "Population Stability Index of the last texts against the reference in the bundle",
+    (*MODEL, "feature"),
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+DRIFT_BY_CHANCE = Gauge(
+    "slipway_drift_index_by_chance",
+    "What the index exceeds in 1 % of cases without any drift, given how many texts are compared",
+    (*MODEL, "feature"),
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+DRIFT_TEXTS = Gauge(
+    "slipway_drift_texts",
+    "Texts in the window that is compared with the reference; 0 when the bundle has none",
+    MODEL,
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
 )
 AUDIT_LINES = Counter("slipway_audit_lines_total", "Lines written to the audit log", registry=REGISTRY)
 AUDIT_ERRORS = Counter("slipway_audit_errors_total", "Failed attempts to write the audit log", registry=REGISTRY)
@@ -103,6 +154,39 @@ class ModelMetrics:
     def ready(self, ready: bool) -> None:
         """State whether the model can answer."""
         READY.labels(*self._model).set(ready)
+
+    def waited(self, seconds: float) -> None:
+        """A request's first text is in a batch."""
+        QUEUE_WAIT.labels(*self._model).observe(seconds)
+
+    def waiting(self, texts: int) -> None:
+        """State how many texts wait."""
+        WAITING.labels(*self._model).set(texts)
+
+    def dropped(self, texts: int) -> None:
+        """Count texts that are not computed because nobody waits for them any more."""
+        DROPPED.labels(*self._model).inc(texts)
+
+    def batch(self, lengths: Sequence[int]) -> None:
+        """Count an inference by the tokens of its texts."""
+        tokens = sum(lengths)
+        BATCH_TEXTS.labels(*self._model).observe(len(lengths))
+        TOKENS.labels(*self._model, "text").inc(tokens)
+        TOKENS.labels(*self._model, "padding").inc(max(lengths) * len(lengths) - tokens)
+
+    def predicted(self, labels: Mapping[str, int]) -> None:
+        """Count texts by label."""
+        for label, count in labels.items():
+            PREDICTIONS.labels(*self._model, label).inc(count)
+
+    def drift(self, feature: str, index: float, by_chance: float) -> None:
+        """State how far the texts of today are from the reference."""
+        DRIFT.labels(*self._model, feature).set(index)
+        DRIFT_BY_CHANCE.labels(*self._model, feature).set(by_chance)
+
+    def drift_texts(self, texts: int) -> None:
+        """State how many texts that is about."""
+        DRIFT_TEXTS.labels(*self._model).set(texts)
 
 
 def page(accept: str) -> tuple[bytes, str]:

@@ -13,10 +13,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.exchange import ABANDONED, Exchange, Observation, Recorder
+from serving.exchange import ABANDONED, CLIENT, COMPARISON, Exchange, Observation, Recorder
 
-SOURCE, COMPARISON = "x-slipway-source", "comparison"
-"""Header or metadata that a rollout marks its own questions with: they are no client's traffic."""
+SOURCE = "x-slipway-source"
+"""Header or metadata that says `comparison` in the questions of a rollout."""
 REQUEST_ID = "x-request-id"
 MODEL = r"/v[12]/models/[^/:]+(/versions/[^/]+)?"
 REST_METHODS = tuple(
@@ -112,7 +112,7 @@ def rest_exchange(scope: Scope) -> Exchange | None:
 
 
 def _source(value: str) -> str:
-    return COMPARISON if value == COMPARISON else "client"
+    return COMPARISON if value == COMPARISON else CLIENT
 
 
 def _length(headers: Any) -> int:

@@ -9,6 +9,7 @@ from serving.audit import AuditLog
 from serving.caller import current_caller
 from serving.exchange import Exchange
 from serving.metrics import IN_FLIGHT, ModelMetrics
+from serving.model import BundleModel
 
 NO_MODEL = ModelMetrics()
 ID_CHARACTERS = 128
@@ -27,9 +28,13 @@ class ExchangeRecorder:
         self._audit = audit
 
     @property
+    def _model(self) -> BundleModel | None:
+        return next(iter(self._models.values()), None)
+
+    @property
     def metrics(self) -> ModelMetrics:
         """Of the model that is served."""
-        return next((model.metrics for model in self._models.values()), NO_MODEL)
+        return self._model.metrics if self._model else NO_MODEL
 
     def began(self, exchange: Exchange) -> None:
         """Count a request in."""
@@ -48,18 +53,20 @@ class ExchangeRecorder:
         IN_FLIGHT.labels(exchange.protocol).dec()
 
     def ready(self, ready: bool) -> None:
-        """State whether the server can answer."""
+        """State whether the server can answer, and how its texts look."""
         self.metrics.ready(ready)
+        if self._model:
+            self._model.drift.update()
 
     def started(self) -> None:
         """Say in the audit log what is served from now on."""
         if self._audit:
-            self._audit.append({"event": "started", **_model(self.metrics)})
+            self._audit.append({"event": "started", **_facts(self.metrics)})
 
     def stopped(self) -> None:
         """Write what the audit log still has in memory."""
         if self._audit:
-            self._audit.append({"event": "stopped", **_model(self.metrics)})
+            self._audit.append({"event": "stopped", **_facts(self.metrics)})
             self._audit.close()
 
 
@@ -75,7 +82,7 @@ def request_record(exchange: Exchange, model: ModelMetrics, texts: bool) -> dict
         "protocol": exchange.protocol,
         "method": exchange.method,
         "source": exchange.source,
-        **_model(model),
+        **_facts(model),
         "status": exchange.code,
         "texts_count": len(exchange.texts),
         "bytes_in": exchange.bytes_in,
@@ -85,5 +92,5 @@ def request_record(exchange: Exchange, model: ModelMetrics, texts: bool) -> dict
     return {**record, "texts": exchange.texts} if texts else record
 
 
-def _model(model: ModelMetrics) -> dict[str, str]:
+def _facts(model: ModelMetrics) -> dict[str, str]:
     return {"model": model.name, "version": model.version, "digest": model.digest}

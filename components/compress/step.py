@@ -26,6 +26,7 @@ from components.compress.quantise import quantise_dynamically
 from components.compress.settings import CompressSettings
 from components.dataset import TextDataset
 from components.errors import BadInput
+from components.reference import reference_of
 from components.train.batches import EncodedTexts
 from components.train.loop import use_reproducible_cpu
 from components.train.optimisation import parameter_count
@@ -83,7 +84,7 @@ def run(
         floor = settings.quality_share * measured[0].macro_f1
         choice = choose(measured[0], measured[1:], floor)
         number = next(index for index, one in enumerate(measured) if one.name == choice.chosen)
-        _deliver(variants[number], measured[number], output)
+        _deliver(variants[number], measured[number], data.texts("validation"), output)
     progress.report(STEP, f"chosen: {choice.chosen}, {choice.reasons[choice.chosen]}")
     return _result(variants, measured, choice, floor, settings) | {"seconds": time.monotonic() - started}
 
@@ -144,13 +145,14 @@ def _measure(variants: Sequence[Variant], data: TextDataset, settings: CompressS
     ]
 
 
-def _deliver(variant: Variant, measured: Measured, output: Path) -> None:
-    """Copy the draft bundle to the output, with its measurements."""
+def _deliver(variant: Variant, measured: Measured, texts: Sequence[str], output: Path) -> None:
+    """Copy the draft bundle to the output, with its measurements and what it makes of the validation texts."""
     shutil.copytree(variant.folder, output, dirs_exist_ok=True)
     info = updated_info(
         Bundle(output).info,
         metrics={"validation_accuracy": measured.accuracy, "validation_macro_f1": measured.macro_f1},
         latency_ms=_latencies(measured),
+        reference=reference_of(Classifier(output, _cores()), texts),
     )
     write_info(output, info)
 
