@@ -1,7 +1,8 @@
 """Start a model server: `python -m serving --model_name NAME --model_dir DIR --public_key PEM`.
 
 Exit codes: 0 stopped by a signal, 1 the bundle cannot be served, 2 bad arguments or a port in use, 3 bundle refused.
-The last line on stderr then is `Class: reason`.
+The last line on stderr then is `Class: reason`. With `--on_refused serve_reason` a server whose bundle is refused
+stays, not ready, and gives the reason to whoever asks for its readiness.
 """
 
 import argparse
@@ -10,17 +11,21 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.encryption import VARIABLE, key_of
 from components.errors import BundleRefused, SlipwayError
 from serving import audit_options
 from serving import options as call_options
 
 if TYPE_CHECKING:
     from serving.model import BundleModel
+    from serving.repository import Unloaded
 
 REFUSED = 3
+EXIT, SERVE_REASON = "exit", "serve_reason"
 logger = logging.getLogger("serving")
 
 
@@ -34,6 +39,13 @@ def arguments(given: list[str]) -> argparse.Namespace:
     trust = parser.add_mutually_exclusive_group(required=True)
     trust.add_argument("--public_key", type=Path, help="PEM file of the signer; the bundle is verified before it loads")
     trust.add_argument("--allow_unsigned", action="store_true", help="load whatever is in the folder; for experiments")
+    add(
+        "--decryption_key",
+        default="",
+        metavar="FILE|kms:[KEY-ID]",
+        help=f"of an encrypted bundle (default: ${VARIABLE})",
+    )
+    add("--on_refused", choices=(EXIT, SERVE_REASON), default=EXIT, help="bundle refused (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address of both ports (default: %(default)s; 0.0.0.0 in a container)")
     add("--http_port", type=int, default=8080, help="port of REST (default: %(default)s)")
     add("--grpc_port", type=int, default=8081, help="port of gRPC (default: %(default)s)")
@@ -65,22 +77,46 @@ def serve(options: argparse.Namespace) -> None:
     certificates = call_options.certificates_of(options)
     http = bind(options.host, options.http_port)
     bind(options.host, options.grpc_port).close()  # found out now; gRPC binds for itself
-    bundle = verified(options.model_dir, options.public_key)
+    decryption_key = key_of(options.decryption_key) if options.decryption_key else None
+
+    def load() -> "BundleModel":
+        bundle = verified(options.model_dir, options.public_key, decryption_key)
+        return load_model(options.model_name, options.model_version, bundle, threads, limits)
+
+    model = model_or_reason(load, options)
+    logger.info("event=started model=%s threads=%d seconds=%.1f", model.name, threads, time.perf_counter() - started)
 
     from serving.server import BundleServer
 
-    def load() -> "BundleModel":
-        bundle = verified(options.model_dir, options.public_key)
-        return load_model(options.model_name, options.model_version, bundle, threads, limits)
-
     audit = audit_options.audit_of(options)
-    model = load_model(options.model_name, options.model_version, bundle, threads, limits)
-    facts = (model.name, model.version, model.digest, threads, time.perf_counter() - started)
-    logger.info("event=loaded model=%s version=%s digest=%s threads=%d seconds=%.1f", *facts)
     server = BundleServer(
         options.host, http, options.grpc_port, limits, access, load, certificates, options.drain_seconds, audit=audit
     )
     server.run(model)
+
+
+def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespace) -> "BundleModel | Unloaded":
+    """The model; if its bundle is refused and the options say so, what tells everybody the reason.
+
+    Raises:
+        BundleRefused: it is refused, and the options say that the server ends.
+        SlipwayError: the bundle cannot be loaded or cannot answer.
+    """
+    from serving.loading import public_reason
+
+    try:
+        model = load()
+    except BundleRefused as error:
+        if options.on_refused == EXIT:
+            raise
+        logger.error("event=refused_to_serve reason=%r", str(error))
+        from serving.metrics import ModelMetrics
+        from serving.repository import Unloaded
+
+        name, version = options.model_name, options.model_version
+        return Unloaded(name, version, ModelMetrics(name, version, ""), public_reason(error, options.model_dir))
+    logger.info("event=loaded model=%s version=%s digest=%s", model.name, model.version, model.digest)
+    return model
 
 
 def main(given: list[str]) -> int:

@@ -1,10 +1,12 @@
-"""From a folder to a model that can answer: verify the signature, then load, then warm up."""
+"""From a folder to a model that can answer: verify the signature, then decrypt, load and warm up."""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.bundle import Bundle
+from components.encryption import BundleKey
 from components.errors import BadInput, BundleRefused, SlipwayError
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ class LoadFailed(SlipwayError):
     """The bundle is what was signed, but its model cannot be loaded or cannot answer."""
 
 
-def verified(folder: Path, public_key: Path | None) -> Bundle:
-    """The bundle, once its signature is found good; without a key it is taken as it is, with a warning.
+def verified(folder: Path, public_key: Path | None, decryption_key: BundleKey | None = None) -> Bundle:
+    """The bundle, once its signature is found good; without a public key it is taken as it is, with a warning.
 
     Raises:
         BadInput: the folder is not a bundle, or the key cannot be used.
@@ -30,12 +32,20 @@ def verified(folder: Path, public_key: Path | None) -> Bundle:
         raise BadInput(f"the bundle {folder} is not a folder; give the folder with bundle.json")
     if public_key is None:
         logger.warning("event=unsigned_allowed bundle=%s the bundle is loaded without verification", folder)
-        return Bundle(folder)
+        return Bundle(folder, decryption_key)
 
     from components.signing import verify
 
     verify(folder, public_key)
-    return Bundle(folder)
+    return Bundle(folder, decryption_key)
+
+
+def public_reason(error: BundleRefused, folder: Path) -> str:
+    """Why a bundle was refused, without where it is."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    for path in {str(folder.resolve()), str(folder)}:
+        reason = reason.replace(path, "the bundle") if os.sep in path else reason
+    return reason
 
 
 def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "Limits") -> "BundleModel":
@@ -49,7 +59,7 @@ def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "L
         limits: what the server accepts.
 
     Raises:
-        BundleRefused: a file changed while it was loaded.
+        BundleRefused: it cannot be decrypted, or a file changed while it was loaded.
         LoadFailed: the model cannot be loaded or cannot answer.
     """
     from components.classifier import Classifier
@@ -59,7 +69,7 @@ def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "L
     digest = bundle.digest()
     version = version or digest.removeprefix("sha256:")[:VERSION_DIGITS]
     try:
-        model = BundleModel(name, Classifier(bundle.folder, threads), digest, version, limits)
+        model = BundleModel(name, Classifier(bundle, threads), digest, version, limits)
         model.load()
     except BadInput as error:
         raise LoadFailed(str(error)) from error

@@ -25,15 +25,20 @@ class Unloaded(Model):  # type: ignore[misc]  # kserve is not typed
     """In place of a model that is not in memory.
 
     Args:
-        model: which was.
-        reason: why it is not; everybody who asks for readiness reads it.
+        name: the model's.
+        version: as it was, or would be.
+        metrics: of the model.
+        reason: why it is not in memory; everybody who asks for readiness reads it.
     """
 
-    def __init__(self, model: "BundleModel | Unloaded", reason: str) -> None:
-        super().__init__(model.name)
-        self.version: str = model.version
-        self.metrics: ModelMetrics = model.metrics
+    def __init__(self, name: str, version: str, metrics: ModelMetrics, reason: str) -> None:
+        super().__init__(name)
+        self.version = version
+        self.metrics = metrics
         self.reason = reason
+
+    def start(self) -> None:
+        """Called by kserve, which would make any model ready."""
 
     async def predict(self, *_: Any) -> NoReturn:
         """A request that came with the unload."""
@@ -86,7 +91,8 @@ class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
             ModelNotFound: the server has another model.
         """
         async with self._changing:
-            self._models.update(Unloaded(self._known(model_name), UNLOADED))
+            known = self._known(model_name)
+            self._models.update(Unloaded(known.name, known.version, known.metrics, UNLOADED))
         logger.info("event=unloaded model=%s", model_name)
         return {"name": model_name, "unload": True}
 

@@ -16,7 +16,7 @@ from serving.grpc_server import GrpcServer
 from serving.limits import Limits
 from serving.model import BundleModel
 from serving.recorder import ExchangeRecorder
-from serving.repository import BundleRepository
+from serving.repository import BundleRepository, Unloaded
 from serving.rest import RestServer
 from serving.tls import Certificates
 
@@ -65,13 +65,13 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
             self.dataplane, repository, host, grpc_port, limits, recorder, access, certificates
         )
 
-    def run(self, model: BundleModel) -> None:
-        """Serve the loaded model until SIGTERM, SIGINT or SIGQUIT, then drain.
+    def run(self, model: BundleModel | Unloaded) -> None:
+        """Serve the model, or the reason why there is none, until SIGTERM, SIGINT or SIGQUIT, then drain.
 
         Raises:
             BadInput: a port is in use.
         """
-        self._register_and_check_atleast_one_model_is_ready([model])
+        self.registered_models.update(model)
         self._recorder.started()
         try:
             asyncio.run(self._serve())
