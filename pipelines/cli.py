@@ -130,12 +130,50 @@ def finish(running: Callable[[], tuple[Outcome, Path]]) -> NoReturn:
     except KeyboardInterrupt:
         errors.print("interrupted; to run again goes on from the last checkpoint")
         raise typer.Exit(130) from None
+    tell(outcome, report, 'try: slipway predict "my parcel never came" · slipway status · slipway stop')
+
+
+def tell(outcome: Outcome, report: Path | None, hint: str = "") -> NoReturn:
+    """Say how a run ended, what to do with what it delivered, and leave with its exit code."""
     console.print(f"\n[bold]{outcome.title}[/]:", end=" ")
     console.print(outcome.sentence, markup=False, highlight=False, soft_wrap=True)
-    if outcome.exit_code == 0:
-        console.print('try: slipway predict "my parcel never came" · slipway status · slipway stop', highlight=False)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    if hint and outcome.exit_code == 0:
+        console.print(hint, highlight=False)
+    if report:
+        console.print(f"report: {report}", highlight=False, soft_wrap=True)
     raise typer.Exit(outcome.exit_code)
+
+
+@command
+def submit(
+    endpoint: Annotated[
+        str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Address of Kubeflow Pipelines, http://… or https://…")
+    ],
+    experiment: Annotated[str, typer.Option(help="Name of the experiment there.")] = "slipway",
+    namespace: Annotated[str, typer.Option(help="Your profile's namespace, where several users share it.")] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Stay until the run ended; exit codes as for `run`.")
+    ] = False,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the whole pipeline on Kubeflow Pipelines, where each step is a pod.
+
+    An endpoint that asks for a token gets the one in the environment variable SLIPWAY_KFP_TOKEN.
+    """
+    from pipelines import submit as kubeflow
+
+    given = given_settings(config, overrides, None)
+    there, run = kubeflow.submit(given, endpoint, experiment, namespace, console)
+    if not follow:
+        return
+    try:
+        state = kubeflow.follow(there, run, console)
+    except KeyboardInterrupt:
+        errors.print(f"no longer followed; the run goes on: {run.url}", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    folder = Places.here().runs / run.run_id
+    tell(*kubeflow.outcome(run, state, given.model_name, folder / "report.html"))
 
 
 @command
