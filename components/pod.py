@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 
+from components.credentials import API_KEY
 from components.encryption import VARIABLE
 
 STORE_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-public-key"
 SIGNING_SECRET, ENCRYPTION_SECRET = "slipway-signing", "slipway-encryption"
+CLIENT_SECRET = "slipway-client"
 SIGNING_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER = (
     f"/etc/slipway/{name}" for name in ("signing", "encryption", "keys")
 )
@@ -59,6 +61,11 @@ def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Mount the key that bundles are encrypted with, and say where it is, when there is a Secret that does so."""
     kubernetes.use_secret_as_env(task, ENCRYPTION_SECRET, {VARIABLE: VARIABLE}, optional=True)
     return kubernetes.use_secret_as_volume(task, ENCRYPTION_SECRET, ENCRYPTION_FOLDER, optional=True)
+
+
+def with_api_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Give a task that asks model servers the API key of the rollout."""
+    return kubernetes.use_secret_as_env(task, CLIENT_SECRET, {API_KEY: API_KEY}, optional=True)
 
 
 def with_public_key(task: dsl.PipelineTask) -> dsl.PipelineTask:

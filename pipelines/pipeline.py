@@ -14,6 +14,7 @@ from components.pod import (
     TRAINING,
     Resources,
     in_pod,
+    with_api_key,
     with_encryption_key,
     with_public_key,
     with_signing_key,
@@ -194,7 +195,7 @@ def slipway(
                 ),
                 LIGHT,  # never from the cache: it acts on the world
             )
-            with_encryption_key(with_public_key(rolled_out))
+            with_api_key(with_encryption_key(with_public_key(rolled_out)))
 
 
 slipway.__doc__ = (slipway.__doc__ or "").format(**{section: _help(section) for section in SECTIONS})

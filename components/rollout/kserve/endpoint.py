@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from components.cluster import own_namespace
+from components.credentials import API_KEY
 from components.errors import BadInput
 from components.rollout.kserve.manifest import Mode
 
@@ -86,5 +87,5 @@ def question(text: str) -> dict[str, Any]:
 
 def credentials() -> dict[str, str]:
     """What the model servers must see to answer us: the API key in the environment variable SLIPWAY_API_KEY."""
-    key = os.environ.get("SLIPWAY_API_KEY")
+    key = os.environ.get(API_KEY, "").strip()
     return {"x-api-key": key} if key else {}

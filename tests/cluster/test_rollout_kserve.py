@@ -1,0 +1,455 @@
+"""Rollouts to a real KServe on Knative, with clients that ask through the gateway without pause."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import api_keys, storage
+from components.bundle import Bundle
+from components.cluster import ClusterSettings
+from components.dataset import TextDataset
+from components.errors import SlipwayError
+from components.registry import Registry, Version
+from components.rollout import step
+from components.rollout.kserve import control
+from components.rollout.kserve.endpoint import Endpoint
+from components.rollout.kserve.target import KServeTarget
+from components.rollout.settings import RolloutSettings
+from components.signing import KeyPair, key_pair
+from tests.cluster.access import forwarded
+from tests.cluster.clients import Clients
+from tests.local import bad_bundles
+
+pytestmark = pytest.mark.cluster
+
+QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
+TRIGGER = "account"
+"""Word on which the bundle `raising` fails; it is in the texts of one topic."""
+
+
+@dataclass
+class Serving:
+    """What rollouts need: a namespace with a runtime, bundles in S3, a registry, and the gateway."""
+
+    settings: ClusterSettings
+    tracking_uri: str
+    store: str
+    dataset: TextDataset
+    bundles: Path
+    keys: KeyPair
+    platform: Any
+
+    def model(self, name: str) -> "Model":
+        """A model of its own, which nothing serves yet."""
+        return Model(self, name, Registry(self.tracking_uri, name))
+
+
+@dataclass
+class Model:
+    """A model that is served, or will be."""
+
+    serving: Serving
+    name: str
+    registry: Registry
+
+    def register(self, bundle: str) -> Version:
+        """Register one of the bundles."""
+        folder = self.serving.bundles / bundle
+        digest = Bundle(folder).digest()
+        return self.registry.register(f"{self.serving.store}/{bundle}", digest, {})
+
+    def roll_out(self, version: Version, **settings: Any) -> dict[str, Any]:
+        """What the pipeline's step does."""
+        serving = self.serving
+        chosen = QUICK.model_copy(update=settings)
+        none = Path("/nowhere")
+        place = (serving.tracking_uri, self.name, none, none, "kubernetes", serving.settings)
+        return step.run(version.version, version.bundle_uri, version.digest, serving.dataset.folder, chosen, *place)
+
+    @property
+    def target(self) -> KServeTarget:
+        """The rollout target."""
+        return KServeTarget(self.name, self.serving.settings)
+
+    def clients(self, texts: list[str] | None = None) -> Clients:
+        """Clients that do not pause."""
+        return Clients(self.target.endpoint(), self.name, texts or self.serving.dataset.texts("validation"))
+
+    def service(self) -> Any:
+        """The InferenceService."""
+        return self.serving.platform.read("inferenceservice", self.name)
+
+    def revisions(self) -> list[str]:
+        """Names of all revisions there ever were."""
+        selector = f"serving.kserve.io/inferenceservice={self.name}"
+        return [item["metadata"]["name"] for item in self.serving.platform.read("revisions", "-l", selector)["items"]]
+
+    def aliases(self) -> tuple[str | None, str | None]:
+        """Versions of the registry's champion and challenger."""
+        champion, challenger = self.registry.champion(), self.registry.challenger()
+        return champion and champion.version, challenger and challenger.version
+
+    def serves(self, version: Version) -> None:
+        """See that the InferenceService, the gateway and the registry all say that this version serves, alone."""
+        found = self.service()
+        annotations, predictor = found["metadata"]["annotations"], found["spec"]["predictor"]
+        assert annotations["slipway.dev/champion-version"] == version.version
+        assert annotations["slipway.dev/champion-digest"] == version.digest
+        assert "slipway.dev/challenger-version" not in annotations
+        assert "slipway.dev/rollout" not in annotations
+        assert predictor["model"]["storageUri"] == version.bundle_uri
+        assert "canaryTrafficPercent" not in predictor
+        assert self.registry.champion() is not None
+        assert self.aliases() == (version.version, None)
+        with self.clients() as clients:
+            clients.wait_for(version.version)
+        assert set(clients.by_version()) == {version.version}
+        assert clients.failures == []
+
+
+@pytest.fixture(scope="module")
+def bundles(draft_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, KeyPair]:
+    """Signed bundles: three good ones that differ, and bad ones."""
+    folder = tmp_path_factory.mktemp("bundles")
+    keys = key_pair(folder / "keys")
+    for name in ("first", "second", "third"):
+        bad_bundles.signed_copy(draft_bundle, folder / name, keys.private_key, name)
+    bad_bundles.shuffled_labels(draft_bundle, folder / "shuffled", keys.private_key)
+    bad_bundles.raising(draft_bundle, folder / "raising", keys.private_key, TRIGGER)
+    bad_bundles.tampered(draft_bundle, folder / "tampered", keys.private_key)
+    return folder, keys
+
+
+@pytest.fixture(scope="module")
+def gateway(platform: Any) -> Iterator[str]:
+    """Address of the ingress gateway from here."""
+    if given := os.environ.get("SLIPWAY_GATEWAY"):
+        yield given
+        return
+    service = platform.cluster.read("service", "kourier", "--namespace", "kourier-system")
+    inside = f"http://{service['spec']['clusterIP']}"
+    if not platform.cluster.storage:  # the kit's cluster: this machine reaches its services
+        yield inside
+        return
+    with forwarded(platform.cluster, "kourier-system", "kourier", 80) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def serving(
+    platform: Any,
+    gateway: str,
+    bundles: tuple[Path, KeyPair],
+    small_dataset: TextDataset,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Serving]:
+    """The namespace's keys, and the bundles in its S3 server."""
+    folder, keys = bundles
+    key_file = tmp_path_factory.mktemp("api-keys") / "api-keys.json"
+    _, key = api_keys.add(key_file, "rollout", [api_keys.Scope.PREDICT])
+    platform.cluster.apply(
+        _object("ConfigMap", "slipway-public-key", platform.namespace, {"public.pem": keys.public_key.read_text()}),
+        _object("Secret", "slipway-api-keys", platform.namespace, {"api-keys.json": _base64(key_file.read_text())}),
+    )
+    store = platform.new_store()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in platform.environment.items():
+            patch.setenv(name, value)
+        patch.setenv("KUBECONFIG", platform.cluster.kubeconfig)
+        patch.setenv("SLIPWAY_API_KEY", key)
+        for bundle in ("first", "second", "third", "shuffled", "raising", "tampered"):
+            storage.upload_folder(folder / bundle, f"{store}/{bundle}")
+        settings = ClusterSettings(namespace=platform.namespace, gateway=gateway)
+        yield Serving(settings, platform.mlflow, store, small_dataset, folder, keys, platform)
+
+
+def _object(kind: str, name: str, namespace: str, data: dict[str, str]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "data": data}
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.fixture(scope="module")
+def messages(serving: Serving) -> Model:
+    """A model whose first version serves; tests leave a healthy champion behind."""
+    model = serving.model("messages")
+    first = model.register("first")
+    result = model.roll_out(first)
+    assert result["outcome"] == "promoted", result["reason"]
+    return model
+
+
+@pytest.fixture
+def champion(messages: Model) -> Version:
+    """The version that serves before the test."""
+    found = messages.registry.champion()
+    assert found
+    messages.serves(found)
+    return found
+
+
+def test_the_first_version_serves_and_can_be_found_from_either_side(messages: Model, champion: Version) -> None:
+    pods = messages.serving.platform.read("pods", "-l", f"slipway.dev/version={champion.version}")["items"]
+    assert pods
+    assert all(pod["metadata"]["annotations"]["slipway.dev/digest"] == champion.digest for pod in pods)
+    status = control.status(messages.name, messages.serving.settings, messages.registry)
+    assert status["healthy"], status["message"]
+    assert (status["champion"]["version"], status["champion"]["digest"]) == (champion.version, champion.digest)
+
+
+def test_a_good_version_is_promoted_without_a_failed_request(messages: Model, champion: Version) -> None:
+    before = messages.revisions()
+    second = messages.register("second")
+    with messages.clients() as clients:
+        result = messages.roll_out(second)
+        clients.wait_for(second.version)
+    assert result["outcome"] == "promoted", result["reason"]
+    assert clients.failures == []
+    assert set(clients.by_version()) == {champion.version, second.version}
+    assert result["requests"]["challenger"] >= QUICK.minimum_requests
+    assert len(messages.revisions()) == len(before) + 1  # the state in the annotations made no revision
+    messages.serves(second)
+    previous = messages.registry.previous()
+    assert previous
+    assert previous.version == champion.version
+
+
+def test_a_version_with_wrong_answers_is_rolled_back_before_a_client_sees_it(
+    messages: Model, champion: Version
+) -> None:
+    with messages.clients() as clients:
+        result = messages.roll_out(messages.register("shuffled"))
+    assert result["outcome"] == "rolled_back"
+    assert "wrong answers" in result["reason"]
+    assert clients.failures == []
+    assert set(clients.by_version()) == {champion.version}
+    messages.serves(champion)
+
+
+def test_only_a_bad_canary_s_own_share_of_requests_fails(messages: Model, champion: Version) -> None:
+    texts = [text for text in messages.serving.dataset.texts("validation") if TRIGGER in text] or [TRIGGER]
+    with messages.clients(texts) as clients:
+        result = messages.roll_out(
+            messages.register("raising"), max_disagreement=0.99, max_accuracy_drop=0.99, on_inconclusive="roll_back"
+        )
+    assert result["outcome"] == "rolled_back", result["reason"]
+    assert "errors" in result["reason"]
+    assert 0 < len(clients.failures) <= result["requests"]["challenger_errors"]
+    assert {failure.partition(" ")[0] for failure in clients.failures} == {"500"}
+    messages.serves(champion)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "reason"), [("tampered", "BundleRefused"), ("absent", "fetching the bundle")], ids=["tampered", "absent"]
+)
+def test_a_version_that_cannot_load_is_rolled_back_with_the_pod_s_own_reason(
+    messages: Model, champion: Version, bundle: str, reason: str
+) -> None:
+    version = messages.register(bundle) if bundle != "absent" else _absent(messages)
+    with messages.clients() as clients:
+        result = messages.roll_out(version)
+    assert result["outcome"] == "rolled_back"
+    assert reason in result["reason"]
+    assert clients.failures == []
+    messages.serves(champion)
+
+
+def _absent(model: Model) -> Version:
+    """A version whose bundle was never stored."""
+    return model.registry.register(f"{model.serving.store}/absent", "sha256:" + "0" * 64, {})
+
+
+def test_a_bad_image_is_reported_and_the_champion_restored(messages: Model, champion: Version) -> None:
+    runtime = messages.serving.platform.read("servingruntime", "slipway-bundle")
+    bad = {key: runtime[key] for key in ("apiVersion", "kind", "spec")} | {
+        "metadata": {"name": "bad-image", "namespace": messages.serving.settings.namespace}
+    }
+    bad["spec"]["containers"][0]["image"] = "dev.local/there-is-no-such-image:1"
+    messages.serving.platform.cluster.apply(bad)
+    target = KServeTarget(messages.name, messages.serving.settings.model_copy(update={"runtime": "bad-image"}))
+    version = messages.register("second")
+    revision = control.revision_of(version)
+    with target.lock():
+        target.deploy(revision)
+        with pytest.raises(SlipwayError, match="there-is-no-such-image"):
+            target.wait_ready(revision, 120.0)
+    said = control.rollback(messages.name, messages.serving.settings, messages.registry)
+    assert f"version {champion.version} serves all traffic" in said
+    messages.serves(champion)
+
+
+@pytest.mark.usefixtures("champion")
+def test_fields_of_others_stay(messages: Model) -> None:
+    name, namespace = messages.name, messages.serving.settings.namespace
+    theirs = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"team": "support"}},
+        "spec": {"predictor": {"timeout": 55}},
+    }
+    apply = ("apply", "--server-side", "--field-manager=somebody", "-f", "-")
+    messages.serving.platform.cluster.kubectl(*apply, given=json.dumps(theirs))
+    third = messages.register("third")
+    assert messages.roll_out(third)["outcome"] == "promoted"
+    found = messages.service()
+    assert found["metadata"]["labels"]["team"] == "support"
+    assert found["spec"]["predictor"]["timeout"] == 55  # noqa: PLR2004
+    messages.serves(third)
+
+
+def test_two_rollouts_never_drive_one_service(messages: Model, champion: Version) -> None:
+    with messages.target.lock(), pytest.raises(SlipwayError, match=f"process {os.getpid()} on"):
+        messages.roll_out(messages.register("second"))
+    messages.registry.reject(messages.registry.challenger(), "the test is over")  # type: ignore[arg-type]
+    messages.serves(champion)
+
+
+DRIVER = """
+import json, sys
+from pathlib import Path
+from components.cluster import ClusterSettings
+from components.rollout import step
+from components.rollout.settings import RolloutSettings
+given = json.load(sys.stdin)
+settings = RolloutSettings.model_validate(given["settings"])
+cluster = ClusterSettings.model_validate(given["cluster"])
+none = Path("/nowhere")
+place = (*given["registry"], none, none, "kubernetes", cluster)
+result = step.run(*given["version"], Path(given["dataset"]), settings, *place)
+print(json.dumps(result))
+"""
+
+
+def start_driver(model: Model, version: Version, settings: RolloutSettings) -> "subprocess.Popen[str]":
+    """A process that rolls a version out."""
+    given = {
+        "version": [version.version, version.bundle_uri, version.digest],
+        "dataset": str(model.serving.dataset.folder),
+        "settings": settings.model_dump(),
+        "registry": [model.serving.tracking_uri, model.name],
+        "cluster": model.serving.settings.model_dump(),
+    }
+    process = subprocess.Popen([sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin
+    process.stdin.write(json.dumps(given))
+    process.stdin.close()
+    return process
+
+
+def until(done: Callable[[], Any], what: str, seconds: float = 180.0) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"{what} did not happen within {seconds:g} s"
+        time.sleep(0.2)
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_driver_that_is_killed_goes_on_where_it_was(messages: Model) -> None:
+    version = messages.register("first")
+    patient = QUICK.model_copy(update={"minimum_requests": 100_000, "step_time_limit_s": 600.0})
+    with ExitStack() as stack:
+        clients = stack.enter_context(messages.clients())
+        killed = start_driver(messages, version, patient)
+        until(lambda: "canaryTrafficPercent" in messages.service()["spec"]["predictor"], "the canary's deployment")
+        clients.wait_for(version.version)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        revisions = messages.revisions()
+        status = control.status(messages.name, messages.serving.settings, messages.registry)
+        assert status["rollout"]["phase"] == "traffic"
+        assert status["challenger"]["percent"] > 0
+        until(lambda: messages.target.holder() is None, "the end of the killed driver's lease")
+        result = messages.roll_out(version)
+    assert result["outcome"] == "promoted", result["reason"]
+    assert result["resumed"] == 1
+    assert messages.revisions() == revisions
+    assert clients.failures == []
+    messages.serves(version)
+
+
+@pytest.mark.usefixtures("champion")
+def test_the_registry_is_repaired_after_a_death_between_traffic_and_aliases(messages: Model) -> None:
+    version = messages.register("second")
+    target = messages.target
+    revision = control.revision_of(version)
+    with target.lock():  # what a driver does that dies before it has moved the aliases
+        target.deploy(revision)
+        target.wait_ready(revision, 120.0)
+        target.promote()
+    settings, registry = messages.serving.settings, messages.registry
+    assert "--repair" in control.status(messages.name, settings, registry)["message"]
+    assert f"champion is version {version.version}" in control.repair(messages.name, settings, registry)
+    assert control.status(messages.name, settings, registry)["healthy"]
+    messages.serves(version)
+
+
+def test_a_first_version_that_does_not_start_leaves_nothing_behind(serving: Serving) -> None:
+    model = serving.model("never-served")
+    result = model.roll_out(model.register("tampered"))
+    assert result["outcome"] == "rolled_back"
+    assert "BundleRefused" in result["reason"]
+    assert model.target.api.read() is None
+    assert model.aliases() == (None, None)
+
+
+def test_standard_mode_serves_and_says_what_its_canaries_need(serving: Serving) -> None:
+    model = serving.model("standard")
+    model.serving = Serving(
+        **{**vars(serving), "settings": serving.settings.model_copy(update={"deployment_mode": "Standard"})}
+    )
+    target = model.target
+    first, second = (control.revision_of(model.register(bundle)) for bundle in ("first", "second"))
+    with target.lock():
+        target.deploy(first)
+        target.wait_ready(first, 120.0)
+        target.promote()
+        assert target.champion() == first
+        assert [pair.challenger for pair in target.compare(["hello"])] == [None]
+        try:
+            target.deploy(second)
+            splits = _ready_or_reason(target, second)
+            assert target.champion() == first
+            pairs = target.compare(serving.dataset.texts("test")[:5])
+            assert all(pair.champion and pair.champion == pair.challenger for pair in pairs)
+            if splits:
+                target.set_traffic(50)
+            target.rollback()
+            assert target.challenger() is None
+            assert "canary" not in model.service()["spec"]
+            target.deploy(second)
+            _ready_or_reason(target, second)
+            target.promote()
+            assert target.champion() == second
+            assert model.service()["spec"]["predictor"]["name"] == f"v{second.version}"
+        finally:
+            target.api.delete()
+
+
+def _ready_or_reason(target: KServeTarget, revision: Any) -> bool:
+    """Whether this KServe splits traffic in Standard mode; one that does not says which version does."""
+    try:
+        target.wait_ready(revision, 120.0)
+    except SlipwayError as error:
+        assert "KServe splits the traffic of `spec.canary` from version 0.21 on" in str(error)  # noqa: PT017
+        return False
+    return True
+
+
+def test_an_endpoint_is_known_by_its_host(messages: Model) -> None:
+    endpoint = messages.target.endpoint()
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.host.startswith(f"{messages.name}-predictor.")
