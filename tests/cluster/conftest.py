@@ -115,17 +115,18 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace for this session alone; it is removed at the end, unless the cluster keeps what tests make."""
-    for name in itertools.chain(["slipway-test"], (f"slipway-test-{number}" for number in itertools.count(2))):
-        with ExitStack() as own:
-            try:
-                own.enter_context(held(name, fcntl.LOCK_EX | fcntl.LOCK_NB))
-            except BlockingIOError:
-                continue
+    """A namespace for this session alone: a new one that is removed at the end, or one that is kept and used again."""
+    if not cluster.keep:
+        name = f"slipway-test-{uuid.uuid4().hex[:6]}"
+        yield name
+        cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+        shutil.rmtree(SCRATCH / name, ignore_errors=True)
+        return
+    for number in itertools.count(1):
+        name = f"slipway-test-{number}"
+        with suppress(BlockingIOError), ExitStack() as own:
+            own.enter_context(held(name, fcntl.LOCK_EX | fcntl.LOCK_NB))
             yield name
-            if not cluster.keep:
-                cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
-                shutil.rmtree(SCRATCH / name, ignore_errors=True)
             return
 
 

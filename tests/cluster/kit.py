@@ -34,6 +34,7 @@ def start(say: Say) -> Cluster:
     if subprocess.run([str(KIT), "ctr", "version"], capture_output=True).returncode:
         STARTED.touch()
         say("starting the test kit's cluster with its operators; the first time takes minutes")
+        subprocess.run([str(KIT), "down", "--keep-images"], capture_output=True)  # what a killed one left
     found = re.search(r"KUBECONFIG=(\S+)", run_kit("up"))
     assert found
     run_kit("install", *ADDONS)
@@ -46,7 +47,8 @@ def start(say: Say) -> Cluster:
 def leave(say: Say) -> None:
     """What the last session does: take down what a session started, and leave one image, since each takes gigabytes."""
     newest = NEWEST.read_text() if NEWEST.exists() else ""
-    for image in run_kit("ctr", "images", "ls", "-q").split():
+    images = subprocess.run([str(KIT), "ctr", "images", "ls", "-q"], capture_output=True, text=True)
+    for image in images.stdout.split():
         if image.startswith(f"{IMAGES}:") and image != newest:
             run_kit("ctr", "images", "rm", image)
     if STARTED.exists():

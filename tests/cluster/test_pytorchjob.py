@@ -213,6 +213,7 @@ def broken(new_trainings: Callable[[], Trainings]) -> dict[str, tuple[Trainings,
         ("disk", SlipwayError, r"pod train-\S+-0: Evicted: .*workspace"),
         ("input", BadInput, "the MLflow tracking server http://absent:5000 cannot be used"),
     ],
+    ids=["image", "node", "secret", "disk", "input"],
 )
 def test_what_keeps_pods_from_work_is_told_in_their_own_words(
     broken: dict[str, tuple[Trainings, Background]], cause: str, error: type[SlipwayError], words: str
