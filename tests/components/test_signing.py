@@ -159,6 +159,19 @@ def test_a_lost_public_key_is_made_again(keys: signing.KeyPair) -> None:
     assert signing.identity(signing.key_pair(keys.public_key.parent).public_key) == before
 
 
+def test_a_mounted_private_key_alone_is_enough_though_its_folder_cannot_be_written(
+    bundle: Path, keys: signing.KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, identity = keys.private_key.parent, signing.identity(keys.public_key)
+    keys.public_key.unlink()
+    monkeypatch.setattr(signing.os, "access", lambda path, _mode: path != folder)  # the tests may run as root
+    pair = signing.key_pair(folder)
+    assert signing.identity(pair.public_key) == identity
+    assert [path.name for path in folder.iterdir()] == ["private.pem"]
+    signing.sign(bundle, pair.private_key)
+    signing.verify(bundle, pair.public_key)
+
+
 def test_a_lost_private_key_is_not_replaced_silently(keys: signing.KeyPair) -> None:
     keys.private_key.unlink()
     with pytest.raises(BadInput, match="restore the private key"):
