@@ -1,0 +1,174 @@
+"""What pods counted, and how a gateway splits: read from what clusters answer."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from components.errors import SlipwayError
+from components.rollout.kserve import counting, routing
+from components.rollout.kserve.counting import PodCounts, PrometheusMetrics
+from components.rollout.kserve.record import Record
+from components.rollout.target import Counts, Revision, histogram
+
+OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version}") for version in ("1", "2"))
+LABELS = 'model_name="m",model_version="1",protocol="rest"'
+PAGE = f"""
+# TYPE slipway_requests_total counter
+slipway_requests_total{{{LABELS},method="infer",code="200",source="client"}} 90
+slipway_requests_total{{{LABELS},method="infer",code="400",source="client"}} 4
+slipway_requests_total{{{LABELS},method="infer",code="500",source="client"}} 3
+slipway_requests_total{{{LABELS},method="infer",code="503",source="client"}} 3
+slipway_requests_total{{{LABELS},method="infer",code="500",source="comparison"}} 50
+slipway_requests_total{{{LABELS},method="metadata",code="200",source="client"}} 7
+# TYPE slipway_request_duration_seconds histogram
+slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="client",le="0.01"}} 60
+slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="client",le="0.1"}} 90
+slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="client",le="+Inf"}} 94
+slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="comparison",le="0.01"}} 50
+slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="comparison",le="+Inf"}} 50
+"""
+
+
+def counted(requests: int, errors: int = 0) -> Counts:
+    return Counts(requests, errors, histogram([5.0] * (requests - errors)))
+
+
+def test_clients_requests_are_counted_with_their_errors_and_latencies() -> None:
+    found = counting.counts_of(text_string_to_metric_families(PAGE))
+    assert (found.requests, found.errors) == (100, 6)
+    assert found.latencies.bounds == (10.0, 100.0)
+    assert found.latencies.counts == (60, 30, 4)
+
+
+def test_a_server_that_nobody_asked_has_counted_nothing() -> None:
+    assert counting.counts_of([]) == Counts()
+
+
+def test_a_restarted_pod_and_a_vanished_one_lose_nothing() -> None:
+    counts = PodCounts()
+    counts.take("1", {"a": counted(10), "b": counted(20, 1)})
+    counts.take("1", {"a": counted(2), "b": counted(25, 1)})  # the container of a has started again
+    counts.take("1", {"b": counted(30, 2)})  # a is gone
+    assert (counts.total("1").requests, counts.total("1").errors) == (42, 2)
+
+
+def test_what_was_counted_before_the_rollout_is_left_out() -> None:
+    counts = PodCounts()
+    counts.begin("1", {"a": counted(100, 5)})
+    counts.take("1", {"a": counted(130, 6), "b": counted(4)})
+    assert (counts.total("1").requests, counts.total("1").errors) == (34, 1)
+    assert counts.total("1").latencies.total == 33  # noqa: PLR2004
+
+
+def test_counts_survive_as_json() -> None:
+    counts = PodCounts()
+    counts.begin("1", {"a": counted(3)})
+    counts.take("1", {"a": counted(9, 1)})
+    plain = json.loads(json.dumps(counting.to_json(counts)))
+    assert counting.from_json(plain) == counts
+
+
+@pytest.fixture
+def prometheus() -> Iterator[tuple[str, list[str]]]:
+    """The address of what answers as Prometheus' query endpoint does, and the queries that it got."""
+    queries: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            (query,) = parse_qs(urlsplit(self.path).query)["query"]
+            queries.append(query)
+            labels = {"namespace": "models", "pod": "pod-1", "source": "client", "method": "infer"}
+            result = [{"metric": labels | {"code": "500"}, "value": [0, "2"]}]
+            if "bucket" in query:
+                result = [{"metric": labels | {"le": le}, "value": [0, "3"]} for le in ("0.01", "+Inf")]
+            body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", queries
+        server.shutdown()
+
+
+def pod(name: str) -> Any:
+    return SimpleNamespace(metadata=SimpleNamespace(name=name))
+
+
+def test_prometheus_is_asked_for_the_pods_of_a_revision(prometheus: tuple[str, list[str]]) -> None:
+    url, queries = prometheus
+    found = PrometheusMetrics(url, "models").read([pod("pod-1"), pod("pod-2")])
+    assert set(found) == {"pod-1"}
+    assert (found["pod-1"].requests, found["pod-1"].errors, found["pod-1"].latencies.counts) == (2, 2, (3, 0))
+    assert all('namespace="models",pod=~"pod-1|pod-2"' in query and "timestamp" in query for query in queries)
+
+
+def test_a_prometheus_that_is_away_is_named() -> None:
+    with pytest.raises(SlipwayError, match="Prometheus at http://127.0.0.1:9 does not answer"):
+        PrometheusMetrics("http://127.0.0.1:9", "models").read([pod("pod-1")])
+
+
+class Cluster:
+    """What the API server says of the routes."""
+
+    name = "messages"
+
+    def __init__(self, knative: Any = None, route: Any = None) -> None:
+        self.knative, self.route = knative, route
+
+    def knative_service(self) -> Any:
+        return self.knative
+
+    def http_route(self) -> Any:
+        return self.route
+
+
+def knative(asked: int, routed: int, observed: int = 2) -> dict[str, Any]:
+    """A Knative Service whose newest revision should get `asked` percent and gets `routed`."""
+    spec = [{"latestRevision": True, "percent": asked}, {"revisionName": "r-1", "percent": 100 - asked}]
+    status = [{"revisionName": "r-2", "percent": routed}, {"revisionName": "r-1", "percent": 100 - routed}]
+    ready = [{"type": "RoutesReady", "status": "True"}]
+    return {
+        "metadata": {"generation": 2},
+        "spec": {"traffic": spec},
+        "status": {"observedGeneration": observed, "traffic": status, "conditions": ready},
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "done"),
+    [(knative(25, 25), True), (knative(10, 25), False), (knative(25, 10), False), (knative(25, 25, 1), False)],
+    ids=["done", "not asked yet", "not routed yet", "not seen yet"],
+)
+def test_knative_has_split_when_it_was_asked_saw_it_and_did_it(service: Any, done: bool) -> None:
+    assert routing.routed(Cluster(service), "Knative", Record(OLD, NEW, 25), "r-2") is done  # type: ignore[arg-type]
+
+
+def http_route(**weights: int) -> dict[str, Any]:
+    backends = [{"name": f"messages-{name}-predictor", "weight": weight} for name, weight in weights.items()]
+    return {"spec": {"rules": [{"backendRefs": backends}]}}
+
+
+def test_an_http_route_has_split_by_its_weights() -> None:
+    cluster: Any = Cluster(route=http_route(v1=75, v2=25))
+    assert routing.routed(cluster, "Standard", Record(OLD, NEW, 25), None)
+    assert not routing.routed(cluster, "Standard", Record(OLD, NEW, 50), None)
+    assert not routing.routed(cluster, "Standard", Record(NEW), None)
+    assert routing.routed(Cluster(route=http_route(v2=100)), "Standard", Record(NEW), None)  # type: ignore[arg-type]
+
+
+def test_a_kserve_without_weights_is_told_which_version_has_them() -> None:
+    with pytest.raises(SlipwayError, match="from version 0.21 on"):
+        routing.check_splits(Cluster(), "Standard")  # type: ignore[arg-type]
+    routing.check_splits(Cluster(), "Knative")  # type: ignore[arg-type]
