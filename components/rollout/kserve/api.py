@@ -110,12 +110,13 @@ class ServiceApi:
                 _request_timeout=(TIMEOUT[0], timeout_s),
             )[0]
         except ApiException as error:
-            if error.status in (401, 403) and b"pods/proxy" in (error.body or "").encode():
+            said = error.body.encode() if isinstance(error.body, str) else bytes(error.body or b"")
+            if error.status in (401, 403) and b"pods/proxy" in said:
                 raise BadInput(
                     f"the cluster does not let us reach pods through the API server ({error.reason}); the rollout "
                     "needs get and create on pods/proxy; see manifests/base/rbac.yaml"
                 ) from error
-            return int(error.status or 0), (error.body or "").encode()
+            return int(error.status or 0), said
         except (HTTPError, OSError):
             return 0, b""
         return int(answer.status), bytes(answer.data)
