@@ -21,6 +21,13 @@ LIMITS = {
     "max_body": ("body", "bytes of one request"),
     "max_waiting": ("waiting", "texts admitted and not answered yet; more are refused with 429"),
     "batch_tokens": ("batch_tokens", "tokens of one inference, padding included"),
+    "max_explained": ("explained_texts", "texts in one request for explanations"),
+    "max_explained_words": (
+        "explained_words",
+        "words with an attribution each; in longer texts some share one",
+    ),
+    "explanation_inferences": ("explanation_inferences", "inferences that explain one text, about"),
+    "max_explaining": ("explaining", "requests for explanations at the same time"),
     "concurrency": ("concurrency", "requests that one identity may have at hand; 0 for any number"),
     "rate": ("rate", "requests a second of one identity; 0 for any number"),
     "burst": ("burst", "requests that one identity may send at once after a pause; 0 for those of a second"),
