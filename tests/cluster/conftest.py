@@ -32,12 +32,14 @@ from tests.cluster.access import SCRATCH, Cluster, Say, forwarded, held
 @pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Say:
     """Tells the person at the terminal what takes long."""
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
+    plugins = request.config.pluginmanager
+    reporter, capture = plugins.getplugin("terminalreporter"), plugins.getplugin("capturemanager")
     began = time.monotonic()
 
     def write(words: str) -> None:
-        reporter.ensure_newline()
-        reporter.write_line(f"cluster tests, {time.monotonic() - began:3.0f} s: {words}")
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(f"cluster tests, {time.monotonic() - began:3.0f} s: {words}")
 
     return write
 

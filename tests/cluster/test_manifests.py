@@ -20,6 +20,8 @@ ALLOWED = [
     ("get", "pods/log"),
     ("create", "inferenceservices.serving.kserve.io"),
     ("patch", "inferenceservices.serving.kserve.io"),
+    ("delete", "inferenceservices.serving.kserve.io"),
+    ("get", "pods/proxy"),
     ("get", "revisions.serving.knative.dev"),
     ("update", "leases.coordination.k8s.io"),
 ]
@@ -28,7 +30,6 @@ FORBIDDEN = [
     ("create", "pods"),
     ("create", "pods/exec"),
     ("delete", "pods"),
-    ("delete", "inferenceservices.serving.kserve.io"),
     ("create", "deployments.apps"),
     ("patch", "servingruntimes.serving.kserve.io"),
     ("create", "rolebindings.rbac.authorization.k8s.io"),
