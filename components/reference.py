@@ -99,8 +99,8 @@ def index_by_chance(reference: Sequence[int], texts: int) -> float:
     (B. Yurdakul, J. Naranjo, Statistical properties of the population stability index, Journal of Risk Model
     Validation 14(4), 2020); its quantile is that of Wilson and Hilferty (PNAS 17, 1931).
     """
-    freedom = sum(count > 0 for count in reference) - 1
-    if freedom < 1 or not texts:
-        return math.inf if not texts else 0.0
+    if not texts:
+        return math.inf
+    freedom = max(1, sum(count > 0 for count in reference) - 1)
     spread = 2 / (9 * freedom)
     return float((1 / sum(reference) + 1 / texts) * freedom * (1 - spread + ONE_IN_100 * math.sqrt(spread)) ** 3)

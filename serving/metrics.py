@@ -142,8 +142,6 @@ class ModelMetrics:
         self.version = version
         self.digest = digest
         self._model = (name, version)
-        if name:
-            INFO.labels(*self._model, digest).set(1)
 
     def answered(self, protocol: str, method: str, code: int, source: str, seconds: float) -> None:
         """Count an outcome. `code` is an HTTP status; 499 when the client went before it was answered."""
@@ -151,8 +149,12 @@ class ModelMetrics:
         if method in TIMED and code < 499:
             DURATION.labels(*self._model, protocol, method, source).observe(seconds)
 
-    def ready(self, ready: bool) -> None:
-        """State whether the model can answer."""
+    def state(self, ready: bool) -> None:
+        """State which model is served and whether it can answer; what was stated of another model is forgotten."""
+        for gauge in (INFO, READY, DRIFT, DRIFT_BY_CHANCE, DRIFT_TEXTS) if MULTIPROCESS not in os.environ else ():
+            gauge.clear()
+        if self.name:
+            INFO.labels(*self._model, self.digest).set(1)
         READY.labels(*self._model).set(ready)
 
     def waited(self, seconds: float) -> None:

@@ -59,6 +59,11 @@ STATUS = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
 """HTTP counterparts, as google/rpc/code.proto (googleapis) maps them."""
+TOO_LARGE = STATUS[grpc.StatusCode.RESOURCE_EXHAUSTED]
+"""Of a call whose message gRPC itself has refused, which no handler sees."""
+REFUSED_WITHIN_S = 0.5
+UNREADABLE = object()
+"""In place of a message that cannot be decoded."""
 
 
 class Observed:
@@ -153,18 +158,16 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  #
             try:
                 return handler.request_deserializer(message)
             except DecodeError:
-                return None
+                return UNREADABLE
 
         return grpc.unary_unary_rpc_method_handler(answer, decode, handler.response_serializer)
 
 
-TOO_LARGE = STATUS[grpc.StatusCode.RESOURCE_EXHAUSTED]
-"""Of a call that ends without its handler having been asked: gRPC itself refuses messages that are too large."""
-
-
 async def _answer(method: Any, request: Any, context: "_ObservedContext", observation: Observation) -> Any:
-    if request is None:  # gRPC itself would answer UNKNOWN, as if the server were at fault
+    if request is UNREADABLE:  # gRPC itself would answer UNKNOWN, as if the server were at fault
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not a request of this method")
+    if request is None:
+        await _no_message(context, observation)
     observation.exchange.bytes_in = request.ByteSize()
     try:
         response = await method(request, context)
@@ -176,6 +179,16 @@ async def _answer(method: Any, request: Any, context: "_ObservedContext", observ
         raise
     observation.outcome(STATUS.get(context.code() or grpc.StatusCode.OK, 500), response.ByteSize())
     return response
+
+
+async def _no_message(context: "_ObservedContext", observation: Observation) -> None:
+    """End a call that came without a message; one that gRPC has refused as too large is cancelled within a moment."""
+    try:
+        await asyncio.sleep(REFUSED_WITHIN_S)
+    except asyncio.CancelledError:
+        observation.outcome(TOO_LARGE)
+        raise
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
 
 
 class _ObservedContext:

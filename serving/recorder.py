@@ -10,6 +10,7 @@ from serving.caller import current_caller
 from serving.exchange import Exchange
 from serving.metrics import IN_FLIGHT, ModelMetrics
 from serving.model import BundleModel
+from serving.repository import Unloaded
 
 NO_MODEL = ModelMetrics()
 ID_CHARACTERS = 128
@@ -28,7 +29,7 @@ class ExchangeRecorder:
         self._audit = audit
 
     @property
-    def _model(self) -> BundleModel | None:
+    def _model(self) -> BundleModel | Unloaded | None:
         return next(iter(self._models.values()), None)
 
     @property
@@ -54,8 +55,8 @@ class ExchangeRecorder:
 
     def ready(self, ready: bool) -> None:
         """State whether the server can answer, and how its texts look."""
-        self.metrics.ready(ready)
-        if self._model:
+        self.metrics.state(ready)
+        if isinstance(self._model, BundleModel):
             self._model.drift.update()
 
     def started(self) -> None:

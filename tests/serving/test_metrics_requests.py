@@ -61,7 +61,7 @@ def question(*texts: str, model: str = "messages") -> messages.ModelInferRequest
         ("/v2/models/nothing/infer", TEXTS, "infer", 404),
         ("/v2/models/messages/infer", "x" * 9_000_000, "infer", 413),
         ("/v2/models/messages/infer", {}, "infer", 422),
-        ("/v2/models/messages/versions/1/infer", TEXTS, "infer", 501),
+        ("/v2/models/messages/versions/1/infer", TEXTS, "infer", 404),
         ("/v1/models/messages:predict", {"instances": ["late parcel"]}, "predict", 200),
         ("/v1/models/messages:predict", {"instances": []}, "predict", 400),
         ("/v2/repository/models/messages/unload", {}, "unload", 403),

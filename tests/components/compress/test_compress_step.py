@@ -57,6 +57,7 @@ def test_the_output_is_the_chosen_candidate_as_a_draft_bundle(
     assert (info.model_name, info.code_version, info.encoder) == ("messages", "v1", "tiny")
     predicted = Classifier(output).logits(small_dataset.texts("validation")).argmax(axis=1)
     accuracy = float((predicted == small_dataset.label_ids("validation")).mean())
+    assert info.reference["label"].counts == np.bincount(predicted, minlength=len(info.labels)).tolist()
     assert accuracy == pytest.approx(chosen["accuracy"]) == pytest.approx(info.metrics["validation_accuracy"])
 
 
