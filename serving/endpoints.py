@@ -5,12 +5,14 @@ send the headers of a request for an explanation back. What they do is kserve's 
 """
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 import fastapi
 import orjson
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import ModelNotReady, ServerNotReady
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -62,7 +64,7 @@ class Endpoints:
             ("GET", "/v1/models", self._models),
             ("POST", "/v1/models/{model_name}:predict", self._predict),
             ("POST", "/v1/models/{model_name}:explain", self._explain),
-            ("GET", "/v1/models/{model_name}", self._model_ready),
+            ("GET", "/v1/models/{model_name}", self._v1_model_ready),
         ]
 
     async def _alive(self, _: Request) -> Response:
@@ -91,6 +93,11 @@ class Endpoints:
         if not await self._dataplane.model_ready(name):
             raise ModelNotReady(name, self._dataplane.reason())
         return answer({"name": name, "ready": True})
+
+    async def _v1_model_ready(self, request: Request) -> Response:
+        if request.path_params["model_name"].endswith((":predict", ":explain")):
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
+        return await self._model_ready(request)
 
     async def _infer(self, request: Request) -> Response:
         name = await self._asked(request)

@@ -50,6 +50,7 @@ def _paths(served: Served) -> Schema:
     paths: Schema = {
         "/": _get(served, "Whether the process lives", "Alive", probe=True),
         "/metrics": {"get": _operation(served, "Metrics for Prometheus", _text(), ())},
+        "/openapi.json": {"get": _operation(served, "This document", {JSON: {"schema": {"type": "object"}}}, ())},
         "/v2": _get(served, "Name, version and extensions of the server", "ServerMetadata"),
         "/v2/health/live": _get(served, "Whether the process lives", "Live", probe=True),
         "/v2/health/ready": _get(served, "Whether requests can be answered", "Ready", (503,), probe=True),
