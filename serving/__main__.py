@@ -67,6 +67,7 @@ def serve(options: argparse.Namespace) -> None:
     started = time.perf_counter()
     threads = options.threads or len(os.sched_getaffinity(0))
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's threads; read at its first use
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
 
     # Imported here: a wrong argument is answered at once, and the setting above must come first.
     from serving.listener import bind

@@ -61,7 +61,8 @@ async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -
         await send(message)
 
     await answer(scope, receive, send_lingering)
-    await _discard(receive)
+    if not isinstance(error, TooSlow):
+        await _discard(receive)
     await send({"type": "http.response.body"})
 
 
