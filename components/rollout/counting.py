@@ -22,13 +22,24 @@ class Tally:
         return _sum(self.kept, self.last)
 
     def updated(self, seen: Counts) -> "Tally":
-        """The tally after the counters said `seen`; a counter that went down started again."""
+        """The tally after the counters said `seen`; counters that went down, or are others, started again."""
         began_again = (
-            seen.requests < self.last.requests
+            bool(self.last.source and seen.source != self.last.source)
+            or seen.requests < self.last.requests
             or seen.errors < self.last.errors
             or seen.latencies.total < self.last.latencies.total
         )
         return Tally(self.total if began_again else self.kept, seen)
+
+
+def since(now: Counts, before: Counts) -> Counts:
+    """What came after `before`, for totals that only grow."""
+    if not before.latencies.total:
+        latencies = now.latencies
+    else:
+        pairs = zip(now.latencies.counts, before.latencies.counts, strict=True)
+        latencies = Histogram(now.latencies.bounds, tuple(after - earlier for after, earlier in pairs))
+    return Counts(now.requests - before.requests, now.errors - before.errors, latencies)
 
 
 def total_of(parts: Iterable[Counts]) -> Counts:

@@ -1,10 +1,4 @@
-"""The driver of a rollout: gathers evidence, asks the analysis, moves traffic, carries the decision out.
-
-    first version     it must answer some probes; then it becomes champion, since there is nothing to compare with
-    baseline          the champion alone: what is slow?
-    compare           both are asked the labelled texts directly; no client is exposed
-    traffic           the challenger gets a growing share of live traffic
-    decided           promote or roll back, then move the registry's aliases
+"""The driver of a rollout: starts the challenger, takes it through the phases, carries the decision out.
 
 The state is kept after every look. A decision is kept before it is carried out, and each act is idempotent, so
 a driver that is killed at any moment and started again comes to the same end.
@@ -17,20 +11,14 @@ from typing import Any
 
 from components import progress
 from components.errors import RevisionFailed
-from components.rollout import results, state, words
+from components.rollout import results, state
 from components.rollout.aliases import Aliases
-from components.rollout.analysis.evidence import slow_limit
-from components.rollout.analysis.verdict import Analysis, Stage, Verdict, analyse
 from components.rollout.gathering import Gatherer
-from components.rollout.probes import Probes, text_key
+from components.rollout.phases import STEP, Phases
+from components.rollout.probes import Probes
 from components.rollout.settings import RolloutSettings
-from components.rollout.state import Decision, Outcome, Phase, Point, RolloutState
+from components.rollout.state import Decision, RolloutState
 from components.rollout.target import Revision, RolloutTarget
-
-STEP = "rollout"
-FIRST_PROBES = 20
-PAIRED_METRICS = ("disagreement", "accuracy")
-"""Decided by comparing texts, before clients are exposed."""
 
 
 class Driver:
@@ -56,6 +44,7 @@ class Driver:
     ) -> None:
         self.target, self.aliases, self.probes, self.settings = target, aliases, probes, settings
         self._gatherer = Gatherer(target, probes, settings, now, pause)
+        self._phases = Phases(target, probes, settings, self._gatherer)
 
     def run(self, revision: Revision) -> dict[str, Any]:
         """Roll `revision` out, or go on with its rollout; returns the result (`components.rollout.results`).
@@ -74,7 +63,7 @@ class Driver:
                 current = RolloutState(revision, self.target.champion())
             try:
                 self._deploy(current)
-                decision = current.decision or self._decide(current)
+                decision = current.decision or self._phases.decide(current)
             except RevisionFailed as error:
                 decision = Decision("rolled_back", str(error))
             return self._finish(current, decision)
@@ -101,106 +90,10 @@ class Driver:
         progress.report(STEP, f"starting version {current.revision.version}")
         self.target.deploy(current.revision)
         self.target.wait_ready(current.revision, self.settings.ready_timeout_s)
+        current.sticky = self.target.stick(self.settings.sticky_header) and bool(self.settings.sticky_header)
+        if self.settings.sticky_header and not current.sticky:
+            progress.report(STEP, "this target cannot assign clients by a header: each request goes by chance")
         self._gatherer.tick(current)
-
-    def _decide(self, current: RolloutState) -> Decision:
-        if current.champion is None:
-            return self._first(current.revision)
-        if current.phase == "baseline":
-            if decision := self._baseline(current):
-                return decision
-            self._enter(current, "compare")
-        if current.phase == "compare":
-            if decision := self._compare(current):
-                return decision
-            self._enter(current, "traffic")
-        return self._traffic(current)
-
-    def _first(self, revision: Revision) -> Decision:
-        batch = self.probes.unseen(set(), FIRST_PROBES)
-        answers = [pair.challenger for pair in self.target.compare([probe.text for probe in batch])]
-        answered = sum(answer is not None for answer in answers)
-        right = sum(answer == probe.label for answer, probe in zip(answers, batch, strict=True))
-        said = f"it answered {answered} of {len(batch)} probes, {right} of them as labelled"
-        if answered < len(batch):
-            return Decision("rolled_back", f"version {revision.version} is the first to be served here, but {said}")
-        return Decision("promoted", f"version {revision.version} is the first to be served here; {said}")
-
-    def _baseline(self, current: RolloutState) -> Decision | None:
-        """Learn from the champion alone what is slow."""
-        settings, wanted = self.settings, self.settings.baseline_requests
-        while (latencies := current.counts(current.champion).latencies).total < wanted:
-            if current.spent_s > settings.step_time_limit_s:
-                return self._inconclusive(f"the champion answered only {latencies.total} of {wanted} baseline requests")
-            progress.report(STEP, "measuring the champion's latency", latencies.total, wanted)
-            self._gatherer.look(current, wanted, 1.0)
-            self._save(current)
-        current.baseline = latencies
-        current.slow_ms = slow_limit(latencies, settings.slow_factor, settings.slow_floor_ms)
-        return None
-
-    def _compare(self, current: RolloutState) -> Decision | None:
-        """Ask both revisions for labelled texts until agreement and accuracy are decided."""
-        while True:
-            analysis = analyse(current.evidence(), self.settings.rules(), Stage(True, 0, 0))
-            self._record(current, analysis, 0)
-            if analysis.verdict is Verdict.ROLL_BACK:
-                return Decision("rolled_back", words.worse(current, analysis.reason))
-            waiting = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
-            if not waiting:
-                return None
-            batch = self.probes.unseen(set(current.seen), self.settings.probe_batch)
-            if not batch:
-                said = "; ".join(analysis.metrics[name].words for name in waiting)
-                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {said}")
-            progress.report(STEP, "comparing answers to labelled texts", len(current.seen), len(self.probes))
-            pairs = self.target.compare([probe.text for probe in batch])
-            current.pairs = current.pairs.adding(zip(pairs, [probe.label for probe in batch], strict=True))
-            current.seen += [text_key(probe.text) for probe in batch]
-            self._gatherer.tick(current)
-            self._save(current)
-
-    def _traffic(self, current: RolloutState) -> Decision:
-        """Raise the challenger's share step by step."""
-        percents = self.settings.percents
-        current.step = min(current.step, len(percents) - 1)
-        while True:
-            percent, last = percents[current.step], current.step == len(percents) - 1
-            self.target.set_traffic(percent)
-            analysis = self._step(current, percent, last)
-            if analysis.verdict is Verdict.ROLL_BACK:
-                return Decision("rolled_back", words.worse(current, analysis.reason))
-            if analysis.verdict is Verdict.HOLD:
-                limit = f"no verdict within {self.settings.step_time_limit_s:g} s at {percent}% of traffic"
-                return self._inconclusive(f"{limit}: {analysis.reason}")
-            if last:
-                return Decision("promoted", words.no_worse(current))
-            current.close_period(percent)
-            current.step += 1
-            self._save(current)
-
-    def _step(self, current: RolloutState, percent: int, last: bool) -> Analysis:
-        """Gather evidence at one share of traffic until there is a verdict or the time is over."""
-        minimum = self.settings.minimum_requests
-        while True:
-            source = self._gatherer.look(current, minimum, percent / 100)
-            stage = Stage(last, current.step_requests, minimum)
-            analysis = analyse(current.evidence(), self.settings.rules(), stage)
-            self._record(current, analysis, percent)
-            self._save(current)
-            said = f"{percent}% of traffic ({source}), {current.requests[0]} requests so far: {analysis.verdict}"
-            progress.report(STEP, said, percent, 100)
-            if analysis.verdict is not Verdict.HOLD or current.spent_s > self.settings.step_time_limit_s:
-                return analysis
-
-    def _inconclusive(self, why: str) -> Decision:
-        outcome: Outcome = "held" if self.settings.on_inconclusive == "hold" else "rolled_back"
-        return Decision(outcome, f"no verdict: {why}")
-
-    def _enter(self, current: RolloutState, phase: Phase) -> None:
-        current.close_period(0)
-        current.phase = phase
-        self._save(current)
 
     def _finish(self, current: RolloutState, decision: Decision) -> dict[str, Any]:
         """Keep the decision, then carry it out."""
@@ -239,13 +132,6 @@ class Driver:
             self.aliases.reject(version, decision.reason)
         self.target.save_state(None)
         return decision
-
-    def _record(self, current: RolloutState, analysis: Analysis, percent: int) -> None:
-        readings = {name: judged.reading for name, judged in analysis.metrics.items()}
-        metrics = {name: (reading.harm, reading.lower, reading.upper) for name, reading in readings.items()}
-        texts, (challenger, champion) = current.pairs.labelled, current.requests
-        where = (round(current.elapsed_s, 3), current.phase, percent, challenger, champion, texts)
-        current.timeline.append(Point(*where, metrics, analysis.verdict.value))
 
     def _save(self, current: RolloutState) -> None:
         self.target.save_state(state.to_json(current))

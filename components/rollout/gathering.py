@@ -1,12 +1,12 @@
 """Where a rollout's evidence comes from: the clients' own traffic where there is enough of it, else replayed probes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from components.rollout.counting import Tally
 from components.rollout.probes import Probes
 from components.rollout.settings import RolloutSettings
 from components.rollout.state import RolloutState
-from components.rollout.target import RolloutTarget
+from components.rollout.target import Counts, Pair, RolloutTarget, histogram
 
 ENOUGH_SHARE = 0.25
 """Client traffic is enough when it would bring what a step waits for in this part of the step's time limit."""
@@ -49,26 +49,50 @@ class Gatherer:
         Returns:
             `client traffic` or `probes`: where this look's requests came from.
         """
+        source, _ = self._let_come(state, wanted, share)
+        self.observe(state)
+        return source
+
+    def look_at_copies(self, state: RolloutState, wanted: int, share: float) -> str:
+        """Wait for requests, then take both revisions' answers to their copies into the state.
+
+        Of a client's text counts whether they agree, once; of every copy whether and how fast both answered.
+        Arguments and result as for `look`.
+        """
+        source, texts = self._let_come(state, wanted, share)
+        pairs = self.target.shadow_pairs(texts)
+        self.observe(state)
+        state.copied += len(pairs)
+        seen = set(state.copies_seen)
+        for pair in pairs:
+            if pair.key not in self.probes and pair.key not in seen:
+                seen.add(pair.key)
+                state.copies_seen.append(pair.key)
+                state.evidence = state.evidence.with_copy(pair)
+        state.evidence = state.evidence.with_block(*counts_of(pairs))
+        return source
+
+    def _let_come(self, state: RolloutState, wanted: int, share: float) -> tuple[str, list[str]]:
+        """Wait for client requests, or send probes where they are too few; the source and the probes."""
         if self._client_rate is None:  # who comes without being asked?
             self.observe(state)
             self._window = (self._now(), state.clients)
             self._pause(self.settings.poll_s)
             self.observe(state)
-        clients_suffice = self._clients_suffice(wanted, share)
-        if clients_suffice:
+        texts = self.probes.replay(state.position, self.settings.probe_batch)
+        state.position += len(texts)
+        if self._clients_suffice(wanted, share):
             self._pause(self.settings.poll_s)
-        else:
-            batch = self.settings.probe_batch
-            state.probes += self.target.send(self.probes.replay(state.position, batch))
-            state.position += batch
-        self.observe(state)
-        return "client traffic" if clients_suffice else "probes"
+            return "client traffic", texts
+        state.probes += self.target.send(texts)
+        return "probes", texts
 
     def tick(self, state: RolloutState) -> None:
         """Count the time since the last look to the rollout."""
         now = self._now()
-        state.elapsed_s += now - self._looked
-        state.spent_s += now - self._looked
+        passed = max(now - self._looked, 0.0)  # a clock that was set back takes no time away
+        state.elapsed_s += passed
+        state.spent_s += passed
         self._looked = now
 
     def _clients_suffice(self, wanted: int, share: float) -> bool:
@@ -84,3 +108,20 @@ class Gatherer:
         if (passed := self._now() - since) >= self.settings.poll_s:
             self._client_rate = (state.clients - clients) / passed
             self._window = (self._now(), state.clients)
+
+
+def counts_of(pairs: Sequence[Pair]) -> tuple[Counts, Counts]:
+    """What (champion, challenger) did with texts that both were asked."""
+    sides = (
+        [(pair.champion, pair.champion_ms) for pair in pairs],
+        [(pair.challenger, pair.challenger_ms) for pair in pairs],
+    )
+    old, new = (
+        Counts(
+            len(side),
+            sum(label is None for label, _ in side),
+            histogram([ms for label, ms in side if label is not None and ms is not None]),
+        )
+        for side in sides
+    )
+    return old, new

@@ -44,6 +44,10 @@ class Probes:
     def __len__(self) -> int:
         return len(self._probes)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a key is that of one of the texts."""
+        return key in self._by_key
+
     def replay(self, start: int, count: int) -> list[str]:
         """`count` texts from position `start` on, round and round."""
         return [self._probes[(start + i) % len(self._probes)].text for i in range(count)]

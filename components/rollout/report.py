@@ -171,7 +171,12 @@ def _points(share: float) -> str:
 
 
 def _periods(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    names = {"baseline": "start and baseline", "compare": "comparison of answers", "traffic": "traffic"}
+    names = {
+        "baseline": "start and baseline",
+        "compare": "comparison of answers",
+        "shadow": "shadow",
+        "traffic": "traffic",
+    }
     rows = [
         [
             names[period["name"]],

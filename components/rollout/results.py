@@ -49,6 +49,8 @@ def result(state: RolloutState, decision: Decision, settings: RolloutSettings) -
             "probes": state.probes,
             "challenger_errors": challenger.errors,
             "champion_errors": champion.errors,
+            "copied": state.copied,
+            "sticky": state.sticky,
         },
         "compared": asdict(state.pairs),
         "baseline_p95_ms": _p95(state.baseline) if state.baseline else None,
@@ -65,7 +67,7 @@ def _metrics(state: RolloutState, settings: RolloutSettings) -> dict[str, Any]:
     """Each metric as it stood at the end; empty for a first version."""
     if state.champion is None:
         return {}
-    analysis = analyse(state.evidence(), settings.rules(), Stage(last=True, requests=0, minimum=0))
+    analysis = analyse(state.evidence, settings.rules(), Stage(last=True, requests=0, minimum=0))
     return {
         name: {
             "champion": _arm(judged.reading.champion),
@@ -78,6 +80,7 @@ def _metrics(state: RolloutState, settings: RolloutSettings) -> dict[str, Any]:
             "words": judged.words,
         }
         for name, judged in analysis.metrics.items()
+        if name != "shadow" or judged.reading.total
     }
 
 

@@ -24,7 +24,7 @@ class RolloutSettings(Settings):
         0.15, "how much higher the challenger's share of slow answers may be", "share", gt=0, lt=1
     )
     slow_factor: float = setting(
-        1.5, "an answer is slow above the champion's 95th percentile times this", "ratio", ge=1
+        1.0, "an answer is slow above the champion's 95th percentile times this", "ratio", ge=1
     )
     slow_floor_ms: float = setting(30.0, "answers up to this are never slow", "ms", ge=0)
     max_disagreement: float = setting(
@@ -38,11 +38,25 @@ class RolloutSettings(Settings):
         0.1, "how much lower the challenger's accuracy on labelled probes may be", "share", gt=0, lt=1
     )
     alpha: float = setting(
-        0.05,
-        "the probability of a false rollback, and of a wrong promotion, in one rollout",
+        0.05, "the probability of rolling back a version that is no worse, in one rollout", "", gt=0, lt=0.5
+    )
+    beta: float = setting(
+        0.05, "the probability of promoting a version that is worse than a margin, in one rollout", "", gt=0, lt=0.5
+    )
+    shadow_requests: int = setting(
+        60,
+        "copies of live requests that both versions answer before any client is exposed (nobody gets these answers); 0 "
+        "leaves this phase out",
+        "requests",
+        ge=0,
+    )
+    shadow_percent: int = setting(
+        25, "part of the live requests that is copied; each copy is put to both versions", "percent", ge=1, le=100
+    )
+    sticky_header: str = setting(
         "",
-        gt=0,
-        lt=0.5,
+        "a request header that names the client: its hash decides on the version, so that a client meets one and the "
+        "same until the next step; empty decides by chance for each request. Only the local target does this",
     )
     minimum_requests: int = setting(50, "requests to the challenger that every step waits for", "requests", ge=1)
     baseline_requests: int = setting(
@@ -81,4 +95,5 @@ class RolloutSettings(Settings):
 
     def rules(self) -> Rules:
         """What the analysis needs of these settings."""
-        return Rules(self.max_error_rise, self.max_slow_rise, self.max_disagreement, self.max_accuracy_drop, self.alpha)
+        margins = (self.max_error_rise, self.max_slow_rise, self.max_disagreement, self.max_accuracy_drop)
+        return Rules(*margins, self.alpha, self.beta, self.shadow_requests)

@@ -7,11 +7,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.errors import BadInput
 from components.rollout.analysis.evidence import Evidence, PairCounts
-from components.rollout.counting import Tally
+from components.rollout.counting import Tally, since
 from components.rollout.target import Counts, Histogram, Revision
 
-Phase = Literal["baseline", "compare", "traffic"]
+Phase = Literal["baseline", "compare", "shadow", "traffic"]
 Outcome = Literal["promoted", "rolled_back", "held", "already_champion"]
+
+TIMELINE = 400
+"""Points of the timeline at most."""
 
 
 @dataclass
@@ -30,6 +33,10 @@ class Point:
     metrics: dict[str, tuple[float | None, float, float]]
     """Metric to (estimate of the harm, lower bound, upper bound)."""
     verdict: str
+    rates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    """Metric to the bad shares of (champion, challenger)."""
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """Metric to its own verdict."""
 
 
 @dataclass
@@ -69,9 +76,22 @@ class RolloutState:
     at_start: tuple[int, int] = (0, 0)
     """Requests to (challenger, champion) before the present phase or step."""
     tallies: dict[str, Tally] = field(default_factory=dict)
-    pairs: PairCounts = field(default_factory=PairCounts)
+    evidence: Evidence = field(default_factory=Evidence)
     baseline: Histogram | None = None
-    slow_ms: float | None = None
+    at_block: tuple[Counts, Counts] = field(default_factory=lambda: (Counts(), Counts()))
+    """Counts of (champion, challenger) when the evidence was added to last."""
+    begun: int = -1
+    """The last step that evidence was made ready for."""
+    settled: bool = False
+    """Whether the requests that were on their way when the share changed have been counted."""
+    fresh: bool = False
+    """Whether the last look brought answers of both."""
+    sticky: bool = False
+    """Whether clients are assigned by the hash of a header."""
+    copied: int = 0
+    """Copies of live requests that both were asked."""
+    copies_seen: list[str] = field(default_factory=list)
+    """Keys of the clients' texts among them."""
     seen: list[str] = field(default_factory=list)
     """Keys of the texts that were compared."""
     position: int = 0
@@ -111,10 +131,39 @@ class RolloutState:
         self.periods.append(Period(self.phase, percent, self.period_started_s, self.elapsed_s, *served))
         self.period_started_s, self.spent_s, self.at_start = self.elapsed_s, 0.0, (challenger, champion)
 
-    def evidence(self) -> Evidence:
-        """What the analysis reads."""
-        champion, challenger = self.counts(self.champion), self.counts(self.revision)
-        return Evidence(champion, challenger, self.pairs, self.baseline, self.slow_ms)
+    @property
+    def pairs(self) -> PairCounts:
+        """Outcomes of the labelled texts."""
+        return self.evidence.pairs
+
+    @property
+    def slow_ms(self) -> float | None:
+        """Answers above this are slow."""
+        return self.evidence.slow_ms
+
+    def begin_step(self, percent: int) -> None:
+        """Make the evidence ready for a step, once: what was counted before is no part of it."""
+        if self.begun == self.step:
+            return
+        self.begun, self.settled = self.step, False
+        self.evidence = self.evidence.at_new_step(percent, by_chance=not self.sticky)
+        self.at_block = self.counts(self.champion), self.counts(self.revision)
+
+    def take_block(self, percent: int) -> None:
+        """Add what both did since the last time to the evidence."""
+        now = self.counts(self.champion), self.counts(self.revision)
+        old, new = (since(after, before) for after, before in zip(now, self.at_block, strict=True))
+        self.evidence = self.evidence.with_block(old, new)
+        if self.settled and not self.sticky:
+            self.evidence = self.evidence.with_split(old.requests, new.requests)
+        self.fresh = new.requests > 0 and (old.requests > 0 or percent == 100)
+        self.settled, self.at_block = True, now
+
+    def note(self, point: Point) -> None:
+        """Add to the timeline. A long one loses every second point of its past, which is enough for charts."""
+        self.timeline.append(point)
+        if len(self.timeline) > TIMELINE:
+            self.timeline = [*self.timeline[:-1:2], point]
 
 
 _FORM = TypeAdapter(RolloutState)

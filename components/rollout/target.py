@@ -91,6 +91,9 @@ class Counts:
     """Of these, answers with a 5xx status, broken connections and time-outs. A 4xx is the client's fault: no error."""
     latencies: Histogram = field(default_factory=Histogram)
     """Of the answers; those with an error may be left out (they say little) where the proxy can tell them apart."""
+    source: str = ""
+    """What counted: another value than before says that the counters started again from 0 (a pod or proxy restarted),
+    even when they are higher than before. Empty when the target cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ class Pair:
     champion: str | None
     """The label with the highest probability, or None when the revision failed to answer (or there is no champion)."""
     challenger: str | None
+    champion_ms: float | None = None
+    """How long the answer took; None when it failed or nobody measured."""
+    challenger_ms: float | None = None
+    key: str = ""
+    """`components.rollout.probes.text_key` of the text; only `shadow_pairs` needs it."""
 
 
 class RolloutTarget(Protocol):
@@ -156,6 +164,33 @@ class RolloutTarget(Protocol):
 
         A revision that fails on a text (5xx, broken connection, time-out) gives None for it, not an exception.
         Without a champion, `Pair.champion` is None.
+        """
+        ...
+
+    def shadow(self, percent: int) -> None:
+        """Copy `percent` (0 to 100) of the live predictions, so that `shadow_pairs` can put them to both revisions.
+
+        A copy never delays or changes what a client gets, and no client gets an answer to it. 0 ends it. A driver
+        that takes over calls it again. What `send` sends through the public endpoint is copied as well. A target
+        that cannot copy live requests does nothing here.
+        """
+        ...
+
+    def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:
+        """Both revisions' answers to the requests copied since the last call, each once, with latencies and keys.
+
+        Both are asked directly. A target that cannot copy live requests asks both for `texts` (the driver's
+        replayed probes) instead; where it can, the driver sent them through the public endpoint, where they are
+        copied. A revision that fails gives None, not an exception. Never waits for copies: an empty list is an answer.
+        """
+        ...
+
+    def stick(self, header: str) -> bool:
+        """From the next `set_traffic` on, route requests with equal values of this header to the same revision.
+
+        A client stays with the challenger when its share grows. Empty: each request is routed by chance, as are those
+        without the header. Returns whether the target does it; one that cannot (weights of Knative or of an
+        HTTPRoute) returns False for a header and routes by chance.
         """
         ...
 

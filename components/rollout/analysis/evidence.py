@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from components.rollout.analysis.difference import Block, Comparison, comparison
+from components.rollout.analysis.split import Split
 from components.rollout.target import Counts, Histogram, Pair
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Outcomes of labelled texts that both revisions were asked directly. Each text counts once.
+    """Outcomes of texts that both revisions were asked directly. Each text counts once.
 
     A text on which both revisions fail says nothing and is left out. A revision that fails alone is wrong on
     that text; a challenger that fails alone also disagrees.
@@ -20,25 +22,25 @@ class PairCounts:
     challenger_failed: int = 0
     """Of the compared texts, those on which the challenger gave no answer (they also disagree)."""
     labelled: int = 0
-    """Texts that at least one of them answered."""
+    """Texts with a label that at least one of them answered."""
     champion_only_right: int = 0
     challenger_only_right: int = 0
     both_right: int = 0
 
-    def adding(self, pairs: Iterable[tuple[Pair, str]]) -> "PairCounts":
-        """These counts and those of more (pair, right label)."""
+    def adding(self, pairs: Iterable[tuple[Pair, str | None]]) -> "PairCounts":
+        """These counts and those of more (pair, right label or None)."""
         counts = self
         for pair, label in pairs:
             if pair.champion is None and pair.challenger is None:
                 continue
-            answered = pair.champion is not None
-            champion, challenger = pair.champion == label, pair.challenger == label
+            answered, known = pair.champion is not None, label is not None
+            champion, challenger = known and pair.champion == label, known and pair.challenger == label
             counts = replace(
                 counts,
                 compared=counts.compared + answered,
                 disagreeing=counts.disagreeing + (answered and pair.champion != pair.challenger),
                 challenger_failed=counts.challenger_failed + (answered and pair.challenger is None),
-                labelled=counts.labelled + 1,
+                labelled=counts.labelled + known,
                 champion_only_right=counts.champion_only_right + (champion and not challenger),
                 challenger_only_right=counts.challenger_only_right + (challenger and not champion),
                 both_right=counts.both_right + (champion and challenger),
@@ -48,16 +50,82 @@ class PairCounts:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All evidence since the challenger was deployed."""
+    """All evidence since the challenger was deployed. Immutable; the methods give the next one."""
 
-    champion: Counts = field(default_factory=Counts)
-    challenger: Counts = field(default_factory=Counts)
-    pairs: PairCounts = field(default_factory=PairCounts)
-    baseline: Histogram | None = None
-    """The champion's latencies from before the challenger had traffic. They define what is slow, so they are
-    not evidence about slow answers as well."""
+    errors: Comparison | None = None
+    """Failed requests; None before the champion's own rate was measured."""
+    slow: Comparison | None = None
     slow_ms: float | None = None
-    """Answers above this are slow; None while the baseline is too small."""
+    """Answers above this are slow."""
+    pairs: PairCounts = field(default_factory=PairCounts)
+    """Labelled probes."""
+    copies: PairCounts = field(default_factory=PairCounts)
+    """Copies of the clients' requests, in shadow."""
+    splits: tuple[Split, ...] = ()
+    """By step, where requests went that were routed by chance."""
+    failing: int = 0
+    """Requests to the challenger that failed in a row, while the champion answered."""
+
+    def measured(self, before: Counts, slow_ms: float, margins: dict[str, float], assumed: float) -> "Evidence":
+        """With what the champion did alone, which says what to expect of it and what is slow.
+
+        Args:
+            before: the champion's counts.
+            slow_ms: what is slow.
+            margins: of the metrics `errors` and `slow`.
+            assumed: the design effect to begin with (`Comparison.assumed`).
+        """
+        slow = (before.latencies.above(slow_ms), before.latencies.total)
+        errors = comparison(margins["errors"], before=(before.errors, before.requests), assumed=assumed)
+        return replace(
+            self, errors=errors, slow=comparison(margins["slow"], before=slow, assumed=assumed), slow_ms=slow_ms
+        )
+
+    def at_new_step(self, percent: int, by_chance: bool) -> "Evidence":
+        """With fresh capital for a new share of traffic; `by_chance` says whether each request is routed by itself."""
+        if self.errors is None or self.slow is None:
+            return self
+        splits = (*self.splits, Split(percent)) if by_chance and 0 < percent < 100 else self.splits
+        return replace(self, errors=self.errors.started_again(), slow=self.slow.started_again(), splits=splits)
+
+    def with_block(self, old: Counts, new: Counts) -> "Evidence":
+        """With what both did in the same period. Counts that contradict themselves say nothing."""
+        if self.errors is None or self.slow is None or self.slow_ms is None or not (_possible(old) and _possible(new)):
+            return self
+        slow = Block(
+            old.latencies.total,
+            old.latencies.above(self.slow_ms),
+            new.latencies.total,
+            new.latencies.above(self.slow_ms),
+        )
+        alive = not old.requests or old.errors < old.requests
+        all_failed = new.requests > 0 and new.errors == new.requests
+        failing = self.failing + new.requests * alive if all_failed else self.failing * (new.requests == 0)
+        return replace(
+            self,
+            errors=self.errors.updated(Block(old.requests, old.errors, new.requests, new.errors)),
+            slow=self.slow.updated(slow),
+            failing=failing,
+        )
+
+    def with_copy(self, pair: Pair) -> "Evidence":
+        """With both revisions' answers to a copy of a client's request."""
+        return replace(self, copies=self.copies.adding([(pair, None)]))
+
+    def with_pairs(self, pairs: Iterable[tuple[Pair, str]]) -> "Evidence":
+        """With both revisions' answers to labelled probes."""
+        return replace(self, pairs=self.pairs.adding(pairs))
+
+    def with_split(self, old: int, new: int) -> "Evidence":
+        """With requests that were routed in the present step."""
+        if not self.splits:
+            return self
+        *done, now = self.splits
+        return replace(self, splits=(*done, Split(now.percent, now.old + old, now.new + new)))
+
+
+def _possible(counts: Counts) -> bool:
+    return 0 <= counts.errors <= counts.requests and min(counts.latencies.counts) >= 0
 
 
 def slow_limit(baseline: Histogram, factor: float, floor_ms: float) -> float | None:

@@ -1,23 +1,27 @@
 """What the evidence says about each metric: rates of both revisions, the harm, and bounds that hold at all times.
 
 Harm is the challenger's bad share less the champion's (for accuracy: the accuracy lost), so positive is worse.
-Errors and slow answers come from two separate samples: the bounds on the difference take the two arms' bounds,
-each at half the error probability (a union bound). Labelled accuracy is paired: both revisions answer the same
-texts, and the bounds are those of the mean difference, which needs far fewer texts. Disagreement is one share.
+Errors and slow answers are compared within periods (`analysis.difference`). Labelled accuracy is paired: both revisions
+answer the same texts, and the bounds are those of the mean difference. Disagreement is one share (`analysis.bounds`).
 
-The lower bounds of all metrics together are wrong with probability at most alpha over the whole rollout (alpha is
-split evenly across metrics), which limits false rollbacks. Each upper bound is wrong with probability at most
-alpha; a wrong promotion needs the upper bound of the harmed metric to be wrong, whatever the others do (an
-intersection-union test, Berger 1982), so these need no split.
+False rollbacks: the lower bounds of all metrics together, and the test of the traffic split, are wrong with probability
+at most alpha over the whole rollout; `ALPHA_SHARES` splits it (a union bound). Wrong promotions: each upper bound is
+wrong with probability at most beta, and promoting something worse than a margin needs that metric's own bound to be
+wrong, whatever the others do (intersection-union test: Berger, "Multiparameter hypothesis testing and acceptance
+sampling", Technometrics 1982), so beta needs no split.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
 
 from components.rollout.analysis.bounds import lower_bound, mean_of, upper_bound
+from components.rollout.analysis.difference import Comparison
 from components.rollout.analysis.evidence import Evidence, PairCounts
-from components.rollout.target import Histogram
 
-METRICS = ("errors", "slow", "disagreement", "accuracy")
+METRICS = ("errors", "slow", "disagreement", "accuracy", "shadow")
+ALPHA_SHARES = {"errors": 0.35, "slow": 0.3, "disagreement": 0.1, "accuracy": 0.1, "shadow": 0.1, "split": 0.05}
 BINARY = (0.0, 1.0)
 PAIRED = (0.0, 0.5, 1.0)
 
@@ -48,22 +52,23 @@ class Reading:
     upper: float
     total: int
     """How much evidence there is about the challenger: requests or texts."""
+    lately: float | None = None
+    """The estimate from the present step alone, for errors and slow answers."""
 
 
-def read(evidence: Evidence, alpha: float) -> dict[str, Reading]:
+def read(evidence: Evidence, alpha: float, beta: float) -> dict[str, Reading]:
     """The reading of each of `METRICS`."""
-    champion, challenger = evidence.champion, evidence.challenger
-    pairs = evidence.pairs
+    levels = {metric: (alpha * share, beta) for metric, share in ALPHA_SHARES.items()}
     return {
-        "errors": _separate(
-            "errors", (champion.requests, champion.errors), (challenger.requests, challenger.errors), alpha
-        ),
-        "slow": _slow(evidence, alpha),
-        "disagreement": _disagreement(pairs, alpha),
-        "accuracy": _accuracy(pairs, alpha),
+        "errors": _compared("errors", evidence.errors, alpha, *levels["errors"]),
+        "slow": _compared("slow", evidence.slow, alpha, *levels["slow"]),
+        "disagreement": _disagreement("disagreement", evidence.pairs, alpha, *levels["disagreement"]),
+        "accuracy": _accuracy(evidence.pairs, alpha, *levels["accuracy"]),
+        "shadow": _disagreement("shadow", evidence.copies, alpha, *levels["shadow"]),
     }
 
 
+@lru_cache(maxsize=1000)
 def _arm(total: int, bad: int, alpha: float) -> Arm:
     counts = (total - bad, bad)
     rate = float(mean_of(counts, BINARY)) if total else None
@@ -71,42 +76,32 @@ def _arm(total: int, bad: int, alpha: float) -> Arm:
     return Arm(total, bad, rate, float(low), float(high))
 
 
-def _separate(metric: str, champion: tuple[int, int], challenger: tuple[int, int], alpha: float) -> Reading:
-    """Two samples of (total, bad)."""
-    old, new = _arm(*champion, alpha), _arm(*challenger, alpha)
-    if old.rate is None or new.rate is None:
-        return Reading(metric, old, new, None, -1.0, 1.0, new.total)
-    old_counts, new_counts = (old.total - old.bad, old.bad), (new.total - new.bad, new.bad)
-    half = alpha / len(METRICS) / 2
-    lower = lower_bound(new_counts, BINARY, half) - upper_bound(old_counts, BINARY, half)
-    upper = upper_bound(new_counts, BINARY, alpha / 2) - lower_bound(old_counts, BINARY, alpha / 2)
-    return Reading(metric, old, new, new.rate - old.rate, float(lower), float(upper), new.total)
+def _compared(metric: str, compared: Comparison | None, alpha: float, low_alpha: float, high_alpha: float) -> Reading:
+    if compared is None:
+        return Reading(metric, None, None, None, -1.0, 1.0, 0)
+    old_total, old_bad, new_total, new_bad = (int(number) for number in compared.sums)
+    old, new = _arm(old_total, old_bad, alpha), _arm(new_total, new_bad, alpha)
+    if not new_total:
+        return Reading(metric, old, new, None, -1.0, 1.0, 0)
+    bounds = float(compared.lower(low_alpha)), float(compared.upper(high_alpha))
+    lately = None if np.isnan(compared.harm_lately) else float(compared.harm_lately)
+    return Reading(metric, old, new, float(compared.harm), *bounds, new_total, lately)
 
 
-def _slow(evidence: Evidence, alpha: float) -> Reading:
-    limit, baseline = evidence.slow_ms, evidence.baseline or Histogram()
-    if limit is None:
-        return _separate("slow", (0, 0), (0, 0), alpha)
-    old, new = evidence.champion.latencies, evidence.challenger.latencies
-    champion = (max(old.total - baseline.total, 0), max(old.above(limit) - baseline.above(limit), 0))
-    return _separate("slow", champion, (new.total, new.above(limit)), alpha)
-
-
-def _disagreement(pairs: PairCounts, alpha: float) -> Reading:
+def _disagreement(metric: str, pairs: PairCounts, alpha: float, low_alpha: float, high_alpha: float) -> Reading:
     arm = _arm(pairs.compared, pairs.disagreeing, alpha)
     counts = (arm.total - arm.bad, arm.bad)
-    lower = float(lower_bound(counts, BINARY, alpha / len(METRICS)))
-    upper = float(upper_bound(counts, BINARY, alpha))
-    return Reading("disagreement", None, arm, arm.rate, lower, upper, arm.total)
+    bounds = float(lower_bound(counts, BINARY, low_alpha)), float(upper_bound(counts, BINARY, high_alpha))
+    return Reading(metric, None, arm, arm.rate, *bounds, arm.total)
 
 
-def _accuracy(pairs: PairCounts, alpha: float) -> Reading:
+def _accuracy(pairs: PairCounts, alpha: float, low_alpha: float, high_alpha: float) -> Reading:
     total, lost, won = pairs.labelled, pairs.champion_only_right, pairs.challenger_only_right
     old = _arm(total, total - pairs.both_right - lost, alpha)
     new = _arm(total, total - pairs.both_right - won, alpha)
     if not total:
         return Reading("accuracy", old, new, None, -1.0, 1.0, 0)
     counts = (won, total - won - lost, lost)
-    lower = 2 * float(lower_bound(counts, PAIRED, alpha / len(METRICS))) - 1
-    upper = 2 * float(upper_bound(counts, PAIRED, alpha)) - 1
+    lower = 2 * float(lower_bound(counts, PAIRED, low_alpha)) - 1
+    upper = 2 * float(upper_bound(counts, PAIRED, high_alpha)) - 1
     return Reading("accuracy", old, new, (lost - won) / total, lower, upper, total)

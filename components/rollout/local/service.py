@@ -81,10 +81,10 @@ class Service:
     def apply(self) -> None:
         """Let clusters and routes be those of the state; also while the proxy is down, for its next start."""
         here, running = self.state, self.envoy_alive()
-        self.envoy.put_clusters(here.upstreams, running)
+        self.envoy.put_clusters(here.upstreams, here.tap, running)
         champion = here.champion.upstream if here.champion else None
         challenger = here.challenger.upstream if here.challenger else None
-        self.envoy.put_routes(champion, challenger, here.percent, running)
+        self.envoy.put_routes(champion, challenger, here.assigned, running)
 
     def retire(self) -> None:
         """Stop the servers that are out of traffic, each after its last request."""
@@ -94,7 +94,7 @@ class Service:
             if self.envoy_alive():
                 self.envoy.drained(server.upstream)
             here.draining = here.draining[1:]
-            self.envoy.put_clusters(here.upstreams, self.envoy_alive())
+            self.envoy.put_clusters(here.upstreams, here.tap, self.envoy_alive())
             servers.stop(server)
             self.save()
 

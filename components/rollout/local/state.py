@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from components.errors import BadInput
-from components.rollout.local.envoy_config import Upstream
+from components.rollout.local.envoy_config import Assignment, Upstream
 from components.rollout.local.processes import Daemon
 from components.rollout.target import Counts, Revision
 
@@ -51,6 +51,12 @@ class State:
     challenger: Server | None = None
     percent: int = 0
     """Of predictions that go to the challenger."""
+    sticky_header: str = ""
+    """Whose hash decides who answers a prediction; empty: chance does."""
+    copied_percent: int = 0
+    """Of predictions that are copied to the tap."""
+    tap: str = ""
+    """The socket that copies go to, while there are any."""
     draining: list[Server] = field(default_factory=list)
     """Out of traffic and to be stopped."""
     envoy: Daemon | None = None
@@ -58,6 +64,11 @@ class State:
     """By version, what Envoy had counted when the challenger was deployed."""
     counting_envoy: Daemon | None = None
     """The Envoy that had counted this."""
+
+    @property
+    def assigned(self) -> Assignment:
+        """How predictions are shared out."""
+        return Assignment(self.percent, self.sticky_header, self.copied_percent if self.tap else 0)
 
     @property
     def upstreams(self) -> list[Upstream]:

@@ -9,9 +9,11 @@ from typing import Any
 from components.bundle import Bundle
 from components.errors import BadInput, RevisionFailed, SlipwayError
 from components.rollout.local import access, servers, service
-from components.rollout.local.client import RestClient
+from components.rollout.local.client import Answer, RestClient
 from components.rollout.local.service import Service
 from components.rollout.local.state import State, write_atomically
+from components.rollout.local.tap import Tap
+from components.rollout.probes import text_key
 from components.rollout.target import Counts, Histogram, Pair, Revision
 
 DRIVER_STATE = "rollout.json"
@@ -39,6 +41,7 @@ class LocalTarget:
     ) -> None:
         self._folder, self._wanted = folder, (model_name, str(public_key.absolute()), http_port, grpc_port)
         self._auth = auth
+        self._tap: Tap | None = None
         self._open()
         self._client = RestClient(model_name, access.headers(self._service.folder, auth))
 
@@ -69,7 +72,7 @@ class LocalTarget:
             challenger = self._state.challenger = servers.new_server(revision)
             self._state.counted_before = self._service.envoy.counts(self._state.upstreams)
             self._state.counting_envoy = self._state.envoy
-        self._state.percent = 0
+        self._state.percent, self._state.tap = 0, ""
         self._service.start_server(challenger)
         self._service.apply()
 
@@ -107,9 +110,24 @@ class LocalTarget:
         pair = (self._state.champion, self._state.challenger)
         questions = [(server.http_port, text) for text in texts for server in pair if server]
         answers = iter(self._client.ask_all(questions))
-        pairs = [Pair(*(next(answers).label if server else None for server in pair)) for _ in texts]
+        pairs = [_pair(text, *(next(answers) if server else None for server in pair)) for text in texts]
         self._check_challenger()
         return pairs
+
+    def shadow(self, percent: int) -> None:
+        """Copy `percent` of the REST predictions; gRPC ones are not copied."""
+        self._check_challenger()
+        self._shadow(percent if self._state.challenger else 0)
+
+    def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:  # noqa: ARG002 (copies come by themselves)
+        """Both revisions' answers to the copied requests."""
+        return self.compare(self._tap.take()) if self._tap else []
+
+    def stick(self, header: str) -> bool:
+        """Assign clients by the hash of a header, from the next change of traffic on."""
+        self._state.sticky_header = header
+        self._service.save()
+        return True
 
     def promote(self) -> None:
         """Give the challenger all traffic, make it the champion, stop the old one after its last request."""
@@ -117,7 +135,7 @@ class LocalTarget:
         state = self._state
         if state.challenger:
             state.percent = 100
-            self._service.apply()
+            self._shadow(0)
             state.draining = [*state.draining, *filter(None, [state.champion])]
             state.champion, state.challenger, state.percent = state.challenger, None, 0
             self._service.save()
@@ -129,7 +147,7 @@ class LocalTarget:
         state = self._state
         if state.challenger:
             state.percent = 0
-            self._service.apply()
+            self._shadow(0)
             state.draining, state.challenger = [*state.draining, state.challenger], None
             self._service.save()
             self._service.apply()
@@ -161,6 +179,9 @@ class LocalTarget:
 
     def close(self) -> None:
         """Let go of threads and connections; the service goes on."""
+        if self._tap:  # after an error; the proxy's copies go nowhere from here on, and the next driver ends them
+            self._tap.close()
+            self._tap = None
         self._client.close()
 
     def endpoint(self) -> dict[str, str]:
@@ -201,10 +222,27 @@ class LocalTarget:
         state.model_name, state.public_key, state.auth = model_name, public_key, self._auth
         state.http_port, state.grpc_port = ports
 
+    def _shadow(self, percent: int) -> None:
+        """Open or close the tap and let the routes know."""
+        if percent and not self._tap:
+            self._tap = Tap()
+        self._state.tap = str(self._tap.path) if self._tap and percent else ""
+        self._state.copied_percent = percent
+        self._service.apply()
+        self._service.save()
+        if self._tap and not percent:
+            self._tap.close()
+            self._tap = None
+
     def _check_challenger(self) -> None:
         challenger = self._state.challenger
         if challenger and not challenger.alive():
             raise RevisionFailed(servers.reason(self._service.folder, challenger))
+
+
+def _pair(text: str, champion: Answer | None, challenger: Answer | None) -> Pair:
+    old, new = (answer or Answer(None, 0, None) for answer in (champion, challenger))
+    return Pair(old.label, new.label, old.ms, new.ms, text_key(text))
 
 
 def _check_digest(revision: Revision) -> None:

@@ -3,14 +3,14 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from components.errors import RevisionFailed, SlipwayError
 from components.rollout.driver import Driver
-from components.rollout.probes import Probes
+from components.rollout.probes import Probes, text_key
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Counts, Pair, Revision, histogram
 
@@ -59,6 +59,9 @@ class FakeTarget:
         self.client_errors = 0
         self.max_percent = 0
         self.resets = 0
+        self.copying, self.shadowed = 0, 0
+        self.sticky, self.can_stick = "", True
+        self.client_texts: Callable[[float], list[str]] = lambda clock: []  # noqa: ARG005
 
     def now(self) -> float:
         return self.clock
@@ -140,13 +143,32 @@ class FakeTarget:
             return None
         return LABELS[(index + self._spread(index + 1, behaviour.wrong)) % 3]
 
+    def shadow(self, percent: int) -> None:
+        self._check()
+        self.copying = percent
+
+    def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:
+        assert self.copying
+        texts = self.client_texts(self.clock) or texts[:: max(100 // self.copying, 1)]
+        self.shadowed += len(texts)
+        latency = [None if r is None else self.behaviours[r.version].latency_ms for r in (self.serving, self.candidate)]
+        return [
+            replace(pair, champion_ms=latency[0], challenger_ms=latency[1], key=text_key(text))
+            for pair, text in zip(self.compare(texts), texts, strict=True)
+        ]
+
+    def stick(self, header: str) -> bool:
+        self.sticky = header if self.can_stick else ""
+        return self.sticky == header
+
     def promote(self) -> None:
         self._check()
+        self.copying = 0
         if self.candidate:
             self.serving, self.candidate, self.percent = self.candidate, None, 0
 
     def rollback(self) -> None:
-        self.candidate, self.percent = None, 0
+        self.candidate, self.percent, self.copying = None, 0, 0
 
     def load_state(self) -> dict[str, Any] | None:
         return json.loads(self.kept) if self.kept else None

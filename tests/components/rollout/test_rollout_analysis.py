@@ -1,18 +1,32 @@
 """The statistics of a rollout: bounds that hold at all times, and the verdicts drawn from them."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from components.rollout.analysis.bounds import lower_bound, upper_bound
-from components.rollout.analysis.evidence import Evidence, PairCounts, slow_limit
-from components.rollout.analysis.readings import read
+from components.rollout.analysis.difference import Block, comparison
+from components.rollout.analysis.evidence import Evidence, PairCounts
+from components.rollout.analysis.readings import ALPHA_SHARES, METRICS, read
+from components.rollout.analysis.split import Split, mismatch
 from components.rollout.analysis.verdict import Rules, Stage, Verdict, analyse
 from components.rollout.counting import Tally
 from components.rollout.target import Counts, Pair, histogram
 
-RULES = Rules(max_error_rise=0.05, max_slow_rise=0.15, max_disagreement=0.2, max_accuracy_drop=0.1, alpha=0.05)
+RULES = Rules(
+    max_error_rise=0.05,
+    max_slow_rise=0.15,
+    max_disagreement=0.2,
+    max_accuracy_drop=0.1,
+    alpha=0.05,
+    beta=0.05,
+    shadow_requests=50,
+)
 LAST, EARLY = Stage(True, 100, 50), Stage(False, 100, 50)
 BASELINE = histogram([10.0] * 100)
+SLOW_MS = 30.0
 
 
 def counts(requests: int, errors: int = 0, slow: int = 0) -> Counts:
@@ -20,16 +34,30 @@ def counts(requests: int, errors: int = 0, slow: int = 0) -> Counts:
     return Counts(requests, errors, histogram([10.0] * (good - slow) + [200.0] * slow))
 
 
+def measured(assumed: float = 1.0) -> Evidence:
+    """After a baseline without errors and slow answers."""
+    return Evidence().measured(Counts(100, 0, BASELINE), SLOW_MS, RULES.margins, assumed)
+
+
 def evidence(new: Counts, old: Counts | None = None, pairs: PairCounts | None = None) -> Evidence:
-    """With a baseline of 100 answers, which are not evidence about slow answers."""
-    old = old or counts(500)
-    pairs = pairs or PairCounts(compared=200, labelled=200, both_right=200)
-    return Evidence(old, new, pairs, BASELINE, slow_limit(BASELINE, 1.5, 30.0))
+    """All of it in ten blocks, as even as whole numbers allow."""
+    found, old = measured(), old or counts(500)
+    for part in range(10):
+        found = found.with_block(tenth(old, part), tenth(new, part))
+    return replace(found, pairs=pairs or PairCounts(200, 0, 0, 200, 0, 0, 200))
+
+
+def tenth(whole: Counts, part: int) -> Counts:
+    total, errors, slow = (
+        number * (part + 1) // 10 - number * part // 10
+        for number in (whole.requests, whole.errors, whole.latencies.above(SLOW_MS))
+    )
+    return counts(total, errors, slow)
 
 
 @pytest.mark.parametrize("mean", [0.01, 0.1, 0.5])
 def test_bounds_hold_at_all_looks_at_once_as_often_as_promised(mean):
-    alpha, runs, looks = 0.1, 400, np.arange(10, 501, 10)
+    alpha, runs, looks = 0.1, 200, np.arange(20, 501, 20)
     seen = np.cumsum(np.random.default_rng(5).random((runs, 500)) < mean, axis=1)[:, looks - 1]
     table = np.stack([looks - seen, seen], axis=-1)
     too_high = (lower_bound(table, (0.0, 1.0), alpha) > mean).any(axis=1).mean()
@@ -63,7 +91,7 @@ def test_without_observations_bounds_say_nothing():
         (evidence(counts(200, errors=40), counts(500, errors=100)), EARLY, Verdict.GO_ON),
         (evidence(counts(200, slow=100)), EARLY, Verdict.ROLL_BACK),
         (evidence(counts(200, slow=100), counts(500, slow=200)), EARLY, Verdict.GO_ON),
-        (evidence(counts(20, errors=20), counts(0)), EARLY, Verdict.ROLL_BACK),
+        (measured().with_block(counts(0), counts(20, errors=20)), EARLY, Verdict.ROLL_BACK),
         (evidence(counts(200), pairs=PairCounts()), LAST, Verdict.HOLD),
         (evidence(counts(200), pairs=PairCounts(200, 90, 0, 200, 0, 0, 110)), LAST, Verdict.ROLL_BACK),
         (evidence(counts(200), pairs=PairCounts(200, 30, 0, 200, 30, 0, 170)), LAST, Verdict.ROLL_BACK),
@@ -91,9 +119,153 @@ def test_the_verdict_on(given, stage, verdict):
     assert analyse(given, RULES, stage).verdict is verdict
 
 
-def test_a_baseline_is_no_evidence_about_slow_answers():
-    reading = read(evidence(counts(50)), 0.05)["slow"]
-    assert reading.champion.total == 400
+def test_a_baseline_is_no_evidence_about_either():
+    reading = read(evidence(counts(50)), 0.05, 0.05)["slow"]
+    assert reading.champion.total == 500
+
+
+@pytest.mark.parametrize("stage", [LAST, EARLY], ids=["last", "early"])
+@pytest.mark.parametrize(
+    ("fresh", "splits", "reason"),
+    [
+        (False, (), "no new answers"),
+        (True, (Split(10, 200, 200),), "not split as asked"),
+        (True, (Split(10, 400, 0),), "not split as asked"),
+        (True, (Split(10, 900, 100), Split(25, 990, 10)), "not split as asked"),
+    ],
+)
+def test_counts_that_cannot_be_trusted_promote_nothing_and_blame_nobody(stage, fresh, splits, reason):
+    given = evidence(counts(200))
+    given = replace(given, splits=splits)
+    found = analyse(given, RULES, Stage(stage.last, 100, 50, fresh))
+    assert found.verdict is Verdict.HOLD
+    assert reason in found.reason
+
+
+def test_the_asked_split_is_no_mismatch():
+    assert mismatch((Split(10, 890, 110), Split(25, 760, 240), Split(50, 480, 520))) < 1
+
+
+def test_a_mismatch_is_claimed_by_chance_as_seldom_as_promised():
+    random, alpha, runs = np.random.default_rng(3), 0.05, 400
+    claimed = 0
+    for _ in range(runs):
+        new = np.cumsum(random.binomial(40, 0.1, size=30))
+        looks = [mismatch((Split(10, 40 * number - int(n), int(n)),)) for number, n in enumerate(new, 1)]
+        claimed += max(looks) >= -np.log(alpha)
+    assert claimed / runs <= alpha
+
+
+def test_counts_that_contradict_themselves_are_no_evidence():
+    before = evidence(counts(60))
+    assert before.with_block(counts(50), Counts(3, 7)) is before
+    assert before.with_block(Counts(-5), counts(5)) is before
+
+
+def test_a_challenger_that_stops_answering_is_noticed_whatever_it_did_before():
+    found = (
+        evidence(counts(400)).with_block(counts(30), counts(12, errors=12)).with_block(counts(30), counts(8, errors=8))
+    )
+    assert "all failed" in analyse(found, RULES, EARLY).reason
+    assert analyse(found, RULES, EARLY).verdict is Verdict.ROLL_BACK
+
+
+def test_a_failure_of_everything_is_not_blamed_on_the_challenger():
+    found = evidence(counts(400)).with_block(counts(80, errors=80), counts(20, errors=20))
+    assert analyse(found, RULES, EARLY).verdict is not Verdict.ROLL_BACK
+
+
+def test_a_bad_hour_of_both_is_no_evidence_against_the_challenger_although_its_totals_look_worse():
+    found = measured()
+    for share, failing in ((0.1, 0.0), (0.5, 0.2)):  # the hour comes when the challenger has more of the traffic
+        for _ in range(10):
+            new, old = round(100 * share), round(100 * (1 - share))
+            found = found.with_block(counts(old, round(failing * old)), counts(new, round(failing * new)))
+    errors = read(found, 0.05, 0.05)["errors"]
+    assert errors.challenger.rate - errors.champion.rate > 0.05
+    assert abs(errors.harm) < 0.005
+    assert analyse(found, RULES, EARLY).metrics["errors"].verdict is Verdict.GO_ON
+
+
+def test_one_revision_alone_is_no_comparison():
+    found = measured().with_block(counts(0), counts(300, errors=30))
+    assert read(found, 0.05, 0.05)["errors"].harm is None
+    assert read(found.with_block(counts(300), counts(0)), 0.05, 0.05)["errors"].harm == pytest.approx(0.1)
+
+
+def test_a_challenger_that_turns_bad_in_a_later_step_is_found_almost_as_soon_as_one_that_always_was():
+    def requests_to_find(before: int) -> int:
+        found = measured()
+        for _ in range(before):
+            found = found.with_block(counts(90), counts(10))
+        found = found.at_new_step(50, by_chance=True)
+        for look in itertools.count(1):
+            found = found.with_block(counts(50), counts(50, errors=10))
+            if analyse(found, RULES, EARLY).verdict is Verdict.ROLL_BACK:
+                return 50 * look
+        raise AssertionError
+
+    assert requests_to_find(before=200) <= 2 * requests_to_find(before=0)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_the_bounds_of_the_harm_hold_at_all_looks_at_once_as_often_as_promised(share):
+    random, alpha, runs, harm, rate = np.random.default_rng(7), 0.1, 500, 0.05, 0.1
+    found = comparison(0.1, harms=(harm,), before=np.stack([random.binomial(100, rate, runs), np.full(runs, 100)], -1),
+                       shape=(runs,))  # fmt: skip
+    too_high, too_low = np.zeros(runs, bool), np.zeros(runs, bool)
+    for _ in range(60):
+        level = np.clip(rate + random.normal(0, 0.05, runs), 0.02, 0.5)  # of both, by the hour
+        new = random.binomial(40, share, runs)
+        found = found.updated(
+            Block(40 - new, random.binomial(40 - new, level), new, random.binomial(new, level + harm))
+        )
+        too_high |= found.lower(alpha) >= harm
+        too_low |= found.upper(alpha) <= harm
+    assert max(too_high.mean(), too_low.mean()) <= alpha
+
+
+def test_the_bounds_of_the_harm_close_in_on_it():
+    found, widths = comparison(0.05), []
+    for looks in (10, 50, 400):
+        for _ in range(looks):
+            found = found.updated(Block(50, 1, 50, 2))
+        widths.append(float(found.upper(0.05) - found.lower(0.05)))
+    assert widths == sorted(widths, reverse=True)
+    assert found.lower(0.05) < 0.02 < found.upper(0.05)
+    assert widths[-1] <= 0.03
+
+
+def test_answers_that_come_in_lumps_count_less():
+    even, lumpy = comparison(0.05, before=(2, 100)), comparison(0.05, before=(2, 100))
+    for look in range(40):
+        even = even.updated(Block(40, 1, 40, 3))
+        lumpy = lumpy.updated(Block(40, 10 * (look % 10 == 0), 40, 30 * (look % 10 == 5)))
+    assert float(even.harm) == pytest.approx(float(lumpy.harm))
+    assert float(lumpy.design_effect) > 3 > float(even.design_effect)
+    assert even.lower(0.05) > lumpy.lower(0.05)
+
+
+def test_every_metric_and_the_split_share_alpha():
+    assert sum(ALPHA_SHARES.values()) == pytest.approx(1)
+    assert set(ALPHA_SHARES) == {*METRICS, "split"}
+
+
+@pytest.mark.parametrize(
+    ("copies", "verdict"),
+    [
+        (PairCounts(), Verdict.GO_ON),
+        (PairCounts(49, 3), Verdict.GO_ON),
+        (PairCounts(60, 12), Verdict.HOLD),
+        (PairCounts(400, 8), Verdict.GO_ON),
+        (PairCounts(45, 40), Verdict.ROLL_BACK),
+    ],
+    ids=["no client", "few", "enough for no verdict", "agree", "disagree"],
+)
+def test_agreement_on_clients_requests_is_asked_for_once_enough_of_them_came(copies, verdict):
+    given = evidence(counts(200))
+    given = replace(given, copies=copies)
+    assert analyse(given, RULES, LAST).verdict is verdict
 
 
 def test_a_revision_that_fails_alone_is_wrong_and_one_text_on_which_both_fail_says_nothing():
@@ -108,3 +280,10 @@ def test_a_tally_keeps_what_was_counted_before_the_counters_started_again():
     for seen in (counts(10, 1), counts(25, 2), counts(5), counts(9)):
         tally = tally.updated(seen)
     assert (tally.total.requests, tally.total.errors, tally.total.latencies.total) == (34, 2, 32)
+
+
+def test_a_counter_that_was_replaced_started_again_even_when_it_is_higher():
+    tally = Tally()
+    for seen in (Counts(10, 1, source="a"), Counts(25, 2, source="b")):
+        tally = tally.updated(seen)
+    assert (tally.total.requests, tally.total.errors) == (35, 3)

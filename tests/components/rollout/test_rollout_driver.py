@@ -28,7 +28,7 @@ def test_an_equal_challenger_is_promoted_after_all_steps(world):
     result = here.run()
     assert result["outcome"] == "promoted"
     assert here.target.champion().version == here.aliases.champion == result["serving"] == "2"
-    assert [period["percent"] for period in result["periods"]] == [0, 0, 10, 25, 50]
+    assert [period["percent"] for period in result["periods"]] == [0, 0, 0, 10, 25, 50]
     assert here.target.kept is None
 
 

@@ -1,0 +1,193 @@
+"""The phases of a rollout, from the first evidence to the decision.
+
+first version     it must answer some probes; then it becomes champion, since there is nothing to compare with
+baseline          the champion alone: what is slow?
+compare           both are asked the labelled texts directly; no client is exposed
+shadow            both are asked copies of live requests; clients get the champion's answer alone
+traffic           the challenger gets a growing share of live traffic
+"""
+
+from components import progress
+from components.rollout import state, words
+from components.rollout.analysis.evidence import slow_limit
+from components.rollout.analysis.readings import Arm
+from components.rollout.analysis.verdict import Analysis, Stage, Verdict, analyse
+from components.rollout.gathering import Gatherer
+from components.rollout.probes import Probes, text_key
+from components.rollout.settings import RolloutSettings
+from components.rollout.state import Decision, Outcome, Phase, Point, RolloutState
+from components.rollout.target import Revision, RolloutTarget
+
+STEP = "rollout"
+FIRST_PROBES = 20
+STICKY_DESIGN_EFFECT = 4.0
+"""Assumed of the requests of sticky clients until it is measured: a client's requests resemble each other."""
+PAIRED_METRICS = ("disagreement", "accuracy")
+"""Decided by comparing texts, before clients are exposed."""
+
+
+class Phases:
+    """Takes a rollout through its phases; keeps its state after every look.
+
+    Args:
+        target: where the model is served.
+        probes: labelled texts.
+        settings: how to roll out.
+        gatherer: where the evidence comes from.
+    """
+
+    def __init__(self, target: RolloutTarget, probes: Probes, settings: RolloutSettings, gatherer: Gatherer) -> None:
+        self.target, self.probes, self.settings, self._gatherer = target, probes, settings, gatherer
+
+    def decide(self, current: RolloutState) -> Decision:
+        """Gather evidence until it decides; the phases that the rollout has behind it are not repeated."""
+        if current.champion is None:
+            return self._first(current.revision)
+        if current.phase == "baseline":
+            if decision := self._baseline(current):
+                return decision
+            self._enter(current, "compare")
+        if current.phase == "compare":
+            if decision := self._compare(current):
+                return decision
+            self._enter(current, "shadow")
+        if current.phase == "shadow":
+            if decision := self._shadow(current):
+                return decision
+            self._enter(current, "traffic")
+        return self._traffic(current)
+
+    def _first(self, revision: Revision) -> Decision:
+        batch = self.probes.unseen(set(), FIRST_PROBES)
+        answers = [pair.challenger for pair in self.target.compare([probe.text for probe in batch])]
+        answered = sum(answer is not None for answer in answers)
+        right = sum(answer == probe.label for answer, probe in zip(answers, batch, strict=True))
+        said = f"it answered {answered} of {len(batch)} probes, {right} of them as labelled"
+        if answered < len(batch):
+            return Decision("rolled_back", f"version {revision.version} is the first to be served here, but {said}")
+        return Decision("promoted", f"version {revision.version} is the first to be served here; {said}")
+
+    def _baseline(self, current: RolloutState) -> Decision | None:
+        """Learn from the champion alone what is slow."""
+        settings, wanted = self.settings, self.settings.baseline_requests
+        while (latencies := current.counts(current.champion).latencies).total < wanted:
+            if current.spent_s > settings.step_time_limit_s:
+                return self._inconclusive(f"the champion answered only {latencies.total} of {wanted} baseline requests")
+            progress.report(STEP, "measuring the champion's latency", latencies.total, wanted)
+            self._gatherer.look(current, wanted, 1.0)
+            self._save(current)
+        current.baseline = latencies
+        slow_ms = slow_limit(latencies, settings.slow_factor, settings.slow_floor_ms) or settings.slow_floor_ms
+        assumed = STICKY_DESIGN_EFFECT if current.sticky else 1.0
+        before, margins = current.counts(current.champion), settings.rules().margins
+        current.evidence = current.evidence.measured(before, slow_ms, margins, assumed)
+        return None
+
+    def _compare(self, current: RolloutState) -> Decision | None:
+        """Ask both revisions for labelled texts until agreement and accuracy are decided."""
+        while True:
+            analysis = analyse(current.evidence, self.settings.rules(), Stage(True, 0, 0))
+            self._record(current, analysis, 0)
+            if analysis.verdict is Verdict.ROLL_BACK:
+                return Decision("rolled_back", words.worse(current, analysis.reason))
+            waiting = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
+            if not waiting:
+                return None
+            batch = self.probes.unseen(set(current.seen), self.settings.probe_batch)
+            if not batch:
+                said = "; ".join(analysis.metrics[name].words for name in waiting)
+                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {said}")
+            progress.report(STEP, "comparing answers to labelled texts", len(current.seen), len(self.probes))
+            pairs = self.target.compare([probe.text for probe in batch])
+            labelled = zip(pairs, [probe.label for probe in batch], strict=True)
+            current.evidence = current.evidence.with_pairs(labelled)
+            current.seen += [text_key(probe.text) for probe in batch]
+            self._gatherer.tick(current)
+            self._save(current)
+
+    def _shadow(self, current: RolloutState) -> Decision | None:
+        """Put copies of live requests to both revisions until there are enough and agreement on them is decided."""
+        wanted, percent = self.settings.shadow_requests, self.settings.shadow_percent
+        if not wanted:
+            return None
+        self.target.shadow(percent)
+        while True:
+            analysis = analyse(current.evidence, self.settings.rules(), Stage(True, 0, 0))
+            self._record(current, analysis, 0)
+            self._save(current)
+            waiting = analysis.metrics["shadow"].verdict is Verdict.HOLD
+            enough = current.copied >= wanted and not waiting
+            if analysis.verdict is Verdict.ROLL_BACK or enough or current.spent_s > self.settings.step_time_limit_s:
+                break
+            progress.report(STEP, "comparing answers to copies of live requests", min(current.copied, wanted), wanted)
+            self._gatherer.look_at_copies(current, wanted, percent / 100)
+        self.target.shadow(0)
+        if analysis.verdict is Verdict.ROLL_BACK:
+            return Decision("rolled_back", words.worse(current, analysis.reason))
+        if enough:
+            return None
+        said = (
+            analysis.metrics["shadow"].words if waiting else f"only {current.copied} of {wanted} copies were answered"
+        )
+        return self._inconclusive(f"in shadow, within {self.settings.step_time_limit_s:g} s: {said}")
+
+    def _traffic(self, current: RolloutState) -> Decision:
+        """Raise the challenger's share step by step."""
+        percents = self.settings.percents
+        current.step = min(current.step, len(percents) - 1)
+        while True:
+            percent, last = percents[current.step], current.step == len(percents) - 1
+            self.target.set_traffic(percent)
+            self._gatherer.observe(current)
+            current.begin_step(percent)
+            analysis = self._step(current, percent, last)
+            if analysis.verdict is Verdict.ROLL_BACK:
+                return Decision("rolled_back", words.worse(current, analysis.reason))
+            if analysis.verdict is Verdict.HOLD:
+                limit = f"no verdict within {self.settings.step_time_limit_s:g} s at {percent}% of traffic"
+                return self._inconclusive(f"{limit}: {analysis.reason}")
+            if last:
+                return Decision("promoted", words.no_worse(current))
+            current.close_period(percent)
+            current.step += 1
+            self._save(current)
+
+    def _step(self, current: RolloutState, percent: int, last: bool) -> Analysis:
+        """Gather evidence at one share of traffic until there is a verdict or the time is over."""
+        minimum = self.settings.minimum_requests
+        while True:
+            source = self._gatherer.look(current, minimum, percent / 100)
+            current.take_block(percent)
+            stage = Stage(last, current.step_requests, minimum, current.fresh)
+            analysis = analyse(current.evidence, self.settings.rules(), stage)
+            self._record(current, analysis, percent)
+            self._save(current)
+            said = f"{percent}% of traffic ({source}), {current.requests[0]} requests so far: {analysis.verdict}"
+            progress.report(STEP, said, percent, 100)
+            if analysis.verdict is not Verdict.HOLD or current.spent_s > self.settings.step_time_limit_s:
+                return analysis
+
+    def _inconclusive(self, why: str) -> Decision:
+        outcome: Outcome = "held" if self.settings.on_inconclusive == "hold" else "rolled_back"
+        return Decision(outcome, f"no verdict: {why}")
+
+    def _enter(self, current: RolloutState, phase: Phase) -> None:
+        current.close_period(0)
+        current.phase = phase
+        self._save(current)
+
+    def _record(self, current: RolloutState, analysis: Analysis, percent: int) -> None:
+        readings = {name: judged.reading for name, judged in analysis.metrics.items()}
+        metrics = {name: (reading.harm, reading.lower, reading.upper) for name, reading in readings.items()}
+        rates = {name: (_rate(reading.champion), _rate(reading.challenger)) for name, reading in readings.items()}
+        verdicts = {name: judged.verdict.value for name, judged in analysis.metrics.items()}
+        texts, (challenger, champion) = current.pairs.labelled, current.requests
+        where = (round(current.elapsed_s, 3), current.phase, percent, challenger, champion, texts)
+        current.note(Point(*where, metrics, analysis.verdict.value, rates, verdicts))
+
+    def _save(self, current: RolloutState) -> None:
+        self.target.save_state(state.to_json(current))
+
+
+def _rate(arm: Arm | None) -> float | None:
+    return arm.rate if arm else None
