@@ -16,7 +16,7 @@ from rich.table import Table
 from components.encryption import VARIABLE
 from components.errors import SlipwayError
 from components.report.outcome import Outcome
-from pipelines import audit_cli
+from pipelines import audit_cli, keys_cli
 from pipelines.places import Places
 from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(audit_cli.app, name="audit")
+app.add_typer(keys_cli.app, name="keys", no_args_is_help=True)
 console = Console()
 errors = Console(stderr=True)
 
