@@ -55,6 +55,8 @@ def status(model_name: str, settings: ClusterSettings, registry: Registry) -> di
     champion = _revision(target, current.champion, 100 - current.percent)
     challenger = _revision(target, current.challenger, current.percent)
     problems = _problems(champion, challenger, registry)
+    if current.restoring:
+        problems.append("the specification is not back at the champion after a roll back; `slipway status --repair`")
     endpoint = target.endpoint()
     return {
         "served": champion is not None,

@@ -4,32 +4,22 @@ The InferenceService holds all that is known (`components.rollout.kserve.record`
 goes on where another was killed. One server-side apply changes specification and record together.
 """
 
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import httpx
 
 from components import progress
 from components.cluster import ClusterSettings, own_namespace
 from components.errors import RevisionFailed, SlipwayError
-from components.rollout.kserve import counting, endpoint, manifest, readiness, record, routing
+from components.rollout.kserve import asking, counting, endpoint, manifest, readiness, record, routing
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.lease import Lease
 from components.rollout.kserve.record import Record
+from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, SlowCluster, Waiting
 from components.rollout.target import Counts, Pair, Revision
-from components.train.pods import PodJudge
 
 STEP = "rollout"
-LOOK_S = 1.0
-ROUTE_TIMEOUT_S = 90.0
 RESTORE_TIMEOUT_S = 300.0
-THREADS = 4
-COMPARISON = {"x-slipway-source": "comparison"}
-"""Marks requests that are no client's; the model servers count them apart."""
 
 
 class KServeTarget:
@@ -49,6 +39,7 @@ class KServeTarget:
         self.api = ServiceApi(self.namespace, name)
         self.mode = self.api.mode(settings.deployment_mode)
         self.name = name
+        self._waiting = Waiting(self.api, self.mode)
         self._lease = Lease(self.api.connection, self.namespace, f"{name}-rollout")
         self._pending: dict[str, Any] | None = None
         """The driver's state before there is a service that could keep it."""
@@ -83,11 +74,11 @@ class KServeTarget:
     def wait_ready(self, revision: Revision, timeout_s: float) -> None:
         """Return when the challenger answers predictions; see the protocol."""
         try:
-            self._wait_ready(revision, timeout_s)
+            self._waiting.until_answers(revision, timeout_s, self.settings.unschedulable_s)
             if self.record().champion:
-                self._wait("the gateway", lambda: self._routed(self.record()), ROUTE_TIMEOUT_S)
+                self._waiting.until_routed(self.record())
                 routing.check_splits(self.api, self.mode)
-        except TimeoutError as error:
+        except SlowCluster as error:
             raise RevisionFailed(str(error)) from error
 
     def set_traffic(self, percent: int) -> None:
@@ -95,7 +86,7 @@ class KServeTarget:
         current = self._checked()
         current.percent = percent if current.challenger else 0
         self._apply(current)
-        self._wait("the gateway", lambda: self._routed(current), ROUTE_TIMEOUT_S)
+        self._waiting.until_routed(current)
 
     def observe(self) -> dict[str, Counts]:
         """Counts of both revisions since `deploy`."""
@@ -114,12 +105,21 @@ class KServeTarget:
         """Ask both revisions for each text directly, through the API server."""
         current = self._checked()
         pair = (current.champion, current.challenger)
-        pods = [readiness.ready(self.api.pods(revision.version)) if revision else [] for revision in pair]
-        with ThreadPoolExecutor(THREADS) as pool:
-            questions = [(found, i, text) for i, text in enumerate(texts) for found in pods]
-            answers = iter(list(pool.map(lambda question: self._label(*question), questions)))
+        champion, challenger = (readiness.ready(self.api.pods(found.version)) if found else [] for found in pair)
+        found = asking.pairs(self.api, champion, challenger, texts)
         self._checked()
-        return [Pair(next(answers), next(answers)) for _ in texts]
+        return found
+
+    def shadow(self, percent: int) -> None:
+        """Nothing: neither Knative nor KServe's HTTPRoutes copy requests; `shadow_pairs` replays texts instead."""
+
+    def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:
+        """Both revisions' answers to the texts, which no client is shown."""
+        return self.compare(texts)
+
+    def stick(self, header: str) -> bool:
+        """Whether requests are routed as asked: only by chance, since the weights of both gateways know no header."""
+        return not header
 
     def promote(self) -> None:
         """Make the challenger the champion with all traffic."""
@@ -128,7 +128,7 @@ class KServeTarget:
             current.champion, current.challenger, current.percent = current.challenger, None, 0
             self._apply(current)
         if current.champion:
-            self._wait("the promotion", lambda: self._rolled_out(current), ROUTE_TIMEOUT_S)
+            self._waiting.until_rolled_out(current)
 
     def rollback(self) -> None:
         """Give all traffic back to the champion and remove the challenger; without a champion, the whole service."""
@@ -136,15 +136,18 @@ class KServeTarget:
         if current.challenger and current.champion is None:
             self._pending = current.state
             self.api.delete()
-            self._wait("the removal", lambda: self.api.read() is None, ROUTE_TIMEOUT_S)
+            self._waiting.until("the removal", lambda: self.api.read() is None, ROUTE_TIMEOUT_S)
             return
         if current.challenger:
             current.percent = 0
             self._apply(current)
-            self._wait("the gateway", lambda: self._routed(current), ROUTE_TIMEOUT_S)
+            self._waiting.until_routed(current)
             current.challenger, current.restoring = None, self.mode == "Knative"
             self._apply(current)
-        self._restored(current)
+        try:
+            self._restored(current)
+        except NotRestored as error:
+            progress.report(STEP, str(error))
 
     def load_state(self) -> dict[str, Any] | None:
         """The driver's state."""
@@ -208,7 +211,7 @@ class KServeTarget:
     def _checked(self) -> Record:
         """The record, unless the challenger's model server ended."""
         current = self.record()
-        if current.challenger and (words := readiness.crash(self._newest(current.challenger))):
+        if current.challenger and (words := readiness.crash(self._waiting.newest(current.challenger))):
             raise RevisionFailed(f"version {current.challenger.version}: {words}")
         return current
 
@@ -216,93 +219,29 @@ class KServeTarget:
         """What the pods of a revision say that they counted."""
         return self._metrics.read(readiness.ready(self.api.pods(revision.version)))
 
-    def _label(self, pods: list[Any], number: int, text: str) -> str | None:
-        """The answer of one of the pods, or None."""
-        if not pods:
-            return None
-        pod, path = pods[number % len(pods)].metadata.name, f"/v2/models/{self.name}/infer"
-        status, body = self.api.ask_pod(pod, path, endpoint.question(text), COMPARISON | endpoint.credentials())
-        if status != httpx.codes.OK:
-            return None
-        try:
-            outputs = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
-            return str(outputs["label"][0])
-        except (ValueError, LookupError, TypeError):
-            return None
-
-    def _wait_ready(self, revision: Revision, timeout_s: float) -> None:
-        judge = PodJudge(self.settings.unschedulable_s)
-
-        def answers() -> bool:
-            pods = self._newest(revision)
-            if words := readiness.failure(pods, judge):
-                raise RevisionFailed(f"version {revision.version}: {words}")
-            found = readiness.ready(pods)
-            return bool(found) and self._label(found, 0, "a first request") is not None
-
-        self._wait(f"version {revision.version}", answers, timeout_s)
-
-    def _newest(self, revision: Revision) -> list[Any]:
-        """The pods that `spec.predictor` stands for, or in Standard mode its canary."""
-        pods = self.api.pods(revision.version)
-        if self.mode == "Standard":
-            return pods
-        status = (self.api.read() or {}).get("status", {}).get("components", {}).get("predictor", {})
-        newest = status.get("latestCreatedRevision")
-        return [pod for pod in pods if pod.metadata.labels.get(routing.KNATIVE_REVISION) == newest]
-
-    def _routed(self, current: Record) -> bool:
-        shown = current.challenger or current.champion
-        pods = self._newest(shown) if shown else []
-        newest = pods[0].metadata.labels.get(routing.KNATIVE_REVISION) if pods else None
-        return routing.routed(self.api, self.mode, current, newest)
-
-    def _rolled_out(self, current: Record) -> bool:
-        """Whether KServe knows that the newest revision has all traffic; only then may a new challenger come."""
-        if not self._routed(current):
-            return False
-        status = (self.api.read() or {}).get("status", {}).get("components", {}).get("predictor", {})
-        rolled_out = status.get("latestRolledoutRevision")
-        return self.mode == "Standard" or bool(rolled_out and rolled_out == status.get("latestCreatedRevision"))
-
     def _restored(self, current: Record) -> Record:
         """Let the specification say what serves again, after a roll back.
 
         That is a fresh revision of the champion, at 0 % until it is ready; until then the champion's old one serves.
+
+        Raises:
+            NotRestored: the fresh one does not start.
         """
         if not current.restoring or current.champion is None:
             return current
         progress.report(STEP, f"writing version {current.champion.version} back into the InferenceService")
         try:
-            self._wait_ready(current.champion, RESTORE_TIMEOUT_S)
-        except RevisionFailed as error:
-            raise SlipwayError(
+            self._waiting.until_answers(current.champion, RESTORE_TIMEOUT_S, RESTORE_TIMEOUT_S)
+        except (RevisionFailed, SlowCluster) as error:
+            raise NotRestored(
                 f"version {current.champion.version} serves as before, but a new pod of it does not start ({error}); "
-                "roll back again when that is mended"
+                "`slipway status --repair` tries again when that is mended"
             ) from error
         current.restoring = False
         self._apply(current)
-        self._wait("the gateway", lambda: self._rolled_out(current), ROUTE_TIMEOUT_S)
+        self._waiting.until_rolled_out(current)
         return current
 
-    def _wait(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
-        """Look until it is done.
 
-        Raises:
-            TimeoutError: it takes too long.
-        """
-        until = time.monotonic() + timeout_s
-        while not done():
-            if time.monotonic() > until:
-                raise SlowCluster(f"{what} was not ready within {timeout_s:g} s; {self._said()}")
-            time.sleep(LOOK_S)
-
-    def _said(self) -> str:
-        """The InferenceService's own words on what it waits for."""
-        conditions = (self.api.read() or {}).get("status", {}).get("conditions", [])
-        waiting = [found for found in conditions if found["status"] != "True" and found.get("message")]
-        return "; ".join(f"{found['type']}: {found['message']}" for found in waiting) or "see its status by kubectl"
-
-
-class SlowCluster(SlipwayError, TimeoutError):
-    """Something that the cluster was asked to do is not done yet."""
+class NotRestored(SlipwayError):
+    """The champion serves, but the specification could not be written back."""
