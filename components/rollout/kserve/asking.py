@@ -1,0 +1,56 @@
+"""Questions to the pods of a revision, past the gateway and past the split of traffic."""
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import httpx
+
+from components.rollout.kserve.api import ServiceApi
+from components.rollout.kserve.endpoint import credentials, question
+from components.rollout.probes import text_key
+from components.rollout.target import Pair
+
+THREADS = 4
+COMPARISON = {"x-slipway-source": "comparison"}
+"""Marks requests that are no client's; the model servers count them apart."""
+
+
+class Answer(NamedTuple):
+    """What a pod said to one text."""
+
+    label: str | None
+    """None when it failed."""
+    ms: float | None
+    """With the way through the API server; None when it failed."""
+
+
+def pairs(api: ServiceApi, champion: Sequence[Any], challenger: Sequence[Any], texts: Sequence[str]) -> list[Pair]:
+    """Both revisions' answers, in the order of the texts; their pods are asked in turn."""
+    questions = [(pods, i, text) for i, text in enumerate(texts) for pods in (champion, challenger)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = iter(list(pool.map(lambda given: answer(api, *given), questions)))
+    return [_pair(next(answers), next(answers), text) for text in texts]
+
+
+def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answer:
+    """The answer of one of the pods."""
+    if not pods:
+        return Answer(None, None)
+    pod, path = pods[number % len(pods)].metadata.name, f"/v2/models/{api.name}/infer"
+    began = time.perf_counter()
+    status, body = api.ask_pod(pod, path, question(text), COMPARISON | credentials())
+    ms = 1000 * (time.perf_counter() - began)
+    if status != httpx.codes.OK:
+        return Answer(None, None)
+    try:
+        outputs = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+        return Answer(str(outputs["label"][0]), ms)
+    except (ValueError, LookupError, TypeError):
+        return Answer(None, None)
+
+
+def _pair(champion: Answer, challenger: Answer, text: str) -> Pair:
+    return Pair(champion.label, challenger.label, champion.ms, challenger.ms, text_key(text))
