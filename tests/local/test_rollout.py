@@ -19,12 +19,14 @@ from typing import Any
 import httpx
 import pytest
 
-from components import signing
+from components import api_keys, signing
+from components.api_keys import Scope
 from components.bundle import Bundle
+from components.credentials import API_KEY
 from components.errors import BadInput, SlipwayError
 from components.registry import Registry
 from components.rollout import component, control, step
-from components.rollout.local import processes
+from components.rollout.local import access, processes
 from components.rollout.local import state as local_state
 from components.rollout.local.envoy_config import VERSION_HEADER
 from components.rollout.settings import RolloutSettings
@@ -116,7 +118,12 @@ class Site:
     def ask(self, text: str) -> httpx.Response:
         url = f"http://127.0.0.1:{self.settings.http_port}/v2/models/messages/infer"
         given = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}
-        return httpx.post(url, json={"inputs": [given]}, timeout=30, trust_env=False)
+        return httpx.post(url, json={"inputs": [given]}, headers=self.headers, timeout=30, trust_env=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """With the key of the service."""
+        return access.headers(self.service, auth=True)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +151,7 @@ class Clients:
 
     def _rest(self) -> None:
         url = f"http://127.0.0.1:{self.site.settings.http_port}/v2/models/messages/infer"
-        with httpx.Client(timeout=30, trust_env=False) as http:
+        with httpx.Client(headers=self.site.headers, timeout=30, trust_env=False) as http:
             while not self._over.is_set():
                 for text in self.texts:
                     given = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}
@@ -356,6 +363,24 @@ def test_other_ports_need_a_stop_first(site):
     settings = site.settings.model_copy(update={"http_port": free_port()})
     with pytest.raises(BadInput, match="slipway stop"):
         site.roll_out(site.good(), settings=settings)
+
+
+@pytest.mark.parametrize("grpc", [False, True])
+def test_strangers_are_refused_and_a_key_that_was_made_for_a_client_works_at_once(site, monkeypatch, grpc):
+    monkeypatch.setenv(API_KEY, "slipway_000000000000_stranger")
+    with control.client(site.service, grpc) as stranger, pytest.raises(BadInput, match="API key"):
+        stranger.predict(["my parcel is late"])
+    _, key = api_keys.add(access.key_file(site.service), "shop", [Scope.PREDICT])
+    time.sleep(2)  # servers look at the file once a second
+    monkeypatch.setenv(API_KEY, key)
+    with control.client(site.service, grpc) as client:
+        assert client.predict(["my parcel is late"])[0].label == "delivery"
+
+
+def test_open_servers_need_a_stop_first(site):
+    open_to_all = site.settings.model_copy(update={"auth": False})
+    with pytest.raises(BadInput, match=r"rollout\.auth.*slipway stop"):
+        site.roll_out(site.good(), settings=open_to_all)
 
 
 def test_servers_hold_no_credentials_of_the_command_that_started_them(site, monkeypatch):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,7 +81,8 @@ class User:
 class Clients:
     """Two clients that send requests one after the other without pause."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str) -> None:
+        self.headers = {"authorization": f"Bearer {key}"}
         self.url = f"http://127.0.0.1:{port}/v2/models/messages/infer"
         self.sent, self.failed = 0, 0
         self._stopping, self._lock = threading.Event(), threading.Lock()
@@ -88,7 +90,7 @@ class Clients:
 
     def _send(self) -> None:
         body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["parcel late again"]}]}
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(headers=self.headers, timeout=20) as client:
             while not self._stopping.wait(0.02):
                 try:
                     good = client.post(self.url, json=body).status_code == 200
@@ -157,7 +159,9 @@ def test_an_unchanged_run_skips_what_it_can_and_keeps_the_champion(user: User, f
 
 
 def test_a_second_model_takes_over_without_a_failed_request(user: User, first) -> None:  # noqa: ARG001
-    with Clients(user.port) as clients:
+    key = user.slipway("keys", "add", "shop").stdout.strip()
+    time.sleep(2)  # servers look at the file of keys once a second
+    with Clients(user.port, key) as clients:
         second = user.slipway("run", "--set", "train.epochs=8")
     assert second.returncode == 0, second.stdout + second.stderr
     assert record(user.last_run()).results["rollout"]["outcome"] == "promoted"
