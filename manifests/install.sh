@@ -7,7 +7,7 @@
 #   serving         KServe on Knative Serving and Kourier; SLIPWAY_SERVING=standard: on Gateway API and Envoy Gateway
 #   training        the training operator
 #   pipelines       Kubeflow Pipelines, standalone
-#   secrets         the secrets that manifests/ refers to, unless they are there
+#   secrets         the secrets that manifests/ refers to, unless they are there; copies for steps of Kubeflow Pipelines
 #
 # Without a part it does all of them. It needs kubectl, git (kubectl reads kustomizations of repositories) and python3.
 set -euo pipefail
@@ -24,6 +24,7 @@ NODE_PORT=31080 # of the ingress gateway; kind-cluster.yaml leads 127.0.0.1:8080
 
 SERVING=${SLIPWAY_SERVING:-knative}
 NAMESPACE=${SLIPWAY_NAMESPACE:-slipway}
+STEPS=${SLIPWAY_STEPS_NAMESPACE:-kubeflow} # where Kubeflow Pipelines runs steps; a profile in a multi-user installation
 KEYS=${SLIPWAY_KEYS:-$HOME/.config/slipway/keys}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GITHUB=https://github.com
@@ -159,6 +160,21 @@ VALUES
     else
         say "no signing key in $KEYS yet: run 'slipway run' once, or set SLIPWAY_KEYS, then 'manifests/install.sh secrets'"
     fi
+    for_steps secret/slipway-s3 secret/slipway-signing configmap/slipway-public-key
+}
+
+# Steps of Kubeflow Pipelines run in its namespace, and a pod uses secrets of its own namespace only: copy them there.
+for_steps() {
+    local object
+    kubectl get namespace "$STEPS" >/dev/null 2>&1 || return 0
+    for object in "$@"; do
+        kubectl get "$object" --namespace "$NAMESPACE" >/dev/null 2>&1 || continue
+        kubectl get "$object" --namespace "$NAMESPACE" --output json | python3 -c '
+import json, sys
+whole = json.load(sys.stdin)
+whole["metadata"] = {"name": whole["metadata"]["name"], "namespace": sys.argv[1]}
+print(json.dumps(whole))' "$STEPS" | apply -f -
+    done
 }
 
 if [[ ${1:-} == --dry-run ]]; then

@@ -1,0 +1,68 @@
+"""What a run on Kubernetes is told about a real cluster before any step starts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.cluster import ClusterSettings
+from components.errors import BadInput
+from components.target import resolve
+from pipelines.cluster_preflight import check_cluster
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def ready(platform: Any, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
+    """Settings for the namespace of the manifests, which has all that a run needs."""
+    monkeypatch.setenv("KUBECONFIG", platform.cluster.kubeconfig)
+    name = ("slipway-public-key", "--namespace", platform.namespace)
+    if not platform.cluster.kubectl("get", "configmap", *name, "--ignore-not-found"):
+        platform.cluster.kubectl("create", "configmap", *name, "--from-literal=public.pem=none")
+    return ClusterSettings(namespace=platform.namespace)
+
+
+def as_account(platform: Any, account: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the cluster with the rights of a service account."""
+    token = platform.cluster.kubectl("create", "token", account, "--namespace", platform.namespace).strip()
+    config = json.loads(platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
+
+
+def test_a_cluster_with_the_manifests_is_accepted(ready: ClusterSettings) -> None:
+    assert resolve("kubernetes") == "kubernetes"
+    check_cluster(ready)
+
+
+def test_the_rights_of_the_pipeline_s_account_are_enough(
+    platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_account(platform, "slipway-pipeline", tmp_path, monkeypatch)
+    check_cluster(ready)
+
+
+def test_an_account_without_rights_is_told_the_first_that_is_missing(
+    platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_account(platform, "slipway-trainer", tmp_path, monkeypatch)
+    with pytest.raises(BadInput, match="does not let us create pytorchjobs in namespace"):
+        check_cluster(ready)
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("namespace", "namespace absent does not exist"),
+        ("secret", "no Secret absent in namespace"),
+        ("service_account", "no service account absent"),
+        ("server_account", "no service account absent"),
+        ("runtime", "no ServingRuntime absent"),
+    ],
+)
+def test_what_is_absent_is_named(ready: ClusterSettings, field: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        check_cluster(ready.model_copy(update={field: "absent"}))
