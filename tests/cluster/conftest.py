@@ -145,8 +145,7 @@ def platform(
     }
     say(f"applying the manifests to the namespace {namespace}")
     cluster.kubectl("apply", "-k", str(folder))
-    for leftover in ("pytorchjobs.kubeflow.org", "inferenceservices.serving.kserve.io"):
-        cluster.kubectl("delete", leftover, "--all", "--wait=false", "-n", namespace)
+    clear(cluster, namespace)  # a session that was killed could not
     if not cluster.storage:
         kit.make_volumes(cluster, namespace)
     cluster.apply(s3_secret(credentials, namespace))
@@ -155,6 +154,13 @@ def platform(
     with forwarded(cluster, namespace, "mlflow", 5000) as mlflow, forwarded(cluster, namespace, "s3", 9000) as s3:
         say("MLflow and S3 are at work")
         yield Platform(cluster, folder, mlflow, s3, credentials, namespace)
+    clear(cluster, namespace)
+
+
+def clear(cluster: Cluster, namespace: str) -> None:
+    """End what tests started: it would go on in a namespace that is kept."""
+    for kind in ("pytorchjobs.kubeflow.org", "inferenceservices.serving.kserve.io"):
+        cluster.kubectl("delete", kind, "--all", "--wait=false", "--namespace", namespace)
 
 
 @pytest.fixture
