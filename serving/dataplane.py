@@ -16,6 +16,8 @@ from kserve.protocol.infer_type import RequestedOutput, deserialize_bytes_tensor
 from serving.errors import Malformed, VersionNotFound
 
 PLATFORM = "onnx_onnxv1"  # the V2 specification's name for ONNX
+SWITCHES = ("binary_data", "binary_data_output")
+"""Parameters of V2's binary tensor data extension that are true or false."""
 
 
 class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
@@ -173,8 +175,23 @@ def _items(fields: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _parameters(fields: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a request, an input or an output: strings, numbers, true and false."""
     parameters = fields.get("parameters")
-    return {} if parameters is None else _mapping(parameters, "'parameters'")
+    if parameters is None:
+        return {}
+    for name, value in _mapping(parameters, "'parameters'").items():
+        if not isinstance(value, str | int | float):  # true and false are integers to Python
+            raise Malformed(f"the parameter '{name[:40]}' is neither a string nor a number nor true or false")
+        if name in SWITCHES and not isinstance(value, bool):
+            raise Malformed(f"the parameter '{name}' must be true or false")
+    return dict(parameters)
+
+
+def whole(value: Any) -> int | None:
+    """A JSON number without a fraction (2 and 2.0 are the same to JSON) as an integer; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _text(fields: dict[str, Any], name: str, what: str) -> str:
@@ -192,8 +209,9 @@ def _tensor(fields: dict[str, Any], binary: memoryview) -> tuple[InferInput, mem
     """One input and the binary data that is left for those after it."""
     name = _text(fields, "name", "an input")
     datatype = _text(fields, "datatype", f"input '{name[:40]}'")
-    shape = fields.get("shape")
-    if not isinstance(shape, list) or not all(type(extent) is int for extent in shape):
+    given = fields.get("shape")
+    shape = [whole(extent) for extent in given] if isinstance(given, list) else [None]
+    if None in shape:
         raise Malformed(f"'shape' of input '{name[:40]}' is missing or not a list of integers")
     parameters = _parameters(fields)
     data = fields.get("data")

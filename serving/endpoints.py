@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.dataplane import BundleDataPlane, json_object, v2_request
+from serving.errors import Malformed
 from serving.repository import BundleRepository
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -129,8 +130,10 @@ class Endpoints:
 
     async def _index(self, request: Request) -> Response:
         body = await request.body()
-        wanted = json_object(body).get("ready", False) if body else False
-        return answer(await self._repository.index(wanted is True))
+        ready_only = json_object(body).get("ready", False) if body.strip() else False
+        if not isinstance(ready_only, bool):
+            raise Malformed("'ready' must be true or false")
+        return answer(await self._repository.index(ready_only))
 
     async def _load(self, request: Request) -> Response:
         return answer(await self._repository.load(request.path_params["model_name"]))

@@ -12,7 +12,7 @@ JSON, BINARY, PROMETHEUS = "application/json", "application/octet-stream", "text
 REFUSALS = {
     400: "the request cannot be answered as it is",
     401: "credentials are missing or not good",
-    403: "the caller may not do this",
+    403: "the caller may not do this, or the path has characters that no path here has",
     404: "another model, version or path",
     408: "the request did not arrive in time",
     413: "the body is too large",
@@ -68,8 +68,11 @@ def _paths(served: Served) -> Schema:
         paths[f"{path}/infer"] = {"post": _infer(served), "parameters": parameters}
     for verb in ("load", "unload"):
         operation = _operation(served, f"{verb.capitalize()} the model", _json(verb.capitalize()), (404, 503))
-        operation["responses"] |= _refusals((401, 403))
+        operation["responses"] |= _refusals((401,))
         paths[f"/v2/repository/models/{{model_name}}/{verb}"] = {"post": operation, "parameters": named}
+    for path, item in paths.items():  # a name may have characters that no path is allowed to have
+        for verb in set(item) - {"parameters"} if "{" in path else ():
+            item[verb]["responses"] |= _refusals((403,))
     return paths
 
 
@@ -106,7 +109,6 @@ def _refusals(codes: tuple[int, ...]) -> Schema:
 
 def _infer(served: Served) -> Schema:
     operation = _operation(served, "Labels of texts", _json("InferenceResponse"), (*BODY, 404, 429, 500, 503))
-    operation["responses"] |= _refusals((403,)) if served.secured else {}
     head = {"description": "length of the JSON before the binary tensors", "schema": {"type": "integer"}}
     operation["responses"]["200"]["content"][BINARY] = {"schema": {"type": "string", "format": "binary"}}
     operation["responses"]["200"]["headers"] = {"Inference-Header-Content-Length": head}

@@ -74,8 +74,9 @@ def schemas(served: Served) -> Schema:
 
 
 def _request(served: Served, text: Schema) -> Schema:
+    """What may be left out may be null, too: some clients send it so."""
     value = {"type": ["string", "number", "boolean"]}
-    parameters = {"type": "object", "additionalProperties": value}
+    parameters = {"type": ["object", "null"], "additionalProperties": value}
     most = served.limits.texts
     top = {"type": "integer", "minimum": 1, "maximum": max(1, len(served.labels))}
     wishes = parameters | {
@@ -107,7 +108,8 @@ def _request(served: Served, text: Schema) -> Schema:
     output = _object({"name": {"enum": [*OUTPUTS, *TOP, EXPLANATION]}})
     output["properties"]["parameters"] = parameters | {"properties": {"binary_data": {"type": "boolean"}}}
     request = _object({"inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1}})
-    request["properties"] |= {"id": {"type": "string"}, "parameters": wishes, "outputs": _list(output)}
+    outputs = _list(output) | {"type": ["array", "null"]}
+    request["properties"] |= {"id": {"type": ["string", "null"]}, "parameters": wishes, "outputs": outputs}
     example = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["my parcel never came"]}]}
     return request | {"examples": [example]}
 

@@ -34,13 +34,13 @@ def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
 
 
 def _text_tensor(inputs: Sequence[InferInput]) -> InferInput:
-    for tensor in inputs:
-        if tensor.name == TEXT:
-            return tensor
     if len(inputs) == 1:
         return inputs[0]
+    wanted = f"the input '{TEXT}' (BYTES, shape [n])"
+    if not inputs:
+        raise InvalidInput(f"{wanted} is missing; got no inputs")
     names = ", ".join(tensor.name[:40] for tensor in inputs[:5])
-    raise InvalidInput(f"the input '{TEXT}' (BYTES, shape [n]) is missing; got: {names or 'no inputs'}")
+    raise InvalidInput(f"{wanted} is the only one; got {len(inputs)} inputs: {names}")
 
 
 def instance_texts(payload: Any, limits: Limits) -> list[str]:

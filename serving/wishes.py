@@ -12,6 +12,8 @@ from kserve import InferRequest
 from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import to_http_parameters
 
+from serving.dataplane import whole
+
 OUTPUTS = ("label", "score", "probabilities")
 TOP = ("top_labels", "top_scores")
 EXPLANATION = "explanation"
@@ -54,10 +56,12 @@ def wishes(request: InferRequest, classes: int) -> Wishes:
 
 
 def _top(parameters: Mapping[str, Any], classes: int) -> int:
-    top = parameters.get("top_k", 0)
-    if "top_k" in parameters and not (type(top) is int and 1 <= top <= classes):
+    if "top_k" not in parameters:
+        return 0
+    top = whole(parameters["top_k"])
+    if top is None or not 1 <= top <= classes:
         raise InvalidInput(f"the parameter 'top_k' must be an integer from 1 to {classes}")
-    return int(top)
+    return top
 
 
 def _explain(parameters: Mapping[str, Any]) -> bool:

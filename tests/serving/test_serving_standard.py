@@ -123,3 +123,36 @@ def test_every_path_is_in_the_document_and_nothing_else():
         for verb in set(item) - {"parameters"}:
             is_probe = item[verb].get("security") == []
             assert is_probe != ("401" in item[verb]["responses"]), path
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": [TENSOR | {"shape": [1.0]}]},
+        {"inputs": [TENSOR | {"parameters": None}], "id": None, "outputs": None, "parameters": None},
+        {"inputs": [TENSOR], "parameters": {"top_k": 2.0, "timeout": 1.5, "priority": "high", "sequence_start": True}},
+    ],
+)
+def test_what_json_and_the_specification_allow_is_answered(server, body):
+    assert httpx.post(f"{server.model_url}/infer", json=body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ({"inputs": [TENSOR, TENSOR]}, 400, "is the only one; got 2 inputs: text, text"),
+        ({"inputs": [TENSOR | {"shape": [1.5]}]}, 422, "'shape'"),
+        ({"inputs": [TENSOR | {"shape": [True]}]}, 422, "'shape'"),
+        ({"inputs": [TENSOR], "parameters": {"a": None}}, 422, "'a' is neither a string nor a number"),
+        ({"inputs": [TENSOR], "parameters": {"binary_data_output": 1}}, 422, "must be true or false"),
+        (
+            {"inputs": [TENSOR], "outputs": [{"name": "label", "parameters": {"binary_data": "no"}}]},
+            422,
+            "true or false",
+        ),
+    ],
+)
+def test_what_they_do_not_allow_is_refused_with_its_reason(server, body, status, reason):
+    response = httpx.post(f"{server.model_url}/infer", json=body)
+    assert (response.status_code, list(response.json())) == (status, ["error"])
+    assert reason in response.json()["error"]
