@@ -1,6 +1,7 @@
 """The last stage before the application of REST: whole bodies of acceptable size, that arrived in time."""
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from contextlib import suppress
 
@@ -9,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.dataplane import BundleDataPlane
 from serving.errors import TooLarge, TooSlow
 from serving.limits import Limits
-from serving.refusal import refuse
+from serving.refusal import body_size, refuse
 
 
 class Guard:
@@ -65,9 +66,8 @@ class Guard:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         limit = self.limits.body
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > 20 or int(declared) > limit):
-            raise TooLarge(f"the body has {declared[:20].decode()} bytes; at most {limit} are accepted")
+        if limit < (declared := body_size(scope)) < math.inf:
+            raise TooLarge(f"the body has {declared} bytes; at most {limit} are accepted")
         parts: list[bytes] = []
         left = limit
         more = True

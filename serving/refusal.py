@@ -19,6 +19,8 @@ EARLY: dict[type[Exception], HTTPStatus] = {
 }
 """What is found out before the application is asked."""
 REFUSALS = tuple(EARLY)
+SMALL = 64 * 1024
+"""Bytes of a refused body that are read before the answer."""
 LINGER_S, LINGER_BYTES = 10.0, 256 * 2**20
 """How much of a refused body is read and thrown away, so that its sender comes to read the answer: a connection that is
 closed with unread data is reset, and the answer may be lost (RFC 9112, section 9.6)."""
@@ -47,9 +49,10 @@ def _challenge(error: Exception) -> str:
 
 
 async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request whose body was not read to its end."""
+    """Answer a request whose body was not read to its end; a small body is, so that the connection stays usable."""
     answer = response(error)
-    if not has_body(scope):
+    size = body_size(scope)
+    if size == 0 or (size <= SMALL and not isinstance(error, TooSlow) and await _discard(receive)):
         await answer(scope, receive, send)
         return
     answer.headers["connection"] = "close"
@@ -66,13 +69,17 @@ async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -
     await send({"type": "http.response.body"})
 
 
-def has_body(scope: Scope) -> bool:
-    """Whether the head of a request announces a body."""
+def body_size(scope: Scope) -> float:
+    """Bytes that the head of a request announces; infinite when it leaves that open."""
     headers = dict(scope["headers"])
-    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+    if b"transfer-encoding" in headers:
+        return math.inf
+    declared = headers.get(b"content-length", b"0")
+    return int(declared) if declared.isdigit() and len(declared) < 20 else math.inf
 
 
-async def _discard(receive: Receive) -> None:
+async def _discard(receive: Receive) -> bool:
+    """Read what is left of the body; returns whether its end came in time."""
     left = LINGER_BYTES
     try:
         async with asyncio.timeout(LINGER_S):
@@ -82,4 +89,5 @@ async def _discard(receive: Receive) -> None:
                 left -= len(message.get("body", b""))
                 more = message.get("more_body", False)
     except TimeoutError:
-        return
+        return False
+    return not more

@@ -105,6 +105,25 @@ def test_without_a_good_key_nobody_is_answered(closed, wrong):
     assert grpc_infer(closed.server, headers)[0] == "UNAUTHENTICATED"
 
 
+def test_a_refused_client_may_try_again_on_the_same_connection(closed):
+    with httpx.Client(base_url=closed.server.url) as client:
+        refused = client.post("/v2/models/messages/infer", json=INFER)
+        assert (refused.status_code, refused.headers.get("connection")) == (401, None)
+        answered = client.post("/v2/models/messages/infer", json=INFER, headers=bearer(closed.reader))
+    assert answered.status_code == 200
+
+
+def test_a_stranger_with_a_large_body_is_refused_before_it_was_read(closed):
+    """And reads the answer, although it goes on sending."""
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(50):
+            yield b" " * 2**20
+
+    answer = httpx.post(f"{closed.server.model_url}/infer", content=parts(), timeout=60)
+    assert (answer.status_code, answer.headers["connection"]) == (401, "close")
+
+
 def test_two_keys_in_one_request_are_refused(closed):
     """A proxy might have looked at the other one."""
     answer = post(closed.server, [("authorization", f"Bearer {closed.reader}"), ("authorization", "Bearer x")])
