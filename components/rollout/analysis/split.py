@@ -9,10 +9,12 @@ A mismatch means that counts cannot be trusted: requests are lost, counted twice
 than chance. No verdict about the revisions follows from such counts.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import betaln
 
 CONCENTRATION = 20.0
@@ -31,13 +33,19 @@ class Split:
 
 def mismatch(splits: Sequence[Split]) -> float:
     """Logarithm of the evidence against the asked shares; above log(1 / alpha) by chance with probability alpha."""
-    logs = [0.0, *(log_bayes_factor(split.old, split.new, split.percent / 100) for split in splits)]
-    weights = [0.5 ** len(splits), *(0.5**number for number in range(1, len(splits) + 1))]
-    return float(np.logaddexp.reduce(np.array(logs) + np.log(weights)))
+    return float(average([log_bayes_factor(split.old, split.new, split.percent / 100) for split in splits]))
 
 
-def log_bayes_factor(old: float, new: float, share: float) -> float:
-    """Of a free share against the asked one, for counts of independently routed requests."""
+def average(logs: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Logarithm of the weighted average of the steps' Bayes factors, given as logarithms; later steps count as 1."""
+    weighted = [log - number * np.log(2) for number, log in enumerate(logs, 1)]
+    left = np.asarray(-len(logs) * np.log(2))
+    return np.asarray(functools.reduce(np.logaddexp, weighted, left))
+
+
+def log_bayes_factor(old: npt.ArrayLike, new: npt.ArrayLike, share: float) -> npt.NDArray[np.float64]:
+    """Of a free share against the asked one, for counts of independently routed requests; elementwise for arrays."""
+    old, new = np.asarray(old, float), np.asarray(new, float)
     prior = CONCENTRATION * share, CONCENTRATION * (1 - share)
     marginal = betaln(new + prior[0], old + prior[1]) - betaln(*prior)
-    return float(marginal - new * np.log(share) - old * np.log(1 - share))
+    return np.asarray(marginal - new * np.log(share) - old * np.log(1 - share))

@@ -1,0 +1,1 @@
+"""How often a rollout decides wrongly, and how soon it decides: simulated with the real analysis."""
