@@ -1,0 +1,136 @@
+"""Real Envoy in front of two small servers: copies of requests, and clients that stay where they are."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from components.rollout.local import processes
+from components.rollout.local.envoy import Envoy
+from components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream
+from components.rollout.local.tap import Tap, texts_of
+
+
+def serve(label: str) -> ThreadingHTTPServer:
+    """A model server that answers every text with one label."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:  # noqa: N802
+            self.rfile.read(int(self.headers["content-length"]))
+            body = json.dumps({"outputs": [{"name": "label", "data": [label]}]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[SimpleNamespace]:
+    """Envoy before versions 1 and 2, and a tap."""
+    servers = [serve("old"), serve("new")]
+    ups = [Upstream(str(number), server.server_port, server.server_port) for number, server in enumerate(servers, 1)]
+    envoy, tap = Envoy(tmp_path / "envoy", tmp_path / "envoy.log"), Tap()
+    envoy.put_clusters(ups, str(tap.path), running=False)
+    envoy.put_routes(*ups, Assignment(), running=False)
+    port, other = processes.free_ports(2)
+    daemon = envoy.start("127.0.0.1", port, other)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10)
+
+    def ask(text: str, **headers: str) -> str:
+        body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+        answer = client.post("/v2/models/m/infer", json=body, headers=headers)
+        assert answer.status_code == 200
+        return answer.headers[VERSION_HEADER]
+
+    try:
+        yield SimpleNamespace(ask=ask, tap=tap, route=lambda given: envoy.put_routes(*ups, given, running=True))
+    finally:
+        client.close()
+        daemon.stop(5.0)
+        tap.close()
+        for server in servers:
+            server.shutdown()
+
+
+def copies(tap: Tap, expected: int) -> list[str]:
+    """What the tap gets; copies come a moment after the answer."""
+    found, end = [], time.monotonic() + 20
+    while len(found) < expected and time.monotonic() < end:
+        found += tap.take()
+        time.sleep(0.02)
+    return found
+
+
+def test_copies_reach_the_tap_and_clients_get_the_champions_answer(site):
+    site.route(Assignment(copied_percent=100))
+    texts = [f"text {number}" for number in range(20)]
+    assert {site.ask(text) for text in texts} == {"1"}
+    assert sorted(copies(site.tap, 20)) == sorted(texts)
+    site.route(Assignment(copied_percent=30))
+    for number in range(200):
+        site.ask(f"more {number}")
+    time.sleep(0.3)
+    assert 30 <= len(site.tap.take()) <= 95
+
+
+def test_clients_are_served_when_the_tap_is_gone(site):
+    site.route(Assignment(copied_percent=100))
+    site.tap.close()
+    assert {site.ask("hello") for _ in range(20)} == {"1"}
+
+
+def test_a_client_stays_with_its_version_and_with_the_challenger_when_its_share_grows(site):
+    site.route(Assignment(20, "x-user"))
+    users = [f"user-{number}" for number in range(150)]
+    first = {user: site.ask("hello", **{"x-user": user}) for user in users}
+    assert {user: site.ask("again", **{"x-user": user}) for user in users} == first
+    assert 10 <= list(first.values()).count("2") <= 55
+    site.route(Assignment(60, "x-user"))
+    later = {user: site.ask("hello", **{"x-user": user}) for user in users}
+    assert all(later[user] == "2" for user in users if first[user] == "2")
+    assert list(later.values()).count("2") > list(first.values()).count("2")
+
+
+def test_without_the_header_chance_decides(site):
+    site.route(Assignment(50, "x-user"))
+    assert {site.ask("hello") for _ in range(40)} == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        (b'{"inputs": [{"name": "text", "data": ["a", "b"]}]}', ["a", "b"]),
+        (b'{"instances": ["a"]}', ["a"]),
+        (b'{"inputs": [{"name": "other", "data": ["a"]}]}', []),
+        (b'{"instances": {"a": 1}}', []),
+        (b"[1, 2]", []),
+        (b"\x00\x01", []),
+        (b"3", []),
+    ],
+)
+def test_the_texts_of_a_request(body, texts):
+    assert texts_of(body) == texts
+
+
+def test_the_tap_is_for_its_user_alone():
+    tap = Tap()
+    try:
+        assert tap.path.parent.stat().st_mode & 0o077 == 0
+    finally:
+        tap.close()
+    assert not tap.path.parent.exists()
