@@ -19,6 +19,7 @@ def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
     Raises:
         InvalidInput: the tensor is missing, of another datatype or shape, empty, too large or not UTF-8.
     """
+    note(request_id=request.id)
     tensor = _text_tensor(request.inputs)
     if tensor.datatype != "BYTES":
         raise InvalidInput(f"input '{tensor.name}' has datatype {tensor.datatype[:20]}; expected BYTES")

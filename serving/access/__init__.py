@@ -76,6 +76,7 @@ class Access:
         if not needed:
             return ANONYMOUS
         caller = await self._identity(credentials)
+        set_caller(caller)  # the audit log names those who are refused, too
         if not caller.scopes & needed:
             wanted = sorted(needed)
             raise Forbidden(f"'{caller.name[:100]}' lacks the scope for this: {' or '.join(wanted)}", " ".join(wanted))

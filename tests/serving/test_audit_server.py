@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
+from components import api_keys
+from components.api_keys import Scope
 from components.bundle import Bundle
 from components.errors import BadInput
 from serving import audit_options
@@ -79,6 +82,54 @@ def test_every_request_is_recorded_with_its_model_and_outcome(start, signed_bund
     assert len({one["id"] for one in found}) == 5
     assert not any("texts" in one for one in found)
     assert f"event=audit_head seq={everything[-1]['seq']} hash={everything[-1]['hash']}" in server.log()
+
+
+def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
+    start, signed_bundle: Path, keys, tmp_path: Path
+):
+    folder, file = tmp_path / "audit", tmp_path / "api-keys.json"
+    key = api_keys.add(file, "shop", [Scope.PREDICT])[1]
+    options = ("--api_keys", file, "--rate", "0.001", "--burst", "4", "--open_metrics", "--drain_seconds", "0")
+    server = start(signed_bundle, "--public_key", keys.public_key, "--audit", folder, *options)
+    until = time.monotonic() + 60
+    while "event=listening" not in server.log() and time.monotonic() < until:
+        time.sleep(0.1)
+    mine = {"authorization": f"Bearer {key}"}
+    content = {"id": "order-1", "inputs": [tensor("late parcel")]}
+    contents = {"bytes_contents": [b"late parcel"]}
+    given = {"name": "text", "shape": [1], "datatype": "BYTES", "contents": contents}
+    request = messages.ModelInferRequest(model_name="messages", id="order-2", inputs=[given])
+    httpx.post(f"{server.model_url}/infer", json=content, headers=mine)
+    httpx.post(f"{server.model_url}/infer", json=content)
+    httpx.post(f"{server.url}/v2/repository/models/messages/unload", headers=mine)
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = services.GRPCInferenceServiceStub(channel)
+        stub.ModelInfer(request, metadata=tuple(mine.items()))
+        with pytest.raises(grpc.RpcError):
+            stub.ModelInfer(request)
+        while True:
+            try:
+                stub.ModelInfer(request, metadata=tuple(mine.items()))
+            except grpc.RpcError:
+                break
+    httpx.post(f"{server.model_url}/infer", json=content, headers=mine)
+    page = httpx.get(f"{server.url}/metrics").text
+    stop(server)
+    found = [(one["caller"], one["method"], one["protocol"], one["status"]) for one in requests_in(folder)]
+    assert found[:5] == [
+        ("shop", "infer", "rest", 200),
+        ("anonymous", "infer", "rest", 401),
+        ("shop", "unload", "rest", 403),
+        ("shop", "infer", "grpc", 200),
+        ("anonymous", "infer", "grpc", 401),
+    ]
+    assert found[-2:] == [("shop", "infer", "grpc", 429), ("shop", "infer", "rest", 429)]
+    assert [requests_in(folder)[number]["id"] for number in (0, 3)] == ["order-1", "order-2"]
+    assert key not in "".join(path.read_text() for path in audit_files(folder))
+    for code, protocol in (("401", "rest"), ("401", "grpc"), ("429", "rest"), ("429", "grpc")):
+        (sample,) = re.findall(rf'requests_total{{code="{code}",method="infer",.*protocol="{protocol}".*}} (.*)', page)
+        assert float(sample) == 1
+    assert "shop" not in page
 
 
 def test_texts_are_kept_only_on_demand_and_redacted_and_signed_with_a_key(

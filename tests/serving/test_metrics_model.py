@@ -1,12 +1,17 @@
 """What a server says of its queue, its batches and of drift; processes that share a folder answer for each other."""
 
 import shutil
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.bundle import Bins, Bundle, updated_info, write_info
@@ -46,21 +51,34 @@ def server_tokens(server: Any, *texts: str) -> list[Any]:
     return Classifier(arguments[arguments.index("--model_dir") + 1]).tokenizer.encode_batch(list(texts))
 
 
-def test_texts_of_clients_that_have_gone_are_dropped_before_compute(moody):
-    def asked_and_gone() -> None:
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{moody.model_url}/infer", json=question(["please"] * 5), timeout=0.3)
+def ask_over_rest_and_go(server: Any) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.model_url}/infer", json=question(["please"] * 5), timeout=0.2)
 
-    dropped = values(moody, "slipway_texts_dropped_total").get("messages", 0)
-    computed = values(moody, "slipway_batch_texts_sum").get("messages", 0)
-    with ThreadPoolExecutor(3) as pool:
-        slow = [pool.submit(moody.infer, "again again") for _ in range(2)]
-        asked_and_gone()
-        assert [answer.result().status_code for answer in slow] == [200, 200]
-    dropped_now = values(moody, "slipway_texts_dropped_total")["messages"] - dropped
-    computed_now = values(moody, "slipway_batch_texts_sum")["messages"] - computed
-    assert dropped_now + computed_now == 7
-    assert dropped_now == 5
+
+def ask_over_grpc_and_go(server: Any) -> None:
+    contents = {"bytes_contents": [b"please"] * 5}
+    tensor = {"name": "text", "shape": [5], "datatype": "BYTES", "contents": contents}
+    request = messages.ModelInferRequest(model_name="messages", inputs=[tensor])
+    with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as failure:
+        services.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=0.2)
+    assert failure.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("ask_and_go", [ask_over_rest_and_go, ask_over_grpc_and_go])
+def test_texts_of_clients_that_have_gone_are_dropped_before_compute(moody, ask_and_go: Callable[[Any], None]):
+    names = ("slipway_texts_dropped_total", "slipway_batch_texts_sum", "slipway_batch_texts_count")
+    dropped, computed, batches = (values(moody, name).get("messages", 0) for name in names)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(moody.infer, "again")
+        until = time.monotonic() + 30
+        while values(moody, names[2]).get("messages", 0) == batches and time.monotonic() < until:
+            time.sleep(0.01)
+        ask_and_go(moody)
+        assert slow.result().status_code == 200
+    assert moody.infer("please").status_code == 200
+    now = [values(moody, name)["messages"] for name in names]
+    assert [now[0] - dropped, now[1] - computed] == [5, 2]
 
 
 def question(texts: list[str]) -> dict[str, Any]:
