@@ -1,0 +1,41 @@
+"""One classifier in the forms that the servers of the comparison take: a Hugging Face folder and bundles.
+
+The head is not trained: speed does not depend on the values of weights, and quality is the matter of
+`benchmarks/compression`. The compressed bundle has the shape that the step `compress` usually chooses: half the layers,
+int8.
+"""
+
+from pathlib import Path
+
+import torch
+
+from components.bundle import MODEL
+from components.checkpoint import load_tokenizer, save_checkpoint
+from components.compress.draft import Origin, write_draft_files
+from components.compress.export import export
+from components.compress.quantise import quantise_dynamically
+from components.encoder import encoder_folder
+from components.train.optimisation import build_model
+from components.train.settings import TrainSettings
+
+LABELS = ["negative", "positive"]
+MAX_LENGTH = 128
+
+
+def make(folder: Path, encoder: str = "minilm", layers: int = 3) -> dict[str, Path]:
+    """Write `checkpoint` (Hugging Face layout), `fp32` and `compressed` (bundles) and return their folders."""
+    places = {name: folder / name for name in ("checkpoint", "fp32", "compressed")}
+    tokenizer = load_tokenizer(encoder_folder(encoder))
+    info = {"labels": LABELS, "max_length": MAX_LENGTH, "dataset_digest": "sha256:none", "encoder": encoder}
+    for name, kept in (("fp32", 0), ("compressed", layers)):
+        torch.manual_seed(1)
+        model = build_model(TrainSettings(encoder=encoder, layers=kept, max_length=MAX_LENGTH), LABELS).eval()
+        if name == "fp32":
+            save_checkpoint(places["checkpoint"], model, tokenizer, info)
+        write_draft_files(places[name], tokenizer, Origin(info, "bench", "benchmark").bundle_info(name, name))
+        target = places[name] / MODEL
+        exported = target if name == "fp32" else folder / "student.onnx"
+        export(model, exported, MAX_LENGTH, heads=(model.config.num_attention_heads, model.config.hidden_size))
+        if name == "compressed":
+            quantise_dynamically(exported, target)
+    return places
