@@ -66,9 +66,11 @@ class Explanation:
     baseline: Numbers
     """Logits with every word masked, shape (classes,)."""
     inferences: int
+    cut: bool
+    """Whether the text goes on, beyond what the model reads."""
 
     def to_json(self, index: int, label: str) -> dict[str, Any]:
-        """Plain JSON about one class: `label`, `words`, `attributions`, `errors`, `logit`, `baseline`, `inferences`.
+        """Plain JSON about one class: `label`, `words`, `attributions`, `errors`, `logit`, `baseline` and so on.
 
         `attributions` sum to `logit` minus `baseline`; `errors` holds null where nothing is known.
         """
@@ -81,6 +83,7 @@ class Explanation:
             "logit": float(self.logits[index]),
             "baseline": float(self.baseline[index]),
             "inferences": self.inferences,
+            "cut": self.cut,
         }
 
 
@@ -104,6 +107,7 @@ class Question:
         self._ids = np.array(encoding.ids, dtype=np.int64)
         self._mask = mask_id(tokenizer)
         self._groups = _groups(encoding, words)
+        self.cut = bool(encoding.overflowing)
         self.words = [_text_of(group, encoding, text) for group in self._groups]
         self.plan = plan(len(self._groups), inferences)
 
@@ -127,7 +131,13 @@ class Question:
         exact = count == 1 and len(values) == 2 ** len(self.words)
         spread = estimates.std(axis=0, ddof=1) if count > 1 else np.full(estimates.shape[1:], 0.0 if exact else np.nan)
         return Explanation(
-            self.words, estimates.mean(axis=0), spread / np.sqrt(count), values[-1], values[0], len(values)
+            words=self.words,
+            attributions=estimates.mean(axis=0),
+            errors=spread / np.sqrt(count),
+            logits=values[-1],
+            baseline=values[0],
+            inferences=len(values),
+            cut=self.cut,
         )
 
 

@@ -79,6 +79,25 @@ class ModelClient:
         except (LookupError, TypeError, ValueError) as error:
             raise SlipwayError(f"{self.endpoint} answered, but not as a Slipway model server ({error!r})") from error
 
+    def explain(self, texts: Sequence[str], top: int = 1) -> list[list[dict[str, Any]]]:
+        """Explanations of the `top` most probable labels of each text, best first; a request for each text.
+
+        Each is what `components.explanation.Explanation.to_json` gives, with `score`, the probability of the label.
+        Raises as `predict`.
+        """
+        _check(texts)
+        found = []
+        for text in texts:
+            tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}
+            wishes = {"inputs": [tensor], "parameters": {"explain": True, "top_k": top}}
+            answer = self._ask("POST", f"{self.endpoint}/infer", wishes)
+            try:
+                (explanation,) = [tensor for tensor in answer["outputs"] if tensor["name"] == "explanation"]
+                found.append([json.loads(told) for told in explanation["data"]])
+            except (LookupError, TypeError, ValueError) as error:
+                raise SlipwayError(f"{self.endpoint} answered, but not with an explanation ({error!r})") from error
+        return found
+
     def _ask(self, method: str, url: str, content: Any) -> dict[str, Any]:
         try:
             answer = self._http.request(method, url, json=content)

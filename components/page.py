@@ -30,6 +30,8 @@ tr.chosen td { font-weight: 600; background: #eef6f1; }
 .notice { border-left: 4px solid var(--neutral); background: #f5f7fa; padding: 8px 14px; margin: 12px 0; }
 .notice.good { border-color: var(--good); } .notice.bad { border-color: var(--bad); background: #fdf3f2; }
 nav a { margin-right: 14px; color: var(--neutral); text-decoration: none; }
+.words span { display: inline-block; margin: 2px; padding: 2px 6px; border-radius: 4px; text-align: center; }
+.words small { display: block; color: var(--ink); font-size: 11px; font-variant-numeric: tabular-nums; }
 details { margin: 12px 0; } summary { cursor: pointer; color: var(--neutral); }
 .scroll { overflow-x: auto; }
 """

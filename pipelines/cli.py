@@ -15,8 +15,9 @@ from rich.table import Table
 
 from components.encryption import VARIABLE
 from components.errors import SlipwayError
+from components.inference import ModelClient
 from components.report.outcome import Outcome
-from pipelines import audit_cli, keys_cli
+from pipelines import audit_cli, explain_cli, keys_cli
 from pipelines.places import Places
 from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
 
@@ -219,6 +220,27 @@ def predict(
             "  ".join(f"{label} {probability:.3f}" for label, probability in ranked), end="  ", highlight=False
         )
         console.print(text if len(inputs) > 1 else "", markup=False, highlight=False, style="dim")
+
+
+@command
+def explain(
+    texts: Annotated[list[str], typer.Argument(help="One or more texts; '-' reads one per line from standard input.")],
+    top: Annotated[int, typer.Option(min=1, help="How many labels to explain.")] = 1,
+    picture: Annotated[
+        Path | None, typer.Option("--html", help="Where the picture goes; by default to the home.")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show which words of texts speak for the label that the served model gives them, in colour and as a picture."""
+    client = served(config, overrides).client()
+    assert isinstance(client, ModelClient)  # REST
+    given = explain_cli.given_texts(texts)
+    if as_json:
+        print(explain_cli.as_json(client, given, top))
+        return
+    explain_cli.explain(client, given, top, picture or Places.here().home / explain_cli.PICTURE, console)
 
 
 @command

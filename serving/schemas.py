@@ -150,6 +150,7 @@ def _explanation(label: Schema, share: Schema) -> Schema:
             "logit": number,
             "baseline": number | {"description": "the logit with every word masked"},
             "inferences": {"type": "integer"},
+            "cut": {"type": "boolean", "description": "whether the text goes on, beyond what the model reads"},
         }
     )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components import page
+from components import explanation_picture, page
 from components.evaluate import pictures
 
 
@@ -20,7 +20,7 @@ def section(result: dict[str, Any]) -> str:
     parts.append(page.figure(pictures.confusion_and_calibration(result), caption))
     parts.append(page.details("Precision, recall and F1 of each class", _class_table(result)))
     if result["mistakes"]:
-        parts.append(page.details("Wrong answers of which the challenger was surest", _mistake_table(result)))
+        parts.append(page.details("Wrong answers of which the challenger was surest", _mistakes(result)))
     if result["typo_examples"]:
         table = page.table(["Text", "With typing errors"], result["typo_examples"])
         parts.append(page.details("Examples of the typing errors", table))
@@ -99,6 +99,16 @@ def _class_table(result: dict[str, Any]) -> str:
         for item in result["challenger"]["classes"]
     ]
     return page.table(["Class", "Precision", "Recall", "F1", "Texts"], rows)
+
+
+def _mistakes(result: dict[str, Any]) -> str:
+    """All in a table, the first with the words that spoke for the wrong answer."""
+    parts = [_mistake_table(result)]
+    for item in result["mistakes"]:
+        if told := item.get("explanation"):
+            parts.append(page.paragraph(f"What spoke for {item['predicted']} where {item['label']} is right:"))
+            parts.append(explanation_picture.words(told))
+    return "".join(parts)
 
 
 def _mistake_table(result: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from components import progress
+from components.classifier import Classifier
 from components.dataset import TextDataset
 from components.errors import BadInput
 from components.evaluate import champion as champions
@@ -16,9 +17,10 @@ from components.evaluate.bootstrap import Interval, Resamples, histogram
 from components.evaluate.predictions import Evaluated, Exam, evaluated
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.typos import with_typos
+from components.explanation import explain
 from components.registry import Registry, Version
 
-MISTAKES_SHOWN, TYPOS_SHOWN = 10, 5
+MISTAKES_SHOWN, MISTAKES_EXPLAINED, TYPOS_SHOWN = 10, 4, 5
 
 
 def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: str, model_name: str) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
         "challenger": challenger.to_json(),
         "champion": None,
         "identical_to_champion": None,
-        "mistakes": _mistakes(exam, challenger),
+        "mistakes": _explained(_mistakes(exam, challenger), draft),
         "typo_examples": [pair for pair in zip(exam.texts, exam.noisy, strict=True) if pair[0] != pair[1]][
             :TYPOS_SHOWN
         ],
@@ -123,6 +125,17 @@ def _gate(
             gate.typos(challenger.typo_drop, settings),
         ]
     )
+
+
+def _explained(mistakes: list[dict[str, Any]], draft: Path) -> list[dict[str, Any]]:
+    """The first of the mistakes with `explanation`: which words spoke for the wrong answer."""
+    classifier = Classifier(draft)
+    for mistake in mistakes[:MISTAKES_EXPLAINED]:
+        if mistake["predicted"] in classifier.labels:
+            found = explain(mistake["text"], classifier.tokenizer, classifier.run)
+            label = mistake["predicted"]
+            mistake["explanation"] = found.to_json(classifier.labels.index(label), label)
+    return mistakes
 
 
 def _mistakes(exam: Exam, model: Evaluated) -> list[dict[str, Any]]:

@@ -150,6 +150,13 @@ def test_a_long_text_costs_no_more_and_its_neighbouring_words_share_an_attributi
     assert all(len(row) == len(question.rows[0]) for row in question.rows)
 
 
+def test_words_that_the_model_does_not_read_have_no_part_and_it_is_said(int8: Classifier) -> None:
+    most = int8.bundle.info.max_length - 2  # two special tokens
+    told = explain("help " * (most + 1), int8.tokenizer, int8.run)
+    assert (len(told.words), told.cut) == (most, True)
+    assert not explain("help " * most, int8.tokenizer, int8.run).cut
+
+
 def test_words_are_those_of_the_text_not_of_the_vocabulary(int8: Classifier) -> None:
     assert Question("Parcel, Xyzzy!", int8.tokenizer).words == ["Parcel", ",", "Xyzzy", "!"]
 

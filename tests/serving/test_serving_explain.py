@@ -13,7 +13,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from components import api_keys
 from components.api_keys import Scope
 from components.classifier import Classifier
+from components.errors import BadInput, SlipwayError
 from components.explanation import explain
+from components.inference import ModelClient
 
 TEXTS = ["please, my parcel is late", "invoice charged"]
 
@@ -152,3 +154,14 @@ def test_who_may_only_predict_gets_no_explanations(start, signed_bundle, keys, t
     assert refused.status_code == 403
     assert "explain" in refused.json()["error"]
     assert infer(both, explain=True).status_code == 200
+
+
+def test_our_own_client_explains(server, moody):
+    with ModelClient(server.url, "messages", timeout_s=60) as client:
+        (first,), (second,) = client.explain(TEXTS)
+        assert (first["label"], second["label"]) == ("delivery", "billing")
+        assert [told["label"] for told in client.explain(TEXTS[:1], top=3)[0]][0] == "delivery"
+        with pytest.raises(BadInput, match="'top_k' must be an integer from 1 to 3"):
+            client.explain(TEXTS, top=4)
+    with ModelClient(moody.url, "messages", timeout_s=60) as client, pytest.raises(SlipwayError, match="500"):
+        client.explain(["why help"])

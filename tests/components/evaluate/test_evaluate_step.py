@@ -79,6 +79,9 @@ def test_a_challenger_with_shuffled_labels_is_refused_and_the_page_says_why(
     assert not result["gate"]["passed"]
     assert f"is below the floor {SETTINGS.min_macro_f1:.3f}" in result["gate"]["reasons"][0]
     assert len(result["mistakes"]) == step.MISTAKES_SHOWN
+    first = result["mistakes"][0]
+    assert first["explanation"]["label"] == first["predicted"]
+    assert f"What spoke for {first['predicted']} where {first['label']} is right" in report.section(result)
     assert "The gate refuses the challenger: macro-F1" in report.section(result)
 
 
