@@ -20,8 +20,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from components import page, progress, run_record
-from components.errors import SlipwayError
+from components.errors import BadInput, SlipwayError
 from components.run_record import Mirror, Record
 
 RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
@@ -103,7 +105,8 @@ def guarded(name: str, starts: bool = True, finishes: bool = True, mirror: Mirro
         progress.event(name, "started")
     try:
         yield
-    except SlipwayError as error:
+    except (SlipwayError, ValidationError) as caught:
+        error = caught if isinstance(caught, SlipwayError) else _bad_settings(caught)
         _failed(name, error, error.exit_code, mirror)
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
@@ -156,6 +159,12 @@ def _mirrored(name: str, record: str, results: dict[str, Any]) -> Iterator[Mirro
         yield mirror
     finally:
         progress.listeners.remove(mirror.event)
+
+
+def _bad_settings(error: ValidationError) -> BadInput:
+    """Settings that did not come through the `slipway` command, which looks at them before anything starts."""
+    problems = [f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}" for item in error.errors()]
+    return BadInput(f"the settings cannot be used: {'; '.join(problems)}")
 
 
 def _failed(name: str, error: Exception, exit_code: int, mirror: Mirror | None) -> None:

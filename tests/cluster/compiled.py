@@ -84,6 +84,7 @@ class CompiledRun:
             assert time.monotonic() - began < LIMIT_SECONDS, json.dumps(found)
             time.sleep(1)
         log = self.platform.cluster.kubectl("logs", name, "--namespace", self.platform.namespace, check=False)
+        self.platform.cluster.kubectl("delete", "pod", name, "--namespace", self.platform.namespace, "--wait=false")
         return Ended(found["containerStatuses"][0]["state"]["terminated"]["exitCode"], log)
 
     def pod(self, task: str, executor: str, executor_input: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def parameters(platform: Any, store: str, source: str) -> dict[str, Any]:
         "record": f"{store}/runs",
         "data": {"source": source, "near_duplicate_similarity": 1.0},
         "train": {"layers": 1, "max_length": 16, "epochs": 2, "processes": 1, "learning_rate": 5e-4},
-        "compress": {"distil": False, "prune": False, "latency_rounds": 1},
+        "compress": {"distil": False, "prune": False, "latency_rounds": 3},
         "evaluate": {"min_macro_f1": 0.1, "min_class_recall": 0.0, "max_calibration_error": 1.0, "max_typo_drop": 1.0},
         "registry": {"store": f"{store}/bundles"},
         "cluster": {

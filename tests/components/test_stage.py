@@ -10,6 +10,7 @@ import pytest
 
 from components import stage
 from components.errors import BadInput
+from components.train.settings import TrainSettings
 
 
 @pytest.fixture
@@ -51,6 +52,18 @@ def test_a_failing_step_leaves_what_was_known_and_its_reason(tmp_path: Path, run
         "message": "the column 'texxt' is missing",
         "exit_code": BadInput.exit_code,
     }
+
+
+def test_settings_typed_in_by_hand_are_told_as_bad_input(tmp_path: Path, run_folder: Path) -> None:
+    with (
+        pytest.raises(SystemExit) as left,
+        stage.running("train", None, str(tmp_path / "r.json"), str(tmp_path / "p.html")),
+    ):
+        TrainSettings.model_validate({"epochs": 0, "epoch": 3})
+    assert left.value.code == BadInput.exit_code
+    failure = stage.record(run_folder).failure
+    assert failure
+    assert "epochs = 0: Input should be greater than or equal to 1; epoch = 3" in failure["message"]
 
 
 def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path: Path, run_folder: Path) -> None:
