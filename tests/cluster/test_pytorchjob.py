@@ -168,7 +168,7 @@ def test_pods_train_what_local_processes_train(
 def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoint(
     trainings: Trainings, elastic: bool
 ) -> None:
-    settings = trainings.train_settings(epochs=60, patience=60, learning_rate=1e-3, checkpoint_every=20)
+    settings = trainings.train_settings(epochs=40, patience=40, learning_rate=1e-3, checkpoint_every=20)
     undisturbed = trainings.here(settings)
 
     training = Background(lambda: trainings.in_pods(settings, elastic=elastic))
