@@ -1,9 +1,10 @@
-"""What can be known to be wrong before any step runs: encoders, places to write to, the registry, ports or cluster."""
+"""What can be known to be wrong before any step runs: encoders, places to write to, keys, ports or cluster."""
 
 import socket
 
 from components import storage
 from components.checkpoint import check_encoder
+from components.encryption import key_of
 from components.errors import BadInput
 from components.registry import Registry
 from components.rollout import control
@@ -22,6 +23,8 @@ def check(settings: SlipwaySettings, places: Places) -> None:
     for encoder in {encoder for _, encoder in encoders(settings)}:
         check_encoder(encoder)
     storage.check_writable(settings.registry.store)
+    if settings.registry.encryption_key:
+        key_of(settings.registry.encryption_key).new_data_key("preflight")
     Registry(settings.tracking_uri, settings.model_name).champion()
     if resolve(settings.target) == "kubernetes":
         from pipelines.cluster_preflight import check_cluster

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +72,11 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def start(command: Sequence[str], log: Path) -> Daemon:
-    """Start a process in a session of its own; its output is appended to `log`. It may end at once: look at it."""
+def start(command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> Daemon:
+    """Start a process in a session of its own; its output is appended to `log`. It may end at once: look at it.
+
+    `variables` are added to its environment.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     root = str(Path(components.__file__).parents[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
@@ -85,7 +88,7 @@ def start(command: Sequence[str], log: Path) -> Daemon:
             stdout=output,
             stderr=output,
             cwd=log.parent,
-            env=kept | {"PYTHONPATH": search, "PYTHONUNBUFFERED": "1"},
+            env=kept | {"PYTHONPATH": search, "PYTHONUNBUFFERED": "1"} | dict(variables or {}),
             start_new_session=True,
         )
     try:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from components.errors import RevisionFailed
-from components.rollout.local import access, processes
+from components.rollout.local import access, decryption, processes
 from components.rollout.local.client import RestClient
 from components.rollout.local.state import Server, State
 from components.rollout.target import Revision
@@ -34,7 +34,10 @@ def start(service: Path, state: State, server: Server) -> None:
     command += ["--audit", str(service / "audit" / server.revision.version)]
     command += ["--drain_seconds", "0"]  # no route leads to it any more when it is stopped
     command += ["--api_keys", str(access.key_file(service))] if state.auth else ["--insecure_no_auth"]
-    server.daemon = processes.find(command) or processes.start(command, log_of(service, server))
+    key = decryption.options(service, server.revision.bundle)
+    command += key
+    log, variables = log_of(service, server), decryption.environment(key)
+    server.daemon = processes.find(command) or processes.start(command, log, variables)
 
 
 def stop(server: Server) -> None:
