@@ -13,6 +13,8 @@ from components.rollout.local.envoy_config import VERSION_HEADER
 TIMEOUT_S = 20.0
 """Longer than the proxy waits, so that the proxy's answer arrives."""
 THREADS = 4
+COMPARISON = {"x-slipway-source": "comparison"}
+"""A rollout's questions are no client's: the model servers count them apart, and leave them out of drift."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class RestClient:
     def __init__(self, model_name: str, headers: Mapping[str, str] | None = None) -> None:
         self._path = f"/v2/models/{model_name}/infer"
         limits = httpx.Limits(max_connections=4 * THREADS, keepalive_expiry=2.0)
-        self._http = httpx.Client(timeout=TIMEOUT_S, limits=limits, headers=headers, trust_env=False)
+        marked = {**COMPARISON, **(headers or {})}
+        self._http = httpx.Client(timeout=TIMEOUT_S, limits=limits, headers=marked, trust_env=False)
         self._pool = ThreadPoolExecutor(THREADS)
 
     def ask(self, port: int, text: str) -> Answer:
