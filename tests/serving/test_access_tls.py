@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,6 +86,7 @@ def mutual(module_start, signed_bundle, keys, tmp_path_factory) -> SimpleNamespa
     file = folder / "api-keys.json"
     _, key = api_keys.add(file, "desk", [Scope.EXPLAIN])
     options = ["--tls_cert", certificate, "--tls_key", private, "--client_ca", clients.path, "--api_keys", file]
+    options += ["--header_seconds", "5"]
     server = module_start(signed_bundle, "--public_key", keys.public_key, "--client_scopes", "predict", *options)
     wait_listening(server)
     return SimpleNamespace(
@@ -129,6 +131,16 @@ def test_the_name_in_the_certificate_is_the_identity_and_has_the_scopes_of_clien
     answer = httpx.post(url, verify=mutual.friend.context(), trust_env=False)
     assert answer.status_code == 403
     assert "'phone' lacks the scope for this: admin" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("port", ["http_port", "grpc_port"])
+@pytest.mark.parametrize("start", [b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_handshake_that_does_not_come_to_an_end_ends_the_connection(mutual, port, start):
+    with socket.create_connection(("127.0.0.1", getattr(mutual.server, port)), timeout=60) as connection:
+        connection.sendall(start)
+        with suppress(ConnectionError):
+            while connection.recv(65536):
+                pass
 
 
 def serial(port: int, tls: Tls) -> int:
