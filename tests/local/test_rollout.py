@@ -219,10 +219,22 @@ def test_a_bad_version_is_rolled_back_by_its_evidence(site, kind, words):
     assert site.registry.version(result["version"]).tags["outcome"] == "rejected"
 
 
-def test_a_version_that_raises_on_some_inputs_harms_its_share_of_clients_at_most(site):
+def test_a_version_that_raises_on_some_inputs_is_found_in_shadow_and_harms_nobody(site):
     before = site.serving()
     with Clients(site, ["my parcel is late", f"the invoice {RARE}"]) as clients:
         result = site.roll_out(site.bundle("raising", word=RARE))
+    assert result["outcome"] == "rolled_back"
+    assert "errors" in result["reason"]
+    assert result["requests"]["copied"] > 0
+    assert clients.failures == 0
+    assert site.serving() == before
+
+
+def test_without_shadow_a_version_that_raises_on_some_inputs_harms_its_share_of_clients_at_most(site):
+    before = site.serving()
+    settings = site.settings.model_copy(update={"shadow_requests": 0})
+    with Clients(site, ["my parcel is late", f"the invoice {RARE}"]) as clients:
+        result = site.roll_out(site.bundle("raising", word=RARE), settings=settings)
     assert result["outcome"] == "rolled_back"
     assert "errors" in result["reason"]
     assert 0 < clients.failures <= result["requests"]["challenger_errors"] + IN_FLIGHT

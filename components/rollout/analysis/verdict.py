@@ -167,7 +167,7 @@ def _judge(reading: Reading, rules: Rules, last: bool) -> Judged:
         verdict, said = Verdict.GO_ON, "no worse"
     else:
         verdict, said = Verdict.HOLD, f"undecided, the harm may be up to {_points(reading.upper)}"
-    return Judged(reading, margin, verdict, f"{_facts(reading, rules.alpha)}; margin {_points(margin)}: {said}")
+    return Judged(reading, margin, verdict, f"{_facts(reading)}; margin {_points(margin)}: {said}")
 
 
 def _highest(reading: Reading) -> float:
@@ -175,7 +175,7 @@ def _highest(reading: Reading) -> float:
     return max(share for share in (reading.harm, reading.lately) if share is not None)
 
 
-def _facts(reading: Reading, alpha: float) -> str:
+def _facts(reading: Reading) -> str:
     names = {
         "slow": "slow answers",
         "disagreement": "disagreement",
@@ -183,18 +183,15 @@ def _facts(reading: Reading, alpha: float) -> str:
         SHADOW: "disagreement on clients' requests",
     }
     sides = [
-        f"{who} {_side(arm, alpha)}"
+        f"{who} {_side(arm)}"
         for who, arm in (("challenger", reading.challenger), ("champion", reading.champion))
         if arm is not None
     ]
     return f"{names.get(reading.metric, reading.metric)}: {', '.join(sides) or 'nothing counted'}"
 
 
-def _side(arm: Arm, alpha: float) -> str:
-    if arm.rate is None:
-        return "0 of 0"
-    sequence = f"{100 * (1 - alpha):g}% CS {100 * arm.low:.0f}–{100 * arm.high:.0f}%"
-    return f"{arm.bad} of {arm.total} ({_points(arm.rate)}, {sequence})"
+def _side(arm: Arm) -> str:
+    return "0 of 0" if arm.rate is None else f"{arm.bad} of {arm.total} ({_points(arm.rate)})"
 
 
 def _points(share: float) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
-KEPT = 500
+KEPT = 100
 """Texts at most; older ones go."""
 LONGEST_BODY = 1_000_000
 """Bytes; what is longer is not looked at."""

@@ -1,0 +1,135 @@
+"""Charts of a rollout's evidence: each metric over time, the challenger beside the champion, and the traffic."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+TITLES = {
+    "errors": "Failed requests",
+    "slow": "Slow answers",
+    "disagreement": "Other answers than the champion",
+    "accuracy": "Wrong answers to labelled texts",
+    "shadow": "Other answers than the champion to clients",
+}
+PHASES = {"baseline": "start, baseline", "compare": "comparison", "shadow": "shadow"}
+INK, GOOD, BAD, CHAMPION, CHALLENGER = "#1c2430", "#1a7f4b", "#b3261e", "#8a94a3", "#2f5d9e"
+TONES = {"roll back": BAD, "go on": GOOD, "hold": CHAMPION}
+SAID = {"roll back": "worse", "go on": "no worse", "hold": "undecided"}
+
+
+def evidence_chart(result: dict[str, Any]) -> Figure:
+    """A row for each metric: the harm with its confidence sequence and the margin, and both revisions' shares."""
+    metrics = result["metrics"]
+    figure = Figure(figsize=(10.4, 2.5 * len(metrics)), layout="constrained")
+    rows = figure.subplots(len(metrics), 2, squeeze=False, width_ratios=(3, 2))
+    for (left, right), (name, metric) in zip(rows, metrics.items(), strict=True):
+        points = _moments(name, result["timeline"])
+        _harm(left, name, metric, points)
+        _shares(right, metric, points)
+        for axes in (left, right):
+            _mark_phases(axes, result, points, named=axes is left)
+            axes.set_xlabel("seconds", fontsize=8)
+            axes.tick_params(labelsize=8)
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _moments(name: str, timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The moments at which something was known about a metric and it had just changed."""
+    found: list[dict[str, Any]] = []
+    for point in timeline:
+        harm, lower, upper = point["metrics"].get(name, (None, -1.0, 1.0))
+        old, new = (point.get("rates") or {}).get(name, (None, None))
+        verdict = (point.get("verdicts") or {}).get(name, point["verdict"])
+        seen = {"harm": harm, "lower": lower, "upper": upper, "old": old, "new": new, "verdict": verdict}
+        if harm is not None and (not found or any(found[-1][key] != value for key, value in seen.items())):
+            found.append({"seconds": point["seconds"], **seen})
+    return found
+
+
+def _harm(axes: Axes, name: str, metric: dict[str, Any], points: list[dict[str, Any]]) -> None:
+    colour, margin = TONES[metric["verdict"]], 100 * metric["margin"]
+    said = SAID[metric["verdict"]] if points else "no data"
+    axes.set_title(f"{TITLES[name]}: {said}", color=colour, loc="left", fontsize=10.5, fontweight="bold")
+    axes.axhline(0, color="0.7", linewidth=1)
+    axes.axhline(margin, color=BAD, linewidth=1.2, linestyle="--")
+    axes.annotate(f"margin {margin:g}", (1, margin), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+                  textcoords="offset points", color=BAD, fontsize=8, ha="right")  # fmt: skip
+    axes.set_ylabel("harm, points", fontsize=8)
+    if not points:
+        return
+    seconds = [point["seconds"] for point in points]
+    harm, lower, upper = ([100 * point[key] for point in points] for key in ("harm", "lower", "upper"))
+    axes.fill_between(seconds, lower, upper, color=colour, alpha=0.18, linewidth=0, step="post")
+    if len(points) == 1:
+        axes.vlines(seconds, lower, upper, color=colour, alpha=0.3, linewidth=6)
+    axes.plot(seconds, harm, color=colour, linewidth=1.8)
+    settled = len(points) // 3
+    low, high = min(*lower[settled:], *harm, 0.0), max(*upper[settled:], *harm, margin)
+    room = 0.12 * (high - low)
+    axes.set_ylim(max(low - room, -104), min(high + 2 * room, 104))
+    axes.scatter(seconds, [0.03] * len(points), c=[TONES[point["verdict"]] for point in points], s=9, linewidths=0,
+                 transform=axes.get_xaxis_transform(), zorder=3)  # fmt: skip
+
+
+def _shares(axes: Axes, metric: dict[str, Any], points: list[dict[str, Any]]) -> None:
+    """Both revisions' bad shares over time."""
+    seconds = [point["seconds"] for point in points]
+    for who, key, colour, role in (
+        ("champion", "old", CHAMPION, metric["champion"]),
+        ("challenger", "new", CHALLENGER, metric["challenger"]),
+    ):
+        values = [point[key] for point in points]
+        if role is None or not values or None in values:
+            continue
+        shares = [100 * value for value in values]
+        label = f"{who}: {role['bad']} of {role['total']}"
+        axes.plot(seconds, shares, color=colour, linewidth=1.8, label=label, marker="o" if len(shares) == 1 else None)
+    axes.set_ylabel("%", fontsize=8)
+    axes.set_ylim(bottom=0)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, max(1.45 * high, 1.0))
+    if axes.lines:
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+
+
+def _mark_phases(axes: Axes, result: dict[str, Any], points: list[dict[str, Any]], named: bool) -> None:
+    """A thin line where a phase or step begins, perhaps with its name, in the part of time that the points cover."""
+    if not points:
+        return
+    first, last = points[0]["seconds"], points[-1]["seconds"]
+    room = max((last - first) * 0.03, 0.05)
+    axes.set_xlim(first - room, last + room)
+    for period in result["periods"]:
+        start, end = max(period["started_s"], first), min(period["ended_s"], last)
+        if period["started_s"] > first:
+            axes.axvline(period["started_s"], color="0.8", linewidth=0.8)
+        if named and end - start > 0.12 * (last - first):
+            name = PHASES.get(period["name"], f"{period['percent']}%")
+            axes.annotate(name, ((start + end) / 2, 0.97), xycoords=("data", "axes fraction"), fontsize=7.5,
+                          color="0.45", ha="center", va="top")  # fmt: skip
+
+
+def traffic_chart(result: dict[str, Any], outcome: str) -> Figure:
+    """The challenger's share over the seconds of the rollout, with the names of phases and steps."""
+    figure = Figure(figsize=(10.4, 2.2), layout="constrained")
+    axes = figure.subplots()
+    end = max(result["seconds"], 0.1)
+    for index, period in enumerate(result["periods"]):
+        start, stop = period["started_s"], max(period["ended_s"], period["started_s"] + end / 200)
+        axes.fill_between([start, stop], period["percent"], color=CHALLENGER, alpha=0.25, linewidth=0)
+        axes.plot([start, stop], [period["percent"]] * 2, color=CHALLENGER, linewidth=2)
+        label = PHASES.get(period["name"], f"{period['percent']}%")
+        axes.annotate(label, ((start + stop) / 2, period["percent"]), xytext=(0, 4 + 10 * (index % 2)),
+                      textcoords="offset points", ha="center", fontsize=8, color=INK)  # fmt: skip
+    final = 100 if result["outcome"] == "promoted" else 0
+    if result["outcome"] != "held":
+        tone = GOOD if final else BAD
+        axes.plot([end, end * 1.06], [final] * 2, color=tone, linewidth=3)
+        axes.annotate(outcome.lower(), (end * 1.06, final), xytext=(4, -3), textcoords="offset points", color=tone,
+                      fontsize=9)  # fmt: skip
+    axes.set(ylim=(-3, 112), xlim=(0, end * 1.16), xlabel="seconds", ylabel="% of traffic")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
