@@ -20,6 +20,8 @@ from serving.redact import redacted
 
 logger = logging.getLogger("serving")
 MOST_WAITING = 100_000
+STOP_S = 10.0
+"""How long the last write may take."""
 TEXT_CHARACTERS = 1000
 KEY_BYTES = 16
 
@@ -78,7 +80,10 @@ class AuditLog:
     def close(self) -> None:
         """Write what waits, and end. What cannot be written now is lost."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():  # nobody reads the standard output, say
+            logger.error("event=audit_failed error=a write has not ended; records=%d are lost", len(self._waiting))
+            return
         self._flush()
         logger.info("event=audit_head seq=%d hash=%s", self._chain.seq, self._chain.head)
         self._sink.close()

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from components.errors import BadInput
 from serving.audit import AuditLog, key_of
 from serving.audit_chain import Verification, parsed, verify
-from serving.audit_files import FolderSink, audit_files, places
+from serving.audit_files import FolderSink, StreamSink, audit_files, places
 
 KEY = b"sixteen random bytes or more"
 
@@ -192,6 +193,17 @@ def test_records_reach_the_file_by_themselves(tmp_path: Path):
         time.sleep(0.02)
     assert numbers(tmp_path) == [1]
     log.close()
+
+
+def test_a_write_that_never_ends_does_not_keep_the_server_from_ending(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("serving.audit.STOP_S", 0.1)
+    reading, writing = os.pipe()  # nobody reads
+    log = AuditLog(StreamSink(os.fdopen(writing, "wb", buffering=0)), flush_s=0.01)
+    while log._thread.is_alive() and len(log._waiting) < 1000:
+        log.append({"text": "x" * 10_000})
+    log.close()
+    assert log._thread.is_alive()
+    os.close(reading)
 
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
