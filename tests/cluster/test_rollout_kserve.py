@@ -34,8 +34,8 @@ from tests.local import bad_bundles
 pytestmark = pytest.mark.cluster
 
 QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
-TRIGGER = "account"
-"""Word on which the bundle `raising` fails; it is in the texts of one topic."""
+TRIGGER = "zebra"
+"""Word on which the bundle `raising` fails; clients know it, the labelled texts do not."""
 
 
 @dataclass
@@ -240,11 +240,8 @@ def test_a_version_with_wrong_answers_is_rolled_back_before_a_client_sees_it(
 
 
 def test_only_a_bad_canary_s_own_share_of_requests_fails(messages: Model, champion: Version) -> None:
-    texts = [text for text in messages.serving.dataset.texts("validation") if TRIGGER in text] or [TRIGGER]
-    with messages.clients(texts) as clients:
-        result = messages.roll_out(
-            messages.register("raising"), max_disagreement=0.99, max_accuracy_drop=0.99, on_inconclusive="roll_back"
-        )
+    with messages.clients([f"my parcel is late {TRIGGER}", "my parcel is late"]) as clients:
+        result = messages.roll_out(messages.register("raising"))
     assert result["outcome"] == "rolled_back", result["reason"]
     assert "errors" in result["reason"]
     assert 0 < len(clients.failures) <= result["requests"]["challenger_errors"]
