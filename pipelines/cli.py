@@ -286,10 +286,14 @@ def show_status(found: dict[str, Any]) -> None:
     console.print(table)
     if going := found["rollout"]:
         console.print(
-            f"rollout of version {going['version']}: {going['phase']}, {going['requests']} requests and "
-            f"{going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
+            f"rollout of version {going['version']}: {going['phase']} ({going['percent']} %), {going['requests']} "
+            f"requests and {going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
             highlight=False,
         )
+        if going["evidence"]:
+            from components.rollout.live import evidence_table
+
+            console.print(evidence_table(going["evidence"]))
 
 
 def place_of(endpoint: dict[str, str]) -> str:

@@ -61,6 +61,7 @@ class Driver:
                 self.aliases.nominate(revision.version)
                 self.target.rollback()  # a challenger whose rollout left no state
                 current = RolloutState(revision, self.target.champion())
+            current.margins = self.settings.rules().margins
             try:
                 self._deploy(current)
                 decision = current.decision or self._phases.decide(current)

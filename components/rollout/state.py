@@ -77,6 +77,8 @@ class RolloutState:
     """Requests to (challenger, champion) before the present phase or step."""
     tallies: dict[str, Tally] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)
+    margins: dict[str, float] = field(default_factory=dict)
+    """Of each metric; for whoever looks on, the driver goes by its settings."""
     baseline: Histogram | None = None
     at_block: tuple[Counts, Counts] = field(default_factory=lambda: (Counts(), Counts()))
     """Counts of (champion, challenger) when the evidence was added to last."""
@@ -191,7 +193,10 @@ def from_json(plain: dict[str, Any]) -> RolloutState:
 
 
 def summary(plain: dict[str, Any]) -> dict[str, Any]:
-    """Where a rollout stands: version, phase, requests, texts, seconds, verdict and decision (or null).
+    """Where a rollout stands: version, phase, percent, requests, texts, copies, seconds, verdict, decision (or null).
+
+    `evidence` has a row for each metric: metric, shares of champion and challenger, harm, lower, upper, margin,
+    verdict, and course (the estimates so far).
 
     Raises:
         BadInput: it is not the state of one.
@@ -201,9 +206,29 @@ def summary(plain: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": current.revision.version,
         "phase": current.phase,
+        "percent": last.percent if last else 0,
         "requests": current.requests[0],
         "texts": current.pairs.labelled,
+        "copies": current.copied,
         "seconds": round(current.elapsed_s, 1),
         "verdict": last.verdict if last else None,
         "decision": current.decision.reason if current.decision else None,
+        "evidence": [_row(current, last, metric) for metric in last.metrics] if last else [],
+    }
+
+
+def _row(current: RolloutState, last: Point, metric: str) -> dict[str, Any]:
+    harm, lower, upper = last.metrics[metric]
+    champion, challenger = last.rates.get(metric, (None, None))
+    course = [point.metrics[metric][0] for point in current.timeline if metric in point.metrics]
+    return {
+        "metric": metric,
+        "champion": champion,
+        "challenger": challenger,
+        "harm": harm,
+        "lower": lower,
+        "upper": upper,
+        "margin": current.margins.get(metric, 1.0),
+        "verdict": last.verdicts.get(metric, last.verdict),
+        "course": [value for value in course if value is not None],
     }

@@ -1,0 +1,46 @@
+"""The evidence of a rollout that goes on, for the terminal: a row for each metric, as of now."""
+
+from typing import Any
+
+from rich.table import Table
+
+from components.rollout.charts import SAID, TITLES
+
+BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 24
+"""Characters of a course."""
+STYLES = {"roll back": "red", "go on": "green", "hold": "yellow"}
+
+
+def evidence_table(found: list[dict[str, Any]]) -> Table:
+    """What `state.summary` says about each metric: shares of both, harm with its bounds, margin, course and verdict."""
+    table = Table(
+        "", "champion", "challenger", "harm", "bounds", "margin", "course", "verdict", box=None, pad_edge=False
+    )
+    for row in found:
+        known = row["harm"] is not None
+        table.add_row(
+            TITLES[row["metric"]],
+            _percent(row["champion"]),
+            _percent(row["challenger"]),
+            _points(row["harm"]) if known else "–",
+            f"{_points(row['lower'])} to {_points(row['upper'])}" if known else "–",
+            _points(row["margin"]),
+            course(row["course"], row["margin"]),
+            f"[{STYLES[row['verdict']]}]{SAID[row['verdict']] if known else 'no data'}[/]",
+        )
+    return table
+
+
+def course(harms: list[float], margin: float) -> str:
+    """The last estimates as bars: empty at no harm, full at twice the margin."""
+    steps = len(BARS) - 1
+    return "".join(BARS[min(max(round(harm / margin / 2 * steps), 0), steps)] for harm in harms[-WIDTH:])
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
