@@ -88,6 +88,7 @@ def _compared(metric: str, compared: Comparison | None, alpha: float, low_alpha:
     return Reading(metric, old, new, float(compared.harm), *bounds, new_total, lately)
 
 
+@lru_cache(maxsize=100)
 def _disagreement(metric: str, pairs: PairCounts, alpha: float, low_alpha: float, high_alpha: float) -> Reading:
     arm = _arm(pairs.compared, pairs.disagreeing, alpha)
     counts = (arm.total - arm.bad, arm.bad)
@@ -95,6 +96,7 @@ def _disagreement(metric: str, pairs: PairCounts, alpha: float, low_alpha: float
     return Reading(metric, None, arm, arm.rate, *bounds, arm.total)
 
 
+@lru_cache(maxsize=100)
 def _accuracy(pairs: PairCounts, alpha: float, low_alpha: float, high_alpha: float) -> Reading:
     total, lost, won = pairs.labelled, pairs.champion_only_right, pairs.challenger_only_right
     old = _arm(total, total - pairs.both_right - lost, alpha)

@@ -27,12 +27,17 @@ class Behaviour:
     """What a revision does; shares are spread evenly, without chance."""
 
     failing: float = 0.0
+    labels_fail: bool = True
+    """Whether texts that are asked directly fail as requests do."""
     wrong: float = 0.0
+    wrong_for_clients: float = 0.0
     latency_ms: float = 5.0
     refuses: bool = False
     never_ready: bool = False
     crashes_after: int | None = None
     """Requests from clients and probes."""
+    turns_bad_after: int | None = None
+    """Requests from clients and probes; of later ones, half fail."""
 
 
 @dataclass
@@ -80,7 +85,8 @@ class FakeTarget:
             return False
         behaviour, seen = self.behaviours[revision.version], self.seen.setdefault(revision.version, Seen())
         seen.requests += 1
-        if self._spread(seen.requests, behaviour.failing):
+        turned = behaviour.turns_bad_after is not None and seen.requests > behaviour.turns_bad_after
+        if self._spread(seen.requests, 0.5 if turned else behaviour.failing):
             seen.errors += 1
             return False
         seen.latencies.append(behaviour.latency_ms)
@@ -139,8 +145,10 @@ class FakeTarget:
         if revision is None:
             return None
         index, behaviour = int(text.split()[-1]), self.behaviours[revision.version]
-        if self._spread(index + 1, behaviour.failing):
+        if (behaviour.labels_fail or self.copying) and self._spread(index + 1, behaviour.failing):
             return None
+        if text.startswith("client"):
+            return LABELS[(index + self._spread(index + 1, behaviour.wrong_for_clients)) % 3]
         return LABELS[(index + self._spread(index + 1, behaviour.wrong)) % 3]
 
     def shadow(self, percent: int) -> None:

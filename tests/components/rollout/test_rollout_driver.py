@@ -5,6 +5,10 @@ import json
 import pytest
 
 from components.errors import BadInput, SlipwayError
+from components.rollout import state
+from components.rollout.analysis.readings import read
+from components.rollout.driver import Driver
+from components.rollout.target import Revision
 
 
 def test_the_first_version_becomes_champion_when_it_answers(world):
@@ -193,12 +197,130 @@ def test_a_kept_decision_is_carried_out_without_gathering_evidence_again(world, 
     assert not {"send", "compare"} & set(here.calls[died:])
 
 
+def test_an_equal_challenger_passes_shadow_before_any_client_meets_it(world):
+    here = world()
+    result = here.run()
+    assert here.calls.index("shadow_pairs") < here.calls.index("set_traffic")
+    assert result["requests"]["copied"] >= here.settings.shadow_requests
+    assert here.target.copying == 0
+
+
+def test_without_shadow_nothing_is_copied(world):
+    here = world(shadow_requests=0)
+    assert here.run()["outcome"] == "promoted"
+    assert not {"shadow", "shadow_pairs"} & set(here.calls)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [({"failing": 0.4, "labels_fail": False}, "errors"), ({"latency_ms": 140.0}, "slow answers")],
+)
+def test_shadow_spares_clients_what_it_shows(world, behaviour, script, words):
+    here = world(behaviour(**script), max_accuracy_drop=0.5)
+    result = here.run()
+    assert result["outcome"] == "rolled_back"
+    assert words in result["reason"]
+    assert here.target.max_percent == 0
+    assert here.target.copying == 0
+
+
+def test_other_answers_to_clients_than_the_champions_roll_back_in_shadow(world, behaviour):
+    here = world(behaviour(wrong_for_clients=0.7))
+    here.target.clients_per_second = 200
+    here.target.client_texts = lambda clock: [f"client {round(1000 * clock)} {number}" for number in range(10)]
+    result = here.run()
+    assert result["outcome"] == "rolled_back"
+    assert "disagreement on clients' requests" in result["reason"]
+    assert here.target.max_percent == 0
+
+
+def test_copies_that_never_come_are_no_verdict(world):
+    here = world(step_time_limit_s=5.0)
+    here.target.shadow_pairs = lambda texts: []  # noqa: ARG005
+    result = here.run()
+    assert result["outcome"] == "held"
+    assert "in shadow" in result["reason"]
+    assert here.target.copying == here.target.max_percent == 0
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_clients_stay_with_a_version_where_the_target_can_do_it(world, able):
+    here = world(sticky_header="x-user")
+    here.target.can_stick = able
+    result = here.run()
+    assert result["outcome"] == "promoted"
+    assert result["requests"]["sticky"] is able
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["zero", "stale"])
+def test_counters_that_stop_in_the_last_step_promote_nothing(world, stuck):
+    here, last = world(step_time_limit_s=5.0), {}
+
+    def observe(look=here.target.observe):
+        if here.target.percent < 50:
+            last.update(look())
+            return look()
+        return dict(last) if stuck else {}
+
+    here.target.observe = observe
+    assert here.run()["outcome"] == "held"
+    assert here.target.champion().version == "1"
+
+
+def test_clocks_that_jump_promote_nothing_too_soon(world):
+    here, calls = world(), 0
+
+    def now():  # now and then an hour back
+        nonlocal calls
+        calls += 1
+        return here.target.clock - 3600 * (calls % 5 == 0)
+
+    driver = Driver(here.target, here.aliases, here.probes, here.settings, now, here.target.pause)
+    result = driver.run(Revision("2", "/bundles/2", "sha256:2"))
+    assert result["outcome"] in ("promoted", "held")
+    assert result["seconds"] >= 0
+    if result["outcome"] == "promoted":
+        assert all(metric["upper"] <= metric["margin"] for metric in result["metrics"].values())
+
+
+def test_requests_that_go_elsewhere_than_asked_hold_the_rollout(world):
+    here = world(step_time_limit_s=20.0)
+    here.target.clients_per_second = 400
+    share = here.target.set_traffic
+    here.target.set_traffic = lambda percent: share(percent // 5)
+    result = here.run()
+    assert result["outcome"] == "held"
+    assert "not split as asked" in result["reason"]
+
+
+def test_kept_evidence_gives_the_readings_that_it_gave(world, behaviour):
+    here, kept = world(behaviour(failing=0.02), max_accuracy_drop=0.3), []
+
+    def save(plain, save=here.target.save_state):
+        kept.append(json.dumps(plain))
+        save(plain)
+
+    here.target.save_state = save
+    here.run()
+    points = [json.loads(plain) for plain in kept if plain != "null"]
+    for plain in points:
+        current = state.from_json(plain)
+        assert state.to_json(current) == plain
+        if current.phase == "traffic" and current.timeline and current.decision is None:
+            readings = read(current.evidence, here.settings.alpha, here.settings.beta)
+            last = current.timeline[-1]
+            if last.phase == "traffic" and current.begun == current.step:
+                assert all(last.metrics[name] == (r.harm, r.lower, r.upper) for name, r in readings.items())
+    assert len(points) > 10
+
+
 SCRIPTS = {
     "promoted": {},
     "wrong": {"wrong": 0.5},
     "slow": {"latency_ms": 140.0},
     "refused": {"refuses": True},
     "crashing": {"crashes_after": 45},
+    "turning bad": {"turns_bad_after": 30},
 }
 
 
@@ -222,3 +344,18 @@ def test_a_driver_killed_at_any_call_comes_to_the_same_end(world, behaviour, kil
         assert here.aliases.champion == whole.aliases.champion
         assert here.aliases.challenger is None
         assert here.aliases.rejected.keys() == whole.aliases.rejected.keys()
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_drivers_that_die_one_after_the_other_come_to_the_same_end(world, behaviour, killed, script):
+    expected = world(behaviour(**script)).run()["outcome"]
+    here = world(behaviour(**script))
+    for life in range(100):
+        try:
+            result = here.run(kill_at=len(here.calls) + 6 + life, after=life % 2 == 0)
+            break
+        except killed:
+            continue
+    assert life > 1
+    assert result["outcome"] in (expected, "already_champion")
+    assert (here.aliases.champion == "2") is (expected == "promoted")
