@@ -23,7 +23,7 @@ class TransformersModel(Model):  # type: ignore[misc]
         found = self.pipeline(texts)
         labels = InferOutput("label", [len(found)], "BYTES", [item["label"] for item in found])
         scores = InferOutput("score", [len(found)], "FP32", [item["score"] for item in found])
-        return InferResponse(payload.id, "bench", [labels, scores])
+        return InferResponse(payload.id or "none", "bench", [labels, scores])
 
 
 ModelServer(http_port=PORT, enable_grpc=False).start([TransformersModel()])
