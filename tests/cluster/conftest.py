@@ -61,8 +61,13 @@ def cluster(say: Say) -> Iterator[Cluster]:
         use.enter_context(held("used", fcntl.LOCK_SH))
         try:
             with held("starting"):
-                started = kit.start(say)
-            yield started
+                kubeconfig, keep = kit.start(say)
+            image = os.environ.get("SLIPWAY_IMAGE")
+            if not image:
+                with held("building"):
+                    image = kit.image(say)
+            say(f"the cluster is up; the image is {image}")
+            yield Cluster(kubeconfig, image, kit.S3_IMAGE, storage=False, keep=keep)
         finally:
             with held("starting"):
                 use.close()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ KIT = ROOT.parent / "shared" / "cluster" / "cluster"
 IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "components", "pipelines", "serving")
 ADDONS = ("training-operator", "kserve", "s3")
 IMAGES = "dev.local/slipway-test"
+S3_IMAGE = "dev.local/versitygw:1"
 STARTED = SCRATCH / "started-by-tests"
 """Is there while the kit's cluster is one that a test session started."""
 
@@ -29,8 +29,8 @@ def run_kit(*arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def start(say: Say) -> Cluster:
-    """The kit's cluster with the operators and the image; what is there is not done again."""
+def start(say: Say) -> tuple[str, bool]:
+    """The kit's cluster with the operators: its kubeconfig, and whether it stays up; nothing is done twice."""
     if subprocess.run([str(KIT), "ctr", "version"], capture_output=True).returncode:
         STARTED.touch()
         say("starting the test kit's cluster with its operators; the first time takes minutes")
@@ -39,26 +39,24 @@ def start(say: Say) -> Cluster:
     assert found
     run_kit("install", *ADDONS)
     mend_waiting_for_the_master(found[1])
-    image = os.environ.get("SLIPWAY_IMAGE") or kit_image(say)
-    say(f"the cluster is up; the image is {image}")
-    return Cluster(found[1], image, "dev.local/versitygw:1", storage=False, keep=not STARTED.exists())
+    return found[1], not STARTED.exists()
 
 
 def leave(say: Say) -> None:
     """What the last session does: take down what a session started, and leave one image, since each takes gigabytes."""
     newest = NEWEST.read_text() if NEWEST.exists() else ""
     images = subprocess.run([str(KIT), "ctr", "images", "ls", "-q"], capture_output=True, text=True)
-    for image in images.stdout.split():
-        if image.startswith(f"{IMAGES}:") and image != newest:
-            run_kit("ctr", "images", "rm", image)
+    for tag in images.stdout.split():
+        if tag.startswith(f"{IMAGES}:") and tag != newest:
+            run_kit("ctr", "images", "rm", tag)
     if STARTED.exists():
         say("taking the test kit's cluster down")
         run_kit("down", "--keep-images")
         STARTED.unlink()
 
 
-def kit_image(say: Say) -> str:
-    """Build the image into the kit's node unless it has it."""
+def image(say: Say) -> str:
+    """The tag of the image of the code at hand, built into the kit's node unless that has it."""
     tag = f"{IMAGES}:{content_digest()}"
     if tag not in run_kit("ctr", "images", "ls", "-q").split():
         say(f"building {tag}, since the code changed")
