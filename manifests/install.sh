@@ -160,7 +160,26 @@ VALUES
     else
         say "no signing key in $KEYS yet: run 'slipway run' once, or set SLIPWAY_KEYS, then 'manifests/install.sh secrets'"
     fi
-    for_steps secret/slipway-s3 secret/slipway-signing configmap/slipway-public-key
+    api_keys
+    for_steps secret/slipway-s3 secret/slipway-signing secret/slipway-client configmap/slipway-public-key
+}
+
+# slipway-api-keys: who may ask the model servers, hashes only; slipway-client: the key that the step rollout shows them.
+# `slipway keys` makes keys for others.
+api_keys() {
+    local made
+    kubectl get secret slipway-api-keys --namespace "$NAMESPACE" >/dev/null 2>&1 && return
+    made=$(python3 -c '
+import hashlib, json, secrets
+number, word = secrets.token_hex(6), secrets.token_urlsafe(32)
+key = f"slipway_{number}_{word}"
+entry = {"id": number, "identity": "rollout", "scopes": ["predict"], "sha256": hashlib.sha256(key.encode()).hexdigest()}
+print(key)
+print(json.dumps({"keys": [entry]}))')
+    kubectl create secret generic slipway-client --namespace "$NAMESPACE" --from-env-file=/dev/stdin \
+        --dry-run=client --output yaml <<<"SLIPWAY_API_KEY=${made%%$'\n'*}" | apply -f -
+    kubectl create secret generic slipway-api-keys --namespace "$NAMESPACE" --from-file=api-keys.json=/dev/stdin \
+        <<<"${made#*$'\n'}"
 }
 
 # Steps of Kubeflow Pipelines run in its namespace, and a pod uses secrets of its own namespace only: copy them there.

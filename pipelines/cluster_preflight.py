@@ -60,6 +60,8 @@ def check_cluster(settings: ClusterSettings) -> None:
             raise BadInput(f"the cluster knows no {plural}; install {program} (manifests/install.sh)")
     if _absent(core.read_namespaced_secret, settings.secret, namespace):
         raise BadInput(f"there is no Secret {settings.secret} in namespace {namespace}; {SECRETS} makes it")
+    if _absent(core.read_namespaced_secret, "slipway-api-keys", namespace):
+        raise BadInput(f"there is no Secret slipway-api-keys in namespace {namespace}; {SECRETS} makes it")
     for account in (settings.service_account, settings.server_account):
         if _absent(core.read_namespaced_service_account, account, namespace):
             raise BadInput(f"there is no service account {account} in namespace {namespace}; {APPLY}")

@@ -14,13 +14,17 @@ from pipelines.cluster_preflight import check_cluster
 pytestmark = pytest.mark.cluster
 
 
+API_KEYS = (("secret generic", "slipway-api-keys", "api-keys.json"),)
+
+
 @pytest.fixture
 def ready(platform: Any, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
     """Settings for the namespace of the manifests, which has all that a run needs."""
     monkeypatch.setenv("KUBECONFIG", platform.cluster.kubeconfig)
-    name = ("slipway-public-key", "--namespace", platform.namespace)
-    if not platform.cluster.kubectl("get", "configmap", *name, "--ignore-not-found"):
-        platform.cluster.kubectl("create", "configmap", *name, "--from-literal=public.pem=none")
+    for kind, name, key in (("configmap", "slipway-public-key", "public.pem"), *API_KEYS):
+        place = (name, "--namespace", platform.namespace)
+        if not platform.cluster.kubectl("get", kind.split()[0], *place, "--ignore-not-found"):
+            platform.cluster.kubectl("create", *kind.split(), *place, f"--from-literal={key}=none")
     return ClusterSettings(namespace=platform.namespace)
 
 

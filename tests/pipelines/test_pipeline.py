@@ -93,6 +93,8 @@ def test_the_signing_key_is_in_the_pod_that_signs_and_in_no_other(pods) -> None:
         if volume["secretName"] == "slipway-signing"
     }
     assert holders == {"register": "/etc/slipway/signing"}
+    asked = {name for name, pod in pods.items() if "slipway-client" in [s["secretName"] for s in pod["secretAsEnv"]]}
+    assert asked == {"rollout"}
     (public,) = pods["rollout"]["configMapAsVolume"]
     assert (public["configMapName"], public["mountPath"]) == ("slipway-public-key", "/etc/slipway/keys")
 
