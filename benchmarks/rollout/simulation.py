@@ -8,6 +8,7 @@ import numpy.typing as npt
 from benchmarks.rollout.traffic import Case, period
 from components.rollout.analysis.bounds import lower_bound, upper_bound
 from components.rollout.analysis.difference import Block, Comparison, comparison
+from components.rollout.analysis.evidence import SLOW_DESIGN_EFFECT, SLOW_PATIENCE
 from components.rollout.analysis.readings import ALPHA_SHARES, BINARY, PAIRED
 from components.rollout.analysis.split import average, log_bayes_factor
 from components.rollout.analysis.verdict import is_no_worse, is_worse
@@ -40,12 +41,14 @@ def simulate(case: Case, runs: int, settings: RolloutSettings, seed: int) -> End
     ended = Ended(np.full(runs, HELD), np.zeros(runs), np.zeros(runs, int))
     alive = compare_probes(runs, settings, ended.outcome, random)
     before = [random.binomial(settings.baseline_requests, chance, runs) for chance in (case.errors[0], case.slow[0])]
-    assumed = STICKY_DESIGN_EFFECT if case.sticky else 1.0
-    tests = [
-        comparison(settings.rules().margins[metric], (0.0, settings.rules().margins[metric]),
-                   np.stack([bad, np.full(runs, settings.baseline_requests)], -1), assumed, (runs,))
-        for metric, bad in zip(METRICS, before, strict=True)
-    ]  # fmt: skip
+    effect = STICKY_DESIGN_EFFECT if case.sticky else 1.0
+    tests = []
+    for metric, bad, assumed, patience in zip(
+        METRICS, before, (effect, max(effect, SLOW_DESIGN_EFFECT)), (1, SLOW_PATIENCE), strict=True
+    ):
+        margin = settings.rules().margins[metric]
+        known = np.stack([bad, np.full(runs, settings.baseline_requests)], axis=-1)
+        tests.append(comparison(margin, (0.0, margin), known, assumed, patience, (runs,)))
     tests = [rows(test, alive) for test in tests]
     splits: list[npt.NDArray[np.float64]] = []
     for percent in settings.percents:
@@ -138,5 +141,5 @@ def _run(
 
 def rows(test: Comparison, chosen: npt.NDArray[np.generic]) -> Comparison:
     """The comparisons of some rollouts."""
-    shared = ("harms", "effects", "assumed", "starts")
+    shared = ("harms", "effects", "assumed", "patience", "starts")
     return replace(test, **{f.name: getattr(test, f.name)[chosen] for f in fields(test) if f.name not in shared})

@@ -77,8 +77,12 @@ class Comparison:
     """The same since the present step began."""
     spread: Floats
     """(squared deviations between blocks, what independent answers would give), shape (..., 2)."""
+    blocks: Floats
+    """How many blocks there were, shape (...)."""
     assumed: float = 1.0
     """The design effect to begin with, until blocks show it."""
+    patience: int = 1
+    """Blocks before harm is claimed: what shows in fewer moments may be the moment."""
     starts: int = 0
 
     @property
@@ -99,7 +103,7 @@ class Comparison:
 
     def lower(self, alpha: float) -> npt.NDArray[np.float64]:
         """A bound below the harm: the first tested value that is not refuted as too low; -1 while all stand."""
-        refuted = self._evidence(self.over) >= -np.log(alpha)
+        refuted = (self._evidence(self.over) >= -np.log(alpha)) & (self.blocks >= self.patience)[..., None]
         last = np.cumprod(refuted, axis=-1).sum(axis=-1) - 1
         return np.where(last < 0, -1.0, self.harms[np.maximum(last, 0)])
 
@@ -156,6 +160,7 @@ class Comparison:
             stratified=self.stratified + weighted,
             lately=self.lately + weighted,
             spread=self.spread + self._spread(used, weight, difference),
+            blocks=self.blocks + (weight > 0),
         )
 
     def _champion_share(self) -> npt.NDArray[np.float64]:
@@ -192,6 +197,7 @@ def comparison(
     harms: npt.ArrayLike | None = None,
     before: npt.ArrayLike = (0.0, 0.0),
     assumed: float = 1.0,
+    patience: int = 1,
     shape: tuple[int, ...] = (),
 ) -> Comparison:
     """A comparison without evidence yet.
@@ -200,6 +206,8 @@ def comparison(
         margin: the harm that matters, as a share.
         harms: what to test, `tested_harms` by default; fewer are faster.
         before: the champion's (bad, all) answers from before.
+        assumed: the design effect to begin with.
+        patience: blocks before harm is claimed.
         shape: of the rollouts that it carries.
     """
     tested = tested_harms(margin) if harms is None else np.asarray(harms, float)
@@ -207,7 +215,9 @@ def comparison(
     nothing = np.full((*shape, len(tested), len(effects)), -np.inf)
     fours, twos = np.zeros((*shape, 4)), np.zeros((*shape, 2))
     given = np.broadcast_to(np.asarray(before, float), (*shape, 2))
-    empty = Comparison(tested, effects, nothing, nothing, given, fours, fours, twos, twos, twos, assumed)
+    empty = Comparison(
+        tested, effects, nothing, nothing, given, fours, fours, twos, twos, twos, np.zeros(shape), assumed, patience
+    )
     return empty.started_again()
 
 

@@ -7,6 +7,11 @@ from components.rollout.analysis.difference import Block, Comparison, comparison
 from components.rollout.analysis.split import Split
 from components.rollout.target import Counts, Histogram, Pair
 
+SLOW_DESIGN_EFFECT = 2.0
+"""Assumed of latencies until it is measured: a busy moment slows all answers of one process together."""
+SLOW_PATIENCE = 5
+"""Looks before answers are called slow, for the same reason."""
+
 
 @dataclass(frozen=True)
 class PairCounts:
@@ -75,11 +80,10 @@ class Evidence:
             margins: of the metrics `errors` and `slow`.
             assumed: the design effect to begin with (`Comparison.assumed`).
         """
-        slow = (before.latencies.above(slow_ms), before.latencies.total)
+        late = (before.latencies.above(slow_ms), before.latencies.total)
         errors = comparison(margins["errors"], before=(before.errors, before.requests), assumed=assumed)
-        return replace(
-            self, errors=errors, slow=comparison(margins["slow"], before=slow, assumed=assumed), slow_ms=slow_ms
-        )
+        slow = comparison(margins["slow"], None, late, max(assumed, SLOW_DESIGN_EFFECT), SLOW_PATIENCE)
+        return replace(self, errors=errors, slow=slow, slow_ms=slow_ms)
 
     def at_new_step(self, percent: int, by_chance: bool) -> "Evidence":
         """With fresh capital for a new share of traffic; `by_chance` says whether each request is routed by itself."""

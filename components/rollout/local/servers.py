@@ -4,7 +4,8 @@ import sys
 import time
 from pathlib import Path
 
-from components.errors import RevisionFailed
+from components.bundle import Bundle
+from components.errors import BadInput, RevisionFailed
 from components.rollout.local import access, decryption, processes
 from components.rollout.local.client import RestClient
 from components.rollout.local.state import Server, State
@@ -73,3 +74,20 @@ def wait_ready(service: Path, server: Server, client: RestClient, timeout_s: flo
             time.sleep(0.1)
         else:
             answered += 1
+
+
+def check_digest(revision: Revision) -> None:
+    """Compare a revision's bundle with what was registered.
+
+    Raises:
+        RevisionFailed: it is another one, or no bundle.
+    """
+    try:
+        found = Bundle(revision.bundle).digest()
+    except BadInput as error:
+        raise RevisionFailed(str(error)) from error
+    if found != revision.digest:
+        raise RevisionFailed(
+            f"the bundle of version {revision.version} was changed after its registration: its digest is {found}, "
+            f"registered was {revision.digest}"
+        )

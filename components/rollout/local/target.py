@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.bundle import Bundle
 from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.rollout.local import access, servers, service
-from components.rollout.local.client import Answer, RestClient
+from components.rollout.counting import since
+from components.rollout.local import access, comparing, servers, service
+from components.rollout.local.client import RestClient
 from components.rollout.local.service import Service
-from components.rollout.local.state import State, write_atomically
+from components.rollout.local.state import Server, State, write_atomically
 from components.rollout.local.tap import Tap
-from components.rollout.probes import text_key
-from components.rollout.target import Counts, Histogram, Pair, Revision
+from components.rollout.target import Counts, Pair, Revision
 
 DRIVER_STATE = "rollout.json"
 CHAMPION_TIMEOUT_S = 60.0
@@ -67,7 +66,7 @@ class LocalTarget:
             )
         if challenger and challenger.alive():
             return
-        _check_digest(revision)
+        servers.check_digest(revision)
         if not challenger:
             challenger = self._state.challenger = servers.new_server(revision)
             self._state.counted_before = self._service.envoy.counts(self._state.upstreams)
@@ -97,7 +96,7 @@ class LocalTarget:
         if self._state.counting_envoy != self._state.envoy:
             return now
         before = self._state.counted_before
-        return {version: _less(counts, before.get(version)) for version, counts in now.items()}
+        return {version: since(counts, before.get(version, Counts())) for version, counts in now.items()}
 
     def send(self, texts: Sequence[str]) -> int:
         """Send each text through the public endpoint; return how many were routed to a revision."""
@@ -107,10 +106,7 @@ class LocalTarget:
     def compare(self, texts: Sequence[str]) -> list[Pair]:
         """Ask both revisions for each text directly."""
         self._check_challenger()
-        pair = (self._state.champion, self._state.challenger)
-        questions = [(server.http_port, text) for text in texts for server in pair if server]
-        answers = iter(self._client.ask_all(questions))
-        pairs = [_pair(text, *(next(answers) if server else None for server in pair)) for text in texts]
+        pairs = comparing.at_once(self._client, self._sides, texts)
         self._check_challenger()
         return pairs
 
@@ -121,7 +117,12 @@ class LocalTarget:
 
     def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:  # noqa: ARG002 (copies come by themselves)
         """Both revisions' answers to the copied requests."""
-        return self.compare(self._tap.take()) if self._tap else []
+        if not self._tap:
+            return []
+        self._check_challenger()
+        pairs = comparing.in_turn(self._client, self._sides, self._tap.take())
+        self._check_challenger()
+        return pairs
 
     def stick(self, header: str) -> bool:
         """Assign clients by the hash of a header, from the next change of traffic on."""
@@ -194,6 +195,10 @@ class LocalTarget:
         return self._service.state
 
     @property
+    def _sides(self) -> tuple[Server | None, Server | None]:
+        return self._state.champion, self._state.challenger
+
+    @property
     def _driver_state(self) -> Path:
         return self._service.folder / DRIVER_STATE
 
@@ -238,28 +243,3 @@ class LocalTarget:
         challenger = self._state.challenger
         if challenger and not challenger.alive():
             raise RevisionFailed(servers.reason(self._service.folder, challenger))
-
-
-def _pair(text: str, champion: Answer | None, challenger: Answer | None) -> Pair:
-    old, new = (answer or Answer(None, 0, None) for answer in (champion, challenger))
-    return Pair(old.label, new.label, old.ms, new.ms, text_key(text))
-
-
-def _check_digest(revision: Revision) -> None:
-    try:
-        found = Bundle(revision.bundle).digest()
-    except BadInput as error:
-        raise RevisionFailed(str(error)) from error
-    if found != revision.digest:
-        raise RevisionFailed(
-            f"the bundle of version {revision.version} was changed after its registration: its digest is {found}, "
-            f"registered was {revision.digest}"
-        )
-
-
-def _less(counts: Counts, before: Counts | None) -> Counts:
-    """What came after `before`."""
-    if before is None:
-        return counts
-    latencies = tuple(now - old for now, old in zip(counts.latencies.counts, before.latencies.counts, strict=True))
-    return Counts(counts.requests - before.requests, counts.errors - before.errors, Histogram(counts=latencies))

@@ -1,0 +1,30 @@
+"""Puts the same texts to both revisions, past the proxy."""
+
+from collections.abc import Sequence
+
+from components.rollout.local.client import Answer, RestClient
+from components.rollout.local.state import Server
+from components.rollout.probes import text_key
+from components.rollout.target import Pair
+
+
+def at_once(client: RestClient, sides: tuple[Server | None, Server | None], texts: Sequence[str]) -> list[Pair]:
+    """Quickly, several texts at the same time; times say little then."""
+    questions = [(server.http_port, text) for text in texts for server in sides if server]
+    answers = iter(client.ask_all(questions))
+    return [_pair(text, *(next(answers) if server else None for server in sides)) for text in texts]
+
+
+def in_turn(client: RestClient, sides: tuple[Server | None, Server | None], texts: Sequence[str]) -> list[Pair]:
+    """One request after the other, so that none slows another; each revision is first every other time."""
+    pairs = []
+    for number, text in enumerate(texts):
+        turn = -1 if number % 2 else 1
+        answers = [client.ask(server.http_port, text) if server else None for server in sides[::turn]]
+        pairs.append(_pair(text, *answers[::turn]))
+    return pairs
+
+
+def _pair(text: str, champion: Answer | None, challenger: Answer | None) -> Pair:
+    old, new = (answer or Answer(None, 0, None) for answer in (champion, challenger))
+    return Pair(old.label, new.label, old.ms, new.ms, text_key(text))
