@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check test-cluster cluster-install
+.PHONY: setup run test check test-cluster cluster-install bench-serving bench-compression bench-rollout
 
 setup: $(VENV)/installed
 
@@ -26,7 +26,11 @@ test: check
 
 # On the cluster of KUBECONFIG, or on the kit beside this folder.
 test-cluster: setup
-	$(BIN)/pytest -m cluster tests/cluster
+	$(BIN)/pytest -v --durations=10 -m cluster tests/cluster
 
 cluster-install:
 	manifests/install.sh
+
+# Each prints tables and writes results.json beside its code; ARGS="--help" lists what can be chosen.
+bench-serving bench-compression bench-rollout: setup
+	$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
