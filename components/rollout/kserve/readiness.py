@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from components.rollout.kserve.api import CONTAINER
+from components.rollout.kserve.api import CONTAINER, ServiceApi
 from components.train.pods import PodJudge
 
+UNAVAILABLE, REFUSED = 503, b"BundleRefused"
 INIT_TRIES = 2
 """A storage initializer may fail once for a passing reason."""
 
@@ -29,6 +30,15 @@ def failure(pods: Sequence[Any], judge: PodJudge) -> str | None:
             if container.restart_count >= INIT_TRIES and (words := ending(container)):
                 return f"pod {pod.metadata.name}, fetching the bundle, {words}"
     return judge.problem(pods)
+
+
+def refusal(api: ServiceApi, pods: Sequence[Any]) -> str | None:
+    """Why a model server that is up will never be ready, as its readiness answer says: it refused its bundle."""
+    for pod in pods:
+        status, body = api.ask_pod(pod.metadata.name, f"/v2/models/{api.name}/ready", timeout_s=5.0)
+        if status == UNAVAILABLE and REFUSED in body:
+            return f"pod {pod.metadata.name} {body.decode(errors='replace')[:500]}"
+    return None
 
 
 def crash(pods: Sequence[Any]) -> str | None:

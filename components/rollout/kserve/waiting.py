@@ -53,6 +53,8 @@ class Waiting:
             if words := readiness.failure(pods, judge):
                 raise RevisionFailed(f"version {revision.version}: {words}")
             found = readiness.ready(pods)
+            if words := readiness.refusal(self._api, pods if not found else ()):
+                raise RevisionFailed(f"version {revision.version}: {words}")
             return bool(found) and asking.answer(self._api, found, 0, "a first request").label is not None
 
         self.until(f"version {revision.version}", answers, timeout_s)
