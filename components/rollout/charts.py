@@ -18,6 +18,11 @@ TONES = {"roll back": BAD, "go on": GOOD, "hold": CHAMPION}
 SAID = {"roll back": "worse", "go on": "no worse", "hold": "undecided"}
 
 
+def said(verdict: str, upper: float, margin: float) -> str:
+    """A verdict in words. Where nothing hinges on a metric it may go on although nothing is shown."""
+    return "not enough to tell" if verdict == "go on" and upper > margin else SAID[verdict]
+
+
 def evidence_chart(result: dict[str, Any]) -> Figure:
     """A row for each metric: the harm with its confidence sequence and the margin, and both revisions' shares."""
     metrics = result["metrics"]
@@ -51,8 +56,8 @@ def _moments(name: str, timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _harm(axes: Axes, name: str, metric: dict[str, Any], points: list[dict[str, Any]]) -> None:
     colour, margin = TONES[metric["verdict"]], 100 * metric["margin"]
-    said = SAID[metric["verdict"]] if points else "no data"
-    axes.set_title(f"{TITLES[name]}: {said}", color=colour, loc="left", fontsize=10.5, fontweight="bold")
+    words = said(metric["verdict"], metric["upper"], metric["margin"]) if points else "no data"
+    axes.set_title(f"{TITLES[name]}: {words}", color=colour, loc="left", fontsize=10.5, fontweight="bold")
     axes.axhline(0, color="0.7", linewidth=1)
     axes.axhline(margin, color=BAD, linewidth=1.2, linestyle="--")
     axes.annotate(f"margin {margin:g}", (1, margin), xycoords=("axes fraction", "data"), xytext=(-4, 3),
@@ -62,12 +67,13 @@ def _harm(axes: Axes, name: str, metric: dict[str, Any], points: list[dict[str, 
         return
     seconds = [point["seconds"] for point in points]
     harm, lower, upper = ([100 * point[key] for point in points] for key in ("harm", "lower", "upper"))
-    axes.fill_between(seconds, lower, upper, color=colour, alpha=0.18, linewidth=0, step="post")
-    if len(points) == 1:
-        axes.vlines(seconds, lower, upper, color=colour, alpha=0.3, linewidth=6)
-    axes.plot(seconds, harm, color=colour, linewidth=1.8)
+    end = seconds[-1] + 0.04 * max(seconds[-1] - seconds[0], 1.0)  # so that the last bounds are seen
+    band = [*seconds, end], [*lower, lower[-1]], [*upper, upper[-1]]
+    axes.fill_between(*band, color=colour, alpha=0.18, linewidth=0, step="post")
+    axes.plot([*seconds, end], [*harm, harm[-1]], color=colour, linewidth=1.8)
     settled = len(points) // 3
-    low, high = min(*lower[settled:], *harm, 0.0), max(*upper[settled:], *harm, margin)
+    told = [value for value in (*lower[settled:], *upper[settled:]) if abs(value) < 100]
+    low, high = min([*told, *harm, 0.0]), max([*told, *harm, margin])
     room = 0.12 * (high - low)
     axes.set_ylim(max(low - room, -104), min(high + 2 * room, 104))
     axes.scatter(seconds, [0.03] * len(points), c=[TONES[point["verdict"]] for point in points], s=9, linewidths=0,
@@ -100,7 +106,7 @@ def _mark_phases(axes: Axes, result: dict[str, Any], points: list[dict[str, Any]
     if not points:
         return
     first, last = points[0]["seconds"], points[-1]["seconds"]
-    room = max((last - first) * 0.03, 0.05)
+    room = 0.04 * max(last - first, 1.0)
     axes.set_xlim(first - room, last + room)
     for period in result["periods"]:
         start, end = max(period["started_s"], first), min(period["ended_s"], last)

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from components.rollout.charts import SAID, TITLES
+from components.rollout.charts import TITLES, said
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 24
@@ -27,7 +27,7 @@ def evidence_table(found: list[dict[str, Any]]) -> Table:
             f"{_points(row['lower'])} to {_points(row['upper'])}" if known else "–",
             _points(row["margin"]),
             course(row["course"], row["margin"]),
-            f"[{STYLES[row['verdict']]}]{SAID[row['verdict']] if known else 'no data'}[/]",
+            f"[{STYLES[row['verdict']]}]{said(row['verdict'], row['upper'], row['margin']) if known else 'no data'}[/]",
         )
     return table
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from components import page
-from components.rollout.charts import PHASES, SAID, TITLES, evidence_chart, traffic_chart
+from components.rollout.charts import PHASES, TITLES, evidence_chart, said, traffic_chart
 
 OUTCOMES: dict[str, tuple[str, page.Tone]] = {
     "promoted": ("Promoted", "good"),
@@ -81,8 +81,9 @@ def _rows(result: dict[str, Any]) -> list[list[str]]:
         harm = "no data"
         if metric["harm"] is not None:
             harm = f"{_points(metric['harm'])} ({_points(metric['lower'])} to {_points(metric['upper'])})"
+        words = said(metric["verdict"], metric["upper"], metric["margin"])
         sides = [_side(metric["champion"]), _side(metric["challenger"])]
-        rows.append([TITLES[name], *sides, harm, _points(metric["margin"]), SAID[metric["verdict"]]])
+        rows.append([TITLES[name], *sides, harm, _points(metric["margin"]), words])
     latencies = [f"{value:.0f} ms" if value else "–" for value in result["p95_ms"].values()]
     rows.append(["95th percentile of latency", *latencies, "", "", ""])
     return rows
