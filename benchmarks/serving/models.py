@@ -8,6 +8,7 @@ int8.
 from pathlib import Path
 
 import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from components.bundle import MODEL
 from components.checkpoint import load_tokenizer, save_checkpoint
@@ -15,8 +16,7 @@ from components.compress.draft import Origin, write_draft_files
 from components.compress.export import export
 from components.compress.quantise import quantise_dynamically
 from components.encoder import encoder_folder
-from components.train.optimisation import build_model
-from components.train.settings import TrainSettings
+from components.train.optimisation import keep_layers
 
 LABELS = ["negative", "positive"]
 MAX_LENGTH = 128
@@ -29,7 +29,9 @@ def make(folder: Path, encoder: str = "minilm", layers: int = 3) -> dict[str, Pa
     info = {"labels": LABELS, "max_length": MAX_LENGTH, "dataset_digest": "sha256:none", "encoder": encoder}
     for name, kept in (("fp32", 0), ("compressed", layers)):
         torch.manual_seed(1)
-        model = build_model(TrainSettings(encoder=encoder, layers=kept, max_length=MAX_LENGTH), LABELS).eval()
+        model = _classifier(encoder)
+        if kept:
+            keep_layers(model, kept)
         if name == "fp32":
             save_checkpoint(places["checkpoint"], model, tokenizer, info)
         write_draft_files(places[name], tokenizer, Origin(info, "bench", "benchmark").bundle_info(name, name))
@@ -39,3 +41,12 @@ def make(folder: Path, encoder: str = "minilm", layers: int = 3) -> dict[str, Pa
         if name == "compressed":
             quantise_dynamically(exported, target)
     return places
+
+
+def _classifier(encoder: str) -> PreTrainedModel:
+    """With the head of the transformers library, so that every server can load it."""
+    names = dict(enumerate(LABELS))
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        encoder_folder(encoder), num_labels=len(LABELS), id2label=names, label2id={v: k for k, v in names.items()}
+    )
+    return model.eval()
