@@ -42,7 +42,7 @@ NAME = "slipway"
 CODE = {
     "prepare_data": code_version("prepare_data"),
     "train": code_version("train"),
-    "compress": code_version("compress", "train"),
+    "compress": code_version("compress", "train", "evaluate"),
 }
 """The code version of each step that the cache may skip; the pipeline select_model names that of its own tasks."""
 
@@ -145,6 +145,7 @@ def slipway(
                 code_version=CODE["compress"],
                 results_before=trained.outputs["results"],
                 record=record,
+                work=work,
             ),
             COMPUTING,
             code="compress",

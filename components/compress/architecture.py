@@ -14,6 +14,7 @@ class Names:
     """Module names: `stack` within the base model, the others within a layer."""
 
     stack: str
+    attention: str
     query: str
     key: str
     value: str
@@ -24,6 +25,7 @@ class Names:
 
 BERT = Names(
     stack="encoder.layer",
+    attention="attention.self",
     query="attention.self.query",
     key="attention.self.key",
     value="attention.self.value",
@@ -33,6 +35,7 @@ BERT = Names(
 )
 DISTILBERT = Names(
     stack="transformer.layer",
+    attention="attention",
     query="attention.q_lin",
     key="attention.k_lin",
     value="attention.v_lin",
@@ -89,8 +92,9 @@ def layers(model: PreTrainedModel) -> list[Layer]:
 
 
 def head_size(model: PreTrainedModel) -> int:
-    """Dimensions of one attention head; pruning does not change it."""
-    return int(model.config.hidden_size) // int(model.config.num_attention_heads)
+    """Dimensions of one attention head; neither pruning nor narrowing changes it."""
+    attention = stack(model)[0].get_submodule(SUPPORTED[model.config.model_type].attention)
+    return int(attention.attention_head_size)  # type: ignore[arg-type]
 
 
 def heads_and_width(model: PreTrainedModel) -> tuple[int, int]:

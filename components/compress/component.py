@@ -18,8 +18,9 @@ def compress(
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     record: str = "",
+    work: str = "",
 ) -> None:
-    """Make smaller and faster variants of the trained classifier and deliver the fastest that is good enough.
+    """Make smaller and faster variants of the trained classifier and deliver the best that is good enough.
 
     Args:
         model: Checkpoint folder of the trained classifier, the teacher.
@@ -33,6 +34,7 @@ def compress(
         html: The Pareto chart, and the table of all variants with reasons.
         metrics: Macro-F1, latency and size of the chosen variant, and how many times faster it is than the teacher.
         record: URI below which pods keep the records of runs.
+        work: Folder that outlives a killed search; it holds what searches that did not end have trained.
     """
     from pathlib import Path
 
@@ -50,6 +52,7 @@ def compress(
             model_name,
             code_version,
             Path(draft.path),
+            Path(work) if work else None,
         )
         chosen = next(row for row in result["candidates"] if row["chosen"])
         metrics.log_metric("validation_macro_f1", chosen["macro_f1"])

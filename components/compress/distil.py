@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,14 +12,18 @@ from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_so
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
+from components.compress import relations
 from components.compress.architecture import replace_stack, stack
-from components.compress.lessons import Lesson, Lessons
+from components.compress.augment import UNLABELLED
+from components.compress.lessons import Lesson, School
 from components.compress.settings import CompressSettings
-from components.train.batches import epoch_steps
+from components.compress.stages import Stages
+from components.train.batches import epoch_steps, steps_per_epoch
 from components.train.optimisation import schedule_factor
 
 WARMUP_SHARE = 0.1
 MAX_GRADIENT_NORM = 1.0
+RELATION_HEADS = 12
 Report = Callable[[int, int, float], None]
 """Called after an update with its number, the number of all updates and the loss."""
 
@@ -39,59 +45,89 @@ def new_student(teacher: PreTrainedModel, kept: Sequence[int]) -> PreTrainedMode
     return student
 
 
-def distil(student: PreTrainedModel, lessons: Lessons, settings: CompressSettings, epochs: int, report: Report) -> None:
-    """Train the student in place on the teacher's soft labels and hidden states.
+def distil(
+    student: PreTrainedModel,
+    school: School,
+    settings: CompressSettings,
+    epochs: int,
+    report: Report,
+    stages: Stages | None = None,
+    name: str = "",
+) -> None:
+    """Train the student in place on the teacher's soft labels, hidden states and, if asked for, relations.
 
     There is no dropout: teacher and student see the same function of the same text (Beyer et al. 2022, Knowledge
-    distillation: a good teacher is patient and consistent). The embeddings are the teacher's and stay so.
+    distillation: a good teacher is patient and consistent). The embeddings are the teacher's and stay so. So the
+    result depends on nothing but the arguments, also when the training was interrupted.
 
     Args:
         student: starts from the teacher's weights; it has as many layers as the lessons have hidden states.
-        lessons: the training texts with the teacher's answers.
+        school: the texts with the teacher's answers.
         settings: temperature, weights of the losses, batch size, learning rate and seed.
         epochs: passes over the texts.
         report: called after each update.
+        stages: keeps the position after each epoch, and ends the training when the budget is spent.
+        name: of the stage.
     """
     student.requires_grad_(True)
     student.get_input_embeddings().requires_grad_(False)
     student.train(False)
-    lengths, seed = lessons.texts.lengths, settings.seed
-    steps = [step for epoch in range(epochs) for step in epoch_steps(lengths, settings.batch_size, 1, seed, epoch)]
-    optimizer, scheduler = _optimizer(student, settings, len(steps))
-    for number, shards in enumerate(steps, 1):
-        loss = distillation_loss(student, lessons.lesson(shards[0]), settings)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(student.parameters(), MAX_GRADIENT_NORM)
-        optimizer.step()
-        scheduler.step()
-        report(number, len(steps), float(loss.detach()))
+    total = epochs * steps_per_epoch(school.size, settings.batch_size, 1)
+    optimizer, scheduler = _optimizer(student, settings, total)
+    number, begun = 0, 0
+    if stages and (position := stages.position(name)):
+        student.load_state_dict(position["model"])
+        optimizer.load_state_dict(position["optimizer"])
+        scheduler.load_state_dict(position["scheduler"])
+        begun, number = position["epochs"], position["updates"]
+    for epoch in range(begun, epochs):
+        teaching = school.epoch(epoch)
+        for shards in epoch_steps(teaching.texts.lengths, settings.batch_size, 1, settings.seed, epoch):
+            if stages and stages.out_of_time:
+                stages.unfinished.append(name)
+                return
+            loss = distillation_loss(student, teaching.lesson(shards[0]), settings)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(student.parameters(), MAX_GRADIENT_NORM)
+            optimizer.step()
+            scheduler.step()
+            number += 1
+            report(number, total, float(loss.detach()))
+        if stages:
+            state: dict[str, Any] = {"model": student.state_dict(), "optimizer": optimizer.state_dict()}
+            state |= {"scheduler": scheduler.state_dict(), "epochs": epoch + 1, "updates": number}
+            stages.keep_position(name, state)
 
 
 def distillation_loss(student: PreTrainedModel, lesson: Lesson, settings: CompressSettings) -> torch.Tensor:
     """The loss of one batch, a scalar.
 
     Soft labels: T^2 KL(teacher || student) of the distributions at temperature T (Hinton et al. 2015). Hard
-    labels: cross-entropy, weighted by `hard_label_share`. Hidden states: 1 - cosine similarity, averaged over
-    tokens and layers (Sanh et al. 2019), weighted by `hidden_weight`.
+    labels: cross-entropy of the labelled texts, weighted by `hard_label_share`. Hidden states: 1 - cosine similarity,
+    averaged over tokens and layers (Sanh et al. 2019), weighted by `hidden_weight`; a narrower student is compared in
+    the dimensions that it has. Relations: see `relations.distance`, weighted by `relation_weight`.
     """
     batch, temperature, share = lesson.batch, settings.temperature, settings.hard_label_share
-    given = student(**batch.inputs, output_hidden_states=True)
+    with relations.recorded(student) if lesson.relations else nullcontext(list[torch.Tensor]()) as found:
+        given = student(**batch.inputs, output_hidden_states=True)
     soft = kl_div(
         log_softmax(given.logits / temperature, dim=-1),
         softmax(lesson.logits / temperature, dim=-1),
         reduction="batchmean",
     )
-    hard = cross_entropy(given.logits, batch.labels)
-    tokens = batch.inputs["attention_mask"].bool()
-    states = torch.stack([layer[tokens] for layer in given.hidden_states[1:]], dim=1)
+    hard = cross_entropy(given.logits, batch.labels, ignore_index=UNLABELLED, reduction="sum") / len(batch.labels)
+    mask = batch.inputs["attention_mask"]
+    states = torch.stack([layer[mask.bool()] for layer in given.hidden_states[1:]], dim=1)
     apart = 1 - cosine_similarity(states, lesson.states, dim=-1).mean()
     loss: torch.Tensor = (1 - share) * temperature**2 * soft + share * hard + settings.hidden_weight * apart
+    if lesson.relations:
+        loss = loss + settings.relation_weight * relations.distance(lesson.relations, found, mask, RELATION_HEADS)
     return loss
 
 
 def _optimizer(student: PreTrainedModel, settings: CompressSettings, total: int) -> tuple[torch.optim.AdamW, LambdaLR]:
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0, fused=True)
     warmup = int(np.ceil(WARMUP_SHARE * total))
     return optimizer, LambdaLR(optimizer, lambda update: schedule_factor(update, warmup, total))

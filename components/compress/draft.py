@@ -33,8 +33,16 @@ class Origin:
         )
 
 
-def write_draft_files(folder: Path, tokenizer: PreTrainedTokenizerBase, info: BundleInfo) -> None:
+def write_draft_files(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, info: BundleInfo, rewritten: str | None = None
+) -> None:
     """Write `tokenizer.json` and `bundle.json`; the model is written by `export` or a quantiser.
+
+    Args:
+        folder: of the draft.
+        tokenizer: the teacher's.
+        info: what `bundle.json` says.
+        rewritten: the content of `tokenizer.json`, if it is not the teacher's.
 
     Raises:
         BadInput: the tokenizer has no such form.
@@ -45,5 +53,5 @@ def write_draft_files(folder: Path, tokenizer: PreTrainedTokenizerBase, info: Bu
             f"{type(tokenizer).__name__} has no tokenizer.json, which serving needs; choose an encoder with a fast one"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    backend.save(str(folder / TOKENIZER))
+    (folder / TOKENIZER).write_text(rewritten or backend.to_str(pretty=False), "utf-8")
     write_info(folder, info)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 from torch import nn
 from transformers import PreTrainedModel
@@ -47,7 +48,13 @@ class LogitsOnly(nn.Module):
         return logits
 
 
-def export(model: PreTrainedModel, path: Path, max_length: int, heads: tuple[int, int] = (0, 0)) -> Exported:
+def export(
+    model: PreTrainedModel,
+    path: Path,
+    max_length: int,
+    heads: tuple[int, int] = (0, 0),
+    fuse_attention: bool = True,
+) -> Exported:
     """Write `model` to the ONNX file `path`: inputs int64 (texts, tokens), output `logits` float32 (texts, classes).
 
     The graph is fused by ONNX Runtime's transformer optimizer; the fused graph is kept when its logits are those
@@ -58,6 +65,7 @@ def export(model: PreTrainedModel, path: Path, max_length: int, heads: tuple[int
         path: the file to be written.
         max_length: the greatest number of tokens at which the logits are compared.
         heads: attention heads of each layer and the width of all of them, for the fusion; 0 when unknown.
+        fuse_attention: False leaves attention as plain matrix products, which is all that static int8 knows.
 
     Raises:
         SlipwayError: the logits differ from torch's by more than `TOLERANCE`.
@@ -70,7 +78,7 @@ def export(model: PreTrainedModel, path: Path, max_length: int, heads: tuple[int
     _trace(model, path, samples[2])
     model.train(was_training)
     fused_path = path.with_name(f"fused-{path.name}")
-    _fuse(path, fused_path, heads)
+    _fuse(path, fused_path, heads, fuse_attention)
     difference = greatest_difference(fused_path, samples, wanted)
     if difference <= TOLERANCE:
         fused_path.replace(path)
@@ -136,11 +144,19 @@ def _trace(model: PreTrainedModel, path: Path, sample: tuple[Integers, Integers]
     model.set_attn_implementation(implementation)
 
 
-def _fuse(path: Path, fused_path: Path, heads: tuple[int, int]) -> None:
+def _fuse(path: Path, fused_path: Path, heads: tuple[int, int], attention: bool = True) -> None:
     """Rewrite a BERT-like graph with ONNX Runtime's fused attention, embedding, LayerNorm and GELU operators."""
+    options = FusionOptions("bert")
+    options.enable_attention = attention
     with _quiet():
         model = optimize_model(
-            str(path), model_type="bert", num_heads=heads[0], hidden_size=heads[1], opt_level=0, use_gpu=False
+            str(path),
+            model_type="bert",
+            num_heads=heads[0],
+            hidden_size=heads[1],
+            optimization_options=options,
+            opt_level=0,
+            use_gpu=False,
         )
     model.save_model_to_file(str(fused_path))
 

@@ -1,21 +1,24 @@
-"""The torch models from which variants are made: the teacher, a shallower student, and a pruned model."""
+"""The torch models from which variants are made: the teacher, a smaller student, and a pruned model."""
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from transformers import PreTrainedModel
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import progress
 from components.compress.architecture import check_supported
+from components.compress.augment import Augmenter
 from components.compress.distil import Report, distil, distillation_loss, new_student, student_layers
-from components.compress.lessons import STEP, Lessons
-from components.compress.prune import cut, importance
+from components.compress.lessons import STEP, Lessons, LiveSchool, LiveTeaching, School
+from components.compress.narrow import most_varied, narrow
+from components.compress.prune import cut, importance, schedule, sizes
 from components.compress.settings import CompressSettings
-from components.train.batches import EncodedTexts
+from components.compress.stages import Stages, take_weights
+from components.train.batches import EncodedTexts, Indices
 
 REPORT_EVERY = 10
 
@@ -30,15 +33,20 @@ class Candidate:
 
 
 def candidates(
-    teacher: PreTrainedModel, texts: EncodedTexts, settings: CompressSettings, work: Path
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: EncodedTexts,
+    settings: CompressSettings,
+    stages: Stages,
 ) -> Iterator[Candidate]:
     """The teacher and what is made of it, each when the next is asked for.
 
     Args:
         teacher: in evaluation mode; not changed.
+        tokenizer: the teacher's.
         texts: the training texts.
         settings: which models are made, and how.
-        work: folder for what need not last.
+        stages: what an earlier run has done; ends the search when the budget is spent.
 
     Raises:
         BadInput: the settings ask for a student or for pruning, and the teacher's architecture allows neither.
@@ -48,34 +56,103 @@ def candidates(
     yield Candidate(_name("teacher", teacher), teacher, 0.0)
     depth = int(teacher.config.num_hidden_layers)
     kept = student_layers(depth, settings.layers_kept if settings.distil else 1.0)
-    shallower = len(kept) < depth
-    if not shallower and not settings.prune:
+    model, smaller = teacher, len(kept) < depth or (settings.distil and settings.width_kept < 1)
+    if not smaller and not settings.prune:
         return
     started = time.monotonic()
-    lessons = Lessons(teacher, kept, texts, work)
-    model = teacher
-    if shallower:
+    school = _school(teacher, tokenizer, kept, texts, settings, stages)
+    if smaller:
         model = new_student(teacher, kept)
+        if settings.width_kept < 1:
+            school.dimensions = most_varied(_some_states(teacher, kept, texts, settings), settings.width_kept)
+            narrow(model, school.dimensions)
         name = _name("student", model)
-        distil(model, lessons, settings, settings.distil_epochs, _reporter(name))
-        yield Candidate(name, model, time.monotonic() - started)
+        student = model
+
+        def teach() -> PreTrainedModel:
+            distil(student, school, settings, settings.distil_epochs, _reporter(name), stages, name)
+            return student
+
+        yield _staged(name, student, teach, stages, started)
     if settings.prune:
-        started = time.monotonic()
-        model = pruned(model, lessons, settings)
-        yield Candidate(_name("pruned", model), model, time.monotonic() - started)
+        name = _name("pruned", model)
+        if stages.out_of_time:
+            stages.unfinished.append(name)
+            return
+        whole = model
+        yield _staged(name, whole, lambda: pruned(whole, school, settings, stages, name), stages, time.monotonic())
 
 
-def pruned(model: PreTrainedModel, lessons: Lessons, settings: CompressSettings) -> PreTrainedModel:
-    """A copy of `model` with fewer heads and neurons, which has recovered under distillation from the teacher."""
+def pruned(
+    model: PreTrainedModel, school: School, settings: CompressSettings, stages: Stages | None = None, name: str = ""
+) -> PreTrainedModel:
+    """A copy of `model` with fewer heads and neurons, which has recovered under distillation from the teacher.
+
+    The heads and neurons go in `prune_rounds` cuts, and the epochs of recovery are spread over them.
+    """
     model = copy.deepcopy(model)
-    progress.report(STEP, "measuring the importance of heads and neurons")
-    order = np.random.default_rng(settings.seed).permutation(len(lessons.texts))[: settings.importance_texts]
-    parts = np.array_split(order, -(-len(order) // settings.batch_size))
-    found = importance(model, map(lessons.lesson, parts), lambda lesson: distillation_loss(model, lesson, settings))
-    cut(model, found, settings.heads_kept, settings.neurons_kept)
-    if settings.recovery_epochs:
-        distil(model, lessons, settings, settings.recovery_epochs, _reporter(_name("pruned", model)))
+    heads, neurons = (schedule(kept, settings.prune_rounds) for kept in (settings.heads_kept, settings.neurons_kept))
+    epochs = [len(part) for part in np.array_split(range(settings.recovery_epochs), settings.prune_rounds)][::-1]
+    whole = sizes(model)
+    for number in range(settings.prune_rounds):
+        stage = f"{name}-cut{number + 1}" if number + 1 < settings.prune_rounds else name
+        progress.report(STEP, "measuring the importance of heads and neurons")
+        lessons = map(school.epoch(0).lesson, _parts(school.texts, settings))
+        found = importance(model, lessons, lambda lesson: distillation_loss(model, lesson, settings))
+        left = sizes(model)
+        shares = (heads[number] * whole[0] / left[0], neurons[number] * whole[1] / left[1])
+        cut(model, found, *shares)
+        if epochs[number]:
+            distil(model, school, settings, epochs[number], _reporter(stage), stages, stage)
     return model
+
+
+def _staged(
+    name: str,
+    skeleton: PreTrainedModel,
+    make: Callable[[], PreTrainedModel],
+    stages: Stages,
+    started: float,
+) -> Candidate:
+    """The model of a stage: of an earlier run if that finished it, else made now."""
+    if finished := stages.finished(name):
+        model = copy.deepcopy(skeleton)
+        take_weights(model, finished["weights"])
+        return Candidate(name, model, finished["seconds"])
+    model = make()
+    seconds = time.monotonic() - started
+    stages.finish(name, model, seconds)
+    return Candidate(name, model, seconds)
+
+
+def _school(
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    kept: Sequence[int],
+    texts: EncodedTexts,
+    settings: CompressSettings,
+    stages: Stages,
+) -> School:
+    """Answers from a file when the texts return, live ones when new texts are made or relations are asked for."""
+    if not settings.augmentation and not settings.relation_weight:
+        return Lessons(teacher, kept, texts, stages.folder)
+    augmenter = Augmenter(texts, tokenizer, teacher, settings.seed) if settings.augmentation else None
+    made = round(settings.augmentation * len(texts))
+    return LiveSchool(teacher, kept, texts, augmenter, made, settings.relation_weight > 0)
+
+
+def _some_states(
+    teacher: PreTrainedModel, kept: Sequence[int], texts: EncodedTexts, settings: CompressSettings
+) -> torch.Tensor:
+    """The teacher's hidden states of a sample of the training texts, (tokens, layers, dimensions)."""
+    teaching = LiveTeaching(teacher, kept, texts)
+    return torch.cat([teaching.lesson(part).states for part in _parts(texts, settings)])
+
+
+def _parts(texts: EncodedTexts, settings: CompressSettings) -> list[Indices]:
+    """Batches of a sample of the training texts."""
+    order = np.random.default_rng(settings.seed).permutation(len(texts))[: settings.importance_texts]
+    return np.array_split(order, -(-len(order) // settings.batch_size))
 
 
 def _name(kind: str, model: PreTrainedModel) -> str:

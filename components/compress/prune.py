@@ -48,8 +48,22 @@ def importance(
     return totals or []
 
 
+def schedule(kept: float, rounds: int) -> list[float]:
+    """What is kept after each of the rounds, the last as asked for: much goes at first, little at the end.
+
+    The cubic schedule of Zhu & Gupta (2017, To prune, or not to prune).
+    """
+    return [kept + (1 - kept) * (1 - number / rounds) ** 3 for number in range(1, rounds + 1)]
+
+
+def sizes(model: PreTrainedModel) -> tuple[int, int]:
+    """Heads and neurons of each layer."""
+    first = layers(model)[0]
+    return first.query.out_features // head_size(model), first.expansion.out_features
+
+
 def cut(model: PreTrainedModel, found: list[Importance], heads_kept: float, neurons_kept: float) -> None:
-    """Leave only the most important heads and neurons, in place; the matrices become smaller.
+    """Leave only these shares of the most important heads and neurons, in place; the matrices become smaller.
 
     Every layer keeps the same number, so that the exported attention can be fused.
     """
@@ -58,11 +72,11 @@ def cut(model: PreTrainedModel, found: list[Importance], heads_kept: float, neur
         heads = _most_important(important.heads, heads_kept)
         dimensions = (heads[:, None] * size + torch.arange(size)).flatten()
         for linear in (layer.query, layer.key, layer.value):
-            _keep_rows(linear, dimensions)
-        _keep_columns(layer.attention_output, dimensions)
+            keep_rows(linear, dimensions)
+        keep_columns(layer.attention_output, dimensions)
         neurons = _most_important(important.neurons, neurons_kept)
-        _keep_rows(layer.expansion, neurons)
-        _keep_columns(layer.contraction, neurons)
+        keep_rows(layer.expansion, neurons)
+        keep_columns(layer.contraction, neurons)
 
 
 def _column_contributions(linear: nn.Linear) -> torch.Tensor:
@@ -77,12 +91,14 @@ def _most_important(values: torch.Tensor, share: float) -> torch.Tensor:
     return values.topk(count).indices.sort().values
 
 
-def _keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:
+def keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:
+    """Leave only these outputs of a linear map, in place."""
     linear.weight = nn.Parameter(linear.weight.detach()[rows].clone())
     linear.bias = nn.Parameter(linear.bias.detach()[rows].clone())
     linear.out_features = len(rows)
 
 
-def _keep_columns(linear: nn.Linear, columns: torch.Tensor) -> None:
+def keep_columns(linear: nn.Linear, columns: torch.Tensor) -> None:
+    """Leave only these inputs of a linear map, in place."""
     linear.weight = nn.Parameter(linear.weight.detach()[:, columns].clone())
     linear.in_features = len(columns)

@@ -1,5 +1,7 @@
 """Settings of the step `compress`."""
 
+from typing import Literal
+
 from components.settings import Settings, setting
 
 
@@ -13,9 +15,36 @@ class CompressSettings(Settings):
         ge=0,
         le=1,
     )
+    quality_confidence: float = setting(
+        0.95,
+        "confidence that it keeps as much: the lower bound of a paired bootstrap must reach quality_share",
+        "share",
+        gt=0.5,
+        lt=1,
+    )
+    target: Literal["latency", "throughput", "size"] = setting(
+        "latency",
+        "what the best variant is best in: `latency` (batch 1), `throughput` (batch 32) or `size`",
+    )
+    budget_s: float = setting(
+        1800,
+        "time for making students; a student that is not ready is measured as far as it got, further ones are not "
+        "begun. Export and measuring come on top",
+        "seconds",
+        gt=0,
+    )
     distil: bool = setting(True, "make a student with fewer layers")
     layers_kept: float = setting(0.5, "part of the teacher's layers that the student has", "share", gt=0, le=1)
+    width_kept: float = setting(
+        1.0, "part of the dimensions of the hidden states that the student has", "share", gt=0, le=1
+    )
     distil_epochs: int = setting(3, "passes over the training split to teach the student", "epochs", ge=1)
+    augmentation: float = setting(
+        0.0,
+        "unlabelled texts that are made anew in each epoch, for each training text: spans, mixtures and replaced words",
+        "texts",
+        ge=0,
+    )
     prune: bool = setting(True, "cut heads and neurons out of the student, or of the teacher when there is no student")
     heads_kept: float = setting(
         0.67, "part of the attention heads of each layer that pruning leaves", "share", gt=0, le=1
@@ -23,14 +52,31 @@ class CompressSettings(Settings):
     neurons_kept: float = setting(
         0.5, "part of the feed-forward neurons of each layer that pruning leaves", "share", gt=0, le=1
     )
+    prune_rounds: int = setting(1, "cuts on the way to what is kept, each with its part of the recovery", ge=1)
     importance_texts: int = setting(
         256, "training texts on which the importance of heads and neurons is measured", "texts", ge=1
     )
     recovery_epochs: int = setting(2, "passes over the training split after pruning", "epochs", ge=0)
+    vocabulary_kept: float = setting(
+        0.5,
+        "part of the vocabulary that smaller models keep: all that the training texts need, then the most frequent",
+        "share",
+        gt=0,
+        le=1,
+    )
     quantise: bool = setting(True, "make an int8 variant of every model")
+    static: bool = setting(
+        False, "make a variant with activations of fixed scales as well, from the training texts, of every model"
+    )
+    float_matrices: int = setting(
+        0, "matrices of each int8 variant that stay in floating point: those whose int8 form costs most", ge=0
+    )
     temperature: float = setting(2.0, "of the soft labels; higher shows more of the small probabilities", ge=1)
     hard_label_share: float = setting(0.1, "weight of the true labels beside the teacher's", "share", ge=0, le=1)
     hidden_weight: float = setting(5.0, "weight of the distance of the hidden states in the loss", ge=0)
+    relation_weight: float = setting(
+        0.0, "weight of the distance of the attention relations of the last layer in the loss", ge=0
+    )
     batch_size: int = setting(16, "texts of one update", "texts", ge=2)
     learning_rate: float = setting(3e-4, "highest learning rate of distillation and recovery", gt=0, le=1)
     train_threads: int = setting(0, "CPU threads of distillation; 0 takes as many as there are cores", "threads", ge=0)

@@ -1,46 +1,52 @@
 """Entry point of the step `compress`."""
 
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from components import progress
-from components.bundle import MODEL, Bundle, updated_info, write_info
+from components.bundle import Bundle, updated_info, write_info
 from components.checkpoint import load_checkpoint
 from components.classifier import Classifier
-from components.compress.architecture import heads_and_width
 from components.compress.choose import Choice, Measured, choose, pareto_front
-from components.compress.draft import Origin, write_draft_files
-from components.compress.export import TOLERANCE, Exported, export
+from components.compress.draft import Origin
+from components.compress.export import TOLERANCE
 from components.compress.lessons import STEP
 from components.compress.measure import BATCH_SIZES, quality, time_side_by_side
 from components.compress.models import candidates
-from components.compress.quantise import quantise_dynamically
+from components.compress.quality import ALL, kept
 from components.compress.settings import CompressSettings
+from components.compress.stages import Stages
+from components.compress.variants import Variant, Workshop
 from components.dataset import TextDataset
 from components.errors import BadInput
 from components.reference import reference_of
 from components.train.batches import EncodedTexts
+from components.train.checkpointing import exclusive
 from components.train.loop import use_reproducible_cpu
-from components.train.optimisation import parameter_count
 
-
-@dataclass(frozen=True)
-class Variant:
-    """A draft bundle in a folder of its own, with the seconds that it took to make."""
-
-    name: str
-    folder: Path
-    parameters: int
-    seconds: float
-    exported: Exported
+SEARCH_FORMAT = 1
+"""Raised when the code changes so that the stages of an older search must not be continued."""
+NO_EFFECT_ON_MODELS = {
+    "quality_share",
+    "quality_confidence",
+    "target",
+    "budget_s",
+    "vocabulary_kept",
+    "quantise",
+    "static",
+    "float_matrices",
+    "train_threads",
+    "serving_threads",
+    "latency_rounds",
+}
 
 
 def run(
@@ -50,6 +56,7 @@ def run(
     model_name: str,
     code_version: str,
     output: Path,
+    work: Path | None = None,
 ) -> dict[str, Any]:
     """Make smaller variants of a trained classifier, measure them here, and write the best as a draft bundle.
 
@@ -57,19 +64,21 @@ def run(
         checkpoint: the checkpoint folder of the teacher.
         dataset: the dataset folder that it was trained on; students learn from the training split, and the
             validation split decides.
-        settings: which variants, and what the chosen one must keep.
+        settings: which variants, what the chosen one must keep, and how long the search may take.
         model_name: name of the model in the bundle.
         code_version: version of the code in the bundle.
         output: becomes a draft bundle.
+        work: a folder that outlives a killed run. Each search has a folder of its own in it, named for teacher, data
+            and settings: a later run of the same search goes on from there. None for a search that starts afresh.
 
     Returns:
         Candidates with their measurements and the reasons why each was chosen or not, the chosen one, the floor,
-        the teacher's values, the tolerance of the export, threads and settings.
+        the teacher's values, the tolerance of the export, threads, settings, and what became of the budget.
 
     Raises:
         BadInput: the checkpoint and the dataset do not belong together, a split is empty, or the encoder's
             architecture cannot be compressed in the way that is asked for.
-        SlipwayError: a model cannot be exported faithfully.
+        SlipwayError: a model cannot be exported faithfully, or another run of the same search is at work.
     """
     started = time.monotonic()
     teacher, tokenizer, info = load_checkpoint(checkpoint)
@@ -78,15 +87,55 @@ def run(
     use_reproducible_cpu(settings.train_threads or _cores())
     texts = EncodedTexts(data.texts("train"), data.label_ids("train"), tokenizer, info["max_length"])
     origin = Origin(info, model_name, code_version)
-    with tempfile.TemporaryDirectory() as work:
-        variants = list(_make(teacher, tokenizer, texts, settings, origin, Path(work)))
+    with _search_folder(work, search_digest(checkpoint, data.digest, settings)) as folder:
+        stages = Stages(folder / "stages", settings.budget_s)
+        workshop = Workshop(tokenizer, texts, settings, origin, folder / "variants")
+        variants: list[Variant] = []
+        for number, candidate in enumerate(candidates(teacher, tokenizer, texts, settings, stages)):
+            variants.extend(workshop.variants(candidate, whole_vocabulary=number == 0))
         measured = _measure(variants, data, settings)
-        floor = settings.quality_share * measured[0].macro_f1
-        choice = choose(measured[0], measured[1:], floor)
+        choice = choose(measured[0], measured[1:], settings.quality_share, settings.quality_confidence, settings.target)
         number = next(index for index, one in enumerate(measured) if one.name == choice.chosen)
         _deliver(variants[number], measured[number], data.texts("validation"), output)
     progress.report(STEP, f"chosen: {choice.chosen}, {choice.reasons[choice.chosen]}")
-    return _result(variants, measured, choice, floor, settings) | {"seconds": time.monotonic() - started}
+    result = _result(variants, measured, choice, settings) | {"budget": _budget(stages)}
+    return result | {"seconds": time.monotonic() - started}
+
+
+def search_digest(checkpoint: Path, dataset_digest: str, settings: CompressSettings) -> str:
+    """Of everything that decides the weights of the models; only a search with the same digest is continued."""
+    files = sorted(checkpoint.glob("*.safetensors"))
+    weights = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    chosen = settings.model_dump(exclude=NO_EFFECT_ON_MODELS)
+    record = {"format": SEARCH_FORMAT, "teacher": weights, "dataset": dataset_digest, "settings": chosen}
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _search_folder(work: Path | None, digest: str) -> Iterator[Path]:
+    """The folder of a search; it is removed when the search ends well, and kept when it does not."""
+    if work is None:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    folder = work.absolute() / f"compress-{digest[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        yield folder
+    shutil.rmtree(folder)
+
+
+def _budget(stages: Stages) -> dict[str, Any]:
+    """Seconds, whether they were enough, and which models were ended early, not begun, or resumed."""
+    if stages.unfinished:
+        missing = ", ".join(stages.unfinished)
+        progress.report(STEP, f"the budget of {stages.budget_s:g} s was spent before {missing} were ready")
+    return {
+        "seconds": stages.budget_s,
+        "exhausted": bool(stages.unfinished),
+        "unfinished": stages.unfinished,
+        "resumed": stages.resumed,
+    }
 
 
 def _check(info: dict[str, Any], data: TextDataset, checkpoint: Path, dataset: Path) -> None:
@@ -100,48 +149,25 @@ def _check(info: dict[str, Any], data: TextDataset, checkpoint: Path, dataset: P
             raise BadInput(f"the {split} split of {dataset} is empty; check the split shares of prepare_data")
 
 
-def _make(
-    teacher: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: EncodedTexts,
-    settings: CompressSettings,
-    origin: Origin,
-    work: Path,
-) -> Iterator[Variant]:
-    """Each model as an fp32 and, if asked for, an int8 draft bundle; the first is the teacher in fp32."""
-    for candidate in candidates(teacher, texts, settings, work):
-        started = time.monotonic()
-        progress.report(STEP, f"exporting {candidate.name}")
-        model, name = candidate.model, candidate.name
-        folder, parameters = work / name, parameter_count(model)
-        write_draft_files(folder, tokenizer, origin.bundle_info(name, "fp32"))
-        exported = export(model, folder / MODEL, origin.checkpoint_info["max_length"], heads_and_width(model))
-        yield Variant(name, folder, parameters, candidate.seconds + time.monotonic() - started, exported)
-        if settings.quantise:
-            started = time.monotonic()
-            name = f"{candidate.name}+int8"
-            write_draft_files(work / name, tokenizer, origin.bundle_info(name, "int8"))
-            quantise_dynamically(folder / MODEL, work / name / MODEL)
-            yield Variant(name, work / name, parameters, time.monotonic() - started, exported)
-
-
 def _measure(variants: Sequence[Variant], data: TextDataset, settings: CompressSettings) -> list[Measured]:
     texts, label_ids = data.texts("validation"), data.label_ids("validation")
     progress.report(STEP, f"measuring {len(variants)} variants on {len(texts)} texts")
     threads = settings.serving_threads or _cores()
     classifiers = {variant.name: Classifier(variant.folder, threads) for variant in variants}
-    scores = {name: quality(classifier, texts, label_ids) for name, classifier in classifiers.items()}
+    answers = [classifier.logits(texts).argmax(axis=1) for classifier in classifiers.values()]
     timings = time_side_by_side(classifiers, texts, settings.latency_rounds, settings.seed)
+    classes, confidence = len(data.labels), settings.quality_confidence
     return [
         Measured(
             variant.name,
-            *scores[variant.name],
+            *quality(answer, label_ids, classes),
+            kept=kept(label_ids, answer, answers[0], classes, confidence, settings.seed) if number else ALL,
             size_bytes=Bundle(variant.folder).size,
             timings=timings[variant.name],
             parameters=variant.parameters,
             seconds=variant.seconds,
         )
-        for variant in variants
+        for number, (variant, answer) in enumerate(zip(variants, answers, strict=True))
     ]
 
 
@@ -165,7 +191,6 @@ def _result(
     variants: Sequence[Variant],
     measured: Sequence[Measured],
     choice: Choice,
-    floor: float,
     settings: CompressSettings,
 ) -> dict[str, Any]:
     front = pareto_front(measured)
@@ -174,8 +199,11 @@ def _result(
             "name": one.name,
             "accuracy": one.accuracy,
             "macro_f1": one.macro_f1,
+            "kept": one.kept.share,
+            "kept_at_least": one.kept.at_least,
             "size_bytes": one.size_bytes,
             "latency_ms": _latencies(one),
+            "latency_p95_ms": {str(size): round(one.latency_p95(size), 4) for size in BATCH_SIZES},
             "parameters": one.parameters,
             "seconds": one.seconds,
             "fused": variant.exported.fused,
@@ -189,7 +217,7 @@ def _result(
     return {
         "candidates": rows,
         "chosen": choice.chosen,
-        "floor": floor,
+        "floor": settings.quality_share * measured[0].macro_f1,
         "teacher": rows[0],
         "tolerance": {"allowed": TOLERANCE, "measured": max(variant.exported.difference for variant in variants)},
         "threads": settings.serving_threads or _cores(),

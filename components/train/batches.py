@@ -37,6 +37,14 @@ class EncodedTexts:
         self.padding_id = int(tokenizer.pad_token_id or 0)
         self.lengths = np.array([len(ids) for ids in self.token_ids], dtype=np.int64)
 
+    @classmethod
+    def of_ids(cls, token_ids: list[list[int]], label_ids: Indices, padding_id: int) -> "EncodedTexts":
+        """Texts that are token ids already, special tokens included."""
+        texts = cls.__new__(cls)
+        texts.token_ids, texts.label_ids, texts.padding_id = token_ids, label_ids, padding_id
+        texts.lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+        return texts
+
     def __len__(self) -> int:
         return len(self.token_ids)
 

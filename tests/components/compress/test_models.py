@@ -112,7 +112,7 @@ def test_an_export_that_differs_from_torch_is_refused(tmp_path: Path, monkeypatc
 def test_a_fused_graph_that_differs_is_dropped_for_the_plain_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fuse_wrongly(_: Path, fused: Path, __: tuple[int, int]) -> None:
+    def fuse_wrongly(_: Path, fused: Path, *__: object) -> None:
         other = classifier(CONFIGS["bert"])
         other.classifier.bias.data += 0.01
         export._trace(other, fused, export.sample_inputs(other, 48)[2])

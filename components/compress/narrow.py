@@ -1,0 +1,49 @@
+"""Students by width: some dimensions of the teacher's hidden states, with all that reads or writes them."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from components.compress.architecture import layers
+from components.compress.prune import keep_columns, keep_rows
+from components.compress.stages import embedding_sizes
+
+
+def most_varied(states: torch.Tensor, share: float) -> torch.Tensor:
+    """Dimensions of the hidden states that carry most: those with the greatest variance over the tokens.
+
+    Args:
+        states: of the teacher, float32 (tokens, layers, dimensions).
+        share: part of the dimensions that is kept; their number is rounded to a multiple of 8, for int8 kernels.
+
+    Returns:
+        Indices in rising order, int64.
+    """
+    dimensions = states.shape[-1]
+    count = min(dimensions, max(8, 8 * round(share * dimensions / 8)))
+    spread = states.var(dim=0)
+    return (spread / spread.sum(dim=1, keepdim=True)).sum(dim=0).topk(count).indices.sort().values
+
+
+def narrow(model: PreTrainedModel, kept: torch.Tensor) -> None:
+    """Leave only these dimensions of the hidden states, in place; attention heads and neurons stay as many."""
+    hidden, done = int(model.config.hidden_size), set()
+    for layer in layers(model):
+        for reader in (layer.query, layer.key, layer.value, layer.expansion):
+            keep_columns(reader, kept)
+        for writer in (layer.attention_output, layer.contraction):
+            keep_rows(writer, kept)
+        done |= {id(linear) for linear in layer}
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and id(module) not in done:
+            if module.in_features == hidden:
+                keep_columns(module, kept)
+            if module.out_features == hidden:
+                keep_rows(module, kept)
+        elif isinstance(module, nn.LayerNorm) and module.normalized_shape == (hidden,):
+            module.weight, module.bias = (nn.Parameter(vector.detach()[kept].clone()) for vector in module.parameters())
+            module.normalized_shape = (len(kept),)
+        elif isinstance(module, nn.Embedding) and module.embedding_dim == hidden:
+            module.weight = nn.Parameter(module.weight.detach()[:, kept].clone())
+            embedding_sizes(module)
+    model.config.hidden_size = len(kept)

@@ -1,0 +1,127 @@
+"""Each torch model as draft bundles: in fp32, and in int8 with scales found as activations come or beforehand."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from components import progress
+from components.bundle import MODEL
+from components.compress.architecture import heads_and_width
+from components.compress.draft import Origin, write_draft_files
+from components.compress.export import Exported, export
+from components.compress.lessons import STEP
+from components.compress.models import Candidate
+from components.compress.quantise import Feed, most_sensitive, quantise_dynamically, quantise_statically
+from components.compress.settings import CompressSettings
+from components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
+from components.train.batches import EncodedTexts
+from components.train.optimisation import parameter_count
+
+CALIBRATION_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A draft bundle in a folder of its own, with the seconds that it took to make."""
+
+    name: str
+    folder: Path
+    parameters: int
+    seconds: float
+    exported: Exported
+
+
+class Workshop:
+    """Makes draft bundles of models.
+
+    Args:
+        tokenizer: the teacher's.
+        texts: the training texts.
+        settings: which variants, and how much of the vocabulary smaller models keep.
+        origin: what the bundles say about where they come from.
+        folder: gets a folder for each variant.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: EncodedTexts,
+        settings: CompressSettings,
+        origin: Origin,
+        folder: Path,
+    ) -> None:
+        self.tokenizer, self.texts, self.settings, self.origin, self.folder = tokenizer, texts, settings, origin, folder
+        self.vocabulary = reduced(tokenizer, texts, settings.vocabulary_kept) if settings.vocabulary_kept < 1 else None
+
+    def variants(self, candidate: Candidate, whole_vocabulary: bool) -> Iterator[Variant]:
+        """The variants of a model, in fp32 first; only smaller models lose a part of their vocabulary."""
+        vocabulary = None if whole_vocabulary else self.vocabulary
+        model = with_vocabulary(candidate.model, vocabulary) if vocabulary else candidate.model
+        texts = vocabulary.encoded(self.texts) if vocabulary else self.texts
+        progress.report(STEP, f"exporting {candidate.name}")
+        fp32 = self._variant(
+            candidate.name, "fp32", model, vocabulary, lambda path: self._export(model, path), candidate.seconds
+        )
+        yield fp32
+        source, exported = fp32.folder / MODEL, fp32.exported
+        if self.settings.quantise:
+            yield self._variant(
+                f"{candidate.name}+int8",
+                "int8",
+                model,
+                vocabulary,
+                lambda path: self._dynamic(source, path, texts, exported),
+            )
+        if self.settings.static:
+            yield self._variant(
+                f"{candidate.name}+static-int8",
+                "int8",
+                model,
+                vocabulary,
+                lambda path: self._static(model, path, texts),
+            )
+
+    def _variant(
+        self,
+        name: str,
+        precision: str,
+        model: PreTrainedModel,
+        vocabulary: Vocabulary | None,
+        write: Callable[[Path], Exported],
+        seconds: float = 0.0,
+    ) -> Variant:
+        started, folder = time.monotonic(), self.folder / name
+        rewritten = vocabulary.tokenizer if vocabulary else None
+        write_draft_files(folder, self.tokenizer, self.origin.bundle_info(name, precision), rewritten)
+        exported = write(folder / MODEL)
+        return Variant(name, folder, parameter_count(model), seconds + time.monotonic() - started, exported)
+
+    def _export(self, model: PreTrainedModel, path: Path, fuse_attention: bool = True) -> Exported:
+        longest = self.origin.checkpoint_info["max_length"]
+        return export(model, path, longest, heads_and_width(model), fuse_attention)
+
+    def _dynamic(self, source: Path, path: Path, texts: EncodedTexts, exported: Exported) -> Exported:
+        quantise_dynamically(source, path, self._kept_float(source, path, texts))
+        return exported
+
+    def _static(self, model: PreTrainedModel, path: Path, texts: EncodedTexts) -> Exported:
+        source = path.with_name("plain.onnx")
+        exported = self._export(model, source, fuse_attention=False)
+        quantise_statically(source, path, self._feeds(texts), self._kept_float(source, path, texts))
+        source.unlink()
+        return exported
+
+    def _kept_float(self, source: Path, scratch: Path, texts: EncodedTexts) -> list[str]:
+        if not self.settings.float_matrices:
+            return []
+        return most_sensitive(source, self._feeds(texts), self.settings.float_matrices, scratch)
+
+    def _feeds(self, texts: EncodedTexts) -> list[Feed]:
+        """A sample of the training texts as inputs of the exported model."""
+        order = np.random.default_rng(self.settings.seed).permutation(len(texts))[: self.settings.importance_texts]
+        parts = np.array_split(order, -(-len(order) // CALIBRATION_BATCH))
+        return [{name: value.numpy() for name, value in texts.batch(part).inputs.items()} for part in parts]
