@@ -197,10 +197,10 @@ def test_a_challenger_that_turns_bad_in_a_later_step_is_found_almost_as_soon_as_
     def requests_to_find(before: int) -> int:
         found = measured()
         for _ in range(before):
-            found = found.with_block(counts(90), counts(10))
+            found = found.with_block(counts(900, errors=18), counts(100, errors=2))
         found = found.at_new_step(50, by_chance=True)
         for look in itertools.count(1):
-            found = found.with_block(counts(50), counts(50, errors=10))
+            found = found.with_block(counts(50, errors=1), counts(50, errors=6))
             if analyse(found, RULES, EARLY).verdict is Verdict.ROLL_BACK:
                 return 50 * look
         raise AssertionError

@@ -205,6 +205,15 @@ def test_an_equal_challenger_passes_shadow_before_any_client_meets_it(world):
     assert here.target.copying == 0
 
 
+def test_every_request_of_a_step_is_evidence_once_and_none_before(world):
+    here = world(shadow_requests=0)
+    result = here.run()
+    errors = result["metrics"]["errors"]
+    assert errors["challenger"]["total"] == result["requests"]["challenger"]
+    before = sum(period["champion_requests"] for period in result["periods"] if period["percent"] == 0)
+    assert errors["champion"]["total"] == result["requests"]["champion"] - before
+
+
 def test_without_shadow_nothing_is_copied(world):
     here = world(shadow_requests=0)
     assert here.run()["outcome"] == "promoted"
