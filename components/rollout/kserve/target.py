@@ -19,7 +19,7 @@ from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, SlowCluster, Wait
 from components.rollout.target import Counts, Pair, Revision
 
 STEP = "rollout"
-RESTORE_TIMEOUT_S = 300.0
+RESTORE_TIMEOUT_S, SPLIT_TIMEOUT_S = 300.0, 40.0
 
 
 class KServeTarget:
@@ -76,8 +76,7 @@ class KServeTarget:
         try:
             self._waiting.until_answers(revision, timeout_s, self.settings.unschedulable_s)
             if self.record().champion:
-                self._waiting.until_routed(self.record())
-                routing.check_splits(self.api, self.mode)
+                self._until_split()
         except SlowCluster as error:
             raise RevisionFailed(str(error)) from error
 
@@ -202,6 +201,14 @@ class KServeTarget:
         canary = found["spec"].get("canary") or [{}]
         share = found["spec"]["predictor"].get("canaryTrafficPercent", canary[0].get("trafficPercent", 0))
         return record.read(annotations, share)
+
+    def _until_split(self) -> None:
+        """Return when the gateway knows of the challenger. Raises SlipwayError when this KServe never will."""
+        try:
+            self._waiting.until_routed(self.record(), SPLIT_TIMEOUT_S)
+        except SlowCluster:
+            routing.check_splits(self.api, self.mode)
+            raise
 
     def _apply(self, current: Record) -> None:
         self._lease.check()

@@ -59,9 +59,9 @@ class Waiting:
 
         self.until(f"version {revision.version}", answers, timeout_s)
 
-    def until_routed(self, current: Record) -> None:
+    def until_routed(self, current: Record, timeout_s: float = ROUTE_TIMEOUT_S) -> None:
         """Return when new requests are split as the record says. Raises SlowCluster."""
-        self.until("the gateway", lambda: self._routed(current), ROUTE_TIMEOUT_S)
+        self.until("the gateway", lambda: self._routed(current), timeout_s)
 
     def until_rolled_out(self, current: Record) -> None:
         """Return when KServe knows that the newest revision has all traffic; only then may a new challenger come.
