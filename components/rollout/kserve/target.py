@@ -15,7 +15,7 @@ from components.rollout.kserve import asking, counting, endpoint, manifest, read
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.lease import Lease
 from components.rollout.kserve.record import Record
-from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, SlowCluster, Waiting
+from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, NotRestored, SlowCluster, Waiting
 from components.rollout.target import Counts, Pair, Revision
 
 STEP = "rollout"
@@ -248,7 +248,3 @@ class KServeTarget:
         self._apply(current)
         self._waiting.until_rolled_out(current)
         return current
-
-
-class NotRestored(SlipwayError):
-    """The champion serves, but the specification could not be written back."""

@@ -20,6 +20,10 @@ class SlowCluster(SlipwayError):
     """Something that the cluster was asked to do is not done yet."""
 
 
+class NotRestored(SlipwayError):
+    """The champion serves, but the specification could not be written back."""
+
+
 class Waiting:
     """Waits for one InferenceService.
 
