@@ -86,7 +86,8 @@ def distil(
             if stages and stages.out_of_time:
                 stages.unfinished.append(name)
                 return
-            loss = distillation_loss(student, teaching.lesson(shards[0]), settings)
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+                loss = distillation_loss(student, teaching.lesson(shards[0]), settings)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(student.parameters(), MAX_GRADIENT_NORM)
@@ -111,14 +112,15 @@ def distillation_loss(student: PreTrainedModel, lesson: Lesson, settings: Compre
     batch, temperature, share = lesson.batch, settings.temperature, settings.hard_label_share
     with relations.recorded(student) if lesson.relations else nullcontext(list[torch.Tensor]()) as found:
         given = student(**batch.inputs, output_hidden_states=True)
+    logits = given.logits.float()
     soft = kl_div(
-        log_softmax(given.logits / temperature, dim=-1),
+        log_softmax(logits / temperature, dim=-1),
         softmax(lesson.logits / temperature, dim=-1),
         reduction="batchmean",
     )
-    hard = cross_entropy(given.logits, batch.labels, ignore_index=UNLABELLED, reduction="sum") / len(batch.labels)
+    hard = cross_entropy(logits, batch.labels, ignore_index=UNLABELLED, reduction="sum") / len(batch.labels)
     mask = batch.inputs["attention_mask"]
-    states = torch.stack([layer[mask.bool()] for layer in given.hidden_states[1:]], dim=1)
+    states = torch.stack([layer[mask.bool()].float() for layer in given.hidden_states[1:]], dim=1)
     apart = 1 - cosine_similarity(states, lesson.states, dim=-1).mean()
     loss: torch.Tensor = (1 - share) * temperature**2 * soft + share * hard + settings.hidden_weight * apart
     if lesson.relations:

@@ -75,7 +75,7 @@ def export(
     samples = sample_inputs(model, max_length)
     with torch.inference_mode():
         wanted = [LogitsOnly(model)(*map(torch.from_numpy, sample)).numpy() for sample in samples]
-    _trace(model, path, samples[2])
+    trace(model, path, samples[2])
     model.train(was_training)
     fused_path = path.with_name(f"fused-{path.name}")
     _fuse(path, fused_path, heads, fuse_attention)
@@ -122,7 +122,7 @@ def greatest_difference(
     return float(max(differences))
 
 
-def _trace(model: PreTrainedModel, path: Path, sample: tuple[Integers, Integers]) -> None:
+def trace(model: PreTrainedModel, path: Path, sample: tuple[Integers, Integers]) -> None:
     """Export by tracing with plain attention: the one form whose attention the optimizer knows how to fuse.
 
     The newer exporter (`dynamo=True`) takes five times as long, and its graphs are not fused by ONNX Runtime 1.32.

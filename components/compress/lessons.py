@@ -142,8 +142,8 @@ class LiveTeaching:
                     answer = self.teacher(**batch.inputs, output_hidden_states=True)
             else:
                 found, answer = [], self.teacher(**batch.inputs, output_hidden_states=True)
-            states = torch.stack([answer.hidden_states[layer + 1][tokens] for layer in self.kept], dim=1)
-        return Lesson(batch, answer.logits, told(states, self.dimensions), list(found))
+            states = torch.stack([answer.hidden_states[layer + 1][tokens].float() for layer in self.kept], dim=1)
+        return Lesson(batch, answer.logits.float(), told(states, self.dimensions), list(found))
 
 
 class LiveSchool:

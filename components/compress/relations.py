@@ -63,6 +63,6 @@ def distance(
 def _relation(vectors: torch.Tensor, mask: torch.Tensor, heads: int) -> torch.Tensor:
     """Logarithm of the softmax of scaled products of all pairs of tokens, (texts, heads, tokens, tokens)."""
     texts, tokens, width = vectors.shape
-    split = vectors.view(texts, tokens, heads, width // heads).transpose(1, 2)
+    split = vectors.float().view(texts, tokens, heads, width // heads).transpose(1, 2)
     products = split @ split.transpose(-1, -2) / sqrt(width // heads)
     return products.masked_fill(mask[:, None, None, :] == 0, -1e4).log_softmax(dim=-1)

@@ -79,6 +79,9 @@ class CompressSettings(Settings):
     )
     batch_size: int = setting(16, "texts of one update", "texts", ge=2)
     learning_rate: float = setting(3e-4, "highest learning rate of distillation and recovery", gt=0, le=1)
+    bfloat16: bool = setting(
+        False, "compute distillation in bfloat16 where that loses little: twice as fast on processors that have it"
+    )
     train_threads: int = setting(0, "CPU threads of distillation; 0 takes as many as there are cores", "threads", ge=0)
     serving_threads: int = setting(
         0,

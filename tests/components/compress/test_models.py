@@ -97,14 +97,14 @@ def _weights(path: Path) -> int:
 
 def test_an_export_that_differs_from_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = classifier(CONFIGS["bert"])
-    trace = export._trace
+    trace = export.trace
 
     def trace_of_another(model: PreTrainedModel, *others: object) -> None:
         other = copy.deepcopy(model)
         other.classifier.bias.data += 0.01
         trace(other, *others)
 
-    monkeypatch.setattr(export, "_trace", trace_of_another)
+    monkeypatch.setattr(export, "trace", trace_of_another)
     with pytest.raises(SlipwayError, match="does not give torch's logits"):
         export.export(model, tmp_path / "model.onnx", 48, (4, 32))
 
@@ -115,7 +115,7 @@ def test_a_fused_graph_that_differs_is_dropped_for_the_plain_one(
     def fuse_wrongly(_: Path, fused: Path, *__: object) -> None:
         other = classifier(CONFIGS["bert"])
         other.classifier.bias.data += 0.01
-        export._trace(other, fused, export.sample_inputs(other, 48)[2])
+        export.trace(other, fused, export.sample_inputs(other, 48)[2])
 
     monkeypatch.setattr(export, "_fuse", fuse_wrongly)
     exported = export.export(classifier(CONFIGS["bert"]), tmp_path / "model.onnx", 48, (4, 32))

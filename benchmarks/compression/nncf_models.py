@@ -1,0 +1,62 @@
+"""What NNCF's post-training quantisation makes of a model, under OpenVINO. Needs the packages openvino and nncf."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.compression.contestants import Contestant
+from components.bundle import MODEL
+from components.classifier import Classifier, Encoded, Floats
+from components.compress.quantise import Feed
+
+
+class OpenVinoClassifier(Classifier):
+    """A bundle whose model is run by OpenVINO.
+
+    Args:
+        bundle: with the tokenizer.
+        model: the OpenVINO model (.xml).
+        threads: of one inference.
+    """
+
+    def __init__(self, bundle: Path, model: Path, threads: int) -> None:
+        import openvino
+
+        super().__init__(bundle, 1)
+        options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        self._compiled: Any = openvino.Core().compile_model(str(model), "CPU", options)
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, encodings: Sequence[Encoded]) -> Floats:
+        """Logits of one batch of encoded texts, padded to the longest."""
+        width = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(encodings), width), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
+        return np.array(next(iter(answer.values())), dtype=np.float32)
+
+
+def quantised(source: Contestant, name: str, feeds: list[Feed]) -> Contestant:
+    """A contestant made by NNCF's post-training quantisation with its settings for transformers."""
+    import nncf
+    import openvino
+
+    path = source.folder / "nncf.xml"
+    model = openvino.convert_model(str(source.folder / MODEL))
+    made = nncf.quantize(model, nncf.Dataset(feeds), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(feeds))
+    openvino.save_model(made, str(path), compress_to_fp16=False)
+    return Contestant("instead", name, source.folder, path)
+
+
+def converted(source: Contestant, name: str) -> Contestant:
+    """The same model in FP32 under OpenVINO."""
+    import openvino
+
+    path = source.folder / "openvino.xml"
+    openvino.save_model(openvino.convert_model(str(source.folder / MODEL)), str(path), compress_to_fp16=False)
+    return Contestant("instead", name, source.folder, path)
