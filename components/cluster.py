@@ -32,7 +32,12 @@ class ClusterSettings(Settings):
     deployment_mode: Literal["auto", "Knative", "Standard"] = setting(
         "auto", "how KServe deploys a new service; auto is the cluster's default"
     )
-    runtime: str = setting("slipway-bundle", "ServingRuntime of model servers", min_length=1)
+    runtime: str = setting(
+        "slipway-bundle", "ServingRuntime of model servers; for gRPC the one of this name and -grpc", min_length=1
+    )
+    protocol: Literal["rest", "grpc"] = setting(
+        "rest", "what clients speak to the gateway: Knative leads to one port of a model server"
+    )
     server_account: str = setting("slipway-server", "service account of model servers", min_length=1)
     min_replicas: int = setting(1, "pods of each revision at least", "pods", ge=1)
     max_replicas: int = setting(3, "pods of the revision that serves at most", "pods", ge=1)
@@ -44,6 +49,11 @@ class ClusterSettings(Settings):
     prometheus: str = setting(
         "", "address of a Prometheus that scrapes the model servers; empty to read their own metrics"
     )
+
+    @property
+    def serving_runtime(self) -> str:
+        """The ServingRuntime whose port speaks `protocol`."""
+        return self.runtime if self.protocol == "rest" else f"{self.runtime}-grpc"
 
     def pods(self, processes: int) -> int:
         """How many pods hold `processes` worker processes.

@@ -137,6 +137,7 @@ class GrpcClient:
         timeout_s: seconds that one request may take.
         headers: gRPC metadata sent with every request; keys in lower case.
         tls: None for a connection in clear.
+        authority: the host that a gateway knows the model by, where it is not that of `target`.
     """
 
     def __init__(
@@ -146,15 +147,21 @@ class GrpcClient:
         timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
+        authority: str = "",
     ) -> None:
         import grpc
 
+        options = [("grpc.default_authority", authority)] if authority else []
         with _no_command_line():
             from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
 
         self._errors = grpc.RpcError
         self._messages = grpc_predict_v2_pb2
-        self._channel = grpc.secure_channel(target, tls.channel_credentials()) if tls else grpc.insecure_channel(target)
+        self._channel = (
+            grpc.secure_channel(target, tls.channel_credentials(), options)
+            if tls
+            else grpc.insecure_channel(target, options)
+        )
         self._stub = grpc_predict_v2_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._options = {"timeout": timeout_s, "metadata": tuple((headers or {}).items())}
         self.endpoint = f"grpc://{target}/{model_name}"

@@ -46,8 +46,8 @@ class Served:
             return control.client(self.places.service, grpc=grpc)
         from components.rollout.kserve import control as in_cluster
 
-        if grpc:
-            raise BadInput("the gateway of a cluster leads to the REST port; leave --grpc out")
+        if grpc and self.settings.cluster.protocol != "grpc":
+            raise BadInput("the cluster's gateway leads to the REST port; leave --grpc out, or see cluster.protocol")
         return in_cluster.client(self.settings.model_name, self.settings.cluster)
 
     def status(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from components.bundle import Bundle
 from components.cluster import ClusterSettings
 from components.dataset import TextDataset
 from components.errors import SlipwayError
+from components.inference import GrpcClient
 from components.registry import Registry, Version
 from components.rollout import step
 from components.rollout.kserve import control
@@ -401,6 +402,24 @@ def test_a_first_version_that_does_not_start_leaves_nothing_behind(serving: Serv
     assert "BundleRefused" in result["reason"]
     assert model.target.api.read() is None
     assert model.aliases() == (None, None)
+
+
+def test_a_service_for_grpc_is_rolled_out_too(serving: Serving) -> None:
+    model = serving.model("over-grpc")
+    settings = serving.settings.model_copy(update={"protocol": "grpc"})
+    model.serving = Serving(**{**vars(serving), "settings": settings})
+    first, second = model.register("first"), model.register("second")
+    try:
+        for version in (first, second):
+            result = model.roll_out(version)
+            assert result["outcome"] == "promoted", result["reason"]
+        assert result["requests"]["probes"] > 0  # over gRPC, since no client came
+        with control.client(model.name, settings) as client:
+            assert isinstance(client, GrpcClient)
+            text, label = (serving.dataset.texts("test")[0], serving.dataset.label_ids("test")[0])
+            assert client.predict([text])[0].label == serving.dataset.labels[label]
+    finally:
+        model.target.api.delete()
 
 
 def test_standard_mode_serves_and_says_what_its_canaries_need(serving: Serving) -> None:

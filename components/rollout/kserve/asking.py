@@ -27,12 +27,26 @@ class Answer(NamedTuple):
     """With the way through the API server; None when it failed."""
 
 
-def pairs(api: ServiceApi, champion: Sequence[Any], challenger: Sequence[Any], texts: Sequence[str]) -> list[Pair]:
-    """Both revisions' answers, in the order of the texts; their pods are asked in turn."""
-    questions = [(pods, i, text) for i, text in enumerate(texts) for pods in (champion, challenger)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        answers = iter(list(pool.map(lambda given: answer(api, *given), questions)))
-    return [_pair(next(answers), next(answers), text) for text in texts]
+def pairs(
+    api: ServiceApi, champion: Sequence[Any], challenger: Sequence[Any], texts: Sequence[str], in_turn: bool
+) -> list[Pair]:
+    """Both revisions' answers, in the order of the texts.
+
+    Args:
+        api: of the service.
+        champion: its pods, asked in turn.
+        challenger: its pods, likewise.
+        texts: what they are asked.
+        in_turn: one request after the other, so that none slows another, and each revision first every other time;
+            else a few at the same time.
+    """
+    questions = [
+        (pods, i, text) for i, text in enumerate(texts) for pods in (champion, challenger)[:: -1 if i % 2 else 1]
+    ]
+    with ThreadPoolExecutor(1 if in_turn else THREADS) as pool:
+        answers = list(pool.map(lambda given: answer(api, *given), questions))
+    both = [answers[2 * i : 2 * i + 2][:: -1 if i % 2 else 1] for i in range(len(texts))]
+    return [_pair(old, new, text) for (old, new), text in zip(both, texts, strict=True)]
 
 
 def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answer:

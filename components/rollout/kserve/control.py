@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from components.cluster import ClusterSettings
 from components.errors import BadInput
-from components.inference import ModelClient
+from components.inference import GrpcClient, ModelClient
 from components.registry import Registry, Version
 from components.rollout import levers, state
 from components.rollout.kserve import readiness
-from components.rollout.kserve.endpoint import credentials
+from components.rollout.kserve.endpoint import client_of
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.target import Revision
 
@@ -30,14 +30,13 @@ def revision_of(version: Version) -> Revision:
     return Revision(version.version, version.bundle_uri, version.digest)
 
 
-def client(model_name: str, settings: ClusterSettings) -> ModelClient:
-    """A client of the public endpoint.
+def client(model_name: str, settings: ClusterSettings) -> ModelClient | GrpcClient:
+    """A client of the public endpoint, for the protocol that its gateway leads to.
 
     Raises:
         BadInput: nothing is served yet.
     """
-    place = KServeTarget(model_name, settings).endpoint()
-    return ModelClient(place.base, model_name, headers=place.headers | credentials())
+    return client_of(KServeTarget(model_name, settings).endpoint(), model_name, settings.protocol)
 
 
 def status(model_name: str, settings: ClusterSettings, registry: Registry) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 
 from components.cluster import own_namespace
 from components.credentials import API_KEY
-from components.errors import BadInput
+from components.errors import BadInput, SlipwayError
+from components.inference import GrpcClient, ModelClient
 from components.rollout.kserve.manifest import Mode
 
+Protocol = Literal["rest", "grpc"]
 TIMEOUT_S = 30.0
 THREADS = 4
 UNROUTED = (0, 404, 502, 503, 504)
@@ -53,6 +55,29 @@ def endpoint_of(service: dict[str, Any] | None, mode: Mode, gateway: str) -> End
     if own_namespace() and address and mode == "Knative":  # in Standard mode it leads past the split
         return Endpoint(address.rstrip("/"), "")
     return Endpoint(url.rstrip("/"), "")
+
+
+def client_of(endpoint: Endpoint, model: str, protocol: Protocol) -> ModelClient | GrpcClient:
+    """A client of the endpoint, with the credentials of the environment."""
+    if protocol == "rest":
+        return ModelClient(endpoint.base, model, TIMEOUT_S, endpoint.headers | credentials())
+    place = urlsplit(endpoint.base)
+    return GrpcClient(f"{place.hostname}:{place.port or 80}", model, TIMEOUT_S, credentials(), authority=endpoint.host)
+
+
+def send_grpc(endpoint: Endpoint, model: str, texts: Sequence[str]) -> int:
+    """As `send`, over gRPC."""
+    with client_of(endpoint, model, "grpc") as client:
+
+        def ask(text: str) -> bool:
+            try:
+                client.predict([text])
+            except SlipwayError as error:
+                return "UNAVAILABLE" not in str(error)
+            return True
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            return sum(pool.map(ask, texts))
 
 
 def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str, str]) -> int:

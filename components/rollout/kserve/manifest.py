@@ -72,8 +72,8 @@ def _predictor(revision: Revision, settings: ClusterSettings) -> dict[str, Any]:
         "annotations": twins() | {DIGEST: revision.digest},
         "model": {
             "modelFormat": {"name": "slipway-bundle"},
-            "runtime": settings.runtime,
-            "protocolVersion": "v2",
+            "runtime": settings.serving_runtime,
+            "protocolVersion": "v2" if settings.protocol == "rest" else "grpc-v2",
             "storageUri": revision.bundle,
             "args": [f"--model_version={revision.version}"],
         },

@@ -98,23 +98,20 @@ class KServeTarget:
 
     def send(self, texts: Sequence[str]) -> int:
         """Send each text through the gateway; return how many reached a revision."""
+        if self.settings.protocol == "grpc":
+            return endpoint.send_grpc(self.endpoint(), self.name, texts)
         return endpoint.send(self.endpoint(), self.name, texts, endpoint.credentials())
 
     def compare(self, texts: Sequence[str]) -> list[Pair]:
         """Ask both revisions for each text directly, through the API server."""
-        current = self._checked()
-        pair = (current.champion, current.challenger)
-        champion, challenger = (readiness.ready(self.api.pods(found.version)) if found else [] for found in pair)
-        found = asking.pairs(self.api, champion, challenger, texts)
-        self._checked()
-        return found
+        return self._pairs(texts, in_turn=False)
 
     def shadow(self, percent: int) -> None:
         """Nothing: neither Knative nor KServe's HTTPRoutes copy requests; `shadow_pairs` replays texts instead."""
 
     def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:
-        """Both revisions' answers to the texts, which no client is shown."""
-        return self.compare(texts)
+        """Both revisions' answers to the texts, one after the other, which no client is shown."""
+        return self._pairs(texts, in_turn=True)
 
     def stick(self, header: str) -> bool:
         """Whether requests are routed as asked: only by chance, since the weights of both gateways know no header."""
@@ -201,6 +198,14 @@ class KServeTarget:
         canary = found["spec"].get("canary") or [{}]
         share = found["spec"]["predictor"].get("canaryTrafficPercent", canary[0].get("trafficPercent", 0))
         return record.read(annotations, share)
+
+    def _pairs(self, texts: Sequence[str], in_turn: bool) -> list[Pair]:
+        current = self._checked()
+        pair = (current.champion, current.challenger)
+        champion, challenger = (readiness.ready(self.api.pods(found.version)) if found else [] for found in pair)
+        found = asking.pairs(self.api, champion, challenger, texts, in_turn)
+        self._checked()
+        return found
 
     def _until_split(self) -> None:
         """Return when the gateway knows of the challenger. Raises SlipwayError when this KServe never will."""
