@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="teachers and students; speed is measured with the first")
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1], help="of an inference")
     parser.add_argument("--train-threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--teacher-processes", type=int, default=1, help="data-parallel workers of the teacher")
     parser.add_argument("--rounds", type=int, default=40, help="in which every model is timed once")
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--openvino", type=Path, help="site-packages with openvino and nncf, if they are not installed")
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def _contestants(data: TextDataset, seed: int, given: argparse.Namespace, first: bool) -> list[Contestant]:
-    checkpoint = teacher.trained(data, given.encoder, seed, given.train_threads, given.work)
+    checkpoint = teacher.trained(data, given.encoder, seed, given.teacher_processes, given.work)
     settings = CompressSettings(**STUDENT, seed=seed, train_threads=given.train_threads)
     field = Field(checkpoint, data, settings, given.work)
     contestants = list(field.contestants())

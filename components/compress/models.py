@@ -73,7 +73,9 @@ def candidates(
             distil(student, school, settings, settings.distil_epochs, _reporter(name), stages, name)
             return student
 
-        yield _staged(name, student, teach, stages, started)
+        candidate = _staged(name, student, teach, stages, started)
+        model = candidate.model
+        yield candidate
     if settings.prune:
         name = _name("pruned", model)
         if stages.out_of_time:
