@@ -23,7 +23,7 @@ class ClusterSettings(Settings):
     service_account: str = setting("slipway-trainer", "service account of trainers; it needs no rights", min_length=1)
     processes_per_pod: int = setting(1, "worker processes of each pod of a training", "processes", ge=1)
     elastic: bool = setting(False, "workers only, that meet by torchelastic's rendezvous, in place of a master")
-    cpu: str = setting("1", "CPU that each trainer asks for; it may use what is idle", "Kubernetes quantity")
+    cpu: str = setting("500m", "CPU that each trainer asks for; it may use what is idle", "Kubernetes quantity")
     memory: str = setting("2Gi", "memory of each trainer, and its limit", "Kubernetes quantity")
     scratch: str = setting("8Gi", "disk of each trainer for dataset and checkpoints", "Kubernetes quantity")
     restarts: int = setting(6, "restarts of containers of a training, all together, before it fails", "restarts", ge=1)
