@@ -4,6 +4,7 @@ import socket
 
 from components import storage
 from components.checkpoint import check_encoder
+from components.compress import architecture
 from components.encryption import key_of
 from components.errors import BadInput
 from components.registry import Registry
@@ -22,6 +23,7 @@ def check(settings: SlipwaySettings, places: Places) -> None:
     """
     for encoder in {encoder for _, encoder in encoders(settings)}:
         check_encoder(encoder)
+        architecture.check_encoder(encoder, settings.compress)
     storage.check_writable(settings.registry.store)
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")

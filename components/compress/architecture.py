@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
+from components.compress.settings import CompressSettings
+from components.encoder import encoder_folder
 from components.errors import BadInput
 
 
@@ -63,10 +65,28 @@ def check_supported(model: PreTrainedModel) -> None:
     Raises:
         BadInput: they are not.
     """
-    if model.config.model_type not in SUPPORTED:
+    _check_type(model.config.model_type)
+
+
+def check_encoder(name: str, settings: CompressSettings) -> None:
+    """See before any training that the encoder can be compressed in the way that is asked for.
+
+    Args:
+        name: `minilm`, a folder, or a Hugging Face name.
+        settings: what is asked for.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    if settings.distil or settings.prune:
+        _check_type(AutoConfig.from_pretrained(encoder_folder(name)).model_type)
+
+
+def _check_type(model_type: str) -> None:
+    if model_type not in SUPPORTED:
         raise BadInput(
-            f"a {model.config.model_type} encoder cannot be distilled or pruned; train one of "
-            f"{', '.join(sorted(SUPPORTED))}, or set compress.distil and compress.prune to false"
+            f"a {model_type} encoder cannot be distilled or pruned; train one of {', '.join(sorted(SUPPORTED))}, or "
+            "set compress.distil and compress.prune to false: int8 works for others too"
         )
 
 

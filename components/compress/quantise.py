@@ -60,20 +60,29 @@ def quantise_statically(source: Path, target: Path, feeds: Iterable[Feed], kept_
         feeds: inputs for calibration, from the training texts.
         kept_float: names of nodes that stay in floating point.
     """
+    activations = target.with_name(f"activations-{target.name}")
     with _quiet():
         quantize_static(
             str(source),
-            str(target),
+            str(activations),
             _Reader(feeds),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather", "EmbedLayerNormalization"],
+            op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=list(kept_float),
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options=FLOAT | {"MatMulConstBOnly": True},
+            extra_options=FLOAT | {"MatMulConstBOnly": True, "QuantizeBias": False},
         )
+        quantize_dynamic(
+            str(activations),
+            str(target),
+            op_types_to_quantize=["Gather", "EmbedLayerNormalization"],
+            weight_type=QuantType.QInt8,
+            extra_options=FLOAT,
+        )
+    activations.unlink()
 
 
 def matrices(source: Path) -> list[str]:

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 from transformers import (
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     ModernBertConfig,
@@ -21,12 +23,15 @@ from transformers import (
 )
 
 from components.checkpoint import load_checkpoint
-from components.compress import architecture, export
+from components.compress import architecture, export, relations
+from components.compress.augment import UNLABELLED, Augmenter
 from components.compress.distil import distil, distillation_loss, new_student, student_layers
-from components.compress.lessons import Lessons
-from components.compress.prune import Importance, cut, importance
-from components.compress.quantise import quantise_dynamically
+from components.compress.lessons import Lessons, LiveTeaching
+from components.compress.narrow import most_varied, narrow
+from components.compress.prune import Importance, cut, importance, schedule
+from components.compress.quantise import matrices, most_sensitive, quantise_dynamically, quantise_statically
 from components.compress.settings import CompressSettings
+from components.compress.stages import take_weights
 from components.dataset import TextDataset
 from components.errors import BadInput, SlipwayError
 from components.train.batches import EncodedTexts
@@ -37,6 +42,19 @@ CONFIGS = {
     "roberta": RobertaConfig(**SIZES, max_position_embeddings=66),
     "electra": ElectraConfig(**SIZES, embedding_size=16),
     "distilbert": DistilBertConfig(vocab_size=60, dim=32, n_layers=3, n_heads=4, hidden_dim=48),
+}
+OTHERS = {
+    "modernbert": ModernBertConfig(
+        **(SIZES | {"num_hidden_layers": 2}),
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        cls_token_id=1,
+        sep_token_id=2,
+    ),
+    "deberta-v2": DebertaV2Config(
+        **SIZES, relative_attention=True, position_buckets=8, pos_att_type=["p2c", "c2p"], max_relative_positions=-1
+    ),
 }
 
 
@@ -131,21 +149,123 @@ def test_int8_has_whole_number_weights_and_embeddings(draft_bundle: Path, tmp_pa
     assert onnxruntime.InferenceSession(tmp_path / "int8.onnx").get_inputs()[0].shape == ["texts", "tokens"]
 
 
-def test_an_unknown_architecture_is_refused_with_the_supported_ones() -> None:
-    config = ModernBertConfig(
-        vocab_size=60,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        cls_token_id=1,
-        sep_token_id=2,
-    )
-    with pytest.raises(BadInput, match=r"modernbert encoder .* bert, camembert, distilbert, electra, roberta"):
-        architecture.check_supported(classifier(config))
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_unknown_architecture_is_refused_with_the_supported_ones(name: str, tmp_path: Path) -> None:
+    message = f"{name} encoder .* bert, camembert, distilbert, electra, roberta"
+    with pytest.raises(BadInput, match=message):
+        architecture.check_supported(classifier(OTHERS[name]))
+    OTHERS[name].save_pretrained(tmp_path)
+    with pytest.raises(BadInput, match=message):
+        architecture.check_encoder(str(tmp_path), CompressSettings(distil=False))
+    architecture.check_encoder(str(tmp_path), CompressSettings(distil=False, prune=False))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_unknown_architecture_is_exported_faithfully_and_quantised(name: str, tmp_path: Path) -> None:
+    model = classifier(OTHERS[name])
+    assert export.export(model, tmp_path / "model.onnx", 48).difference <= export.TOLERANCE
+    quantise_dynamically(tmp_path / "model.onnx", tmp_path / "int8.onnx")
+    samples = export.sample_inputs(model, 48)
+    with torch.inference_mode():
+        wanted = [export.LogitsOnly(model)(*map(torch.from_numpy, sample)).numpy() for sample in samples]
+    assert export.greatest_difference(tmp_path / "int8.onnx", samples, wanted) < 0.1
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_narrower_student_is_exported_faithfully(name: str, tmp_path: Path) -> None:
+    student = new_student(classifier(CONFIGS[name]), [1, 2])
+    narrow(student, torch.arange(0, 32, 2))
+    assert [layer.query.weight.shape for layer in architecture.layers(student)] == [(32, 16)] * 2
+    heads = architecture.heads_and_width(student)
+    assert heads == (4, 32)
+    assert export.export(student, tmp_path / "model.onnx", 48, heads).difference <= export.TOLERANCE
+
+
+def test_a_narrower_student_keeps_the_dimensions_that_vary_most() -> None:
+    states = torch.randn(500, 2, 32) * torch.where(torch.arange(32) % 4 == 0, 5.0, 1.0)
+    assert most_varied(states, 0.25).tolist() == list(range(0, 32, 4))
+
+
+def test_weights_of_a_pruned_model_go_into_its_skeleton() -> None:
+    model = classifier(CONFIGS["bert"])
+    smaller = new_student(model, [0, 2])
+    narrow(smaller, torch.arange(16))
+    cut(smaller, [Importance(torch.rand(4), torch.rand(48))] * 2, heads_kept=0.5, neurons_kept=0.5)
+    skeleton = new_student(model, [0, 2])
+    take_weights(skeleton, smaller.state_dict())
+    ids = torch.randint(0, 60, (2, 9))
+    torch.testing.assert_close(skeleton(ids).logits, smaller(ids).logits)
+    assert architecture.heads_and_width(skeleton) == architecture.heads_and_width(smaller)
+
+
+def test_the_schedule_cuts_much_at_first_and_ends_at_what_is_asked_for() -> None:
+    shares = schedule(0.4, 3)
+    assert shares[-1] == pytest.approx(0.4)
+    cuts = -np.diff([1.0, *shares])
+    assert cuts[0] > cuts[1] > cuts[2] > 0
+    assert schedule(0.5, 1) == [0.5]
+
+
+def test_relations_of_the_same_vectors_are_no_distance_apart_whatever_the_padding() -> None:
+    vectors = [torch.randn(2, 5, 24) for _ in range(3)]
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    padded = [part.masked_fill(mask[..., None] == 0, 7.0) for part in vectors]
+    assert float(relations.distance(vectors, padded, mask, 12)) == pytest.approx(0.0, abs=1e-6)
+    narrower = [part[..., :16] for part in vectors]
+    assert float(relations.distance(vectors, narrower, mask, 12)) > 0.01
+
+
+def test_made_texts_are_new_and_the_same_for_the_same_epoch(teacher: PreTrainedModel, texts: EncodedTexts) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(teacher.name_or_path)
+    augmenter = Augmenter(texts, tokenizer, teacher, seed=1)
+    made, again, other = (augmenter.texts_of(epoch, 50) for epoch in (0, 0, 1))
+    assert made.token_ids == again.token_ids != other.token_ids
+    known = {tuple(ids) for ids in texts.token_ids}
+    assert np.mean([tuple(ids) in known for ids in made.token_ids]) < 0.5
+    begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    assert all(ids[0] == begin and ids[-1] == end and begin not in ids[1:] for ids in made.token_ids)
+    assert int(made.lengths.max()) <= int(texts.lengths.max())
+    assert set(made.label_ids) == {UNLABELLED}
+
+
+def test_texts_without_a_label_teach_by_the_teachers_answers_alone(
+    teacher: PreTrainedModel, texts: EncodedTexts
+) -> None:
+    unlabelled = EncodedTexts.of_ids(texts.token_ids[:8], np.full(8, UNLABELLED), texts.padding_id)
+    lesson = LiveTeaching(teacher, [0, 1], unlabelled).lesson(np.arange(8))
+    loss = distillation_loss(teacher, lesson, CompressSettings(hard_label_share=0.5))
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_matrix_that_int8_hurts_most_stays_in_floating_point(draft_bundle: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    feeds = [{"input_ids": generator.integers(5, 60, (4, 9)), "attention_mask": np.ones((4, 9), dtype=np.int64)}]
+    source = draft_bundle / "model.onnx"
+    names = matrices(source)
+    worst = most_sensitive(source, feeds, 2, tmp_path / "scratch.onnx")
+    assert len(worst) == 2
+    assert set(worst) < set(names)
+    quantise_dynamically(source, tmp_path / "int8.onnx", worst)
+    left = {node.name for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert set(worst) <= left
+
+
+def test_static_int8_has_fixed_scales_and_no_matrices_in_floating_point(
+    teacher: PreTrainedModel, texts: EncodedTexts, tmp_path: Path
+) -> None:
+    heads = architecture.heads_and_width(teacher)
+    export.export(teacher, tmp_path / "plain.onnx", 32, heads, fuse_attention=False)
+    parts = [np.arange(start, start + 8) for start in range(0, 64, 8)]
+    feeds = [{name: value.numpy() for name, value in texts.batch(part).inputs.items()} for part in parts]
+    quantise_statically(tmp_path / "plain.onnx", tmp_path / "static.onnx", feeds)
+    graph = onnx.load(tmp_path / "static.onnx").graph
+    assert not [node for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
+    assert not [t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1]
+    session = onnxruntime.InferenceSession(tmp_path / "static.onnx")
+    given = np.concatenate([session.run(["logits"], feed)[0] for feed in feeds])
+    with torch.inference_mode():
+        wanted = np.concatenate([teacher(**texts.batch(part).inputs).logits.numpy() for part in parts])
+    assert np.mean(given.argmax(axis=1) == wanted.argmax(axis=1)) > 0.9
 
 
 @pytest.mark.parametrize(
