@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from components.evaluate.bootstrap import Interval
+from components.evaluate.membership import Membership
 from components.evaluate.scores import Scores
 from components.evaluate.settings import EvaluateSettings
 
@@ -72,6 +73,19 @@ def typos(drop: float, settings: EvaluateSettings) -> Check | None:
         f"{'within' if passed else 'more than'} {settings.max_typo_drop:.3f}"
     )
     return Check("drop by typing errors", drop, settings.max_typo_drop, passed, words)
+
+
+def membership(found: Membership | None, settings: EvaluateSettings) -> Check | None:
+    """The model does not give away what it was trained on."""
+    if not found or settings.max_membership_auc >= 1:
+        return None
+    value, limit = found.auc, settings.max_membership_auc
+    passed = value <= limit
+    words = (
+        f"training texts can be told from others by their loss with an area under the curve of {value:.3f}, "
+        f"{'within' if passed else 'above'} {limit:.3f}"
+    )
+    return Check("recognition of training texts", value, limit, passed, words)
 
 
 def identical(version: str) -> Check:

@@ -44,6 +44,8 @@ def _facts(result: dict[str, Any]) -> dict[str, str]:
     for name, key in (("Macro-F1", "macro_f1"), ("Accuracy", "accuracy"), ("Calibration error", "calibration_error")):
         found[name + (f" (champion {champion[key]:.3f})" if champion else "")] = f"{challenger[key]:.3f}"
     of_champion = f" (champion {champion['typos']['drop']:.3f})" if champion else ""
+    if members := result.get("membership"):
+        found["Training texts recognised (AUC; 0.5 is guessing)"] = f"{members['auc']:.3f}"
     return found | {
         f"Lost to typing errors{of_champion}": f"{challenger['typos']['drop']:.3f}",
         "Test texts": str(result["texts"]),

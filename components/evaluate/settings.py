@@ -36,4 +36,18 @@ class EvaluateSettings(Settings):
         ge=0,
         le=1,
     )
+    membership_texts: int = setting(
+        500,
+        "training texts, and as many test texts, on which it is tried to recognise training texts; 0 for none",
+        "texts",
+        ge=0,
+    )
+    max_membership_auc: float = setting(
+        1.0,
+        "how well training texts may be told from others by their loss (area under the curve; 0.5 is guessing); 1 "
+        "switches the check off",
+        "share",
+        ge=0.5,
+        le=1,
+    )
     seed: int = setting(13, "seed of the resamples and of the typing errors", ge=0, lt=2**31)

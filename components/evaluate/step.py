@@ -14,6 +14,7 @@ from components.errors import BadInput
 from components.evaluate import champion as champions
 from components.evaluate import gate
 from components.evaluate.bootstrap import Interval, Resamples, histogram
+from components.evaluate.membership import Membership, attack
 from components.evaluate.predictions import Evaluated, Exam, evaluated
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.typos import with_typos
@@ -35,9 +36,9 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
 
     Returns:
         Plain JSON: `labels`, `texts` (their number), `challenger` and `champion` (scores; the champion null when there
-        is none), `intervals` of the challenger's scores, `difference` (challenger minus champion, or null), `gate`
-        (`passed`, `reasons`, `checks`), `identical_to_champion` (its version or null), `mistakes`, `typo_examples`,
-        `settings` and `seconds`.
+        is none), `intervals` of the challenger's scores, `difference` (challenger minus champion, or null),
+        `membership` (how well training texts can be recognised, or null), `gate` (`passed`, `reasons`, `checks`),
+        `identical_to_champion` (its version or null), `mistakes`, `typo_examples`, `settings` and `seconds`.
 
     Raises:
         BadInput: draft, dataset, registry or the champion's bundle cannot be used.
@@ -55,6 +56,7 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
         "challenger": challenger.to_json(),
         "champion": None,
         "identical_to_champion": None,
+        "membership": None,
         "mistakes": _explained(_mistakes(exam, challenger), draft),
         "typo_examples": [pair for pair in zip(exam.texts, exam.noisy, strict=True) if pair[0] != pair[1]][
             :TYPOS_SHOWN
@@ -70,7 +72,11 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
             if champions.same_model(draft, bundle):
                 result["identical_to_champion"] = current.version
     result |= _intervals(exam, challenger, champion, settings)
-    result["gate"] = _gate(challenger, current, result, settings)
+    members = None
+    if settings.membership_texts and data.texts("train"):
+        members = attack(Classifier(draft), data, settings.membership_texts, settings.seed)
+        result["membership"] = members.to_json()
+    result["gate"] = _gate(challenger, current, result, members, settings)
     for reason in result["gate"]["reasons"]:
         progress.report("evaluate", reason)
     progress.report("evaluate", "the gate lets it pass" if result["gate"]["passed"] else "the gate refuses it")
@@ -108,7 +114,11 @@ def _intervals(
 
 
 def _gate(
-    challenger: Evaluated, current: Version | None, result: dict[str, Any], settings: EvaluateSettings
+    challenger: Evaluated,
+    current: Version | None,
+    result: dict[str, Any],
+    members: Membership | None,
+    settings: EvaluateSettings,
 ) -> dict[str, Any]:
     if current and result["identical_to_champion"]:
         return gate.verdict([gate.identical(current.version)])
@@ -123,6 +133,7 @@ def _gate(
             gate.class_recall(challenger.clean, settings),
             gate.calibration(challenger.clean, settings),
             gate.typos(challenger.typo_drop, settings),
+            gate.membership(members, settings),
         ]
     )
 

@@ -97,6 +97,11 @@ def _test(result: dict[str, Any]) -> list[str]:
     facts["Macro-F1 with typing errors"] = (
         f"{scores['typos']['macro_f1']:.3f} (errors in {settings['typo_rate']:.0%} of the words)"
     )
+    if members := result.get("membership"):
+        facts["Recognition of training texts"] = (
+            f"area under the curve {members['auc']:.3f} by their loss (0.5 is guessing); "
+            f"{members['found_at_1_percent']:.1%} are found when 1 % of other texts are accused"
+        )
     if champion:
         change = result["difference"]["macro_f1"]["value"]
         facts["Compared with"] = f"version {champion['version']}, {change:+.3f} macro-F1"
