@@ -297,6 +297,8 @@ def test_the_component_hands_on_what_the_step_found(site, tmp_path):
         model_name="messages",
         service=str(site.service),
         public_key=str(site.keys.public_key),
+        target="local",
+        cluster={},
         results_before=SimpleNamespace(path=str(before)),
         **artifact,
     )

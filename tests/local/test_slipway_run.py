@@ -142,7 +142,7 @@ def test_the_private_key_is_kept_for_the_user_alone(user: User, first) -> None: 
 
 @pytest.mark.parametrize("over", [(), ("--grpc",)])
 def test_predict_prints_label_and_scores(user: User, first, over: tuple[str, ...]) -> None:  # noqa: ARG001
-    found = user.slipway("predict", *over, "--json", "my parcel is late", "the password is locked")
+    found = user.slipway("predict", *over, "--json", "parcel late please", "password locked please")
     assert found.returncode == 0, found.stderr
     rows = json.loads(found.stdout)
     assert [row["label"] for row in rows] == ["delivery", "account"]
