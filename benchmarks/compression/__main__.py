@@ -26,11 +26,9 @@ STUDENT: dict[str, Any] = {
     "layers_kept": 0.667,
     "heads_kept": 0.67,
     "neurons_kept": 0.375,
-    "distil_epochs": 3,
-    "augmentation": 3.0,
-    "prune_rounds": 2,
-    "recovery_epochs": 5,
-    "relation_weight": 1.0,
+    "distil_epochs": 1,
+    "augmentation": 2.0,
+    "recovery_epochs": 2,
     "vocabulary_kept": 0.7,
     "batch_size": 32,
     "bfloat16": True,
@@ -59,8 +57,7 @@ def main() -> None:
     of_seeds = [_contestants(data, seed, given, first=seed == FIRST_SEED) for seed in seeds]
     rows = [_row(contestant, of_seeds[0][0]) for contestant in of_seeds[0]]
     for split in ["validation", *(["test"] if given.test else [])]:
-        for index, row in enumerate(rows):
-            row |= _qualities(data, split, of_seeds, index) if row["group"] != "speed" else {}
+        _add_quality(rows, data, split, of_seeds)
     for threads in given.threads:
         _time(of_seeds[0], rows, data.texts("validation"), threads, given.rounds)
     results = {
@@ -117,23 +114,25 @@ def _row(contestant: Contestant, baseline: Contestant) -> dict[str, Any]:
     }
 
 
-def _qualities(data: TextDataset, split: str, of_seeds: Sequence[Sequence[Contestant]], index: int) -> dict[str, Any]:
+def _add_quality(
+    rows: list[dict[str, Any]], data: TextDataset, split: str, of_seeds: Sequence[Sequence[Contestant]]
+) -> None:
     """Accuracy, and the share of the teacher's that is kept: means over the seeds, with each seed's own."""
-    texts, label_ids = data.texts(split), data.label_ids(split)
-    found = []
-    for contestants in of_seeds:
-        if index >= len(contestants):
-            continue
-        answers = [
-            opened(contestant, 0).logits(texts).argmax(axis=1) for contestant in (contestants[0], contestants[index])
-        ]
-        scores = [quality(answer, label_ids, len(data.labels))[0] for answer in answers]
-        bound = kept(label_ids, answers[1], answers[0], len(data.labels), 0.95).at_least
-        found.append((scores[1], scores[1] / scores[0], bound))
+    texts, label_ids, classes = data.texts(split), data.label_ids(split), len(data.labels)
     prefix = "" if split == "validation" else f"{split}_"
-    names = ("accuracy", "kept", "kept_at_least")
-    means = {f"{prefix}{name}": mean(one[place] for one in found) for place, name in enumerate(names)}
-    return means | {f"{prefix}accuracies": [one[0] for one in found]}
+    found: dict[str, list[tuple[float, float, float]]] = {row["name"]: [] for row in rows}
+    for contestants in of_seeds:
+        answers = {one.name: opened(one, 0).logits(texts).argmax(axis=1) for one in contestants if one.group != "speed"}
+        accuracy_of_teacher = quality(answers[BASELINE], label_ids, classes)[0]
+        for name, answer in answers.items():
+            accuracy = quality(answer, label_ids, classes)[0]
+            bound = kept(label_ids, answer, answers[BASELINE], classes, 0.95).at_least
+            found[name].append((accuracy, accuracy / accuracy_of_teacher, bound))
+    for row in rows:
+        if scores := found[row["name"]]:
+            for place, name in enumerate(("accuracy", "kept", "kept_at_least")):
+                row[f"{prefix}{name}"] = mean(one[place] for one in scores)
+            row[f"{prefix}accuracies"] = [one[0] for one in scores]
 
 
 def _time(
