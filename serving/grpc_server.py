@@ -134,6 +134,8 @@ class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
         method_name: str,
     ) -> NoReturn:
         """End the call with the error's status."""
+        if isinstance(ex, grpc.aio.AbortError):  # the method has ended it itself, as the health service does
+            raise ex
         for kind, code in CODES.items():
             if isinstance(ex, kind):
                 logger.warning("event=refused method=%s status=%s reason=%r", method_name, code.name, str(ex))

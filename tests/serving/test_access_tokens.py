@@ -46,9 +46,13 @@ def jwk(private: Any, kid: str, **fields: str) -> dict[str, Any]:
 KEYS = {"keys": [jwk(RSA, "r", use="sig", alg="RS256"), jwk(EC, "e"), jwk(ED, "d")]}
 
 
+LONG_S = 24 * 3600
+"""Longer than a run of all tests takes: tokens are made when they are collected."""
+
+
 def token(private: Any = RSA, algorithm: str = "RS256", kid: str | None = "r", **claims: Any) -> str:
     now = int(time.time())
-    content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + 600, "iat": now, "scope": "predict"}
+    content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + LONG_S, "iat": now, "scope": "predict"}
     content = {name: value for name, value in (content | claims).items() if value is not None}
     return jwt.encode(content, private, algorithm, {"kid": kid} if kid else None)
 
@@ -123,7 +127,7 @@ def signed_as_if_shared() -> str:
         (token(aud=None), "claim|audience"),
         (token(aud="other"), "audience"),
         (token(iss="https://other.example"), "issuer"),
-        (token(nbf=int(time.time()) + 600), "not valid yet"),
+        (token(nbf=int(time.time()) + LONG_S), "not valid yet"),
         (token(exp=float("inf")), "cannot be read"),
         ("a.b.c", "cannot be read"),
         ("..", "cannot be read"),
