@@ -1,11 +1,14 @@
 """The manifests on a real API server: valid, idempotent, with few rights, and what they run is at work."""
 
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from components import storage
 
@@ -137,4 +140,16 @@ def test_the_registry_survives_the_loss_of_mlflow_s_pod(platform: Any) -> None:
     kubectl("delete", "pod", "--selector=app.kubernetes.io/name=mlflow", "--namespace", platform.namespace)
     kubectl("rollout", "status", "deployment/mlflow", "--namespace", platform.namespace, "--timeout=300s")
 
-    assert client.get_model_version_by_alias(name, "champion").source == "s3://slipway/bundle"
+    assert answered(lambda: client.get_model_version_by_alias(name, "champion")).source == "s3://slipway/bundle"
+
+
+def answered(ask: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """What MLflow answers, once the way to its new pod is there."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except MlflowException:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1.0)
