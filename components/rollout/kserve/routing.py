@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from components.errors import SlipwayError
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.manifest import Mode
 from components.rollout.kserve.record import Record
@@ -29,17 +28,12 @@ def routed(api: ServiceApi, mode: Mode, record: Record, newest: str | None) -> b
     if record.challenger is None or record.champion is None:
         return not shares or len([share for share in shares.values() if share]) == 1
     name = f"{api.name}-v{record.challenger.version}-predictor"
-    return shares.get(name, 0) == record.percent and bool(shares)
+    return shares.get(name, 0) == record.percent  # without weights nothing goes to a canary
 
 
-def check_splits(api: ServiceApi, mode: Mode) -> None:
-    """See that traffic can be split at all.
-
-    Raises:
-        SlipwayError: not by this KServe.
-    """
-    if mode == "Standard" and len(weights(api.http_route())) < 2:  # noqa: PLR2004
-        raise SlipwayError(NEEDS)
+def splits(api: ServiceApi) -> bool:
+    """Whether there is an HTTPRoute with a weight for each of two revisions."""
+    return len(weights(api.http_route())) > 1
 
 
 def weights(route: dict[str, Any] | None) -> dict[str, int]:

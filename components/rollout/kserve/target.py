@@ -15,7 +15,7 @@ from components.rollout.kserve import asking, counting, endpoint, manifest, read
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.lease import Lease
 from components.rollout.kserve.record import Record
-from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, NotRestored, SlowCluster, Waiting
+from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, NoSplit, NotRestored, SlowCluster, Waiting
 from components.rollout.target import Counts, Pair, Revision
 
 STEP = "rollout"
@@ -209,11 +209,12 @@ class KServeTarget:
 
     def _until_split(self) -> None:
         """Return when the gateway knows of the challenger. Raises SlipwayError when this KServe never will."""
-        try:
-            self._waiting.until_routed(self.record(), SPLIT_TIMEOUT_S)
-        except SlowCluster:
-            routing.check_splits(self.api, self.mode)
-            raise
+        self._waiting.until_routed(self.record())
+        if self.mode == "Standard":
+            try:
+                self._waiting.until("the gateway", lambda: routing.splits(self.api), SPLIT_TIMEOUT_S)
+            except SlowCluster as error:
+                raise NoSplit(routing.NEEDS) from error
 
     def _apply(self, current: Record) -> None:
         self._lease.check()

@@ -20,6 +20,10 @@ class SlowCluster(SlipwayError):
     """Something that the cluster was asked to do is not done yet."""
 
 
+class NoSplit(SlipwayError):
+    """This KServe does not split traffic between a champion and a canary."""
+
+
 class NotRestored(SlipwayError):
     """The champion serves, but the specification could not be written back."""
 
@@ -63,9 +67,9 @@ class Waiting:
 
         self.until(f"version {revision.version}", answers, timeout_s)
 
-    def until_routed(self, current: Record, timeout_s: float = ROUTE_TIMEOUT_S) -> None:
+    def until_routed(self, current: Record) -> None:
         """Return when new requests are split as the record says. Raises SlowCluster."""
-        self.until("the gateway", lambda: self._routed(current), timeout_s)
+        self.until("the gateway", lambda: self._routed(current), ROUTE_TIMEOUT_S)
 
     def until_rolled_out(self, current: Record) -> None:
         """Return when KServe knows that the newest revision has all traffic; only then may a new challenger come.

@@ -168,7 +168,9 @@ def test_an_http_route_has_split_by_its_weights() -> None:
     assert routing.routed(Cluster(route=http_route(v2=100)), "Standard", Record(NEW), None)  # type: ignore[arg-type]
 
 
-def test_a_kserve_without_weights_is_told_which_version_has_them() -> None:
-    with pytest.raises(SlipwayError, match="from version 0.21 on"):
-        routing.check_splits(Cluster(), "Standard")  # type: ignore[arg-type]
-    routing.check_splits(Cluster(), "Knative")  # type: ignore[arg-type]
+def test_a_kserve_without_weights_splits_nothing_and_sends_nothing_to_a_canary() -> None:
+    cluster: Any = Cluster()
+    assert not routing.splits(cluster)
+    assert routing.routed(cluster, "Standard", Record(OLD, NEW, 0), None)
+    assert not routing.routed(cluster, "Standard", Record(OLD, NEW, 10), None)
+    assert routing.splits(Cluster(route=http_route(v1=100, v2=0)))  # type: ignore[arg-type]
