@@ -44,7 +44,7 @@ def reaching() -> Iterator[None]:
     try:
         yield
     except (HTTPError, OSError) as error:
-        raise ApiAway(f"the cluster's API server cannot be reached ({error})") from error
+        raise ApiAway(f"no answer from the API server: {error}") from error
 
 
 @contextmanager

@@ -1,28 +1,18 @@
 """The few requests about PyTorchJobs that a training makes of the Kubernetes API; refusals become clear errors."""
 
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from kubernetes import client, watch
-from kubernetes import config as kubeconfig
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from components import progress
-from components.errors import BadInput, SlipwayError
+from components.errors import SlipwayError
+from components.kubernetes_api import TIMEOUT, asking, connect, message, reaching
 from components.train.job_manifest import GROUP, PLURAL, TRAINING_LABEL, VERSION
 
-TIMEOUT = (5.0, 30.0)
-"""Seconds to connect to the API server, and to wait for its answer."""
-
-PASSING = (429, 500, 502, 503, 504)
-
-
-class ApiAway(Exception):
-    """The API server cannot be reached at the moment; it may be back soon."""
+NEEDS = "the training operator, and apply manifests/"
 
 
 class Ending(NamedTuple):
@@ -51,13 +41,13 @@ class JobApi:
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
-        api = _connect()
+        api = connect()
         self.core, self._custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
         self._place = (GROUP, VERSION, namespace, PLURAL)
 
     def at_work(self, training: str) -> list[str]:
         """Names of the jobs of a training that have not ended."""
-        with self._asking("list PyTorchJobs"):
+        with _asking("list PyTorchJobs"):
             jobs = self._custom.list_namespaced_custom_object(
                 *self._place, label_selector=f"{TRAINING_LABEL}={training}", _request_timeout=TIMEOUT
             )["items"]
@@ -67,7 +57,7 @@ class JobApi:
 
     def create(self, job: dict[str, Any]) -> None:
         """Create a job."""
-        with self._asking("create PyTorchJobs"):
+        with _asking("create PyTorchJobs"):
             self._custom.create_namespaced_custom_object(*self._place, job, _request_timeout=TIMEOUT)
 
     def look(self, name: str) -> Look:
@@ -77,9 +67,9 @@ class JobApi:
             SlipwayError: the job is gone.
         """
         gone = f"PyTorchJob {name} was removed by someone else while it ran; train again"
-        with self._asking("read PyTorchJobs", missing=SlipwayError(gone)):
+        with _asking("read PyTorchJobs", missing=SlipwayError(gone)):
             job = self._custom.get_namespaced_custom_object(*self._place, name, _request_timeout=TIMEOUT)
-        with self._asking("list pods"):
+        with _asking("list pods"):
             pods = self.core.list_namespaced_pod(self.namespace, label_selector=_of(name), _request_timeout=TIMEOUT)
         return Look(_ending(job), pods.items, pods.metadata.resource_version)
 
@@ -97,7 +87,7 @@ class JobApi:
             The version is empty when the API server does not know it any more; go on from a new look.
         """
         try:
-            with _reaching():
+            with reaching():
                 events = watch.Watch().stream(
                     self.core.list_namespaced_pod,
                     self.namespace,
@@ -119,45 +109,12 @@ class JobApi:
             )
         except (ApiException, HTTPError, OSError) as error:
             if getattr(error, "status", None) != 404:
-                words = _message(error) if isinstance(error, ApiException) else str(error)
+                words = message(error) if isinstance(error, ApiException) else str(error)
                 progress.report("train", f"PyTorchJob {self.namespace}/{name} could not be removed: {words}")
 
-    @contextmanager
-    def _asking(self, what: str, missing: SlipwayError | None = None) -> Iterator[None]:
-        try:
-            with _reaching():
-                yield
-        except ApiException as error:
-            words = _message(error)
-            if error.status in PASSING:
-                raise ApiAway(words) from error
-            if error.status in (401, 403):
-                advice = "see manifests/ for the rights that the step needs"
-                raise BadInput(f"the cluster does not let us {what} ({words}); {advice}") from error
-            if error.status == 404:
-                unknown = f"the cluster cannot {what} ({words}); install the training operator, and apply manifests/"
-                raise (missing or BadInput(unknown)) from error
-            raise SlipwayError(f"the cluster refused to {what}: {words}") from error
 
-
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except (HTTPError, OSError) as error:
-        raise ApiAway(str(error)) from error
-
-
-def _connect() -> client.ApiClient:
-    """As the step's service account in a cluster, else as KUBECONFIG says."""
-    try:
-        try:
-            kubeconfig.load_incluster_config()
-        except kubeconfig.ConfigException:
-            kubeconfig.load_kube_config(os.environ.get("KUBECONFIG"))  # the library reads it when it is imported
-    except kubeconfig.ConfigException as error:
-        raise BadInput(f"there is no cluster to train on ({error}); set KUBECONFIG") from error
-    return client.ApiClient()
+def _asking(what: str, missing: SlipwayError | None = None) -> AbstractContextManager[None]:
+    return asking(what, missing, NEEDS)
 
 
 def _of(name: str) -> str:
@@ -170,10 +127,3 @@ def _ending(job: dict[str, Any]) -> Ending | None:
             words = f"{condition.get('reason')}: {condition.get('message')}"
             return Ending(condition["type"] == "Succeeded", words)
     return None
-
-
-def _message(error: ApiException) -> str:
-    try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)

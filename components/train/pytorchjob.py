@@ -11,9 +11,10 @@ from components import progress, storage
 from components.cluster import ClusterSettings, own_namespace
 from components.encoder import PACKAGED, encoder_folder
 from components.errors import BadInput, SlipwayError
+from components.kubernetes_api import ApiAway
 from components.train import remote
 from components.train.config import WorkerConfig
-from components.train.job_api import ApiAway, JobApi, Look
+from components.train.job_api import JobApi, Look
 from components.train.job_manifest import first_pod, job_manifest
 from components.train.launcher import terminable
 from components.train.pod_log import LogFollower

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
 from components.errors import BadInput, SlipwayError
-from components.rollout.counting import Tally, total_of
+from components.rollout.counting import Tally, since, total_of
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.target import Counts, Histogram
 
@@ -125,25 +125,14 @@ class PodCounts:
 
     def begin(self, version: str, seen: dict[str, Counts]) -> None:
         """Count from here on."""
-        self.tallies.pop(version, None)
+        self.tallies[version] = {pod: Tally(last=counts) for pod, counts in seen.items()}
         self.before[version] = seen
 
     def total(self, version: str) -> Counts:
         """What the pods of a version did since the rollout began."""
         before = self.before.get(version, {})
-        parts = [
-            _less(tally.total, before[pod]) if pod in before else tally.total
-            for pod, tally in self.tallies.get(version, {}).items()
-        ]
+        parts = [since(tally.total, before.get(pod, Counts())) for pod, tally in self.tallies.get(version, {}).items()]
         return total_of(parts)
-
-
-def _less(counts: Counts, before: Counts) -> Counts:
-    if not before.requests and not before.latencies.total:
-        return counts
-    pairs = zip(counts.latencies.counts, before.latencies.counts, strict=True)
-    latencies = Histogram(counts.latencies.bounds, tuple(max(now - old, 0) for now, old in pairs))
-    return Counts(max(counts.requests - before.requests, 0), max(counts.errors - before.errors, 0), latencies)
 
 
 _FORM = TypeAdapter(PodCounts)
