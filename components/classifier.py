@@ -66,19 +66,24 @@ class Classifier:
 
     def run(self, encodings: Sequence[Encoded]) -> Floats:
         """Logits of one batch of encoded texts, padded to the longest."""
-        width = max(len(encoding.ids) for encoding in encodings)
-        ids = np.zeros((len(encodings), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1
-        feeds = {"input_ids": ids, "attention_mask": mask}
+        feeds = padded(encodings)
         logits: Floats = self.session.run(["logits"], {name: feeds[name] for name in self._inputs})[0]
         return logits
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """Softmax of `logits`, shape (texts, classes)."""
         return softmax(self.logits(texts))
+
+
+def padded(encodings: Sequence[Encoded]) -> dict[str, npt.NDArray[np.int64]]:
+    """`input_ids` and `attention_mask` of one batch, shape (texts, tokens of the longest); 0 where a text has ended."""
+    width = max(len(encoding.ids) for encoding in encodings)
+    ids = np.zeros((len(encodings), width), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, encoding in enumerate(encodings):
+        ids[row, : len(encoding.ids)] = encoding.ids
+        mask[row, : len(encoding.ids)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def softmax(logits: Floats) -> Floats:

@@ -1,11 +1,13 @@
 """Small real things that many tests need: a tiny encoder, a dataset that it can learn, and its checkpoint."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from moto.server import ThreadedMotoServer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -105,3 +107,13 @@ def draft_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     write_draft_files(folder, tokenizer, Origin(info, "messages", "test").bundle_info("teacher", "fp32"))
     export(model, folder / MODEL, info["max_length"], heads=(4, 32))
     return folder
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of an S3 server that has no buckets yet."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

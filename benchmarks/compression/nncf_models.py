@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.compression.contestants import Contestant
 from components.bundle import MODEL
-from components.classifier import Classifier, Encoded, Floats
+from components.classifier import Classifier, Encoded, Floats, padded
 from components.compress.quantise import Feed
 
 
@@ -31,13 +31,7 @@ class OpenVinoClassifier(Classifier):
 
     def run(self, encodings: Sequence[Encoded]) -> Floats:
         """Logits of one batch of encoded texts, padded to the longest."""
-        width = max(len(encoding.ids) for encoding in encodings)
-        ids = np.zeros((len(encodings), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1
-        answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
+        answer = self._request.infer(padded(encodings))
         return np.array(next(iter(answer.values())), dtype=np.float32)
 
 

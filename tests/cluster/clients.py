@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 
 import httpx
 
-from components.rollout.kserve.endpoint import Endpoint, credentials, question
+from components.rollout.kserve.endpoint import Endpoint, credentials
+from components.rollout.questions import question
 
 
 class Clients(AbstractContextManager["Clients"]):

@@ -17,7 +17,6 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import Result
-from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 from components import run_record
@@ -101,15 +100,6 @@ def kubeflow() -> Iterator[Kubeflow]:
     yield server
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 class User:

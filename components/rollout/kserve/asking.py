@@ -1,21 +1,17 @@
 """Questions to the pods of a revision, past the gateway and past the split of traffic."""
 
-import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import httpx
-
 from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.endpoint import credentials, question
+from components.rollout.kserve.endpoint import credentials
 from components.rollout.probes import text_key
+from components.rollout.questions import COMPARISON, label_of, question
 from components.rollout.target import Pair
 
 THREADS = 4
-COMPARISON = {"x-slipway-source": "comparison"}
-"""Marks requests that are no client's; the model servers count them apart."""
 
 
 class Answer(NamedTuple):
@@ -57,13 +53,8 @@ def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answ
     began = time.perf_counter()
     status, body = api.ask_pod(pod, path, question(text), COMPARISON | credentials())
     ms = 1000 * (time.perf_counter() - began)
-    if status != httpx.codes.OK:
-        return Answer(None, None)
-    try:
-        outputs = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
-        return Answer(str(outputs["label"][0]), ms)
-    except (ValueError, LookupError, TypeError):
-        return Answer(None, None)
+    label = label_of(status, body)
+    return Answer(label, None if label is None else ms)
 
 
 def _pair(champion: Answer, challenger: Answer, text: str) -> Pair:

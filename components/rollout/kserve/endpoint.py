@@ -13,6 +13,7 @@ from components.credentials import API_KEY
 from components.errors import BadInput, SlipwayError
 from components.inference import GrpcClient, ModelClient
 from components.rollout.kserve.manifest import Mode
+from components.rollout.questions import question
 
 Protocol = Literal["rest", "grpc"]
 TIMEOUT_S = 30.0
@@ -103,11 +104,6 @@ def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str
         with ThreadPoolExecutor(THREADS) as pool:
             statuses = list(pool.map(ask, texts))
     return sum(status not in UNROUTED for status in statuses)
-
-
-def question(text: str) -> dict[str, Any]:
-    """A V2 request for one text."""
-    return {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
 
 
 def credentials() -> dict[str, str]:

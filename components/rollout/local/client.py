@@ -9,12 +9,11 @@ from types import TracebackType
 import httpx
 
 from components.rollout.local.envoy_config import VERSION_HEADER
+from components.rollout.questions import COMPARISON, label_of, question
 
 TIMEOUT_S = 20.0
 """Longer than the proxy waits, so that the proxy's answer arrives."""
 THREADS = 4
-COMPARISON = {"x-slipway-source": "comparison"}
-"""A rollout's questions are no client's: the model servers count them apart, and leave them out of drift."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,12 @@ class RestClient:
 
     def ask(self, port: int, text: str) -> Answer:
         """One prediction of whatever listens on a port of this machine."""
-        body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
         began = time.perf_counter()
         try:
-            answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=body)
+            answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=question(text))
         except httpx.HTTPError:
             return Answer(None, 0, None)
-        label, took = _label(answer), 1000 * (time.perf_counter() - began)
+        label, took = label_of(answer.status_code, answer.content), 1000 * (time.perf_counter() - began)
         ms = None if label is None else took
         return Answer(label, answer.status_code, answer.headers.get(VERSION_HEADER), ms)
 
@@ -78,13 +76,3 @@ class RestClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _label(answer: httpx.Response) -> str | None:
-    if answer.status_code != 200:
-        return None
-    try:
-        outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
-        return str(outputs["label"][0])
-    except (ValueError, LookupError, TypeError):
-        return None
