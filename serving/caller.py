@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from components.api_keys import Scope as Scope
-from serving.errors import Forbidden
 
 
 class Means(StrEnum):
@@ -42,13 +41,3 @@ def current_caller() -> Caller:
 def set_caller(caller: Caller) -> None:
     """Name the caller for the rest of this task; each request of REST and each call of gRPC has a task of its own."""
     _current.set(caller)
-
-
-def require(scope: Scope) -> None:
-    """Go on only when the caller has the scope.
-
-    Raises:
-        Forbidden: it does not.
-    """
-    if scope not in current_caller().scopes:
-        raise Forbidden(f"this needs the scope '{scope}'", scope)

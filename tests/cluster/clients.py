@@ -39,11 +39,6 @@ class Clients(AbstractContextManager["Clients"]):
         for thread in self._threads:
             thread.join()
 
-    @property
-    def sent(self) -> int:
-        """Requests so far."""
-        return self.answers.total()
-
     def by_version(self) -> dict[str, int]:
         """Good answers so far, by the version that gave them."""
         return {version: count for (status, version), count in self.answers.items() if status == httpx.codes.OK}

@@ -9,114 +9,30 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components import api_keys, storage
-from components.bundle import Bundle
 from components.cluster import ClusterSettings
 from components.dataset import TextDataset
 from components.errors import SlipwayError
 from components.inference import GrpcClient
-from components.registry import Registry, Version
-from components.rollout import step
+from components.registry import Version
 from components.rollout.kserve import control
 from components.rollout.kserve.endpoint import Endpoint
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.settings import RolloutSettings
 from components.signing import KeyPair, key_pair
 from tests.cluster.access import forwarded
-from tests.cluster.clients import Clients
+from tests.cluster.serving import QUICK, Model, Serving
 from tests.local import bad_bundles
 
 pytestmark = pytest.mark.cluster
 
-QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
 TRIGGER = "zebra"
 """Word on which the bundle `raising` fails; clients know it, the labelled texts do not."""
-
-
-@dataclass
-class Serving:
-    """What rollouts need: a namespace with a runtime, bundles in S3, a registry, and the gateway."""
-
-    settings: ClusterSettings
-    tracking_uri: str
-    store: str
-    dataset: TextDataset
-    bundles: Path
-    keys: KeyPair
-    platform: Any
-
-    def model(self, name: str) -> "Model":
-        """A model of its own, which nothing serves yet."""
-        return Model(self, name, Registry(self.tracking_uri, name))
-
-
-@dataclass
-class Model:
-    """A model that is served, or will be."""
-
-    serving: Serving
-    name: str
-    registry: Registry
-
-    def register(self, bundle: str) -> Version:
-        """Register one of the bundles."""
-        folder = self.serving.bundles / bundle
-        digest = Bundle(folder).digest()
-        return self.registry.register(f"{self.serving.store}/{bundle}", digest, {})
-
-    def roll_out(self, version: Version, **settings: Any) -> dict[str, Any]:
-        """What the pipeline's step does."""
-        serving = self.serving
-        chosen = QUICK.model_copy(update=settings)
-        none = Path("/nowhere")
-        place = (serving.tracking_uri, self.name, none, none, "kubernetes", serving.settings)
-        return step.run(version.version, version.bundle_uri, version.digest, serving.dataset.folder, chosen, *place)
-
-    @property
-    def target(self) -> KServeTarget:
-        """The rollout target."""
-        return KServeTarget(self.name, self.serving.settings)
-
-    def clients(self, texts: list[str] | None = None) -> Clients:
-        """Clients that do not pause."""
-        return Clients(self.target.endpoint(), self.name, texts or self.serving.dataset.texts("validation"))
-
-    def service(self) -> Any:
-        """The InferenceService."""
-        return self.serving.platform.read("inferenceservice", self.name)
-
-    def revisions(self) -> list[str]:
-        """Names of all revisions there ever were."""
-        selector = f"serving.kserve.io/inferenceservice={self.name}"
-        return [item["metadata"]["name"] for item in self.serving.platform.read("revisions", "-l", selector)["items"]]
-
-    def aliases(self) -> tuple[str | None, str | None]:
-        """Versions of the registry's champion and challenger."""
-        champion, challenger = self.registry.champion(), self.registry.challenger()
-        return champion and champion.version, challenger and challenger.version
-
-    def serves(self, version: Version) -> None:
-        """See that the InferenceService, the gateway and the registry all say that this version serves, alone."""
-        found = self.service()
-        annotations, predictor = found["metadata"]["annotations"], found["spec"]["predictor"]
-        assert annotations["slipway.dev/champion-version"] == version.version
-        assert annotations["slipway.dev/champion-digest"] == version.digest
-        assert "slipway.dev/challenger-version" not in annotations
-        assert "slipway.dev/rollout" not in annotations
-        assert predictor["model"]["storageUri"] == version.bundle_uri
-        assert "canaryTrafficPercent" not in predictor
-        assert self.registry.champion() is not None
-        assert self.aliases() == (version.version, None)
-        with self.clients() as clients:
-            clients.wait_for(version.version)
-        assert set(clients.by_version()) == {version.version}
-        assert clients.failures == []
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +88,7 @@ def serving(
         for bundle in ("first", "second", "third", "shuffled", "raising", "tampered"):
             storage.upload_folder(folder / bundle, f"{store}/{bundle}")
         settings = ClusterSettings(namespace=platform.namespace, gateway=gateway)
-        yield Serving(settings, platform.mlflow, store, small_dataset, folder, keys, platform)
+        yield Serving(settings, platform.mlflow, store, small_dataset, folder, platform)
 
 
 def _object(kind: str, name: str, namespace: str, data: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""Models that are rolled out to a real cluster in tests: what surrounds them, and what is known of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.bundle import Bundle
+from components.cluster import ClusterSettings
+from components.dataset import TextDataset
+from components.registry import Registry, Version
+from components.rollout import step
+from components.rollout.kserve.target import KServeTarget
+from components.rollout.settings import RolloutSettings
+from tests.cluster.clients import Clients
+
+QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
+
+
+@dataclass
+class Serving:
+    """What rollouts need: a namespace with a runtime, bundles in S3, a registry, and the gateway."""
+
+    settings: ClusterSettings
+    tracking_uri: str
+    store: str
+    dataset: TextDataset
+    bundles: Path
+    platform: Any
+
+    def model(self, name: str) -> "Model":
+        """A model of its own, which nothing serves yet."""
+        return Model(self, name, Registry(self.tracking_uri, name))
+
+
+@dataclass
+class Model:
+    """A model that is served, or will be."""
+
+    serving: Serving
+    name: str
+    registry: Registry
+
+    def register(self, bundle: str) -> Version:
+        """Register one of the bundles."""
+        folder = self.serving.bundles / bundle
+        digest = Bundle(folder).digest()
+        return self.registry.register(f"{self.serving.store}/{bundle}", digest, {})
+
+    def roll_out(self, version: Version, **settings: Any) -> dict[str, Any]:
+        """What the pipeline's step does."""
+        serving = self.serving
+        chosen = QUICK.model_copy(update=settings)
+        none = Path("/nowhere")
+        place = (serving.tracking_uri, self.name, none, none, "kubernetes", serving.settings)
+        return step.run(version.version, version.bundle_uri, version.digest, serving.dataset.folder, chosen, *place)
+
+    @property
+    def target(self) -> KServeTarget:
+        """The rollout target."""
+        return KServeTarget(self.name, self.serving.settings)
+
+    def clients(self, texts: list[str] | None = None) -> Clients:
+        """Clients that do not pause."""
+        return Clients(self.target.endpoint(), self.name, texts or self.serving.dataset.texts("validation"))
+
+    def service(self) -> Any:
+        """The InferenceService."""
+        return self.serving.platform.read("inferenceservice", self.name)
+
+    def revisions(self) -> list[str]:
+        """Names of all revisions there ever were."""
+        selector = f"serving.kserve.io/inferenceservice={self.name}"
+        return [item["metadata"]["name"] for item in self.serving.platform.read("revisions", "-l", selector)["items"]]
+
+    def aliases(self) -> tuple[str | None, str | None]:
+        """Versions of the registry's champion and challenger."""
+        champion, challenger = self.registry.champion(), self.registry.challenger()
+        return champion and champion.version, challenger and challenger.version
+
+    def serves(self, version: Version) -> None:
+        """See that the InferenceService, the gateway and the registry all say that this version serves, alone."""
+        found = self.service()
+        annotations, predictor = found["metadata"]["annotations"], found["spec"]["predictor"]
+        assert annotations["slipway.dev/champion-version"] == version.version
+        assert annotations["slipway.dev/champion-digest"] == version.digest
+        assert "slipway.dev/challenger-version" not in annotations
+        assert "slipway.dev/rollout" not in annotations
+        assert predictor["model"]["storageUri"] == version.bundle_uri
+        assert "canaryTrafficPercent" not in predictor
+        assert self.registry.champion() is not None
+        assert self.aliases() == (version.version, None)
+        with self.clients() as clients:
+            clients.wait_for(version.version)
+        assert set(clients.by_version()) == {version.version}
+        assert clients.failures == []
