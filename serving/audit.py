@@ -84,13 +84,14 @@ class AuditLog:
         if self._thread.is_alive():  # nobody reads the standard output, say
             logger.error("event=audit_failed error=a write has not ended; records=%d are lost", len(self._waiting))
             return
-        self._flush()
         logger.info("event=audit_head seq=%d hash=%s", self._chain.seq, self._chain.head)
         self._sink.close()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._flush_s):
-            self._flush()
+        stop = False
+        while not stop:
+            stop = self._stop.wait(self._flush_s)
+            self._flush()  # the last one here too: a write may never end, and whoever closes does not wait for ever
 
     def _open(self) -> None:
         expected = self._chain.seq
