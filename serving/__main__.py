@@ -49,7 +49,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address of both ports (default: %(default)s; 0.0.0.0 in a container)")
     add("--http_port", type=int, default=8080, help="port of REST (default: %(default)s)")
     add("--grpc_port", type=int, default=8081, help="port of gRPC (default: %(default)s)")
-    add("--threads", type=int, default=0, help="threads of one inference (default: the cores that are at hand)")
+    add("--threads", type=int, default=0, help="threads of one inference (default: what is fastest here)")
     add("--drain_seconds", type=float, default=1.0, help="time between SIGTERM and closed ports (default: %(default)s)")
     audit_options.add_to(parser)
     call_options.add_to(parser)
@@ -65,8 +65,8 @@ def serve(options: argparse.Namespace) -> None:
         SlipwayError: the bundle cannot be loaded or cannot answer.
     """
     started = time.perf_counter()
-    threads = options.threads or len(os.sched_getaffinity(0))
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's threads; read at its first use
+    cores = options.threads or len(os.sched_getaffinity(0))
+    os.environ.setdefault("RAYON_NUM_THREADS", str(cores))  # the tokenizer's threads; read at its first use
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
 
     # Imported here: a wrong argument is answered at once, and the setting above must come first.
@@ -82,10 +82,10 @@ def serve(options: argparse.Namespace) -> None:
 
     def load() -> "BundleModel":
         bundle = verified(options.model_dir, options.public_key, decryption_key)
-        return load_model(options.model_name, options.model_version, bundle, threads, limits)
+        return load_model(options.model_name, options.model_version, bundle, options.threads, limits)
 
     model = model_or_reason(load, options)
-    logger.info("event=started model=%s threads=%d seconds=%.1f", model.name, threads, time.perf_counter() - started)
+    logger.info("event=started model=%s seconds=%.1f", model.name, time.perf_counter() - started)
 
     from serving.server import BundleServer
 

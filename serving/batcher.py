@@ -1,12 +1,17 @@
 """Dynamic batching: the texts of all waiting requests share inferences, without one waiting on purpose.
 
 While one batch is computed the next requests queue up, so batches grow with the load and a lone request starts at once.
-Tokenisation and inference each have a thread of their own (both libraries release the GIL); everything else, the
-queue included, lives on the event loop, which therefore needs no locks and stays free for health checks.
+The computing threads take their next batch themselves the moment that the last is done, so that inference never waits
+for the event loop, which reads and answers requests meanwhile. Long texts are tokenised in a thread of their own, short
+ones at once, which takes less than to hand them over. Both libraries release the GIL.
+
+A batch has three bounds: its tokens, the share of them that is padding, and the time that it will take by the pace of
+the batches before it, so that a text that comes now is answered within about two such times while the server keeps up.
 """
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +29,10 @@ from serving.metrics import ModelMetrics
 logger = logging.getLogger("serving")
 WARM_UP = ((1, 8), (1, 32), (1, 512), (8, 16), (32, 16))
 """Texts and words of the inferences made at load, so that the first request finds memory and kernels ready."""
+SHORT = 4096
+"""Characters in all texts of a request that are tokenised without a thread of their own."""
+PACE = 0.2
+"""Weight of the last batch in the mean time of a token."""
 
 
 @dataclass
@@ -58,6 +67,8 @@ class Batcher:
         limits: bounds of the queue and of a batch.
         metrics: of the model.
         drift: looks at the texts that were answered.
+        streams: how many batches may be computed at the same time.
+        wide: the same bundle with more threads, for a batch that is alone; None for `classifier` itself.
     """
 
     def __init__(
@@ -66,22 +77,35 @@ class Batcher:
         limits: Limits,
         metrics: ModelMetrics | None = None,
         drift: Drift | None = None,
+        streams: int = 1,
+        wide: Classifier | None = None,
     ) -> None:
         self.classifier = classifier
+        self._wide = wide or classifier
         self.limits = limits
         self.metrics = metrics or ModelMetrics()
         self.drift = drift
         self._tokenising = ThreadPoolExecutor(1, "tokenise")
-        self._computing = ThreadPoolExecutor(1, "compute")
+        self._computing = ThreadPoolExecutor(streams, "compute")
+        self._streams = streams
+        self._lock = threading.Lock()
+        """Guards the two that all threads change."""
         self._rows: list[Row] = []
+        self._busy = 0
+        """Computing threads that look after the rows."""
+        self._token_s = 0.0
+        """Seconds that a token takes, padding included; 0 while unknown."""
         self._admitted = 0
-        self._worker: asyncio.Task[None] | None = None
 
     def warm_up(self) -> None:
         """Run inferences of several shapes. Raises InferenceFailed when the model cannot answer them."""
         for texts, words in WARM_UP:
             encoding = self.classifier.tokenizer.encode("a " * words)
-            self._logits([encoding] * texts)
+            for classifier in {self._wide, self.classifier}:
+                self._logits(classifier, [encoding] * texts)
+            began = time.perf_counter()
+            self._logits(self.classifier, [encoding] * texts)
+            self._token_s = (time.perf_counter() - began) / (texts * len(encoding))
 
     async def probabilities(self, texts: Sequence[str]) -> Floats:
         """Class probabilities, shape (texts, classes).
@@ -91,10 +115,7 @@ class Batcher:
             InferenceFailed: the model raised on one of these texts; other requests are not affected.
         """
         with self._admission(len(texts)):
-            loop = asyncio.get_running_loop()
-            encodings = await loop.run_in_executor(
-                self._tokenising, self.classifier.tokenizer.encode_batch_fast, list(texts)
-            )
+            encodings = await self._tokens(list(texts))
             probabilities = softmax(await self._queued(encodings))
         if self.drift:
             self.drift.answered(texts, encodings, probabilities)
@@ -119,56 +140,73 @@ class Batcher:
         self._admitted += texts
         self.metrics.waiting(self._admitted)
 
+    async def _tokens(self, texts: list[str]) -> Sequence[Encoded]:
+        encode = self.classifier.tokenizer.encode_batch_fast
+        if sum(map(len, texts)) <= SHORT:
+            return encode(texts)
+        return await asyncio.get_running_loop().run_in_executor(self._tokenising, encode, texts)
+
     async def _queued(self, encodings: Sequence[Encoded]) -> Floats:
         """Wait in line; logits, shape (texts, classes)."""
         loop = asyncio.get_running_loop()
         logits = np.zeros((len(encodings), len(self.classifier.labels)), dtype=np.float32)
         job = Job(logits, loop.create_future(), len(encodings))
-        self._rows.extend(Row(encoding, job, index) for index, encoding in enumerate(encodings))
-        if self._worker is None or self._worker.done():
-            self._worker = loop.create_task(self._work())
+        with self._lock:
+            self._rows.extend(Row(encoding, job, index) for index, encoding in enumerate(encodings))
+            idle = self._busy < self._streams
+            self._busy += idle
+        if idle:
+            self._computing.submit(self._work, loop)
         return await job.result
 
-    async def _work(self) -> None:
-        """Compute batches until nothing waits."""
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a computing thread: compute batches until nothing waits."""
         while rows := self._next_batch():
-            try:
-                self._deliver(rows, await self._compute(rows))
-            except InferenceFailed:
-                await self._separately(rows)
+            self._begin(rows)
+            loop.call_soon_threadsafe(self._deliver, rows, self._compute(rows))
 
-    async def _separately(self, rows: list[Row]) -> None:
-        """Compute a batch that failed text by text, so that one request's bad text does not fail the others'."""
-        for row in rows:
-            if row.job.result.done():
-                continue
-            try:
-                self._deliver([row], await self._compute([row]))
-            except InferenceFailed as failure:
-                if not row.job.result.done():
-                    row.job.result.set_exception(failure)
+    def _compute(self, rows: list[Row]) -> list[Floats | InferenceFailed]:
+        """The logits of each row; a batch that fails is repeated text by text, so that a bad text fails alone."""
+        alone = self._busy == 1 and not self._rows
+        classifier = self._wide if alone else self.classifier
+        began = time.perf_counter()
+        try:
+            logits = self._logits(classifier, [row.encoding for row in rows])
+        except InferenceFailed as failure:
+            return [failure] if len(rows) == 1 else [self._compute([row])[0] for row in rows]
+        if classifier is self.classifier:
+            pace = (time.perf_counter() - began) / (len(rows) * max(row.length for row in rows))
+            self._token_s += PACE * (pace - self._token_s) if self._token_s else pace
+        return list(logits)
 
     def _next_batch(self) -> list[Row]:
-        """Take the oldest waiting text and those nearest to it in length, up to the token budget.
+        """Take the oldest waiting text and those nearest to it in length, within the bounds of a batch.
 
         Texts whose client has gone are dropped here, before they cost compute.
         """
-        wanted = [row for row in self._rows if not row.job.result.done()]
-        self.metrics.dropped(len(self._rows) - len(wanted))
-        self._rows = wanted
-        if not self._rows:
-            return []
-        oldest = self._rows[0].length
+        with self._lock:
+            wanted = [row for row in self._rows if not row.job.result.done()]
+            self.metrics.dropped(len(self._rows) - len(wanted))
+            batch = self._fitting(wanted)
+            taken = set(map(id, batch))
+            self._rows = [row for row in wanted if id(row) not in taken]
+            self._busy -= not batch
+        return batch
+
+    def _fitting(self, rows: list[Row]) -> list[Row]:
+        budget = self.limits.batch_tokens
+        if self._token_s:
+            budget = min(budget, int(self.limits.batch_ms / 1000 / self._token_s))
         batch: list[Row] = []
-        width = 0
-        for row in sorted(self._rows, key=lambda row: abs(row.length - oldest)):
+        width = tokens = 0
+        for row in sorted(rows, key=lambda row: abs(row.length - rows[0].length)):
             wider = max(width, row.length)
-            if batch and wider * (len(batch) + 1) > self.limits.batch_tokens:
+            whole = wider * (len(batch) + 1)
+            padding = whole - tokens - row.length
+            if batch and (whole > budget or padding > self.limits.batch_padding * whole):
                 break
             batch.append(row)
-            width = wider
-        taken = set(map(id, batch))
-        self._rows = [row for row in self._rows if id(row) not in taken]
+            width, tokens = wider, tokens + row.length
         return batch
 
     def _begin(self, rows: list[Row]) -> None:
@@ -180,14 +218,9 @@ class Batcher:
                 row.job.begun = True
                 self.metrics.waited(now - row.job.since)
 
-    async def _compute(self, rows: list[Row]) -> Floats:
-        self._begin(rows)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._computing, self._logits, [row.encoding for row in rows])
-
-    def _logits(self, encodings: Sequence[Encoded]) -> Floats:
+    def _logits(self, classifier: Classifier, encodings: Sequence[Encoded]) -> Floats:
         try:
-            logits = self.classifier.run(encodings)
+            logits = classifier.run(encodings)
         except Exception as error:  # ONNX Runtime's classes are not documented
             logger.error("event=inference_failed texts=%d error=%s", len(encodings), _first_line(error))
             raise InferenceFailed("the model could not process the request") from error
@@ -196,12 +229,20 @@ class Batcher:
             raise InferenceFailed("the model could not process the request")
         return logits
 
-    def _deliver(self, rows: list[Row], logits: Floats) -> None:
-        for row, values in zip(rows, logits, strict=True):
-            row.job.logits[row.index] = values
-            row.job.left -= 1
-            if row.job.left == 0 and not row.job.result.done():
-                row.job.result.set_result(row.job.logits)
+    @staticmethod
+    def _deliver(rows: list[Row], results: list[Floats | InferenceFailed]) -> None:
+        """On the event loop: hand out the logits."""
+        for row, result in zip(rows, results, strict=True):
+            job = row.job
+            if job.result.done():
+                continue
+            if isinstance(result, InferenceFailed):
+                job.result.set_exception(result)
+                continue
+            job.logits[row.index] = result
+            job.left -= 1
+            if job.left == 0:
+                job.result.set_result(job.logits)
 
 
 def _first_line(error: Exception) -> str:

@@ -72,6 +72,25 @@ class Crowd:
         self.work(connection)
 
 
+class _Joining:
+    """A transport that sends the head of an answer together with its body: one system call less, one packet less."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send; a head at the end of the loop's turn, if nothing follows it before."""
+        head = data.startswith(b"HTTP/1.1 ")
+        if head:
+            self._transport.set_write_buffer_limits(high=HEAD_LIMIT)
+        self._transport.write(data)
+        if not head:
+            self._transport.set_write_buffer_limits(high=1, low=0)
+
+
 class Connection(HttpToolsProtocol):
     """One connection.
 
@@ -92,7 +111,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """A client has come, and TLS is done."""
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport))  # type: ignore[arg-type]  # it has all that uvicorn uses
         transport.set_write_buffer_limits(high=1, low=0)  # so that we hear when all was read, and when not
         tls = transport.get_extra_info("ssl_object")
         self._certificate = certificate_name(tls.getpeercert()) if tls else None

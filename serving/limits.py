@@ -17,6 +17,10 @@ class Limits:
     """Texts admitted and not yet answered; more are refused with 429 at once."""
     batch_tokens: int = 2048
     """Tokens of one inference, padding included."""
+    batch_padding: float = 0.2
+    """Share of the tokens of one inference that may be padding."""
+    batch_ms: float = 40.0
+    """Milliseconds that one inference should take at most, by the pace of those before it."""
     explained_texts: int = 4
     """Texts in one request for explanations, each of which takes many inferences."""
     explained_words: int = 64

@@ -55,21 +55,21 @@ def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "L
         name: in the paths of the protocols.
         version: stated in answers; empty for the start of the digest.
         bundle: a verified bundle.
-        threads: of one inference.
+        threads: of one inference; 0 to find out.
         limits: what the server accepts.
 
     Raises:
         BundleRefused: it cannot be decrypted, or a file changed while it was loaded.
         LoadFailed: the model cannot be loaded or cannot answer.
     """
-    from components.classifier import Classifier
+    from serving.engine import open_engine
     from serving.errors import InferenceFailed
     from serving.model import BundleModel
 
     digest = bundle.digest()
     version = version or digest.removeprefix("sha256:")[:VERSION_DIGITS]
     try:
-        model = BundleModel(name, Classifier(bundle, threads), digest, version, limits)
+        model = BundleModel(name, open_engine(bundle, threads), digest, version, limits)
         model.load()
     except BadInput as error:
         raise LoadFailed(str(error)) from error

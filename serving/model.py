@@ -5,11 +5,11 @@ from typing import Any
 
 from kserve import InferRequest, InferResponse, Model
 
-from components.classifier import Classifier
 from serving.answers import Answers
 from serving.batcher import Batcher
 from serving.caller import Scope, current_caller
 from serving.drift import Drift
+from serving.engine import Engine
 from serving.errors import Forbidden
 from serving.explain import Explainer
 from serving.limits import Limits
@@ -23,17 +23,18 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
 
     Args:
         name: the model's name in the protocols' paths.
-        classifier: an opened bundle, verified by the caller.
+        engine: an opened bundle, verified by the caller.
         digest: the bundle's digest; every V2 response carries it.
         version: the model version that responses and metadata state.
         limits: what the server accepts.
     """
 
-    def __init__(self, name: str, classifier: Classifier, digest: str, version: str, limits: Limits) -> None:
+    def __init__(self, name: str, engine: Engine, digest: str, version: str, limits: Limits) -> None:
         super().__init__(name)
+        classifier = engine.classifier
         self.metrics = ModelMetrics(name, version, digest)
         self.drift = Drift(classifier, self.metrics)
-        self.batcher = Batcher(classifier, limits, self.metrics, self.drift)
+        self.batcher = Batcher(classifier, limits, self.metrics, self.drift, engine.streams, engine.wide)
         self.explainer = Explainer(self.batcher, limits)
         self.labels = classifier.labels
         self.digest = digest

@@ -21,6 +21,8 @@ LIMITS = {
     "max_body": ("body", "bytes of one request"),
     "max_waiting": ("waiting", "texts admitted and not answered yet; more are refused with 429"),
     "batch_tokens": ("batch_tokens", "tokens of one inference, padding included"),
+    "batch_padding": ("batch_padding", "share of the tokens of one inference that may be padding"),
+    "batch_ms": ("batch_ms", "milliseconds that one inference should take at most"),
     "max_explained": ("explained_texts", "texts in one request for explanations"),
     "max_explained_words": (
         "explained_words",
@@ -72,7 +74,7 @@ def limits_of(options: argparse.Namespace) -> Limits:
         BadInput: one of them is negative, or 0 where that would let nothing pass.
     """
     given = {field: getattr(options, option) for option, (field, _) in LIMITS.items()}
-    may_be_zero = ("concurrency", "rate", "burst")
+    may_be_zero = ("concurrency", "rate", "burst", "batch_padding")
     for option, (field, _) in LIMITS.items():
         if given[field] < 0 or (given[field] == 0 and field not in may_be_zero):
             raise BadInput(f"--{option} is {given[field]}; expected a number above 0")

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable
 
+import uvloop
 from kserve import ModelServer
 
 from components.errors import BadInput, SlipwayError
@@ -74,7 +75,8 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         self.registered_models.update(model)
         self._recorder.started()
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
         finally:
             self._recorder.stopped()
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
@@ -142,9 +143,19 @@ class Field:
 
 
 def opened(contestant: Contestant, threads: int) -> Classifier:
-    """The contestant, ready to answer."""
+    """The contestant, ready to answer; what users would pick instead runs as ONNX Runtime does by itself.
+
+    But its threads do not spin after a call either: side by side they would take the cores from the next model.
+    """
     if contestant.openvino is None:
-        return Classifier(contestant.folder, threads)
+        classifier = Classifier(contestant.folder, threads)
+        if contestant.name in (BASELINE, BERT_BASE) or contestant.group == "instead":
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.log_severity_level = 3
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            classifier.session = onnxruntime.InferenceSession(contestant.folder / MODEL, options)
+        return classifier
     from benchmarks.compression.nncf_models import OpenVinoClassifier
 
     return OpenVinoClassifier(contestant.folder, contestant.openvino, threads)

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
+import onnx
 import torch
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 from torch import nn
 from transformers import PreTrainedModel
 
+from components.classifier import open_session
 from components.errors import SlipwayError
 
 TOLERANCE = 1e-4
@@ -112,9 +113,7 @@ def greatest_difference(
     path: Path, samples: list[tuple[Integers, Integers]], wanted: list[npt.NDArray[np.float32]]
 ) -> float:
     """How far the logits of an ONNX model are from the wanted ones, in units as for `TOLERANCE`."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = open_session(path.read_bytes())
     differences = []
     for sample, logits in zip(samples, wanted, strict=True):
         given = session.run(["logits"], dict(zip(INPUTS, sample, strict=True)))[0]
@@ -158,7 +157,28 @@ def _fuse(path: Path, fused_path: Path, heads: tuple[int, int], attention: bool 
             opt_level=0,
             use_gpu=False,
         )
+    _part_sums(model.model.graph)
     model.save_model_to_file(str(fused_path))
+
+
+def _part_sums(graph: onnx.GraphProto) -> None:
+    """Undo the fusion of a sum with the LayerNorm after it; see `open_session`."""
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "SkipLayerNormalization":
+            nodes.append(node)
+            continue
+        left, right, scale, shift, *bias = node.input
+        result, epsilon = node.output[0], next(item.f for item in node.attribute if item.name == "epsilon")
+        if bias:
+            nodes.append(onnx.helper.make_node("Add", [left, *bias], [f"{result}/biased"]))
+            left = f"{result}/biased"
+        total = node.output[3] if len(node.output) > 3 else f"{result}/sum"
+        nodes.append(onnx.helper.make_node("Add", [left, right], [total]))
+        inputs = [total, scale, shift]
+        nodes.append(onnx.helper.make_node("LayerNormalization", inputs, [result], node.name, axis=-1, epsilon=epsilon))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -17,6 +16,8 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+
+from components.classifier import open_session
 
 Feed = dict[str, npt.NDArray[np.int64]]
 MATRICES = ("MatMul", "Attention", "Gemm")
@@ -121,9 +122,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has 
 
 
 def _logits(path: Path, feeds: Sequence[Feed]) -> npt.NDArray[np.float32]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = open_session(path.read_bytes())
     return np.concatenate([session.run(["logits"], feed)[0] for feed in feeds])
 
 

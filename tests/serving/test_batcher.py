@@ -1,6 +1,7 @@
 """How waiting texts are put into batches; the classifier here records its batches and computes lengths."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ from serving.limits import Limits
 class Recorder:
     """A classifier of two classes: the first logit is the number of tokens."""
 
-    def __init__(self) -> None:
+    def __init__(self, token_s: float = 0.0) -> None:
+        self.token_s = token_s
         self.labels = ["long", "short"]
         self.tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "bad": 1, "odd": 2}, unk_token="[UNK]"))
         self.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -25,13 +27,14 @@ class Recorder:
     def run(self, encodings: Sequence[Any]) -> np.ndarray:
         self.batches.append([len(encoding.ids) for encoding in encodings])
         ids = [encoding.ids for encoding in encodings]
+        time.sleep(self.token_s * len(ids) * max(map(len, ids)))
         if any(1 in row for row in ids):
             raise ValueError("a bad text")
         logits = np.array([[len(row), 0.0] for row in ids], dtype=np.float32)
         return np.where([[2 in row] for row in ids], np.nan, logits).astype(np.float32)
 
 
-def ask(recorder: Recorder, requests: Sequence[Sequence[str]], **limits: int) -> list[Any]:
+def ask(recorder: Recorder, requests: Sequence[Sequence[str]], **limits: float) -> list[Any]:
     """The answers to requests that come at the same time; an error in place of an answer."""
 
     async def all_at_once() -> list[Any]:
@@ -66,10 +69,34 @@ def test_a_batch_keeps_to_its_tokens_padding_included_unless_one_text_alone_is_l
 
 
 def test_waiting_requests_share_a_batch():
-    recorder = Recorder()
-    ask(recorder, [[words(3)]] * 10)
+    recorder = Recorder(token_s=0.01)
+    ask(recorder, [[words(3)]] * 10, batch_ms=10_000)
     assert len(recorder.batches) < 10
     assert sum(map(len, recorder.batches)) == 10
+
+
+def test_a_batch_has_no_more_padding_than_is_allowed():
+    recorder = Recorder()
+    lengths = np.random.default_rng(5).integers(1, 60, 200).tolist()
+    ask(recorder, [[words(length) for length in lengths]], batch_padding=0.1)
+    assert sorted(sum(recorder.batches, [])) == sorted(lengths)
+    for batch in recorder.batches:
+        assert 1 - sum(batch) / (len(batch) * max(batch)) <= 0.1
+
+
+def test_batches_get_smaller_when_the_model_is_slow():
+    recorder = Recorder(token_s=0.002)
+    ask(recorder, [[words(5)] * 40], batch_ms=50)
+    assert len(recorder.batches[0]) == 40  # nothing is known yet
+    ask_again = Recorder(token_s=0.002)
+
+    async def scenario() -> None:
+        batcher = Batcher(ask_again, Limits(batch_ms=50))  # type: ignore[arg-type]
+        await batcher.probabilities([words(5)])
+        await batcher.probabilities([words(5)] * 40)
+
+    asyncio.run(scenario())
+    assert max(map(len, ask_again.batches)) <= 5
 
 
 def test_the_oldest_text_is_in_the_next_batch_however_long_it_is():

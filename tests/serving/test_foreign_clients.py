@@ -5,6 +5,7 @@ Those that bring the protocol's messages of their own run in a process of their 
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -239,10 +240,13 @@ def test_a_stub_made_from_reflection_alone_can_infer(server):
     assert list(tensors["top_labels"].shape) == [2, 2]
 
 
-@pytest.mark.skipif(not shutil.which("grpcurl"), reason="grpcurl is not installed; the reflection client stands for it")
+GRPCURL = shutil.which("grpcurl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(not GRPCURL, reason="grpcurl is not installed; the reflection client stands for it")
 def test_grpcurl(server):
     def grpcurl(*words: str) -> str:
-        command = ["grpcurl", "-plaintext", "-max-time", "30", *words]
+        command = [str(GRPCURL), "-plaintext", "-max-time", "30", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout

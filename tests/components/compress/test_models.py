@@ -102,6 +102,7 @@ def test_attention_of_a_pruned_bert_is_fused_and_its_matrices_are_smaller(tmp_pa
     assert exported.fused
     graph = onnx.load(tmp_path / "pruned.onnx").graph
     assert sum(node.op_type == "Attention" for node in graph.node) == 3
+    assert not any(node.op_type == "SkipLayerNormalization" for node in graph.node)
     weights = {name: _weights(tmp_path / f"{name}.onnx") for name in ("whole", "pruned")}
     removed = 3 * (4 * 32 * 16 + 2 * 32 * 24)  # of query, key, value and output; of both feed-forward matrices
     assert weights["whole"] - weights["pruned"] == removed
