@@ -32,19 +32,20 @@ class Classifier:
     Args:
         bundle: a bundle or draft, or its folder.
         threads: threads of one inference; 0 leaves the choice to ONNX Runtime.
+        spin: see `open_session`.
 
     Raises:
         BadInput: the folder is not a bundle, or its files cannot be loaded.
         BundleRefused: it is encrypted and cannot be decrypted; see `Bundle.read`.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, threads: int = 0) -> None:
+    def __init__(self, bundle: str | Path | Bundle, threads: int = 0, spin: bool = False) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.labels = self.bundle.info.labels
         tokenizer, model = self.bundle.read(TOKENIZER), self.bundle.read(MODEL)
         try:
             self.tokenizer = Tokenizer.from_buffer(tokenizer)
-            self.session = open_session(model, threads)
+            self.session = open_session(model, threads, spin)
         except Exception as error:  # both libraries raise their own, undocumented classes
             raise BadInput(f"the files of {self.bundle.folder} cannot be loaded: {error}") from error
         self.tokenizer.enable_truncation(self.bundle.info.max_length)
@@ -72,20 +73,20 @@ class Classifier:
         return softmax(self.logits(texts))
 
 
-def open_session(model: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
+def open_session(model: bytes, threads: int = 0, spin: bool = False) -> onnxruntime.InferenceSession:
     """A session for the CPU.
 
-    Its threads do not spin while they wait, which would take the cores from whoever reads and answers requests. Sums
-    and the LayerNorm after them stay apart: fused they take four to six times as long (ONNX Runtime 1.32, AVX-512).
+    Sums and the LayerNorm after them stay apart: fused they take four to six times as long (ONNX Runtime 1.32, AVX-512).
 
     Args:
         model: an ONNX model.
         threads: of one inference; 0 leaves the choice to ONNX Runtime.
+        spin: whether they wait for work by spinning, which shortens a lone inference and takes the cores from others.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     return onnxruntime.InferenceSession(
         model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
     )

@@ -3,6 +3,7 @@
 Two inferences of one thread each do more than one of two threads, which wait for one another after each operator. But a
 text that is alone wants all cores. So a busy server computes in as many streams as there are cores, and a batch that
 has the machine to itself goes to a second session with all threads, if that has proved faster for this model here.
+The operating system places the threads: pinned ones would wait for the event loop, which needs a core now and then.
 """
 
 import logging
@@ -44,7 +45,7 @@ def open_engine(bundle: Bundle, threads: int = 0) -> Engine:
     if threads or cores == 1:
         threads = threads or 1
         return Engine(Classifier(bundle, threads), max(1, cores // threads))
-    narrow, wide = Classifier(bundle, 1), Classifier(bundle, cores)
+    narrow, wide = Classifier(bundle, 1), Classifier(bundle, cores, spin=True)
     alone, together = _milliseconds(narrow, wide)
     logger.info("event=threads one_thread_ms=%.2f all_threads_ms=%.2f streams=%d", alone, together, cores)
     return Engine(narrow, cores, wide if together < WORTH * alone else None)
