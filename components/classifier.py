@@ -76,7 +76,7 @@ class Classifier:
 def open_session(model: bytes, threads: int = 0, spin: bool = False) -> onnxruntime.InferenceSession:
     """A session for the CPU.
 
-    Sums and the LayerNorm after them stay apart: fused they take four to six times as long (ONNX Runtime 1.32, AVX-512).
+    Sums and the LayerNorm after them stay apart; fused they take four times as long (ONNX Runtime 1.32, AVX-512).
 
     Args:
         model: an ONNX model.

@@ -59,11 +59,12 @@ def current_exchange() -> Exchange | None:
     return _current.get()
 
 
-def note(texts: Sequence[str] = (), request_id: str | None = None) -> None:
+def note(texts: Sequence[str] = (), request_id: str | None = None, method: str | None = None) -> None:
     """Say what the request at hand asks about, once it is decoded; an id in its head goes before one in its body."""
     if exchange := _current.get():
         exchange.texts = texts or exchange.texts
         exchange.request_id = exchange.request_id or request_id or ""
+        exchange.method = method or exchange.method
 
 
 class Observation:

@@ -11,6 +11,7 @@ from serving.caller import Scope, current_caller
 from serving.drift import Drift
 from serving.engine import Engine
 from serving.errors import Forbidden
+from serving.exchange import note
 from serving.explain import Explainer
 from serving.limits import Limits
 from serving.metrics import ModelMetrics
@@ -82,6 +83,8 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
             return {"predictions": answers.predictions()}
         wanted = wishes(payload, len(self.labels))
         texts = tensor_texts(payload, self.limits)
+        if wanted.explained:
+            note(method="explain")
         if wanted.explained and Scope.EXPLAIN not in current_caller().scopes:
             raise Forbidden(f"'{current_caller().name[:100]}' lacks the scope for explanations: explain", Scope.EXPLAIN)
         answers = await self._answers(texts, wanted.explained)

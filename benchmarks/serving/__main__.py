@@ -71,10 +71,10 @@ def contestants(places: dict[str, Path], folder: Path, mlserver: Path | None) ->
         yield "MLServer with batching, FP32", lambda: servers.mlserver(mlserver, places["checkpoint"], folder, 32)
 
 
-def bare(bundle: Path, texts: Path) -> dict[str, float]:
+def bare(bundle: Path, texts: Path) -> dict[str, Any]:
     """ONNX Runtime alone, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.serving.bare", str(bundle), str(texts)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
 

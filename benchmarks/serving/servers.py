@@ -118,6 +118,6 @@ def mlserver(python: Path, checkpoint: Path, folder: Path, batch: int) -> Iterat
     (place / "model-settings.json").write_text(json.dumps(model))
     (place / "settings.json").write_text(json.dumps(server | {"parallel_workers": 1, "host": HOST}))
     command = [str(python.with_name("mlserver")), "start", str(place)]
-    question = _question("args", {"content_type": "str"})
+    question = _question("array_inputs", {"content_type": "str"})
     with _started(command, port, question, folder / f"mlserver-{batch}.log", cwd=place) as running:
         yield running

@@ -57,6 +57,7 @@ def question(*texts: str, model: str = "messages") -> messages.ModelInferRequest
     ("path", "body", "method", "code"),
     [
         ("/v2/models/messages/infer", TEXTS, "infer", 200),
+        ("/v2/models/messages/infer", {**TEXTS, "parameters": {"explain": True}}, "explain", 200),
         ("/v2/models/messages/infer", {"inputs": []}, "infer", 400),
         ("/v2/models/nothing/infer", TEXTS, "infer", 404),
         ("/v2/models/messages/infer", "x" * 9_000_000, "infer", 413),
