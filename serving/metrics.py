@@ -7,6 +7,7 @@ texts are no labels. With PROMETHEUS_MULTIPROC_DIR set, the processes that share
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -142,6 +143,14 @@ class ModelMetrics:
         self.version = version
         self.digest = digest
         self._model = (name, version)
+        self._children: dict[Any, Any] = {}
+
+    def _of(self, metric: Any) -> Any:
+        """The samples of a metric that is labelled with the model alone; prometheus_client looks them up slowly."""
+        child = self._children.get(metric)
+        if child is None:
+            child = self._children[metric] = metric.labels(*self._model)
+        return child
 
     def answered(self, protocol: str, method: str, code: int, source: str, seconds: float) -> None:
         """Count an outcome. `code` is an HTTP status; 499 when the client went before it was answered."""
@@ -159,20 +168,20 @@ class ModelMetrics:
 
     def waited(self, seconds: float) -> None:
         """A request's first text is in a batch."""
-        QUEUE_WAIT.labels(*self._model).observe(seconds)
+        self._of(QUEUE_WAIT).observe(seconds)
 
     def waiting(self, texts: int) -> None:
         """State how many texts wait."""
-        WAITING.labels(*self._model).set(texts)
+        self._of(WAITING).set(texts)
 
     def dropped(self, texts: int) -> None:
         """Count texts that are not computed because nobody waits for them any more."""
-        DROPPED.labels(*self._model).inc(texts)
+        self._of(DROPPED).inc(texts)
 
     def batch(self, lengths: Sequence[int]) -> None:
         """Count an inference by the tokens of its texts."""
         tokens = sum(lengths)
-        BATCH_TEXTS.labels(*self._model).observe(len(lengths))
+        self._of(BATCH_TEXTS).observe(len(lengths))
         TOKENS.labels(*self._model, "text").inc(tokens)
         TOKENS.labels(*self._model, "padding").inc(max(lengths) * len(lengths) - tokens)
 

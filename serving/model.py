@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kserve import InferRequest, InferResponse, Model
+from kserve.model import InferenceVerb
 
 from serving.answers import Answers
 from serving.batcher import Batcher
@@ -67,11 +68,20 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(self.labels)]},
         ]
 
+    async def __call__(
+        self,
+        body: InferRequest | dict[str, Any],
+        headers: dict[str, str] | None = None,
+        verb: InferenceVerb = InferenceVerb.PREDICT,
+    ) -> tuple[InferResponse | dict[str, Any], dict[str, str]]:
+        """Answer a request, without kserve's stages before and after, which nobody needs here. Raises as `predict`."""
+        ask = self.explain if verb == InferenceVerb.EXPLAIN else self.predict
+        return await ask(body, headers), {}
+
     async def predict(
         self,
         payload: InferRequest | dict[str, Any],
         headers: dict[str, str] | None = None,  # noqa: ARG002  # kserve's signature
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002
     ) -> InferResponse | dict[str, Any]:
         """Answer a V2 request, or a V1 request given as a dict.
 

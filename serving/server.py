@@ -1,6 +1,7 @@
 """One process that serves one bundle: a KServe ModelServer with addresses of its own and an orderly end."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -74,6 +75,8 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         """
         self.registered_models.update(model)
         self._recorder.started()
+        gc.collect()
+        gc.freeze()  # what is here stays: no collection looks at it again while requests wait
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve())
