@@ -1,5 +1,6 @@
 """What the teacher says about texts: asked once for those that return in each epoch, live for those that do not."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -49,8 +50,14 @@ class School(Protocol):
     """The training texts."""
     size: int
     """Texts of an epoch."""
-    dimensions: torch.Tensor | None
-    """Which dimensions of the hidden states are told; None for all."""
+
+    def of(self, kept: Sequence[int], dimensions: torch.Tensor | None) -> "School":
+        """The same lessons for one student.
+
+        Args:
+            kept: its layers, all of them layers of this school.
+            dimensions: of the hidden states that are told; None for all.
+        """
 
     def epoch(self, number: int) -> Teaching:
         """What is taught in this epoch."""
@@ -59,12 +66,13 @@ class School(Protocol):
 class Lessons:
     """The teacher's logits, and its hidden states after each of the layers `kept`, for all training texts.
 
-    The teacher always gives the same answer to a text, so asking again in each epoch would be a waste of two
-    fifths of the time. The states lie in a file, in half precision: 2 bytes x tokens x layers x dimensions.
+    The teacher always gives the same answer to a text, so asking again in each epoch, or for each student, would be a
+    waste of two fifths of the time. The states lie in a file, in half precision: 2 bytes x tokens x layers x
+    dimensions.
 
     Args:
         teacher: in evaluation mode.
-        kept: layers, from 0.
+        kept: layers, from 0: of all students together.
         texts: the training texts.
         folder: where the file goes.
     """
@@ -72,6 +80,7 @@ class Lessons:
     def __init__(self, teacher: PreTrainedModel, kept: Sequence[int], texts: EncodedTexts, folder: Path) -> None:
         self.texts, self.kept, self.size = texts, list(kept), len(texts)
         self.dimensions: torch.Tensor | None = None
+        self._told = list(range(len(self.kept)))
         self.logits = torch.zeros((len(texts), int(teacher.config.num_labels or 0)))
         ends = np.cumsum(texts.lengths)
         self._starts = ends - texts.lengths
@@ -84,13 +93,19 @@ class Lessons:
             if number % 10 == 0 or number == len(parts):
                 progress.report(STEP, "asking the teacher", number, len(parts))
 
+    def of(self, kept: Sequence[int], dimensions: torch.Tensor | None) -> "Lessons":
+        """The same lessons for one student, from the same file."""
+        other = copy.copy(self)
+        other._told, other.dimensions = [self.kept.index(layer) for layer in kept], dimensions
+        return other
+
     def epoch(self, _number: int) -> "Lessons":
         """The same texts in each epoch."""
         return self
 
     def lesson(self, indices: Indices) -> Lesson:
         """The given texts, padded to the longest of them, with the teacher's answers."""
-        states = np.concatenate([self._states[self._place(index)] for index in indices]).astype(np.float32)
+        states = np.concatenate([self._states[self._place(index), self._told] for index in indices]).astype(np.float32)
         return Lesson(self.texts.batch(indices), self.logits[indices], told(torch.from_numpy(states), self.dimensions))
 
     def _ask(self, teacher: PreTrainedModel, indices: Indices) -> None:
@@ -171,6 +186,12 @@ class LiveSchool:
         self.augmenter, self.made = augmenter, made if augmenter else 0
         self.size = len(texts) + self.made
         self.dimensions: torch.Tensor | None = None
+
+    def of(self, kept: Sequence[int], dimensions: torch.Tensor | None) -> "LiveSchool":
+        """The same lessons for one student; the teacher tells the states of its layers only."""
+        other = copy.copy(self)
+        other.kept, other.dimensions = kept, dimensions
+        return other
 
     def epoch(self, number: int) -> LiveTeaching:
         """What is taught in this epoch."""

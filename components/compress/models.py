@@ -1,20 +1,21 @@
-"""The torch models from which variants are made: the teacher, a smaller student, and a pruned model."""
+"""The torch models from which variants are made: the teacher, smaller students, and pruned models."""
 
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import progress
-from components.compress.architecture import check_supported
 from components.compress.augment import Augmenter
-from components.compress.distil import Report, distil, distillation_loss, new_student, student_layers
+from components.compress.distil import Report, distil, distillation_loss, new_student
 from components.compress.lessons import STEP, Lessons, LiveSchool, LiveTeaching, School
 from components.compress.narrow import most_varied, narrow
+from components.compress.plan import Student, plan
 from components.compress.prune import cut, importance, schedule, sizes
 from components.compress.settings import CompressSettings
 from components.compress.stages import Stages, take_weights
@@ -51,38 +52,63 @@ def candidates(
     Raises:
         BadInput: the settings ask for a student or for pruning, and the teacher's architecture allows neither.
     """
-    if settings.distil or settings.prune:
-        check_supported(teacher)
-    yield Candidate(_name("teacher", teacher), teacher, 0.0)
-    depth = int(teacher.config.num_hidden_layers)
-    kept = student_layers(depth, settings.layers_kept if settings.distil else 1.0)
-    model, smaller = teacher, len(kept) < depth or (settings.distil and settings.width_kept < 1)
-    if not smaller and not settings.prune:
-        return
-    started = time.monotonic()
-    school = _school(teacher, tokenizer, kept, texts, settings, stages)
-    if smaller:
-        model = new_student(teacher, kept)
-        if settings.width_kept < 1:
-            school.dimensions = most_varied(_some_states(teacher, kept, texts, settings), settings.width_kept)
-            narrow(model, school.dimensions)
-        name = _name("student", model)
-        student = model
+    students = plan(teacher, settings)
+    yield Candidate(f"teacher-{teacher.config.num_hidden_layers}x{teacher.config.hidden_size}", teacher, 0.0)
+    school: School | None = None
+    for student in students:
+        if school is not None and stages.out_of_time:
+            stages.unfinished.extend(student.stages)
+            continue
+        started = time.monotonic()
+        if school is None:
+            kept = sorted({layer for each in students for layer in each.layers})
+            school = _school(teacher, tokenizer, kept, texts, settings, stages)
+        yield from _made(student, teacher, school, settings, stages, started)
 
-        def teach() -> PreTrainedModel:
-            distil(student, school, settings, settings.distil_epochs, _reporter(name), stages, name)
-            return student
 
-        candidate = _staged(name, student, teach, stages, started)
+def _made(
+    student: Student,
+    teacher: PreTrainedModel,
+    school: School,
+    settings: CompressSettings,
+    stages: Stages,
+    started: float,
+) -> Iterator[Candidate]:
+    """The student and what is pruned of it, or what is pruned of the teacher."""
+    model, dimensions = _shaped(student, teacher, school.texts, settings)
+    school = school.of(student.layers, dimensions)
+    if student.name:
+        teach = partial(_taught, model, school, settings, stages, student.name)
+        candidate = _staged(student.name, model, teach, stages, started)
         model = candidate.model
         yield candidate
-    if settings.prune:
-        name = _name("pruned", model)
+    for pruning in student.prunings:
         if stages.out_of_time:
-            stages.unfinished.append(name)
-            return
-        whole = model
-        yield _staged(name, whole, lambda: pruned(whole, school, settings, stages, name), stages, time.monotonic())
+            stages.unfinished.append(pruning.name)
+            continue
+        prune = partial(pruned, model, school, pruning.settings, stages, pruning.name)
+        yield _staged(pruning.name, model, prune, stages, time.monotonic())
+
+
+def _shaped(
+    student: Student, teacher: PreTrainedModel, texts: EncodedTexts, settings: CompressSettings
+) -> tuple[PreTrainedModel, torch.Tensor | None]:
+    """A student that has learned nothing yet, and which dimensions of the hidden states it has; None for all."""
+    if not student.name:
+        return teacher, None
+    model = new_student(teacher, student.layers)
+    if student.width_kept == 1:
+        return model, None
+    dimensions = most_varied(_some_states(teacher, student.layers, texts, settings), student.width_kept)
+    narrow(model, dimensions)
+    return model, dimensions
+
+
+def _taught(
+    model: PreTrainedModel, school: School, settings: CompressSettings, stages: Stages, name: str
+) -> PreTrainedModel:
+    distil(model, school, settings, settings.distil_epochs, _reporter(name), stages, name)
+    return model
 
 
 def pruned(
@@ -155,10 +181,6 @@ def _parts(texts: EncodedTexts, settings: CompressSettings) -> list[Indices]:
     """Batches of a sample of the training texts."""
     order = np.random.default_rng(settings.seed).permutation(len(texts))[: settings.importance_texts]
     return np.array_split(order, -(-len(order) // settings.batch_size))
-
-
-def _name(kind: str, model: PreTrainedModel) -> str:
-    return f"{kind}-{model.config.num_hidden_layers}x{model.config.hidden_size}"
 
 
 def _reporter(name: str) -> Report:

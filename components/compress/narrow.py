@@ -9,18 +9,22 @@ from components.compress.prune import keep_columns, keep_rows
 from components.compress.stages import embedding_sizes
 
 
+def kept_dimensions(dimensions: int, share: float) -> int:
+    """How many dimensions a share leaves: all, or the nearest multiple of 8, for int8 kernels."""
+    return dimensions if share == 1 else min(dimensions, max(8, 8 * round(share * dimensions / 8)))
+
+
 def most_varied(states: torch.Tensor, share: float) -> torch.Tensor:
     """Dimensions of the hidden states that carry most: those with the greatest variance over the tokens.
 
     Args:
         states: of the teacher, float32 (tokens, layers, dimensions).
-        share: part of the dimensions that is kept; their number is rounded to a multiple of 8, for int8 kernels.
+        share: part of the dimensions that is kept; see `kept_dimensions`.
 
     Returns:
         Indices in rising order, int64.
     """
-    dimensions = states.shape[-1]
-    count = min(dimensions, max(8, 8 * round(share * dimensions / 8)))
+    count = kept_dimensions(states.shape[-1], share)
     spread = states.var(dim=0)
     return (spread / spread.sum(dim=1, keepdim=True)).sum(dim=0).topk(count).indices.sort().values
 

@@ -86,9 +86,13 @@ def _column_contributions(linear: nn.Linear) -> torch.Tensor:
     return (linear.weight.detach() * linear.weight.grad).sum(dim=0)
 
 
+def kept_count(count: int, share: float) -> int:
+    """How many of `count` heads or neurons a share leaves: one at least."""
+    return max(1, round(count * share))
+
+
 def _most_important(values: torch.Tensor, share: float) -> torch.Tensor:
-    count = max(1, round(len(values) * share))
-    return values.topk(count).indices.sort().values
+    return values.topk(kept_count(len(values), share)).indices.sort().values
 
 
 def keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:

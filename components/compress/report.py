@@ -11,8 +11,8 @@ from components import page
 
 COLOURS = {"teacher": "tab:blue", "student": "tab:orange", "pruned": "tab:purple"}
 GOOD, BAD, SOFT = "#1a7f4b", "#b3261e", "#5b6675"
-LABEL_GAP = 0.1
-"""Least distance of two labels, as part of the height of the chart."""
+LABEL_GAP, LABEL_HEIGHT = 0.1, 0.22
+"""Least distance of two labels, as part of the height of the chart where they are few; inches that one needs."""
 
 
 def section(result: dict[str, Any]) -> str:
@@ -91,7 +91,7 @@ def _row(row: dict[str, Any]) -> list[str]:
 def pareto_chart(result: dict[str, Any]) -> Figure:
     """Latency at batch 1 (logarithmic) against macro-F1, with the floor, the front and a label for each variant."""
     rows = result["candidates"]
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    figure = Figure(figsize=(10, max(4.4, 1 + LABEL_HEIGHT * len(rows))), layout="constrained")
     axes = figure.subplots()
     largest = max(row["size_bytes"] for row in rows)
     for row in rows:
@@ -143,7 +143,7 @@ def _label(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     """Labels in a column beside the chart, from the best to the worst, each joined to its point by a line."""
     ordered = sorted(rows, key=lambda row: (row["macro_f1"], _latency(row, 1)))
     low, high = axes.get_ylim()
-    heights = spread([(row["macro_f1"] - low) / (high - low) for row in ordered], LABEL_GAP)
+    heights = spread([(row["macro_f1"] - low) / (high - low) for row in ordered], min(LABEL_GAP, 1 / len(rows)))
     for row, height in zip(ordered, heights, strict=True):
         axes.annotate(
             f"{row['name']}  {_latency(row, 1):.2f} ms, {row['size_bytes'] / 1e6:.0f} MB",

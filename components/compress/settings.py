@@ -1,8 +1,17 @@
 """Settings of the step `compress`."""
 
-from typing import Literal
+import re
+from typing import Any, Literal
+
+from pydantic import ValidationError, ValidationInfo, field_validator
 
 from components.settings import Settings, setting
+from components.variations import NAME, changes_of, check_key, check_names, problems
+
+SHAPE = ("layers_kept", "width_kept", "heads_kept", "neurons_kept")
+"""Settings in which the students of one search can differ."""
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
+"""Without the hyphen, which parts a name from what surrounds it in the names of models, files and folders."""
 
 
 class CompressSettings(Settings):
@@ -52,6 +61,11 @@ class CompressSettings(Settings):
     neurons_kept: float = setting(
         0.5, "part of the feed-forward neurons of each layer that pruning leaves", "share", gt=0, le=1
     )
+    students: list[dict[str, Any]] = setting(
+        [],
+        "shapes to try in one search: each has any of " + ", ".join(f"`{name}`" for name in SHAPE) + " in place of the "
+        "value in this section, and may have a `name` of letters, digits and _; without any, the shape of this section",
+    )
     prune_rounds: int = setting(1, "cuts on the way to what is kept, each with its part of the recovery", ge=1)
     importance_texts: int = setting(
         256, "training texts on which the importance of heads and neurons is measured", "texts", ge=1
@@ -91,3 +105,32 @@ class CompressSettings(Settings):
     )
     latency_rounds: int = setting(20, "rounds in which every variant is timed once", "rounds", ge=3)
     seed: int = setting(13, "seed of the order of the texts", ge=0, lt=2**31)
+
+    @field_validator("students")
+    @classmethod
+    def _known_shapes(cls, students: list[dict[str, Any]], info: ValidationInfo) -> list[dict[str, Any]]:
+        """Items with values of the fields' types, however they were written: a search is known by them."""
+        students = [cls._shape(number, item) for number, item in enumerate(students, 1)]
+        check_names("students", [item[NAME] for item in students if NAME in item])
+        shapes = [[item.get(name, info.data.get(name)) for name in SHAPE] for item in students]
+        for number, shape in enumerate(shapes, 1):
+            if (first := shapes.index(shape) + 1) < number:
+                raise ValueError(f"students {first} and {number} are the same; remove one")
+        return students
+
+    @classmethod
+    def _shape(cls, number: int, item: dict[str, Any]) -> dict[str, Any]:
+        place = f"student {number}"
+        for key in item:
+            check_key(place, key, SHAPE)
+        try:
+            values = cls.model_validate(changes_of(item))
+        except ValidationError as error:
+            raise ValueError(f"{place} cannot be used ({problems(error)})") from None
+        changes = {key: getattr(values, key) for key in changes_of(item)}
+        if NAME not in item:
+            return changes
+        name = str(item[NAME])
+        if not PLAIN_NAME.fullmatch(name):
+            raise ValueError(f"{place}: the name {name!r} is not of letters, digits and _, 40 at most")
+        return {NAME: name} | changes

@@ -103,10 +103,13 @@ def run(
 
 
 def search_digest(checkpoint: Path, dataset_digest: str, settings: CompressSettings) -> str:
-    """Of everything that decides the weights of the models; only a search with the same digest is continued."""
+    """Of everything that decides the weights of the models; only a search with the same digest is continued.
+
+    An empty list of students is left out: such a search is the one that was known before there were lists.
+    """
     files = sorted(checkpoint.glob("*.safetensors"))
     weights = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    chosen = settings.model_dump(exclude=NO_EFFECT_ON_MODELS)
+    chosen = settings.model_dump(exclude=NO_EFFECT_ON_MODELS | (set() if settings.students else {"students"}))
     record = {"format": SEARCH_FORMAT, "teacher": weights, "dataset": dataset_digest, "settings": chosen}
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 

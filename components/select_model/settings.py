@@ -1,6 +1,5 @@
 """Settings of the step `select_model`, and the candidates that they describe."""
 
-import difflib
 from typing import Any
 
 from pydantic import ValidationError, field_validator
@@ -8,8 +7,8 @@ from pydantic import ValidationError, field_validator
 from components.errors import BadInput
 from components.settings import Settings, setting
 from components.train.settings import TrainSettings
+from components.variations import NAME, changes_of, check_key, check_names, problems
 
-NAME = "name"
 OF_THE_RUN = {"processes", "threads_per_process", "experiment", "checkpoint_every", "log_every", "patience", "seed"}
 """Settings of the step train in which candidates cannot differ: they do not make another kind of model."""
 VARIABLE = [name for name in TrainSettings.model_fields if name not in OF_THE_RUN]
@@ -51,25 +50,18 @@ class SelectSettings(Settings):
         for number, candidate in enumerate(candidates, 1):
             for key in candidate:
                 _check_key(number, str(key))
-        names = [_name(candidate) for candidate in candidates]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"candidates need different names, but there are several {', '.join(sorted(twice))}")
+        check_names("candidates", [_name(candidate) for candidate in candidates])
         return candidates
 
 
 def _check_key(number: int, key: str) -> None:
-    if key == NAME or key in VARIABLE:
-        return
     if key in OF_THE_RUN:
         raise ValueError(f"candidate {number}: candidates cannot differ in {key}; set train.{key} for all of them")
-    near = difflib.get_close_matches(key, [NAME, *VARIABLE], n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join([NAME, *VARIABLE])}"
-    raise ValueError(f"candidate {number}: {key} is unknown; {hint}")
+    check_key(f"candidate {number}", key, VARIABLE)
 
 
 def _name(candidate: dict[str, Any]) -> str:
-    changes = ", ".join(f"{key}={value}" for key, value in candidate.items() if key != NAME)
+    changes = ", ".join(f"{key}={value}" for key, value in changes_of(candidate).items())
     return str(candidate.get(NAME, changes or "settings of train"))
 
 
@@ -81,16 +73,12 @@ def candidates_of(settings: SelectSettings, train: TrainSettings) -> list[Candid
     """
     found: list[Candidate] = []
     for item in settings.candidates or [{}]:
-        changes = {key: value for key, value in item.items() if key != NAME}
+        changes = changes_of(item)
         try:
             merged = TrainSettings.model_validate(train.model_dump() | changes)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc']))}={problem['input']!r}: {problem['msg']}"
-                for problem in error.errors()
-            )
             raise BadInput(
-                f"candidate {_name(item)!r} cannot be used ({problems}); correct select.candidates"
+                f"candidate {_name(item)!r} cannot be used ({problems(error)}); correct select.candidates"
             ) from None
         changes = {key: getattr(merged, key) for key in changes}
         candidate = Candidate(name=_name(item | changes), changes=changes, train=merged)
