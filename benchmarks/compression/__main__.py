@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compression import teacher
-from benchmarks.compression.contestants import BASELINE, BERT_BASE, FINAL, Contestant, Field, opened
-from benchmarks.compression.tables import markdown
-from components.compress.measure import quality, time_side_by_side
+from benchmarks.compression.contestants import BASELINE, BERT_BASE, FINAL, Contestant, Field, Streams, opened
+from benchmarks.compression.tables import STREAMS, markdown, titled
+from components.compress.measure import Timings, quality, time_side_by_side
 from components.compress.quality import kept
 from components.compress.settings import CompressSettings
 from components.dataset import TextDataset
 
 FIRST_SEED = 13
 BATCHES = (1, 16)
+BATCHES_OF_A_ROUND = 4
+"""Batches that are shared out among the streams."""
 STUDENT: dict[str, Any] = {
     "layers_kept": 0.667,
     "heads_kept": 0.67,
@@ -58,18 +60,19 @@ def main() -> None:
     rows = [_row(contestant, of_seeds[0][0]) for contestant in of_seeds[0]]
     for split in ["validation", *(["test"] if given.test else [])]:
         _add_quality(rows, data, split, of_seeds)
-    for threads in given.threads:
-        _time(of_seeds[0], rows, data.texts("validation"), threads, given.rounds)
+    ways = [STREAMS, *map(str, given.threads)]
+    for way in ways:
+        _time(of_seeds[0], rows, data.texts("validation"), way, given.rounds)
     results = {
         "machine": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "texts": f"natural lengths, {len(data.texts('validation'))} dev sentences",
         "command": " ".join(sys.argv[1:]),
         "seeds": seeds,
-        "threads": given.threads,
+        "ways": ways,
         "student": STUDENT,
         "rows": rows,
     }
-    results["targets"] = _targets(rows, [str(threads) for threads in given.threads])
+    results["targets"] = _targets(rows, ways)
     given.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     print(markdown(results))
 
@@ -136,26 +139,45 @@ def _add_quality(
 
 
 def _time(
-    contestants: Sequence[Contestant], rows: list[dict[str, Any]], texts: Sequence[str], threads: int, rounds: int
+    contestants: Sequence[Contestant], rows: list[dict[str, Any]], texts: Sequence[str], way: str, rounds: int
 ) -> None:
-    """Add to each row its milliseconds, and how many times as fast it is as the teacher in the same round."""
-    classifiers = {contestant.name: opened(contestant, threads) for contestant in contestants}
-    timings = time_side_by_side(classifiers, texts, rounds, 0, BATCHES)
+    """Add to each row its milliseconds, and how many times as fast it is as the teacher in the same round.
+
+    Args:
+        contestants: what is timed.
+        rows: of the contestants, in their order.
+        texts: of natural lengths.
+        way: how many threads an inference has, or `STREAMS` for as many inferences at the same time as there are cores.
+        rounds: in which each is timed once.
+    """
+    timings: dict[str, Timings] = {contestant.name: {} for contestant in contestants}
+    if way == STREAMS:
+        cores = len(os.sched_getaffinity(0))
+        for batch in BATCHES:
+            classifiers = {one.name: Streams(one, cores, batch) for one in contestants}
+            count = BATCHES_OF_A_ROUND * batch
+            for name, found in time_side_by_side(classifiers, texts, rounds, 0, (count,)).items():
+                timings[name][batch] = [one / BATCHES_OF_A_ROUND for one in found[count]]
+    else:
+        classifiers_of_one = {contestant.name: opened(contestant, int(way)) for contestant in contestants}
+        timings = time_side_by_side(classifiers_of_one, texts, rounds, 0, BATCHES)
     before = ""
     for row in rows:
         own = timings[row["name"]]
-        speed = {}
-        for batch in BATCHES:
-            speed[str(batch)] = {
-                "median_ms": median(own[batch]),
-                "p95_ms": quantiles(own[batch], n=20, method="inclusive")[-1],
-                "faster": _ratio(timings[BASELINE][batch], own[batch]),
-                "than_bert_base": _ratio(timings[BERT_BASE][batch], own[batch]),
-            }
-            if row["group"] == "cumulative" and before:
-                speed[str(batch)]["gain"] = _ratio(timings[before][batch], own[batch])
-        row["speed"][str(threads)] = speed
-        before = row["name"] if row["group"] == "cumulative" else before
+        row["speed"][way] = {str(batch): _speed(timings, own, batch) for batch in BATCHES}
+        if row["group"] == "cumulative":
+            for batch in BATCHES if before else ():
+                row["speed"][way][str(batch)]["gain"] = _ratio(timings[before][batch], own[batch])
+            before = row["name"]
+
+
+def _speed(timings: dict[str, Timings], own: Timings, batch: int) -> dict[str, float]:
+    return {
+        "median_ms": median(own[batch]),
+        "p95_ms": quantiles(own[batch], n=20, method="inclusive")[-1],
+        "faster": _ratio(timings[BASELINE][batch], own[batch]),
+        "than_bert_base": _ratio(timings[BERT_BASE][batch], own[batch]),
+    }
 
 
 def _ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
@@ -163,7 +185,7 @@ def _ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     return float(np.median(np.array(slow) / np.array(fast)))
 
 
-def _targets(rows: Sequence[dict[str, Any]], threads: Sequence[str]) -> list[list[str]]:
+def _targets(rows: Sequence[dict[str, Any]], ways: Sequence[str]) -> list[list[str]]:
     """What was wanted, what was measured, and by how much it was missed."""
     final = next(row for row in rows if row["name"] == FINAL)
     wanted: list[tuple[str, float, float]] = [
@@ -172,12 +194,12 @@ def _targets(rows: Sequence[dict[str, Any]], threads: Sequence[str]) -> list[lis
     ]
     if "test_kept" in final:
         wanted.append(("share of the teacher's test accuracy", 0.99, final["test_kept"]))
-    for count in threads:
+    for way in ways:
         for batch in ("1", "16"):
-            found = final["speed"][count][batch]
-            at = f"batch {batch}, {count} thread{'s' if int(count) > 1 else ''}"
-            wanted.append((f"times the teacher's ORT FP32 throughput, {at}", 5.0, found["faster"]))
-            wanted.append((f"times BERT-base's ORT FP32 throughput, {at}", 40.0, found["than_bert_base"]))
+            found = final["speed"][way][batch]
+            at = f"batch {batch}, {titled(way)}"
+            wanted.append((f"times the teacher's ORT FP32 speed, {at}", 5.0, found["faster"]))
+            wanted.append((f"times BERT-base's ORT FP32 speed, {at}", 40.0, found["than_bert_base"]))
     return [
         [name, f"{goal:g}", f"{value:.3g}", "reached" if value >= goal else f"missed by {1 - value / goal:.1%}"]
         for name, goal, value in wanted

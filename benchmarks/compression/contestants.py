@@ -1,9 +1,11 @@
 """What is compared: each technique on top of the one before, each on its own, and what users would pick instead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -11,7 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from components.bundle import MODEL, Bundle
 from components.checkpoint import load_checkpoint
-from components.classifier import Classifier
+from components.classifier import Classifier, Floats
 from components.compress.architecture import heads_and_width
 from components.compress.draft import Origin, write_draft_files
 from components.compress.export import export, sample_inputs, trace
@@ -142,7 +144,7 @@ class Field:
         return made
 
 
-def opened(contestant: Contestant, threads: int) -> Classifier:
+def opened(contestant: Contestant, threads: int, streams: int = 1) -> Classifier:
     """The contestant, ready to answer; what users would pick instead runs as ONNX Runtime does by itself.
 
     But its threads do not spin after a call either: side by side they would take the cores from the next model.
@@ -158,4 +160,23 @@ def opened(contestant: Contestant, threads: int) -> Classifier:
         return classifier
     from benchmarks.compression.nncf_models import OpenVinoClassifier
 
-    return OpenVinoClassifier(contestant.folder, contestant.openvino, threads)
+    return OpenVinoClassifier(contestant.folder, contestant.openvino, threads, streams)
+
+
+class Streams:
+    """A classifier that computes several batches at the same time, each in one thread of its own.
+
+    Args:
+        contestant: what is computed.
+        count: how many batches.
+        batch: texts of each.
+    """
+
+    def __init__(self, contestant: Contestant, count: int, batch: int) -> None:
+        self._classifier, self._batch = opened(contestant, 1, count), batch
+        self._pool = ThreadPoolExecutor(count)
+
+    def logits(self, texts: Sequence[str]) -> Floats:
+        """Of all texts, shape (texts, classes)."""
+        parts = [texts[start : start + self._batch] for start in range(0, len(texts), self._batch)]
+        return np.concatenate(list(self._pool.map(self._classifier.logits, parts)))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 Row = dict[str, Any]
+STREAMS = "streams"
+"""Of the ways to compute: as many inferences at the same time as there are cores."""
 GROUPS = {
     "cumulative": "Each technique on top of the one before",
     "alone": "On their own",
@@ -13,31 +15,38 @@ GROUPS = {
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """One table for each number of threads, and the targets."""
+    """One table for each way to compute, and the targets."""
     parts = [f"{results['machine']}; {results['texts']}; seeds {results['seeds']}."]
-    for threads in results["threads"]:
-        parts += [f"\n### {threads} thread{'s' if threads > 1 else ''}\n", _table(results["rows"], str(threads))]
+    for way in results["ways"]:
+        parts += [f"\n### {titled(way).capitalize()}\n", _table(results["rows"], way)]
     parts += ["\n### Targets\n", _lines(["Target", "Wanted", "Measured", ""], results["targets"])]
     return "\n".join(parts)
 
 
-def _table(rows: Sequence[Row], threads: str) -> str:
+def titled(way: str) -> str:
+    """A way to compute, in words."""
+    if way == STREAMS:
+        return "a stream for each core"
+    return f"one inference at a time, {way} thread{'s' if way != '1' else ''}"
+
+
+def _table(rows: Sequence[Row], way: str) -> str:
     headers = ["", "Dev accuracy", "Kept, at least", "MB", "x smaller", "ms, batch 1 (p95)", "x faster", "its own gain"]
     headers += ["ms, batch 16 (p95)", "x faster", "its own gain"]
     lines = []
     for group, title in GROUPS.items():
         lines.append([f"**{title}**", *[""] * (len(headers) - 1)])
-        lines += [_row(row, threads) for row in rows if row["group"] == group]
+        lines += [_row(row, way) for row in rows if row["group"] == group]
     return _lines(headers, lines)
 
 
-def _row(row: Row, threads: str) -> list[str]:
+def _row(row: Row, way: str) -> list[str]:
     quality = ["", ""]
     if row.get("accuracy") is not None:
         quality = [f"{row['accuracy']:.2%}", f"{row['kept']:.2%}, {row['kept_at_least']:.2%}"]
     cells = [row["name"], *quality, f"{row['size'] / 1e6:.1f}", f"{row['smaller']:.1f}"]
     for batch in ("1", "16"):
-        found = row["speed"][threads][batch]
+        found = row["speed"][way][batch]
         gain = f"{found['gain']:.2f}" if found.get("gain") else ""
         cells += [f"{found['median_ms']:.2f} ({found['p95_ms']:.2f})", f"{found['faster']:.2f}", gain]
     return cells
