@@ -141,3 +141,18 @@ def test_texts_of_a_client_that_has_gone_are_not_computed():
     asyncio.run(scenario())
     assert len([batch for batch in recorder.batches if batch == [7]]) < 50
     assert recorder.batches.count([8]) == 3
+
+
+def test_a_lone_batch_goes_to_the_wide_session_and_others_to_streams():
+    narrow, wide = Recorder(token_s=0.02), Recorder(token_s=0.02)
+
+    async def scenario() -> list[Any]:
+        batcher = Batcher(narrow, Limits(), streams=2, wide=wide)  # type: ignore[arg-type]
+        first = asyncio.create_task(batcher.probabilities([words(3)]))
+        while not wide.batches:
+            await asyncio.sleep(0.001)
+        return await asyncio.gather(first, batcher.probabilities([words(4)]))
+
+    answers = asyncio.run(scenario())
+    assert (wide.batches, narrow.batches) == ([[3]], [[4]])
+    np.testing.assert_allclose([answer[0, 0] for answer in answers], [1 / (1 + np.exp(-n)) for n in (3, 4)], atol=1e-6)
