@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from components.errors import BadInput
 from components.settings import Settings, setting
 
 
@@ -91,3 +92,20 @@ class CompressSettings(Settings):
     )
     latency_rounds: int = setting(20, "rounds in which every variant is timed once", "rounds", ge=3)
     seed: int = setting(13, "seed of the order of the texts", ge=0, lt=2**31)
+
+    def check_private(self) -> None:
+        """See that nothing is made with a look at the training texts, whose privacy the teacher's training kept.
+
+        What is left is the teacher and its dynamic int8 form, which follows from the weights alone.
+
+        Raises:
+            BadInput: a setting asks for more.
+        """
+        unused: dict[str, bool | int] = {"distil": False, "prune": False, "static": False, "float_matrices": 0}
+        asked = [name for name, value in unused.items() if getattr(self, name) != value]
+        if asked:
+            wanted = ", ".join(f"compress.{name}={str(unused[name]).lower()}" for name in asked)
+            raise BadInput(
+                f"with train.privacy_epsilon the step compress may not use the training texts again without noise, as "
+                f"{', '.join(f'compress.{name}' for name in asked)} would; set {wanted}"
+            )
