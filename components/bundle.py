@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.encryption import ENVELOPE, SUFFIX, BundleKey, Decryption, default_key
 from components.errors import BadInput
+from components.privacy import Privacy
 
 MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
     "model.onnx",
@@ -66,6 +67,8 @@ class BundleInfo(BaseModel):
     """Median milliseconds on the machine that measured, by batch size."""
     reference: dict[str, Bins] = Field(default_factory=dict)
     """How the validation split looks to the model, against drift; see `components.reference`."""
+    privacy: Privacy | None = None
+    """What the weights may tell of a training text; absent when nothing is promised."""
 
 
 class Bundle:
@@ -134,8 +137,10 @@ class Bundle:
 
 
 def write_info(folder: str | Path, info: BundleInfo) -> None:
-    """Write `bundle.json`."""
-    (Path(folder) / INFO).write_text(json.dumps(info.model_dump(), indent=1, ensure_ascii=False), "utf-8")
+    """Write `bundle.json`; what is None is left out."""
+    (Path(folder) / INFO).write_text(
+        json.dumps(info.model_dump(exclude_none=True), indent=1, ensure_ascii=False), "utf-8"
+    )
 
 
 def updated_info(info: BundleInfo, **changes: Any) -> BundleInfo:

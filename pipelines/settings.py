@@ -16,7 +16,7 @@ from components.evaluate.settings import EvaluateSettings
 from components.prepare_data.settings import DataSettings
 from components.register.settings import RegistrySettings
 from components.rollout.settings import RolloutSettings
-from components.select_model.settings import SelectSettings
+from components.select_model.settings import SelectSettings, candidates_of
 from components.settings import Settings, setting
 from components.target import Target
 from components.train.settings import TrainSettings
@@ -52,7 +52,8 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySe
         overrides: `section.field=value` each, where the value is YAML.
 
     Raises:
-        BadInput: the file cannot be read, a key is unknown or a value is out of bounds.
+        BadInput: the file cannot be read, a key is unknown, a value is out of bounds, or a training is to be private
+            and another step would use its texts without noise.
     """
     if path is None and DEFAULT_FILE.exists():
         path = DEFAULT_FILE
@@ -60,11 +61,15 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySe
     for override in overrides:
         _apply(values, override)
     try:
-        return SlipwaySettings.model_validate(values)
+        settings = SlipwaySettings.model_validate(values)
     except ValidationError as error:
         origin = f" in {path}" if path else ""
         problems = "\n".join(f"  {_problem(item)}" for item in error.errors())
         raise BadInput(f"the settings{origin} cannot be used:\n{problems}") from None
+    if settings.train.privacy_epsilon:
+        candidates_of(settings.select, settings.train)
+        settings.compress.check_private()
+    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:

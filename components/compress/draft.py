@@ -30,6 +30,7 @@ class Origin:
             dataset_digest=self.checkpoint_info["dataset_digest"],
             code_version=self.code_version,
             mlflow_run_id=self.checkpoint_info.get("mlflow_run_id", ""),
+            privacy=self.checkpoint_info.get("privacy"),
         )
 
 

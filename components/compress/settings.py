@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, ValidationInfo, field_validator
 
+from components.errors import BadInput
 from components.settings import Settings, setting
 from components.variations import NAME, changes_of, check_key, check_names, problems
 
@@ -134,3 +135,20 @@ class CompressSettings(Settings):
         if not PLAIN_NAME.fullmatch(name):
             raise ValueError(f"{place}: the name {name!r} is not of letters, digits and _, 40 at most")
         return {NAME: name} | changes
+
+    def check_private(self) -> None:
+        """See that nothing is made with a look at the training texts, whose privacy the teacher's training kept.
+
+        What is left is the teacher and its dynamic int8 form, which follows from the weights alone.
+
+        Raises:
+            BadInput: a setting asks for more.
+        """
+        unused: dict[str, bool | int] = {"distil": False, "prune": False, "static": False, "float_matrices": 0}
+        asked = [name for name, value in unused.items() if getattr(self, name) != value]
+        if asked:
+            wanted = ", ".join(f"compress.{name}={str(unused[name]).lower()}" for name in asked)
+            raise BadInput(
+                f"with train.privacy_epsilon the step compress may not use the training texts again without noise, as "
+                f"{', '.join(f'compress.{name}' for name in asked)} would; set {wanted}"
+            )

@@ -77,13 +77,16 @@ def run(
 
     Raises:
         BadInput: the checkpoint and the dataset do not belong together, a split is empty, or the encoder's
-            architecture cannot be compressed in the way that is asked for.
+            architecture cannot be compressed in the way that is asked for; or the teacher was trained privately,
+            and the settings ask for variants that look at the training texts again.
         SlipwayError: a model cannot be exported faithfully, or another run of the same search is at work.
     """
     started = time.monotonic()
     teacher, tokenizer, info = load_checkpoint(checkpoint)
     data = TextDataset(dataset)
     _check(info, data, checkpoint, dataset)
+    if info.get("privacy"):
+        settings.check_private()
     use_reproducible_cpu(settings.train_threads or _cores())
     texts = EncodedTexts(data.texts("train"), data.label_ids("train"), tokenizer, info["max_length"])
     origin = Origin(info, model_name, code_version)

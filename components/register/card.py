@@ -20,6 +20,7 @@ def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
         *_purpose(info),
         *_data(info, results.get("prepare_data") or {}),
         *_training(info, results.get("train") or {}),
+        *_privacy(info),
         *_compression(info, results.get("compress") or {}),
         *_test(results.get("evaluate") or {}),
         *_limits(info),
@@ -60,6 +61,32 @@ def _training(info: BundleInfo, result: dict[str, Any]) -> list[str]:
         "Code version": f"`{info.code_version}`",
     }
     return ["## Training", _list(facts)]
+
+
+def _privacy(info: BundleInfo) -> list[str]:
+    privacy = info.privacy
+    if privacy is None:
+        return []
+    facts = {
+        "ε of all planned updates": f"{privacy.epsilon:.3f}",
+        "ε of the updates that were made": f"{privacy.epsilon_spent:.3f}",
+        "δ": f"{privacy.delta:.2e}",
+        "Unit": privacy.unit,
+        "Noise multiplier": f"{privacy.noise_multiplier:.4f}",
+        "Sampling rate": f"{privacy.sampling_rate:.5f}",
+        "Norm of a text's gradient at most": f"{privacy.gradient_norm:g}",
+        "Updates": f"{privacy.updates} of {privacy.updates_planned}",
+        "Accountant": privacy.accountant,
+    }
+    return [
+        "## Privacy of the training texts",
+        "Fine-tuned by DP-SGD (Abadi et al. 2016, *Deep learning with differential privacy*).",
+        _list(facts),
+        "The guarantee covers these weights, and no more: not the texts of the validation and test splits, nor figures "
+        "computed from training texts (the training curve, how well training texts are recognised), nor settings that "
+        "somebody chose after looking at the data or at earlier trainings, nor the encoder's own pretraining. Who "
+        "wrote several texts is protected less. Each further model trained on the same texts adds its own ε.",
+    ]
 
 
 def _compression(info: BundleInfo, result: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components import progress, signing, storage
-from components.bundle import CARD, DRAFT_FILES, Bundle, updated_info, write_info
+from components.bundle import CARD, DRAFT_FILES, Bundle, BundleInfo, updated_info, write_info
 from components.encryption import BundleKey, encrypt, key_of
 from components.errors import BadInput, BundleRefused, GateRefused
 from components.register.card import model_card
@@ -163,8 +163,15 @@ def store_and_register(
         "encoder": info.encoder,
         "variant": info.variant,
         **{name: f"{value:.6f}" for name, value in info.metrics.items()},
+        **_privacy_tags(info),
     }
     return registry.register(uri, digest, {name: value for name, value in tags.items() if value})
+
+
+def _privacy_tags(info: BundleInfo) -> dict[str, str]:
+    if info.privacy is None:
+        return {}
+    return {"privacy_epsilon": f"{info.privacy.epsilon:.6f}", "privacy_delta": f"{info.privacy.delta:.3e}"}
 
 
 def adopt(bundle: Path, settings: RegistrySettings, tracking_uri: str, model_name: str) -> Version:

@@ -9,7 +9,17 @@ from components.settings import Settings, setting
 from components.train.settings import TrainSettings
 from components.variations import NAME, changes_of, check_key, check_names, problems
 
-OF_THE_RUN = {"processes", "threads_per_process", "experiment", "checkpoint_every", "log_every", "patience", "seed"}
+OF_THE_RUN = {
+    "processes",
+    "threads_per_process",
+    "experiment",
+    "checkpoint_every",
+    "log_every",
+    "patience",
+    "seed",
+    "privacy_epsilon",
+    "privacy_delta",
+}
 """Settings of the step train in which candidates cannot differ: they do not make another kind of model."""
 VARIABLE = [name for name in TrainSettings.model_fields if name not in OF_THE_RUN]
 
@@ -69,8 +79,14 @@ def candidates_of(settings: SelectSettings, train: TrainSettings) -> list[Candid
     """The candidates over the settings of the step train; without any, those settings alone.
 
     Raises:
-        BadInput: a value is out of bounds, or two candidates are the same.
+        BadInput: a value is out of bounds, two candidates are the same, or the training is to be private, which a
+            comparison on the training texts without noise is not.
     """
+    if train.privacy_epsilon and len(settings.candidates) > 1:
+        raise BadInput(
+            f"train.privacy_epsilon={train.privacy_epsilon:g}, but comparing the {len(settings.candidates)} candidates "
+            "of select.candidates would tell of the training texts too; set select.candidates to [] or to one of them"
+        )
     found: list[Candidate] = []
     for item in settings.candidates or [{}]:
         changes = changes_of(item)

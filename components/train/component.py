@@ -35,7 +35,7 @@ def train(
         model: Checkpoint folder with the weights of the best epoch.
         results: Results of all steps so far.
         html: Learning curves, scores and settings.
-        metrics: Validation loss, macro-F1 and accuracy, and the seconds that the training took.
+        metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, and the ε of a private one.
         record: URI below which pods keep the records of runs.
     """
     from pathlib import Path
@@ -60,4 +60,6 @@ def train(
         for name, value in result["validation"].items():
             metrics.log_metric(f"validation_{name}", value)
         metrics.log_metric("seconds", result["seconds"])
+        if privacy := result.get("privacy"):
+            metrics.log_metric("privacy_epsilon", privacy["epsilon"])
         current.finish(result, report.section(result))

@@ -1,8 +1,9 @@
 """The training loop that the steps `train` (many processes, with checkpoints) and `select_model` (one) share."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +21,9 @@ from components.train.batches import (
 from components.train.evaluation import Scores, evaluate
 from components.train.optimisation import build_optimizer, build_scheduler
 from components.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from components.train.private import PrivateUpdates
 
 
 class TrainingPoint(TypedDict):
@@ -49,6 +53,8 @@ class Position:
     stale_evaluations: int = 0
     window: list[float] = field(default_factory=list)
     """Losses of the updates since the last point of the training curve."""
+    secret: int = 0
+    """From which a private training draws its batches and its noise; 0 for a training that is not private."""
     training: list[TrainingPoint] = field(default_factory=list)
     validation: list[ValidationPoint] = field(default_factory=list)
 
@@ -80,7 +86,7 @@ class Training:
     processes and batches. Construct it on every process, from models that are equal.
 
     Raises:
-        BadInput: there are fewer texts than processes.
+        BadInput: there are fewer texts than processes, or the model cannot be trained with the privacy of the settings.
     """
 
     def __init__(
@@ -98,8 +104,12 @@ class Training:
         self.total_updates = settings.epochs * self.updates_per_epoch
         optimizer = build_optimizer(model, settings)
         self.scheduler = build_scheduler(optimizer, settings, self.total_updates)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.position = Position()
+        self.private = self._private(model, optimizer) if settings.privacy_epsilon else None
+        if self.private:
+            self.model, self.optimizer = model, self.private.optimizer
+        else:
+            self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._seconds_before = 0.0
         self._started = time.monotonic()
         torch.manual_seed(settings.seed + 1 + accelerator.process_index)
@@ -115,6 +125,13 @@ class Training:
         """All epochs are done, or there were `patience` evaluations without gain."""
         place = self.position
         return place.epoch >= self.settings.epochs or place.stale_evaluations >= self.settings.patience
+
+    def _private(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> "PrivateUpdates":
+        from components.train import accounting, private  # Opacus, which other trainings do without
+
+        self.position.secret = private.new_secret()
+        budget = accounting.budget_of(self.settings, len(self.texts), self.updates_per_epoch)
+        return private.PrivateUpdates(model, optimizer, self.settings, budget, self.texts, self.accelerator)
 
     def continue_from(self, position: Position) -> None:
         """Go on at a position whose tensors were already restored."""
@@ -135,15 +152,8 @@ class Training:
 
     def _run_epoch(self, observer: Observer | None) -> None:
         place, settings = self.position, self.settings
-        steps = epoch_steps(
-            self.texts.lengths,
-            settings.batch_size,
-            self.accelerator.num_processes,
-            settings.seed,
-            place.epoch,
-        )
         self.model.train()
-        for group in group_updates(steps, settings.accumulation)[place.updates_in_epoch :]:
+        for group in self._groups():
             learning_rate = float(self.scheduler.get_last_lr()[0])
             place.window.append(self._update(group))
             place.updates += 1
@@ -156,9 +166,24 @@ class Training:
             if observer:
                 observer.updated(self)
 
+    def _groups(self) -> Iterator[list[Shards]]:
+        """The batches of each update that the epoch still has."""
+        place, settings = self.position, self.settings
+        if self.private:
+            for update in range(place.updates, (place.epoch + 1) * self.updates_per_epoch):
+                yield self.private.batches(place.secret, update)
+            return
+        processes = self.accelerator.num_processes
+        steps = epoch_steps(self.texts.lengths, settings.batch_size, processes, settings.seed, place.epoch)
+        yield from group_updates(steps, settings.accumulation)[place.updates_in_epoch :]
+
     def _update(self, group: list[Shards]) -> float:
         """One update of the weights; returns the mean loss over its texts on all processes."""
         accelerator = self.accelerator
+        if self.private:
+            loss = self.private.update(group, self.position.secret, self.position.updates)
+            self.scheduler.step()
+            return loss
         texts = sum(len(indices) for shards in group for indices in shards)
         total = torch.zeros(1, device=accelerator.device)
         for shards in group[:-1]:

@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from components import page
+from components.privacy import Privacy
 
 
 def section(result: dict[str, Any]) -> str:
@@ -21,6 +22,8 @@ def section(result: dict[str, Any]) -> str:
     parts = [page.heading("Training"), page.facts(facts)]
     if result["resumed_from"] is not None:
         parts.append(page.notice(f"The training was resumed from update {result['resumed_from']}.", "neutral"))
+    if result.get("privacy"):
+        parts.append(page.notice(f"{Privacy.model_validate(result['privacy']).sentence()}.", "neutral"))
     if result["stopped_early"]:
         text = f"The training stopped early: no gain in {result['settings']['patience']} evaluations."
         parts.append(page.paragraph(text))

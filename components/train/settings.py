@@ -25,6 +25,21 @@ class TrainSettings(Settings):
     weight_decay: float = setting(0.01, "decoupled weight decay; biases and LayerNorm are exempt", ge=0)
     label_smoothing: float = setting(0.0, "probability spread over all labels", "share", ge=0, lt=1)
     max_gradient_norm: float = setting(1.0, "gradients with a greater norm are scaled down to it", gt=0)
+    privacy_epsilon: float = setting(
+        0.0,
+        "most that the weights may tell of one training text, as the ε of differential privacy: train by DP-SGD with "
+        "as much noise as that needs; 0 trains without",
+        ge=0,
+        le=50,
+    )
+    privacy_delta: float = setting(
+        0.0, "probability that the bound of privacy_epsilon does not hold; 0 takes 1 / (2 × training texts)", ge=0, lt=1
+    )
+    privacy_gradient_norm: float = setting(
+        1.0,
+        "with privacy_epsilon, in place of max_gradient_norm: the gradient of each text is scaled down to this norm",
+        gt=0,
+    )
     patience: int = setting(2, "evaluations without gain before training stops early", "evaluations", ge=1)
     checkpoint_every: int = setting(20, "distance of checkpoints; what a kill can cost", "updates", ge=1)
     log_every: int = setting(5, "distance of the points of the training curve", "updates", ge=1)

@@ -37,7 +37,8 @@ def run(
 
     Returns:
         Best epoch, validation scores, curves, seconds, updates, processes, the update from which the training was
-        resumed (or null), MLflow run id, settings and number of parameters.
+        resumed (or null), MLflow run id, settings and number of parameters; after a private training also `privacy`
+        (see `components.privacy`).
 
     Raises:
         BadInput: the dataset, the choice, the encoder or the tracking server cannot be used.

@@ -48,6 +48,8 @@ class Recorder:
         point = training.position.validation[-1]
         if self.tracker:
             values = {f"validation_{name}": point[name] for name in ("loss", "macro_f1", "accuracy")}
+            if training.private:
+                values["privacy_epsilon_spent"] = training.private.budget.epsilon(point["update"])
             self.tracker.log_metrics(values, point["update"])
             message = f"epoch {point['epoch']}: validation macro-F1 {point['macro_f1']:.3f}"
             message += f", loss {point['loss']:.3f}" + (" (best so far)" if improved else "")
@@ -106,6 +108,10 @@ def _fit(
     try:
         if tracker:
             facts = {"dataset_digest": dataset.digest, "parameters": parameter_count(training.core)}
+            if training.private:
+                budget = training.private.budget
+                facts |= {"noise_multiplier": budget.noise_multiplier, "sampling_rate": budget.sampling_rate}
+                facts |= {"delta": budget.delta}
             tracker.log_parameters(config.settings.model_dump() | facts)
         training.fit(recorder)
         if tracker:
@@ -145,6 +151,8 @@ def _finish(
         "parameters": parameter_count(model),
         "mlflow_run_id": tracker.run_id,
     }
+    if training.private:
+        info["privacy"] = training.private.budget.spent(place.updates).model_dump()
     save_checkpoint(config.output, model, load_tokenizer(encoder_folder(settings.encoder)), info)
     result = info | {
         "updates": place.updates,

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from components.checkpoint import load_checkpoint
 from components.dataset import TextDataset
 from components.errors import BadInput
-from components.train import step
+from components.train import report, step
 from components.train.settings import TrainSettings
 
 pytestmark = pytest.mark.local
@@ -36,7 +36,7 @@ INTERVAL = 5
 LAUNCH = """
 import json, sys
 from pathlib import Path
-from components.train import step
+from components.train import report, step
 from components.train.settings import TrainSettings
 dataset, settings, output, work, uri = sys.argv[1:]
 print(step.run(Path(dataset), {}, TrainSettings(**json.loads(settings)), Path(output), Path(work), uri))
@@ -183,3 +183,23 @@ def test_what_a_worker_cannot_use_reaches_the_caller(
 ) -> None:
     with pytest.raises(BadInput, match="cannot classify texts of 500 tokens"):
         train(place, uri, settings | {"max_length": 500}, small_dataset, "long")
+
+
+def test_a_private_training_is_one_however_many_processes_share_it(
+    place: Path, uri: str, settings: dict[str, Any], small_dataset: TextDataset
+) -> None:
+    """The same samples, noise added once, and the ε of result, model and MLflow."""
+    results = []
+    private = settings | {"epochs": 4, "privacy_epsilon": 8}
+    for name, processes, accumulation in (("alone", 1, 2), ("shared", 2, 1)):
+        chosen = private | {"processes": processes, "accumulation": accumulation}
+        result = train(place, uri, chosen, small_dataset, f"private-{name}")
+        results.append(result["privacy"])
+        assert (result["processes"], result["updates"]) == (processes, 32)
+        assert load_checkpoint(place / f"private-{name}" / "model")[2]["privacy"] == result["privacy"]
+        run = MlflowClient(uri).get_run(result["mlflow_run_id"]).data
+        assert run.metrics["privacy_epsilon_spent"] == result["privacy"]["epsilon_spent"] <= 8
+        assert run.params["noise_multiplier"] == str(result["privacy"]["noise_multiplier"])
+        assert result["privacy"]["updates"] == result["privacy"]["updates_planned"] == 32
+        assert "differential privacy for one text" in report.section(result)
+    assert results[0] == results[1]

@@ -84,3 +84,29 @@ def test_the_readme_has_the_table_of_settings() -> None:
 
 def test_the_shipped_file_is_valid() -> None:
     load_settings(ROOT / "slipway.yaml")
+
+
+PRIVATE = ["train.privacy_epsilon=8", "select.candidates=[]", "compress.distil=false", "compress.prune=false"]
+
+
+def test_a_private_training_can_be_asked_for() -> None:
+    settings = load_settings(None, PRIVATE)
+    assert (settings.train.privacy_epsilon, settings.train.privacy_delta) == (8, 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["select.candidates=[{layers: 2}, {layers: 3}]"], "train.privacy_epsilon=8, but comparing the 2 candidates"),
+        (["compress.distil=true"], r"as compress.distil would; set compress.distil=false"),
+        (["compress.prune=true", "compress.float_matrices=2"], r"set compress.prune=false, compress.float_matrices=0"),
+        (["compress.static=true"], r"set compress.static=false"),
+        (["train.privacy_epsilon=-1"], r"train.privacy_epsilon = -1"),
+        (["train.privacy_epsilon=1000"], r"train.privacy_epsilon = 1000"),
+        (["train.privacy_delta=1"], r"train.privacy_delta = 1"),
+        (["train.privacy_gradient_norm=0"], r"train.privacy_gradient_norm = 0"),
+    ],
+)
+def test_what_would_undo_the_privacy_of_a_training_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        load_settings(None, [*PRIVATE, *overrides])

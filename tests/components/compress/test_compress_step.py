@@ -1,5 +1,7 @@
 """The step compress, whole, on the tiny checkpoint."""
 
+import json
+import shutil
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.bundle import INFO as BUNDLE_INFO
 from components.bundle import Bundle
+from components.checkpoint import INFO
 from components.classifier import Classifier
 from components.compress import report, step
 from components.compress.settings import CompressSettings
 from components.dataset import TextDataset, write_dataset
 from components.errors import BadInput
+from components.privacy import Privacy
 
 QUICK = CompressSettings(
     quality_share=0.8,
@@ -22,6 +27,17 @@ QUICK = CompressSettings(
     latency_rounds=5,
     train_threads=1,
     serving_threads=1,
+)
+PRIVACY = Privacy(
+    epsilon=2.99,
+    epsilon_spent=2.1,
+    delta=1e-3,
+    noise_multiplier=0.9,
+    sampling_rate=0.1,
+    gradient_norm=1.0,
+    updates=20,
+    updates_planned=30,
+    accountant="RDP",
 )
 
 
@@ -118,3 +134,32 @@ def test_the_same_settings_give_the_same_student(
         logits.append((result["candidates"][1]["macro_f1"], Classifier(tmp_path / name).logits(texts)))
     assert logits[0][0] == logits[1][0]
     assert np.isfinite(logits[0][1]).all()
+
+
+@pytest.fixture
+def private_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """The tiny checkpoint, as if its training had been private."""
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "private"))
+    info = json.loads((folder / INFO).read_text())
+    (folder / INFO).write_text(json.dumps(info | {"privacy": PRIVACY.model_dump()}))
+    return folder
+
+
+def test_variants_that_look_at_the_texts_of_a_private_training_are_refused(
+    private_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=r"as compress.distil, compress.prune would; set compress.distil=false, "):
+        step.run(private_checkpoint, small_dataset.folder, QUICK, "messages", "v1", tmp_path / "draft")
+
+
+def test_the_bundle_of_a_private_training_carries_its_guarantee(
+    private_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    settings = QUICK.model_copy(update={"distil": False, "prune": False, "target": "size"})
+    result = step.run(private_checkpoint, small_dataset.folder, settings, "messages", "v1", tmp_path / "draft")
+    assert result["chosen"] == "teacher-2x32+int8"
+    assert Bundle(tmp_path / "draft").info.privacy == PRIVACY
+
+
+def test_another_bundle_says_nothing_of_privacy(compressed: tuple[dict[str, Any], Path]) -> None:
+    assert "privacy" not in json.loads((compressed[1] / BUNDLE_INFO).read_text())

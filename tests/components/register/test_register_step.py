@@ -10,12 +10,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from components import signing, storage
-from components.bundle import CARD, DRAFT_FILES, INFO, MODEL, SIGNATURE, Bundle
+from components.bundle import CARD, DRAFT_FILES, INFO, MODEL, SIGNATURE, Bundle, updated_info, write_info
 from components.classifier import Classifier
 from components.dataset import TextDataset
 from components.errors import BadInput, BundleRefused, GateRefused
 from components.evaluate import step as evaluate
 from components.evaluate.settings import EvaluateSettings
+from components.privacy import Privacy
 from components.register import report, step
 from components.register.settings import RegistrySettings
 from components.registry import Registry
@@ -259,3 +260,33 @@ def test_a_bundle_in_s3_is_registered_found_and_verified(
     finally:
         server.stop()
     signing.verify(tmp_path / "fetched", place.public_key)
+
+
+def test_card_and_tags_tell_the_privacy_of_the_training_texts(
+    place: Place, draft_bundle: Path, results: dict[str, Any], tmp_path: Path
+) -> None:
+    privacy = Privacy(
+        epsilon=2.9912,
+        epsilon_spent=2.1,
+        delta=0.0004,
+        noise_multiplier=0.9,
+        sampling_rate=0.1,
+        gradient_norm=1.0,
+        updates=20,
+        updates_planned=30,
+        accountant="RDP (Opacus)",
+    )
+    draft = Path(shutil.copytree(draft_bundle, tmp_path / "private"))
+    write_info(draft, updated_info(Bundle(draft).info, privacy=privacy.model_dump()))
+    result = place.register(draft, results)
+    for text in (
+        "## Privacy of the training texts",
+        "- ε of all planned updates: 2.991\n- ε of the updates that were made: 2.100\n- δ: 4.00e-04",
+        "- Updates: 20 of 30\n- Accountant: RDP (Opacus)",
+        "not the texts of the validation and test splits",
+    ):
+        assert text in result["model_card"]
+    assert (result["tags"]["privacy_epsilon"], result["tags"]["privacy_delta"]) == ("2.991200", "4.000e-04")
+    other = place.register(draft_bundle, results)
+    assert "Privacy" not in other["model_card"]
+    assert "privacy_epsilon" not in other["tags"]

@@ -33,9 +33,10 @@ def test_without_candidates_the_settings_of_train_are_the_only_one() -> None:
         ([{"learning_rat": 1e-4}], "candidate 1: learning_rat is unknown; did you mean learning_rate"),
         ([{"layers": 2}, {"colour": "red"}], "candidate 2: colour is unknown; known: name, encoder, layers"),
         ([{"processes": 4}], "candidates cannot differ in processes; set train.processes for all of them"),
+        ([{"privacy_epsilon": 0}], "candidates cannot differ in privacy_epsilon"),
         ([{"name": "a", "layers": 2}, {"name": "a", "layers": 3}], "different names, but there are several a"),
     ],
-    ids=["near key", "unknown key", "key of the run", "same name"],
+    ids=["near key", "unknown key", "key of the run", "privacy", "same name"],
 )
 def test_candidates_that_make_no_sense_are_refused_at_once(items: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
@@ -55,3 +56,11 @@ def test_equal_candidates_are_refused() -> None:
 
 def test_the_default_candidates_can_be_used() -> None:
     assert len(candidates_of(SelectSettings(), TrainSettings())) > 1
+
+
+def test_a_comparison_before_a_private_training_is_refused() -> None:
+    private = TrainSettings(privacy_epsilon=3)
+    with pytest.raises(BadInput, match=r"train.privacy_epsilon=3, .* set select.candidates to \[\] or to one of them"):
+        candidates_of(SelectSettings(), private)
+    (only,) = candidates_of(candidates({"layers": 2, "privacy_gradient_norm": 0.5}), private)
+    assert (only.train.privacy_epsilon, only.train.privacy_gradient_norm) == (3, 0.5)
