@@ -19,7 +19,7 @@ class CompressSettings(Settings):
     """Which smaller variants are made, and which of them may be chosen."""
 
     quality_share: float = setting(
-        0.97,
+        0.95,
         "part of the teacher's macro-F1 on the validation split that the chosen variant keeps",
         "share",
         ge=0,
