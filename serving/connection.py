@@ -83,11 +83,13 @@ class _Joining:
 
     def write(self, data: bytes) -> None:
         """Send; a head at the end of the loop's turn, if nothing follows it before."""
+        if self._transport.is_closing():
+            return  # as asyncio does; uvloop would raise
         head = data.startswith(b"HTTP/1.1 ")
         if head:
             self._transport.set_write_buffer_limits(high=HEAD_LIMIT)
         self._transport.write(data)
-        if not head:
+        if not head and not self._transport.is_closing():
             self._transport.set_write_buffer_limits(high=1, low=0)
 
 
