@@ -1,5 +1,6 @@
 """Real model servers on free ports, and bundles to serve: a good one, and a moody one for what can go wrong."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -139,7 +140,7 @@ def moody_bundle(draft_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-def write_moody_model(path: Path, slow: int, bad: int, rounds: int = 150, width: int = 512) -> None:
+def write_moody_model(path: Path, slow: int, bad: int, rounds: int = 600, width: int = 512) -> None:
     """Logits 2, 1, 0 for every text; a loop runs when the token `slow` occurs, an index is out of bounds at `bad`."""
     constants = {
         "slow": np.array(slow),
@@ -202,6 +203,7 @@ def server(signed_bundle: Path, keys: KeyPair, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def moody(moody_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the moody bundle that all tests share."""
+    """A server of the moody bundle that all tests share; it computes one batch at a time."""
+    one_stream = ("--threads", str(len(os.sched_getaffinity(0))))
     with starting(tmp_path_factory.mktemp("moody_server")) as function:
-        yield function(moody_bundle, "--allow_unsigned").wait_ready()
+        yield function(moody_bundle, "--allow_unsigned", *one_stream).wait_ready()

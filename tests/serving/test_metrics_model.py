@@ -1,6 +1,5 @@
 """What a server says of its queue, its batches and of drift; processes that share a folder answer for each other."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -67,11 +66,7 @@ def ask_over_grpc_and_go(server: Any) -> None:
 
 
 @pytest.mark.parametrize("ask_and_go", [ask_over_rest_and_go, ask_over_grpc_and_go])
-def test_texts_of_clients_that_have_gone_are_dropped_before_compute(
-    start, moody_bundle, ask_and_go: Callable[[Any], None]
-):
-    one_stream = ("--threads", str(len(os.sched_getaffinity(0))))
-    moody = start(moody_bundle, "--allow_unsigned", *one_stream).wait_ready()
+def test_texts_of_clients_that_have_gone_are_dropped_before_compute(moody, ask_and_go: Callable[[Any], None]):
     names = ("slipway_texts_dropped_total", "slipway_batch_texts_sum", "slipway_batch_texts_count")
     dropped, computed, batches = (values(moody, name).get("messages", 0) for name in names)
     with ThreadPoolExecutor(1) as pool:
