@@ -14,6 +14,7 @@ from components.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
 BATCH = 32
+SLOW_FUSION = "SkipLayerNormFusion"
 
 
 class Encoded(Protocol):
@@ -73,7 +74,9 @@ class Classifier:
         return softmax(self.logits(texts))
 
 
-def open_session(model: bytes, threads: int = 0, spin: bool = False) -> onnxruntime.InferenceSession:
+def open_session(
+    model: bytes, threads: int = 0, spin: bool = False, left_out: Sequence[str] = (SLOW_FUSION,)
+) -> onnxruntime.InferenceSession:
     """A session for the CPU.
 
     Sums and the LayerNorm after them stay apart; fused they take four times as long (ONNX Runtime 1.32, AVX-512).
@@ -82,13 +85,14 @@ def open_session(model: bytes, threads: int = 0, spin: bool = False) -> onnxrunt
         model: an ONNX model.
         threads: of one inference; 0 leaves the choice to ONNX Runtime.
         spin: whether they wait for work by spinning, which shortens a lone inference and takes the cores from others.
+        left_out: rewritings of ONNX Runtime that the graph is spared.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     return onnxruntime.InferenceSession(
-        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(left_out)
     )
 
 

@@ -98,14 +98,18 @@ class Batcher:
         self._admitted = 0
 
     def warm_up(self) -> None:
-        """Run inferences of several shapes. Raises InferenceFailed when the model cannot answer them."""
+        """Run inferences of several shapes, the last once more to learn the pace.
+
+        Raises:
+            InferenceFailed: the model cannot answer them.
+        """
         for texts, words in WARM_UP:
             encoding = self.classifier.tokenizer.encode("a " * words)
             for classifier in {self._wide, self.classifier}:
                 self._logits(classifier, [encoding] * texts)
-            began = time.perf_counter()
-            self._logits(self.classifier, [encoding] * texts)
-            self._token_s = (time.perf_counter() - began) / (texts * len(encoding))
+        began = time.perf_counter()
+        self._logits(self.classifier, [encoding] * texts)
+        self._token_s = (time.perf_counter() - began) / (texts * len(encoding))
 
     async def probabilities(self, texts: Sequence[str]) -> Floats:
         """Class probabilities, shape (texts, classes).

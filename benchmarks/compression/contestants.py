@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from components.bundle import MODEL, Bundle
 from components.checkpoint import load_checkpoint
-from components.classifier import Classifier, Floats
+from components.classifier import Classifier, Floats, open_session
 from components.compress.architecture import heads_and_width
 from components.compress.draft import Origin, write_draft_files
 from components.compress.export import export, sample_inputs, trace
@@ -152,11 +151,7 @@ def opened(contestant: Contestant, threads: int, streams: int = 1) -> Classifier
     if contestant.openvino is None:
         classifier = Classifier(contestant.folder, threads)
         if contestant.name in (BASELINE, BERT_BASE) or contestant.group == "instead":
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            options.log_severity_level = 3
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            classifier.session = onnxruntime.InferenceSession(contestant.folder / MODEL, options)
+            classifier.session = open_session((contestant.folder / MODEL).read_bytes(), threads, left_out=())
         return classifier
     from benchmarks.compression.nncf_models import OpenVinoClassifier
 
