@@ -152,17 +152,14 @@ class GrpcClient:
         import grpc
 
         options = [("grpc.default_authority", authority)] if authority else []
-        with _no_command_line():
-            from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
-
         self._errors = grpc.RpcError
-        self._messages = grpc_predict_v2_pb2
+        self._messages, services = v2_messages()
         self._channel = (
             grpc.secure_channel(target, tls.channel_credentials(), options)
             if tls
             else grpc.insecure_channel(target, options)
         )
-        self._stub = grpc_predict_v2_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._stub = services.GRPCInferenceServiceStub(self._channel)
         self._options = {"timeout": timeout_s, "metadata": tuple((headers or {}).items())}
         self.endpoint = f"grpc://{target}/{model_name}"
         self.model_name = model_name
@@ -211,6 +208,14 @@ class GrpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def v2_messages() -> tuple[Any, Any]:
+    """kserve's modules of the V2 protocol over gRPC: messages and services. The first call takes seconds."""
+    with _no_command_line():
+        from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
+
+    return grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
 
 
 @contextlib.contextmanager

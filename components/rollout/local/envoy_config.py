@@ -75,7 +75,7 @@ class Assignment:
     sticky_header: str = ""
     """Requests with equal values of this header go to the same revision; empty: each goes by chance."""
     copied_percent: int = 0
-    """Of REST predictions, the part that is copied to the tap."""
+    """The part that is copied to the tap."""
 
 
 def clusters(upstreams: Sequence[Upstream], tap: str = "") -> Json:
@@ -104,7 +104,7 @@ def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, as
         weighted = [_weighted(upstream.cluster(kind), upstream, share) for upstream, share in shares if upstream]
         other = _weighted(main.cluster("other" if kind == "rest" else "grpc"), main, 100)
         match = {"safe_regex": {"regex": _PREDICTION[kind]}}
-        entries.append({"match": match, "route": _prediction_route(kind, weighted, assigned)})
+        entries.append({"match": match, "route": _prediction_route(weighted, assigned)})
         entries.append({"match": {"prefix": "/"}, "route": _route([other])})
     host = {"name": "slipway", "domains": ["*"], "routes": entries}
     return _discovery("envoy.config.route.v3.RouteConfiguration", [{"name": kind, "virtual_hosts": [host]}])
@@ -137,7 +137,7 @@ def _route(weighted: Sequence[Json]) -> Json:
     }
 
 
-def _prediction_route(kind: str, weighted: Sequence[Json], assigned: Assignment) -> Json:
+def _prediction_route(weighted: Sequence[Json], assigned: Assignment) -> Json:
     """What only predictions have: clients that stay where they are, and copies.
 
     The challenger is last among the clusters, so its part of the hash values grows at one end: who was with it stays.
@@ -146,7 +146,7 @@ def _prediction_route(kind: str, weighted: Sequence[Json], assigned: Assignment)
     if assigned.sticky_header:
         found["weighted_clusters"]["use_hash_policy"] = True
         found["hash_policy"] = [{"header": {"header_name": assigned.sticky_header}}]
-    if assigned.copied_percent and kind == "rest":
+    if assigned.copied_percent:
         share = {"default_value": {"numerator": assigned.copied_percent, "denominator": "HUNDRED"}}
         found["request_mirror_policies"] = [{"cluster": TAP_CLUSTER, "runtime_fraction": share}]
     return found

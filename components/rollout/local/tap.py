@@ -1,5 +1,7 @@
 """Where the proxy sends copies of live requests: a listener that keeps their texts until somebody asks for them.
 
+Copies come over HTTP/1.1, those of gRPC calls too: the proxy translates, and a call is one framed message in the body.
+
 It listens on a Unix socket in a folder that only this user can enter, so that nobody else on the machine ever gets a
 client's text, not even when this process was killed and the proxy goes on copying. Headers are thrown away.
 """
@@ -7,6 +9,7 @@ client's text, not even when this process was killed and the proxy goes on copyi
 import contextlib
 import json
 import shutil
+import struct
 import tempfile
 import threading
 from collections import deque
@@ -15,10 +18,16 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
+from components.inference import v2_messages
+
 KEPT = 100
 """Texts at most; older ones go."""
 LONGEST_BODY = 1_000_000
 """Bytes; what is longer is not looked at."""
+FRAME = struct.Struct(">BI")
+"""Before a message of gRPC: whether it is compressed, and its length."""
 
 
 class Tap:
@@ -58,13 +67,27 @@ def _handler(texts: deque[str]) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:  # noqa: N802 (the name that http.server asks for)
-            length = int(self.headers.get("content-length") or 0)
-            if 0 < length <= LONGEST_BODY:
-                texts.extend(texts_of(self.rfile.read(length)))
-            else:
+            body = self._body()
+            if not body:
                 self.close_connection = True
+            is_grpc = self.headers.get_content_type() == "application/grpc"
+            texts.extend(texts_of_call(body) if is_grpc else texts_of(body))
             self.send_response(204)
             self.end_headers()
+
+        def _body(self) -> bytes:
+            """With a length, or in chunks (RFC 9112, 7.1); nothing when it is too long."""
+            if self.headers.get("transfer-encoding") != "chunked":
+                length = int(self.headers.get("content-length") or 0)
+                return self.rfile.read(length) if length <= LONGEST_BODY else b""
+            found = b""
+            while length := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
+                if len(found) + length > LONGEST_BODY:
+                    return b""
+                found += self.rfile.read(length)
+                self.rfile.readline()
+            self.rfile.readline()
+            return found
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing: what clients ask is nobody's business."""
@@ -83,3 +106,27 @@ def texts_of(body: bytes) -> list[str]:
     except (ValueError, LookupError, TypeError):
         return []
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def texts_of_call(body: bytes) -> list[str]:
+    """The texts in a gRPC call of ModelInfer; none where there are none to be found, or where they are compressed."""
+    messages, _ = v2_messages()
+    try:
+        compressed, length = FRAME.unpack_from(body)
+        request = messages.ModelInferRequest.FromString(body[FRAME.size : FRAME.size + length])
+        (position,) = [number for number, tensor in enumerate(request.inputs) if tensor.name == "text"]
+        raw = request.raw_input_contents
+        found = _elements(raw[position]) if raw else request.inputs[position].contents.bytes_contents
+        return [] if compressed else [text.decode("utf-8") for text in found]
+    except (ValueError, LookupError, struct.error, DecodeError):
+        return []
+
+
+def _elements(raw: bytes) -> list[bytes]:
+    """Of a BYTES tensor in raw form: each has its length before it, in 4 bytes, little-endian."""
+    found, position = [], 0
+    while position < len(raw):
+        (length,) = struct.unpack_from("<I", raw, position)
+        found.append(raw[position + 4 : position + 4 + length])
+        position += 4 + length
+    return found

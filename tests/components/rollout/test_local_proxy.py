@@ -4,17 +4,22 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import grpc
 import httpx
 import pytest
 
+from components.inference import v2_messages
 from components.rollout.local import processes
 from components.rollout.local.envoy import Envoy
 from components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream
-from components.rollout.local.tap import Tap, texts_of
+from components.rollout.local.tap import FRAME, Tap, texts_of, texts_of_call
+
+MESSAGES, SERVICES = v2_messages()
 
 
 def serve(label: str) -> ThreadingHTTPServer:
@@ -40,15 +45,31 @@ def serve(label: str) -> ThreadingHTTPServer:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[SimpleNamespace]:
+def grpc_server() -> Iterator[int]:
+    """The port of a model server that answers every call with nothing in it."""
+
+    class Servicer(SERVICES.GRPCInferenceServiceServicer):  # type: ignore[misc,name-defined]
+        def ModelInfer(self, request, context):  # noqa: ARG002, N802
+            return MESSAGES.ModelInferResponse(model_name="m")
+
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    SERVICES.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port
+    server.stop(0).wait()
+
+
+@pytest.fixture
+def site(tmp_path: Path, grpc_server: int) -> Iterator[SimpleNamespace]:
     """Envoy before versions 1 and 2, and a tap."""
     servers = [serve("old"), serve("new")]
-    ups = [Upstream(str(number), server.server_port, server.server_port) for number, server in enumerate(servers, 1)]
+    ups = [Upstream(str(number), server.server_port, grpc_server) for number, server in enumerate(servers, 1)]
     envoy, tap = Envoy(tmp_path / "envoy", tmp_path / "envoy.log"), Tap()
     envoy.put_clusters(ups, str(tap.path), running=False)
     envoy.put_routes(*ups, Assignment(), running=False)
-    port, other = processes.free_ports(2)
-    daemon = envoy.start("127.0.0.1", port, other)
+    port, grpc_port = processes.free_ports(2)
+    daemon = envoy.start("127.0.0.1", port, grpc_port)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10)
 
     def ask(text: str, **headers: str) -> str:
@@ -58,7 +79,11 @@ def site(tmp_path: Path) -> Iterator[SimpleNamespace]:
         return answer.headers[VERSION_HEADER]
 
     try:
-        yield SimpleNamespace(ask=ask, tap=tap, route=lambda given: envoy.put_routes(*ups, given, running=True))
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            call = SERVICES.GRPCInferenceServiceStub(channel).ModelInfer
+            yield SimpleNamespace(
+                ask=ask, call=call, tap=tap, route=lambda given: envoy.put_routes(*ups, given, running=True)
+            )
     finally:
         client.close()
         daemon.stop(5.0)
@@ -86,6 +111,26 @@ def test_copies_reach_the_tap_and_clients_get_the_champions_answer(site):
         site.ask(f"more {number}")
     time.sleep(0.3)
     assert 30 <= len(site.tap.take()) <= 95
+
+
+def call_of(*texts: bytes, raw: bool = False, name: str = "text"):
+    """The message of a call of ModelInfer."""
+    tensor = {"name": name, "shape": [len(texts)], "datatype": "BYTES"}
+    if raw:
+        elements = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+        return MESSAGES.ModelInferRequest(model_name="m", inputs=[tensor], raw_input_contents=[elements])
+    return MESSAGES.ModelInferRequest(model_name="m", inputs=[tensor | {"contents": {"bytes_contents": texts}}])
+
+
+def test_copies_of_grpc_calls_reach_the_tap_too(site):
+    site.route(Assignment(copied_percent=100))
+    texts = [f"text {number}" for number in range(20)]
+    for number, text in enumerate(texts):
+        assert site.call(call_of(text.encode(), raw=number % 2 == 0), wait_for_ready=True).model_name == "m"
+    assert sorted(copies(site.tap, 20)) == sorted(texts)
+    large = "x" * 100_000  # more than a packet
+    site.call(call_of(large.encode()))
+    assert copies(site.tap, 1) == [large]
 
 
 def test_clients_are_served_when_the_tap_is_gone(site):
@@ -125,6 +170,29 @@ def test_without_the_header_chance_decides(site):
 )
 def test_the_texts_of_a_request(body, texts):
     assert texts_of(body) == texts
+
+
+def framed(message, compressed: bool = False) -> bytes:
+    body: bytes = message.SerializeToString()
+    return FRAME.pack(compressed, len(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        (framed(call_of(b"a", b"b")), ["a", "b"]),
+        (framed(call_of(b"a", b"b", raw=True)), ["a", "b"]),
+        (framed(call_of(b"a"), compressed=True), []),
+        (framed(call_of(b"a", name="other")), []),
+        (framed(call_of(b"\xff")), []),
+        (framed(call_of(b"abc", raw=True))[:-2], []),
+        (b"\x00\x00\x00\x00\x02\xff\xff", []),
+        (b"\x00", []),
+        (b"", []),
+    ],
+)
+def test_the_texts_of_a_call(body, texts):
+    assert texts_of_call(body) == texts
 
 
 def test_the_tap_is_for_its_user_alone():
