@@ -56,8 +56,7 @@ def candidates(
     yield Candidate(f"teacher-{teacher.config.num_hidden_layers}x{teacher.config.hidden_size}", teacher, 0.0)
     school: School | None = None
     for student in students:
-        if school is not None and stages.out_of_time:
-            stages.unfinished.extend(student.stages)
+        if school is not None and stages.leaves_out(student.stages):
             continue
         started = time.monotonic()
         if school is None:
@@ -83,8 +82,7 @@ def _made(
         model = candidate.model
         yield candidate
     for pruning in student.prunings:
-        if stages.out_of_time:
-            stages.unfinished.append(pruning.name)
+        if stages.leaves_out([pruning.name]):
             continue
         prune = partial(pruned, model, school, pruning.settings, stages, pruning.name)
         yield _staged(pruning.name, model, prune, stages, time.monotonic())

@@ -7,6 +7,7 @@ NAME.position.pt   weights, optimizer and schedule of an unfinished one, after e
 import os
 import pickle
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,15 @@ class Stages:
     def out_of_time(self) -> bool:
         """Whether the budget is spent."""
         return time.monotonic() >= self._end
+
+    def leaves_out(self, names: Sequence[str]) -> bool:
+        """Whether there is no time for these stages, which then count as unfinished; for what an earlier run has
+        finished no time is needed.
+        """
+        if not self.out_of_time or any((self.folder / f"{name}.pt").exists() for name in names):
+            return False
+        self.unfinished.extend(names)
+        return True
 
     def finished(self, name: str) -> State | None:
         """`weights` and `seconds` of a finished stage."""

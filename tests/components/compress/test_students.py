@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,20 @@ def test_a_killed_search_of_several_students_goes_on(
     assert made == MADE[2:]
     scores = [[row["macro_f1"] for row in one["candidates"]] for one in (whole[1], result)]
     assert scores[0] == scores[1]
+
+
+def test_what_an_earlier_run_has_finished_needs_no_time(
+    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "_measure", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            search(tiny_checkpoint, small_dataset, tmp_path)
+    made = trainings(monkeypatch)
+    result = search(tiny_checkpoint, small_dataset, tmp_path, budget_s=1e-6)
+    assert made == []
+    assert [row["name"] for row in result["candidates"]] == ["teacher-2x32", *MADE]
+    assert not result["budget"]["exhausted"]
 
 
 def test_students_for_which_no_time_is_left_are_not_begun(
