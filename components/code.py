@@ -5,18 +5,32 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parent
-LIBRARIES = ("torch", "transformers", "accelerate", "onnxruntime", "onnx", "datasets", "scikit-learn")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "onnxruntime",
+    "onnx",
+    "datasets",
+    "scikit-learn",
+    "tokenizers",
+    "opacus",
+)
 """Libraries whose version changes what a step makes."""
+
+SUFFIXES = (".py", ".csv", ".j2")
 
 
 def code_version(*packages: str) -> str:
-    """A short digest of the modules that all steps share, of the given step packages and of `LIBRARIES`."""
+    """A short digest of the modules that all steps share, of the given step packages with their data, and of
+    `LIBRARIES`.
+    """
     whole = hashlib.sha256()
     for library in LIBRARIES:
         whole.update(f"{library}=={metadata.version(library)}\n".encode())
     modules = sorted(ROOT.glob("*.py"))
     for package in sorted(packages):
-        modules += sorted((ROOT / package).rglob("*.py"))
+        modules += sorted(path for path in (ROOT / package).rglob("*") if path.suffix in SUFFIXES)
     for module in modules:
         whole.update(str(module.relative_to(ROOT)).encode() + b"\0" + module.read_bytes())
     return whole.hexdigest()[:16]

@@ -4,8 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from components.encoder import encoder_identity
 from components.prepare_data.settings import SAMPLE
-from pipelines.for_cluster import RUNS
+from pipelines.for_cluster import RUNS, encoders
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
 
@@ -18,6 +19,7 @@ def from_here(settings: SlipwaySettings, places: Places, run: str) -> dict[str, 
         "public_key": str(Path(settings.registry.keys) / "public.pem"),
         "record": "",
         "source_version": source_version(settings.data.source, run),
+        "encoder_version": encoder_version(settings),
         "run": run,
     }
 
@@ -31,6 +33,12 @@ def in_pods(settings: SlipwaySettings, run: str) -> dict[str, Any]:
     }
 
 
+def encoder_version(settings: SlipwaySettings) -> str:
+    """A digest of the encoders' files on this machine; those of a hub count by their names."""
+    identities = [encoder_identity(encoder) for _, encoder in encoders(settings)]
+    return hashlib.sha256("\n".join(identities).encode()).hexdigest()
+
+
 def source_version(source: str, run: str) -> str:
     """A digest of the files behind a local source; for a remote one the run, since it can change unseen."""
     path = Path(source).expanduser()
@@ -41,7 +49,7 @@ def source_version(source: str, run: str) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     whole = hashlib.sha256()
     for file in files:
-        whole.update(file.name.encode() + b"\0")
+        whole.update(str(file.relative_to(path)).encode() + b"\0")
         with file.open("rb") as content:
             whole.update(hashlib.file_digest(content, "sha256").digest())
     return whole.hexdigest()

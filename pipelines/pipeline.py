@@ -85,6 +85,7 @@ def slipway(
     public_key: str = f"{PUBLIC_KEY_FOLDER}/public.pem",
     record: str = f"{IN_CLUSTER['cluster']['store']}/{for_cluster.RUNS}",
     source_version: str = "",
+    encoder_version: str = "",
     run: str = "",
 ) -> None:
     """Labelled text and a pretrained encoder in; a small, signed model that takes over live traffic out.
@@ -107,6 +108,7 @@ def slipway(
         record: URI below which the pods of a run keep what the closing report is made of.
         source_version: Any text that changes when the data behind `data.source` does, so that cached results
             of other data are not used.
+        encoder_version: Any text that changes when the weights behind the encoders' names do, likewise.
         run: Name of this run in lineage tags; empty for its id.
     """
     closing = _step(report(model_name=model_name, run=run, record=record), LIGHT)
@@ -120,6 +122,7 @@ def slipway(
             train_settings=train,
             results_before=prepared.outputs["results"],
             record=record,
+            encoder_version=encoder_version,
         )
         trained = _step(
             train_step(
@@ -132,6 +135,7 @@ def slipway(
                 cluster=cluster,
                 results_before=selected.outputs["results"],
                 record=record,
+                encoder_version=encoder_version,
             ),
             TRAINING,
             code="train",

@@ -45,6 +45,7 @@ def cross_validate(
     dataset: dsl.Input[dsl.Dataset],
     item: dict,
     record: str = "",
+    encoder_version: str = "",  # noqa: ARG001  # part of the cache's key
 ) -> dict:
     """Train one candidate without one fold, and score it on that fold.
 
@@ -52,6 +53,8 @@ def cross_validate(
         dataset: Dataset folder of the step prepare_data; only its training split is used.
         item: Candidate, fold, and how to train: one of the items of `plan`.
         record: URI below which pods keep the records of runs.
+        encoder_version: Any text that changes when the weights behind the encoders' names do, so that the cached
+            outcome of others is not used.
 
     Returns:
         Scores, seconds and size.
@@ -151,6 +154,7 @@ def select_model(
     train_settings: dict,
     results_before: dsl.Input[dsl.Artifact],
     record: str = "",
+    encoder_version: str = "",
 ) -> NamedTuple("Selection", [("choice", dict), ("results", dsl.Artifact)]):
     """Compare candidates by stratified cross-validation and pick one by the one-standard-error rule.
 
@@ -160,6 +164,7 @@ def select_model(
         train_settings: Section `train` of slipway.yaml, which the candidates change.
         results_before: Results of the steps so far.
         record: URI below which pods keep the records of runs.
+        encoder_version: As for the step train.
 
     Returns:
         choice: The settings that the chosen candidate changes.
@@ -168,7 +173,9 @@ def select_model(
     planned = _task(plan(settings=settings, train_settings=train_settings, record=record))
     with dsl.If(planned.outputs["compare"] == True, name="several-candidates"):  # noqa: E712  # kfp overloads ==
         with dsl.ParallelFor(planned.outputs["items"], name="folds", parallelism=PARALLEL) as item:
-            scored = _task(cross_validate(dataset=dataset, item=item, record=record), COMPUTING)
+            scored = _task(
+                cross_validate(dataset=dataset, item=item, record=record, encoder_version=encoder_version), COMPUTING
+            )
         collected = _task(collect(scores=dsl.Collected(scored.output)))
     with dsl.Else(name="one-candidate"):
         nothing = _task(no_scores())

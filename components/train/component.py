@@ -20,6 +20,7 @@ def train(
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     record: str = "",
+    encoder_version: str = "",  # noqa: ARG001  # part of the cache's key
 ) -> None:
     """Fine-tune an encoder to classify texts, with data-parallel workers; a killed training goes on where it was.
 
@@ -37,6 +38,8 @@ def train(
         html: Learning curves, scores and settings.
         metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, and the ε of a private one.
         record: URI below which pods keep the records of runs.
+        encoder_version: Any text that changes when the weights behind the encoder's name do, so that the cached
+            outcome of others is not used.
     """
     from pathlib import Path
 
