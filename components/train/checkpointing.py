@@ -50,6 +50,10 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
+class OfAnother(ValueError):
+    """A checkpoint is of another training."""
+
+
 class CheckpointStore:
     """The checkpoints of one training in a work folder.
 
@@ -101,23 +105,28 @@ class CheckpointStore:
         """Continue from the newest readable checkpoint of this configuration; to be called on every process.
 
         Returns a message for a person, empty when there was no checkpoint at all. Processes read the same
-        files, so they come to the same result; nobody writes before all have read.
+        files, so they come to the same result; nobody writes before all have read. A damaged one is removed:
+        its place is that of the checkpoint which the training will make there.
 
         Raises:
             SlipwayError: the processes do not see the same checkpoints.
         """
-        message = ""
+        message, unusable = "", []
         for folder in reversed(self._folders()):
             try:
                 message = self._restore(folder, training)
                 break
             except UNREADABLE as error:
                 message = f"{folder.name} cannot be used ({error})"
+                unusable += [] if isinstance(error, OfAnother) else [folder]
         updates = torch.tensor([training.position.updates])
         if len(set(training.accelerator.gather(updates).tolist())) > 1:
             raise SlipwayError(
                 f"the worker processes see different checkpoints in {self.work}; put it on a shared volume"
             )
+        if training.accelerator.is_main_process:
+            for folder in unusable:
+                shutil.rmtree(folder)
         return message
 
     def clear(self) -> None:
@@ -129,7 +138,7 @@ class CheckpointStore:
     def _restore(self, folder: Path, training: Training) -> str:
         record = json.loads((folder / "position.json").read_text("utf-8"))
         if record["digest"] != self.digest:
-            raise ValueError("it belongs to other data or settings")
+            raise OfAnother("it belongs to other data or settings")
         position = Position(**record["position"])
         state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         training.core.load_state_dict(state["model"])

@@ -130,15 +130,15 @@ def test_the_last_two_checkpoints_are_kept(killed: CheckpointStore) -> None:
     assert names == ["checkpoint-00000009-0001", "checkpoint-00000012-0001"]
 
 
+@pytest.mark.parametrize("left", [1000, 0])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    tiny_encoder: Path, small_dataset: TextDataset, killed: CheckpointStore
+    tiny_encoder: Path, small_dataset: TextDataset, killed: CheckpointStore, left: int
 ) -> None:
     state = killed.work / "checkpoint-00000012-0001" / "state.pt"
-    state.write_bytes(state.read_bytes()[:1000])
+    state.write_bytes(state.read_bytes()[:left])
     training = training_of(tiny_encoder, small_dataset)
     assert killed.restore(training) == "going on from update 9"
-    state.write_bytes(b"")
-    assert killed.restore(training) == "going on from update 9"
+    assert not state.exists()
 
 
 def test_a_checkpoint_of_another_training_is_not_continued(
