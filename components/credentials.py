@@ -1,6 +1,7 @@
 """What a client shows a model server: an API key or a token, and for TLS whom it trusts and who it is."""
 
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,19 @@ from components.errors import BadInput
 
 API_KEY = "SLIPWAY_API_KEY"
 """Environment variable with an API key or a token."""
+
+LOGIN = re.compile(r"//[^/@\s]+@")
+PASSWORD = re.compile(r"//[^/@\s:]*:[^/@\s]+@")
+
+
+def without_credentials(text: str) -> str:
+    """The text with `***` in place of the login of every address in it."""
+    return LOGIN.sub("//***@", text)
+
+
+def holds_password(address: str) -> bool:
+    """Whether an address has a password in it."""
+    return bool(PASSWORD.search(address))
 
 
 def credentials() -> dict[str, str]:

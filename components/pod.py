@@ -22,6 +22,8 @@ ENCRYPTION_KEY = f"{ENCRYPTION_FOLDER}/bundle.key"
 LOGIN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 PLACE = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
 """Variables that a store may not need."""
+TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+"""Variables that a tracking server may not need."""
 
 RUN_ID = "SLIPWAY_RUN_ID"
 
@@ -45,7 +47,7 @@ TRAINING = Resources("250m", "4", "1Gi", "8Gi")
 def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
     """Give a task the store's credentials, the run's id and its resources."""
     kubernetes.use_secret_as_env(task, STORE_SECRET, {name: name for name in LOGIN})
-    kubernetes.use_secret_as_env(task, STORE_SECRET, {name: name for name in PLACE}, optional=True)
+    kubernetes.use_secret_as_env(task, STORE_SECRET, {name: name for name in (*PLACE, *TRACKING)}, optional=True)
     kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")
     kubernetes.set_security_context(task, run_as_non_root=True)
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from components.credentials import without_credentials
 from components.errors import BadInput
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -62,7 +63,7 @@ class Registry:
             raise BadInput(f"model name {model_name!r}: expected letters, digits, '.', '_' or '-', at most 100")
         self.model_name = model_name
         self._uri = tracking_uri
-        self._shown_uri = _without_credentials(tracking_uri)
+        self._shown_uri = without_credentials(tracking_uri)
         for name, value in HTTP_DEFAULTS.items():
             os.environ.setdefault(name, value)
         for name in ("mlflow.store.db.utils", "alembic"):  # they tell every table that they create
@@ -197,7 +198,7 @@ class Registry:
         except (MlflowException, SQLAlchemyError, OSError) as error:
             if wanted and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
                 raise BadInput(f"the registry {self._shown_uri} has no {wanted}; see `slipway status`") from error
-            reason = _without_credentials(str(error).splitlines()[0][:500] if str(error) else type(error).__name__)
+            reason = without_credentials(str(error).splitlines()[0][:500] if str(error) else type(error).__name__)
             raise BadInput(
                 f"the MLflow registry {self._shown_uri} cannot be used ({reason}); check tracking_uri"
             ) from error
@@ -205,10 +206,6 @@ class Registry:
 
 def _number(version: Version | str) -> str:
     return version.version if isinstance(version, Version) else version
-
-
-def _without_credentials(text: str) -> str:
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 def _make_folder(tracking_uri: str) -> None:

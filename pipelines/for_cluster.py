@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from components.credentials import without_credentials
 from components.encoder import PACKAGED
 from components.errors import BadInput
 from components.prepare_data.settings import SAMPLE
@@ -59,12 +60,14 @@ def check_from_here(settings: SlipwaySettings) -> None:
     addresses = {"tracking_uri": settings.tracking_uri, "cluster.tracking_uri": settings.cluster.tracking_uri}
     for name, address in addresses.items():
         if address and not address.startswith(("http://", "https://")):
-            raise BadInput(f"{name} is {_shown(address)}: pods log to a tracking server, at http://… or https://…")
+            raise BadInput(
+                f"{name} is {without_credentials(address)}: pods log to a tracking server, at http://… or https://…"
+            )
     check_tracking(settings)
     if is_of_this_machine(settings.tracking_uri) and not settings.cluster.tracking_uri:
         raise BadInput(
-            f"tracking_uri is {_shown(settings.tracking_uri)}, which pods cannot reach; set cluster.tracking_uri to "
-            f"the server's address in the cluster, such as {IN_CLUSTER}"
+            f"tracking_uri is {without_credentials(settings.tracking_uri)}, which pods cannot reach; set "
+            f"cluster.tracking_uri to the server's address in the cluster, such as {IN_CLUSTER}"
         )
 
 
@@ -136,9 +139,3 @@ def is_of_this_machine(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host in ("", "localhost")
-
-
-def _shown(address: str) -> str:
-    """An address without a password."""
-    scheme, separator, rest = address.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

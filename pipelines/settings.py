@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from components.cluster import ClusterSettings
 from components.compress.settings import CompressSettings
+from components.credentials import holds_password
 from components.errors import BadInput
 from components.evaluate.settings import EvaluateSettings
 from components.prepare_data.settings import DataSettings
@@ -53,7 +54,7 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySe
 
     Raises:
         BadInput: the file cannot be read, a key is unknown, a value is out of bounds, or a training is to be private
-            and another step would use its texts without noise.
+            and another step would use its texts without noise; or an address holds a password.
     """
     if path is None and DEFAULT_FILE.exists():
         path = DEFAULT_FILE
@@ -66,10 +67,24 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySe
         origin = f" in {path}" if path else ""
         problems = "\n".join(f"  {_problem(item)}" for item in error.errors())
         raise BadInput(f"the settings{origin} cannot be used:\n{problems}") from None
+    _check_passwords(settings.model_dump())
     if settings.train.privacy_epsilon:
         candidates_of(settings.select, settings.train)
         settings.compress.check_private()
     return settings
+
+
+def _check_passwords(values: dict[str, Any], prefix: str = "") -> None:
+    """See that no address holds a password: settings are kept with each run."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _check_passwords(value, f"{prefix}{name}.")
+        elif isinstance(value, str) and holds_password(value):
+            raise BadInput(
+                f"{prefix}{name} holds a password, and settings are kept with each run; give the address without it. "
+                "For MLflow set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment (for pods "
+                "in the Secret slipway-s3), for a database behind it what its driver reads, such as PGPASSWORD"
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from components import progress, storage
 from components.cluster import ClusterSettings, own_namespace
+from components.credentials import without_credentials
 from components.encoder import PACKAGED, encoder_folder
 from components.errors import BadInput, SlipwayError
 from components.kubernetes_api import ApiAway
@@ -61,7 +62,8 @@ class PyTorchJobLauncher:
         config = WorkerConfig.model_validate_json(config_path.read_text("utf-8"))
         config = config.model_copy(update={"tracking_uri": self.settings.tracking_uri or config.tracking_uri})
         if not config.tracking_uri.startswith("http"):
-            raise BadInput(f"pods cannot use the tracking server {config.tracking_uri}; give the address of one")
+            shown = without_credentials(config.tracking_uri)
+            raise BadInput(f"pods cannot use the tracking server {shown}; give the address of one")
         training = config.digest.removeprefix("sha256:")[:16]
         store = f"{self.settings.store.rstrip('/')}/trainings/{training}"
         name = f"train-{training[:8]}-{secrets.token_hex(3)}"

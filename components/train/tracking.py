@@ -11,6 +11,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from components import progress
+from components.credentials import without_credentials
 from components.errors import BadInput
 from components.train.checkpointing import write_json
 
@@ -35,7 +36,8 @@ class Tracker:
             self.client = MlflowClient(tracking_uri=uri)
             run = self._existing_run() or self._new_run(experiment, run_name)
         except (MlflowException, OSError) as error:
-            raise BadInput(f"the MLflow tracking server {uri} cannot be used ({error}); check tracking_uri") from error
+            words = f"the MLflow tracking server {uri} cannot be used ({error}); check tracking_uri"
+            raise BadInput(without_credentials(words)) from error
         self.run_id: str = run.info.run_id
         self._known_parameters: dict[str, str] = run.data.params
         self._logged_until = self._last_step(run)
@@ -67,14 +69,14 @@ class Tracker:
             try:
                 self.client.set_terminated(self.run_id, status)
             except MlflowException as error:
-                progress.report(STEP, f"MLflow could not end the run: {error}")
+                progress.report(STEP, without_credentials(f"MLflow could not end the run: {error}"))
 
     def _log(self, metrics: list[Metric] | None = None, params: list[Param] | None = None) -> None:
         """A training does not fail because MLflow does; its curves are also in its result."""
         try:
             self.client.log_batch(self.run_id, metrics=metrics or [], params=params or [])
         except MlflowException as error:
-            progress.report(STEP, f"MLflow did not take the values: {error}")
+            progress.report(STEP, without_credentials(f"MLflow did not take the values: {error}"))
 
     def _existing_run(self) -> Run | None:
         if not self.owned:

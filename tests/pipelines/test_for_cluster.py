@@ -6,7 +6,7 @@ import pytest
 
 from components.errors import BadInput
 from pipelines import for_cluster
-from pipelines.arguments import in_pods
+from pipelines.arguments import encoder_version, in_pods, source_version
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings, load_settings
 
@@ -63,6 +63,7 @@ def test_a_password_in_an_address_is_not_told() -> None:
     with pytest.raises(BadInput) as told:
         from_here("cluster.store=s3://b", "tracking_uri=postgres://user:pass-word@db/x")
     assert "pass-word" not in str(told.value)
+    assert "MLFLOW_TRACKING_PASSWORD" in str(told.value)
 
 
 def test_auto_is_this_machine_outside_of_a_cluster(tmp_path: Path) -> None:
@@ -101,6 +102,21 @@ def test_results_of_remote_data_are_not_taken_from_another_run() -> None:
     remote = for_cluster.for_pods(settings("cluster.store=s3://b", "data.source=s3://b/texts.csv"))
     assert in_pods(sample, "run-1")["source_version"] == ""
     assert in_pods(remote, "run-1")["source_version"] == "run-1"
+
+
+def test_results_of_other_splits_or_weights_are_not_taken_from_the_cache(tmp_path: Path) -> None:
+    data, encoder = tmp_path / "data", tmp_path / "encoder"
+    for folder in (data / "dev", encoder):
+        folder.mkdir(parents=True)
+    (data / "dev" / "texts.csv").write_text("text,label")
+    (encoder / "config.json").write_text("{}")
+    before = source_version(str(data), "")
+    (data / "dev").rename(data / "test")
+    assert source_version(str(data), "") != before
+    here = settings(f"train.encoder={encoder}", "select.candidates=[]")
+    before = encoder_version(here)
+    (encoder / "model.safetensors").write_text("weights")
+    assert encoder_version(here) != before
 
 
 def test_every_encoder_of_the_candidates_is_looked_at(tmp_path: Path) -> None:

@@ -47,6 +47,13 @@ def test_the_run_of_the_environment_is_used_and_left_open(
     assert MlflowClient(uri).get_run(owner.run_id).info.status == "RUNNING"
 
 
+def test_a_password_in_the_address_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(BadInput, match="cannot be used") as told:
+        Tracker("http://someone:pass-word@127.0.0.1:9", "e", "r", tmp_path, "sha256:1")
+    assert "pass-word" not in str(told.value)
+
+
 @pytest.mark.parametrize("uri", ["sqlite:////proc/nowhere/mlflow.db", "http://127.0.0.1:9", "gopher://mlflow"])
 def test_a_tracking_server_that_cannot_be_used_is_named(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
