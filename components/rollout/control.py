@@ -90,7 +90,7 @@ def start(folder: Path) -> None:
 
     Raises:
         BadInput: nothing was ever served, or somebody else has a port.
-        RevisionFailed: the champion does not start.
+        SlipwayError: the champion does not start.
     """
     with service.locked(folder):
         whole = Service(folder)
@@ -148,7 +148,8 @@ def _levers(folder: Path, tracking_uri: str) -> Iterator[tuple[LocalTarget, Regi
     """The target and the registry, held for this process."""
     here = Service(folder).state
     registry = Registry(tracking_uri, here.model_name)
-    target = LocalTarget(folder, here.model_name, Path(here.public_key), here.http_port, here.grpc_port, here.auth)
+    place = (folder, here.model_name, Path(here.public_key), here.http_port, here.grpc_port, here.auth)
+    target = LocalTarget(*place, needs_champion=False)
     with contextlib.closing(target), target.lock():
         yield target, registry
 

@@ -75,6 +75,10 @@ class Driver:
         if plain is None:
             return None
         kept = state.from_json(plain)
+        if kept.promoted_by_hand(self.target.champion()):
+            self.aliases.promote(kept.revision.version)
+            self.target.save_state(None)
+            return None
         if kept.revision == revision:
             kept.resumed, kept.spent_s = kept.resumed + 1, 0.0
             return kept

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from components.errors import BadInput, RevisionFailed, SlipwayError
 from components.registry import Registry, Version
+from components.rollout import state
 from components.rollout.target import Revision, RolloutTarget
 
 READY_TIMEOUT_S = 60.0
@@ -76,6 +77,9 @@ def repair(target: Lever, registry: Registry) -> str:
     if registered is None or registered.version != champion.version:
         registry.promote(champion.version)
         done.append(f"champion is version {champion.version}")
+    if (kept := target.load_state()) and state.from_json(kept).promoted_by_hand(champion):
+        target.save_state(None)
+        done.append(f"the rollout of version {champion.version} is over")
     if challenger and (nominated is None or nominated.version != challenger.version):
         registry.nominate(challenger.version)
         done.append(f"challenger is version {challenger.version}")
@@ -83,16 +87,19 @@ def repair(target: Lever, registry: Registry) -> str:
 
 
 def serve(target: Lever, registry: Registry, revision: Revision) -> str:
-    """Give a revision all traffic, once it answers."""
+    """Give a revision all traffic, once it answers. For one that has it, the registry is told, which may have been away
+    when the traffic moved.
+    """
     before = target.champion()
-    try:
-        target.deploy(revision)
-        target.wait_ready(revision, READY_TIMEOUT_S)
-        target.promote()
-    except RevisionFailed:
-        target.rollback()
-        raise
+    if before != revision:
+        try:
+            target.deploy(revision)
+            target.wait_ready(revision, READY_TIMEOUT_S)
+            target.promote()
+        except RevisionFailed:
+            target.rollback()
+            raise
     registry.promote(revision.version)
     target.save_state(None)
-    replaced = f", in place of version {before.version}" if before else ""
+    replaced = f", in place of version {before.version}" if before and before != revision else ""
     return f"version {revision.version} serves all traffic{replaced}"

@@ -106,6 +106,10 @@ class RolloutState:
     resumed: int = 0
     """How often a driver took over from one that was killed."""
 
+    def promoted_by_hand(self, champion: Revision | None) -> bool:
+        """Whether somebody gave its revision all traffic while it had no decision."""
+        return self.decision is None and self.revision == champion
+
     def counts(self, revision: Revision | None) -> Counts:
         """What a revision did so far."""
         tally = self.tallies.get(revision.version) if revision else None

@@ -5,7 +5,7 @@ remembered, by pod, and kept with the rollout's state.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,19 +112,29 @@ class PrometheusMetrics:
 
 @dataclass
 class PodCounts:
-    """Tallies of every pod that was seen, by version and pod, and what was counted before the rollout began."""
+    """Tallies of every pod that was seen, by version and pod, and what was counted before the rollout began.
+
+    A pod that was there when the rollout began, and did not answer, counts from its first answer on.
+    """
 
     tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
     before: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    silent: dict[str, list[str]] = field(default_factory=dict)
+    """By version, pods that have not answered since before the rollout began."""
 
     def take(self, version: str, seen: dict[str, Counts]) -> None:
         """Note what the pods of a version say now."""
-        own = self.tallies.setdefault(version, {})
+        own, silent = self.tallies.setdefault(version, {}), self.silent.get(version, [])
         for pod, counts in seen.items():
+            if pod in silent:
+                silent.remove(pod)
+                self.before.setdefault(version, {})[pod] = counts
+                own[pod] = Tally(last=counts)
             own[pod] = own.get(pod, Tally()).updated(counts)
 
-    def begin(self, version: str, seen: dict[str, Counts]) -> None:
-        """Count from here on."""
+    def begin(self, version: str, seen: dict[str, Counts], pods: Sequence[str] = ()) -> None:
+        """Count from here on; `pods` are all that there are, also those that did not answer."""
+        self.silent[version] = [pod for pod in pods if pod not in seen]
         self.tallies[version] = {pod: Tally(last=counts) for pod, counts in seen.items()}
         self.before[version] = seen
 

@@ -66,7 +66,8 @@ class KServeTarget:
         if current.challenger:
             return
         if current.champion:
-            self._counts.begin(current.champion.version, self._seen(current.champion))
+            pods = [pod.metadata.name for pod in self.api.pods(current.champion.version)]
+            self._counts.begin(current.champion.version, self._seen(current.champion), pods)
         self._counts.begin(revision.version, {})
         current.challenger, current.percent, current.state = revision, 0, self._pending or current.state
         self._apply(current)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from components.errors import BadInput, SlipwayError
+from components.errors import BadInput, RevisionFailed, SlipwayError
 from components.rollout.local import servers, state
 from components.rollout.local.client import RestClient
 from components.rollout.local.envoy import Envoy
@@ -43,20 +43,27 @@ class Service:
         """Whether the proxy runs."""
         return self.state.envoy is not None and self.state.envoy.alive()
 
-    def ensure_running(self, client: RestClient, ready_timeout_s: float) -> None:
+    def ensure_running(self, client: RestClient, ready_timeout_s: float, needs_champion: bool = True) -> None:
         """Bring champion and proxy up where they are not, on the same public ports.
 
         A challenger whose process is gone loses its traffic; who wants it back deploys it again.
 
         Raises:
             BadInput: somebody else listens on a public port.
-            RevisionFailed: the champion does not start.
+            SlipwayError: the champion is needed and does not start.
         """
         champion, challenger = self.state.champion, self.state.challenger
         if champion and not champion.alive():
             self.state.champion = self.start_server(champion)
         if self.state.champion:
-            servers.wait_ready(self.folder, self.state.champion, client, ready_timeout_s)
+            try:
+                servers.wait_ready(self.folder, self.state.champion, client, ready_timeout_s)
+            except RevisionFailed as error:
+                if needs_champion:
+                    raise SlipwayError(
+                        f"the champion does not start ({error}); `slipway promote` or `slipway rollback` puts another "
+                        "version in its place"
+                    ) from error
         if challenger and not challenger.alive():
             self.state.percent = 0
         self.apply()
@@ -89,6 +96,8 @@ class Service:
     def retire(self) -> None:
         """Stop the servers that are out of traffic, each after its last request."""
         here = self.state
+        if here.draining:
+            self.apply()  # a command that was killed may not have come to it
         while here.draining:
             server = here.draining[0]
             if self.envoy_alive():

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class LocalTarget:
         http_port: the public endpoint's port for REST.
         grpc_port: the public endpoint's port for gRPC.
         auth: whether its model servers ask for keys.
+        needs_champion: whether to deploy asks for a champion that answers, as a comparison does.
 
     Raises:
         BadInput: the folder's service has another model name, serves at other ports, or was started with another
@@ -36,10 +38,17 @@ class LocalTarget:
     """
 
     def __init__(
-        self, folder: Path, model_name: str, public_key: Path, http_port: int, grpc_port: int, auth: bool = True
+        self,
+        folder: Path,
+        model_name: str,
+        public_key: Path,
+        http_port: int,
+        grpc_port: int,
+        auth: bool = True,
+        needs_champion: bool = True,
     ) -> None:
         self._folder, self._wanted = folder, (model_name, str(public_key.absolute()), http_port, grpc_port)
-        self._auth = auth
+        self._auth, self._needs_champion = auth, needs_champion
         self._tap: Tap | None = None
         self._open()
         self._client = RestClient(model_name, access.headers(self._service.folder, auth))
@@ -57,7 +66,9 @@ class LocalTarget:
     def deploy(self, revision: Revision) -> None:
         """Start `revision` as the challenger with 0 % of traffic; see the protocol."""
         self._service.retire()
-        self._service.ensure_running(self._client, CHAMPION_TIMEOUT_S)
+        if self.champion() == revision:
+            raise SlipwayError(f"version {revision.version} is the champion already")
+        self._service.ensure_running(self._client, CHAMPION_TIMEOUT_S, self._needs_champion)
         challenger = self._state.challenger
         if challenger and challenger.revision != revision:
             raise SlipwayError(
@@ -92,11 +103,13 @@ class LocalTarget:
     def observe(self) -> dict[str, Counts]:
         """Counts of both revisions since `deploy`, over REST and gRPC."""
         self._check_challenger()
-        now = self._service.envoy.counts(self._state.upstreams)
-        if self._state.counting_envoy != self._state.envoy:
-            return now
-        before = self._state.counted_before
-        return {version: since(counts, before.get(version, Counts())) for version, counts in now.items()}
+        now, envoy = self._service.envoy.counts(self._state.upstreams), self._state.envoy
+        before = self._state.counted_before if self._state.counting_envoy == envoy else {}
+        source = f"{envoy.pid}-{envoy.started}" if envoy else ""
+        return {
+            version: replace(since(counts, before.get(version, Counts())), source=source)
+            for version, counts in now.items()
+        }
 
     def send(self, texts: Sequence[str]) -> int:
         """Send each text through the public endpoint; return how many were routed to a revision."""
@@ -111,7 +124,7 @@ class LocalTarget:
         return pairs
 
     def shadow(self, percent: int) -> None:
-        """Copy `percent` of the REST predictions; gRPC ones are not copied."""
+        """Copy `percent` of the predictions, over REST and gRPC."""
         self._check_challenger()
         self._shadow(percent if self._state.challenger else 0)
 

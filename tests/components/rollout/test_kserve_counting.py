@@ -67,6 +67,17 @@ def test_what_was_counted_before_the_rollout_is_left_out() -> None:
     assert counts.total("1").latencies.total == 33  # noqa: PLR2004
 
 
+def test_a_pod_that_was_silent_when_the_rollout_began_counts_from_its_first_answer_on() -> None:
+    counts = PodCounts()
+    counts.begin("1", {"a": counted(100)}, ["a", "b"])
+    counts = counting.from_json(json.loads(json.dumps(counting.to_json(counts))))
+    counts.take("1", {"a": counted(110)})
+    counts.take("1", {"a": counted(110), "b": counted(10_000, 2_000)})
+    assert (counts.total("1").requests, counts.total("1").errors) == (10, 0)
+    counts.take("1", {"a": counted(110), "b": counted(10_005, 2_001), "new": counted(7)})
+    assert (counts.total("1").requests, counts.total("1").errors) == (22, 1)
+
+
 def test_counts_survive_as_json() -> None:
     counts = PodCounts()
     counts.begin("1", {"a": counted(3)})

@@ -214,6 +214,20 @@ def test_every_request_of_a_step_is_evidence_once_and_none_before(world):
     assert errors["champion"]["total"] == result["requests"]["champion"] - before
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_who_was_promoted_by_hand_unheard_of_by_the_registry_is_the_champion(world, third, later):
+    here = world(max_accuracy_drop=0.001)
+    assert here.run()["outcome"] == "held"
+    here.target.promote()  # then the registry was away
+    challenger = here.target.serving
+    here.settings = here.settings.model_copy(update={"max_accuracy_drop": 0.2})
+    result = here.run(third if later else challenger)
+    assert result["outcome"] == ("promoted" if later else "already_champion")
+    assert here.aliases.rejected == {}
+    assert here.aliases.champion == ("3" if later else "2")
+    assert here.target.kept is None
+
+
 def test_without_shadow_nothing_is_copied(world):
     here = world(shadow_requests=0)
     assert here.run()["outcome"] == "promoted"

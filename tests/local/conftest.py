@@ -1,0 +1,21 @@
+"""A service whose first version serves."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from components.rollout import control
+from components.rollout.settings import RolloutSettings
+from tests.local.site import Site, free_port
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, draft_bundle, small_dataset) -> Iterator[Site]:
+    """A site whose first version serves."""
+    settings = RolloutSettings(http_port=free_port(), grpc_port=free_port(), minimum_requests=20)
+    here = Site(tmp_path_factory.mktemp("site"), small_dataset.folder, draft_bundle, settings)
+    try:
+        assert here.roll_out(here.good())["outcome"] == "promoted"
+        yield here
+    finally:
+        control.stop(here.service)
