@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.cores import cores
 from components.encryption import VARIABLE, key_of
 from components.errors import BundleRefused, SlipwayError
 from serving import audit_options
@@ -65,8 +66,8 @@ def serve(options: argparse.Namespace) -> None:
         SlipwayError: the bundle cannot be loaded or cannot answer.
     """
     started = time.perf_counter()
-    cores = options.threads or len(os.sched_getaffinity(0))
-    os.environ.setdefault("RAYON_NUM_THREADS", str(cores))  # the tokenizer's threads; read at its first use
+    threads = options.threads or cores()
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's threads; read at its first use
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
 
     # Imported here: a wrong argument is answered at once, and the setting above must come first.

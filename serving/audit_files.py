@@ -153,15 +153,34 @@ class StreamSink:
     """Writes to the standard output, which the platform's log collector keeps; each process begins a new chain."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+        self._stream = getattr(stream, "raw", stream)  # a buffer would write what failed a second time
+        self._rest = b""
+        """Of a line that is half written."""
+        self._last: Line | None = None
+        """That was written, if only half."""
 
-    def open(self, chain: Chain) -> None:  # noqa: ARG002  # as FolderSink
-        """Nothing was written before."""
+    def open(self, chain: Chain) -> None:
+        """Go on behind the last line, after a failure."""
+        if self._last:
+            chain.seq, chain.head = self._last.seq, self._last.hash
 
     def write(self, lines: bytes) -> bool:
-        """Append whole lines."""
-        self._stream.write(lines)
-        self._stream.flush()
+        """Append whole lines.
+
+        Raises:
+            OSError: they could not be written, or not all; `open` says how far it got.
+        """
+        whole, sent = self._rest + lines, 0
+        try:
+            while sent < len(whole):
+                written = self._stream.write(memoryview(whole)[sent:])
+                if written is None:
+                    raise BlockingIOError("the standard output takes no more")
+                sent += written
+        finally:
+            begun = whole.find(b"\n", max(sent - 1, 0)) + 1 if sent else len(self._rest)
+            self._rest = whole[sent:begun]
+            self._last = parsed(whole[:begun].rstrip(b"\n").rpartition(b"\n")[2]) or self._last
         return False
 
     def close(self) -> None:

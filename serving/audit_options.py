@@ -52,8 +52,10 @@ def audit_of(options: argparse.Namespace) -> "AuditLog | None":
         return None
     if not 0 < options.audit_flush_seconds <= 60:
         raise BadInput(f"--audit_flush_seconds is {options.audit_flush_seconds:g}; expected more than 0 and at most 60")
-    if options.audit_file_bytes < 1 or options.audit_keep < 0:
-        raise BadInput("--audit_file_bytes must be at least 1, --audit_keep at least 0")
+    if options.audit_file_bytes < 1:
+        raise BadInput(f"--audit_file_bytes is {options.audit_file_bytes}; expected at least 1")
+    if options.audit_keep < 0 or options.audit_keep == 1:  # with one, a new file would have no line before it
+        raise BadInput(f"--audit_keep is {options.audit_keep}; expected 0 for all, or at least 2")
     key = key_of(options.audit_key)
     stream = options.audit == STANDARD_OUTPUT
     sink = (

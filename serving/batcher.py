@@ -166,8 +166,14 @@ class Batcher:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a computing thread: compute batches until nothing waits."""
         while rows := self._next_batch():
-            self._begin(rows)
-            loop.call_soon_threadsafe(self._deliver, rows, self._compute(rows))
+            results: list[Floats | InferenceFailed]
+            try:
+                self._begin(rows)
+                results = self._compute(rows)
+            except Exception as error:  # it must not end the stream, nor leave these without an answer
+                logger.error("event=failed in=batcher error=%s", type(error).__name__, exc_info=error)
+                results = [InferenceFailed("the model could not process the request")] * len(rows)
+            loop.call_soon_threadsafe(self._deliver, rows, results)
 
     def _compute(self, rows: list[Row]) -> list[Floats | InferenceFailed]:
         """The logits of each row; a batch that fails is repeated text by text, so that a bad text fails alone."""
@@ -179,7 +185,7 @@ class Batcher:
         except InferenceFailed as failure:
             return [failure] if len(rows) == 1 else [self._compute([row])[0] for row in rows]
         if classifier is self.classifier:
-            pace = (time.perf_counter() - began) / (len(rows) * max(row.length for row in rows))
+            pace = (time.perf_counter() - began) / (len(rows) * max(1, *(row.length for row in rows)))
             self._token_s += PACE * (pace - self._token_s) if self._token_s else pace
         return list(logits)
 

@@ -26,7 +26,9 @@ logger = logging.getLogger("serving")
 HEAD_LIMIT = 64 * 1024
 """Bytes of the head of a request."""
 FRAMING_SLACK = 1 << 20
-"""Bytes on the wire for the framing of a chunked body, above the limit of bodies."""
+"""Bytes on the wire of one request that are no body: head, framing of chunks, trailers."""
+PIPELINED = 32
+"""Requests that may wait on one connection behind the one that is being answered."""
 
 
 class Crowd:
@@ -92,6 +94,12 @@ class _Joining:
         if not head and not self._transport.is_closing():
             self._transport.set_write_buffer_limits(high=1, low=0)
 
+    def close(self) -> None:
+        """Close, once all was sent; a client that does not read it is noticed from here on, whatever was sent last."""
+        if not self._transport.is_closing():
+            self._transport.set_write_buffer_limits(high=1, low=0)
+        self._transport.close()
+
 
 class Connection(HttpToolsProtocol):
     """One connection.
@@ -109,6 +117,9 @@ class Connection(HttpToolsProtocol):
         self._leaving: asyncio.TimerHandle | None = None
         self._received = 0
         """Bytes of the request that arrives."""
+        self._framing = 0
+        """Of them, those that are no body."""
+        self._in_head = True
         self._certificate: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -132,8 +143,12 @@ class Connection(HttpToolsProtocol):
         """Bytes of a request, or of several."""
         self._expect()
         self._received += len(data)
+        self._framing += len(data)
         super().data_received(data)
         if self.transport.is_closing():
+            return
+        if self._framing > FRAMING_SLACK and self.cycle is not None and self.cycle.response_started:
+            self.transport.abort()  # trailers without end, say; there is no place for another answer
             return
         if self._arriving and self._received > HEAD_LIMIT:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {HEAD_LIMIT} bytes")
@@ -142,19 +157,41 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        self._in_head = True
         super().on_message_begin()
         if self._certificate:
             self.scope["state"][CERTIFICATE] = self._certificate
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. Those behind a chunked body are not taken for such (RFC 9110, section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """The head of a request is there: it is accepted."""
+        """The head of a request is there: it is accepted.
+
+        The parser takes no body with a request to upgrade, so that its body would be read as another request.
+
+        Raises:
+            ValueError: it is not; the parser ends the connection with status 400.
+        """
+        self._in_head = False
+        if len(self.pipeline) >= PIPELINED:
+            raise ValueError(f"more than {PIPELINED} requests wait on one connection")
+        if self.parser.should_upgrade() and any(_announces_body(*field) for field in self.headers):
+            raise ValueError("a request to upgrade with a body")
         self._arrived()
         self._crowd.work(self)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._framing -= len(body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The end of a request."""
-        self._received = 0
+        self._received = self._framing = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -239,6 +276,10 @@ async def listen(
     return await loop.create_server(
         connect, sock=listener, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=patience
     )
+
+
+def _announces_body(name: bytes, value: bytes) -> bool:
+    return name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
 
 
 def _descriptors() -> int:

@@ -4,14 +4,13 @@ Readiness is true only when the model can answer and the server is not draining;
 requests that come. Bodies are decoded by their content, whatever Content-Type says.
 """
 
-import struct
 from typing import Any
 
 import orjson
 from kserve import InferInput, InferRequest, ModelRepository
 from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.infer_type import RequestedOutput, deserialize_bytes_tensor
+from kserve.protocol.infer_type import RequestedOutput
 
 from serving.errors import Malformed, VersionNotFound
 
@@ -92,7 +91,7 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
         else:
             try:
                 decoded = super().decode(body, headers, protocol_version, model_name)
-            except InvalidInput as error:
+            except (InvalidInput, AttributeError) as error:  # the latter for an empty body, or one that is no JSON
                 raise InvalidInput("the cloud event is not as CloudEvents 1.0 specifies, or not JSON") from error
         return decoded
 
@@ -221,18 +220,9 @@ def _tensor(fields: dict[str, Any], binary: memoryview) -> tuple[InferInput, mem
             raise Malformed(f"input '{name[:40]}' has neither 'data' nor the parameter 'binary_data_size'")
         if not 0 <= size <= len(binary):
             raise InvalidInput(f"'binary_data_size' of input '{name[:40]}' is {size}; the body has {len(binary)} left")
-        data, binary = _elements(name, datatype, binary[:size]), binary[size:]
-    elif not isinstance(data, list):
+        tensor = InferInput(name=name, shape=shape, datatype=datatype, data=None, parameters=parameters)
+        tensor._raw_data = bytes(binary[:size])  # as kserve does with that of gRPC
+        return tensor, binary[size:]
+    if not isinstance(data, list):
         raise Malformed(f"'data' of input '{name[:40]}' is not a list")
     return InferInput(name=name, shape=shape, datatype=datatype, data=data, parameters=parameters), binary
-
-
-def _elements(name: str, datatype: str, raw: memoryview) -> list[bytes]:
-    """The elements of a binary BYTES tensor: each is a 4-byte length and as many bytes."""
-    if datatype.upper() != "BYTES":
-        return []  # refused by the model, which names the datatype
-    try:
-        elements: list[bytes] = deserialize_bytes_tensor(bytes(raw)).tolist()
-    except struct.error as error:
-        raise InvalidInput(f"the binary data of input '{name[:40]}' is not a BYTES tensor") from error
-    return elements

@@ -7,12 +7,12 @@ The operating system places the threads: pinned ones would wait for the event lo
 """
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 
 from components.bundle import Bundle
 from components.classifier import Classifier
+from components.cores import cores
 
 logger = logging.getLogger("serving")
 WORTH = 0.85
@@ -41,14 +41,14 @@ def open_engine(bundle: Bundle, threads: int = 0) -> Engine:
     Raises:
         BadInput, BundleRefused: see `Classifier`.
     """
-    cores = len(os.sched_getaffinity(0))
-    if threads or cores == 1:
+    most = cores()
+    if threads or most == 1:
         threads = threads or 1
-        return Engine(Classifier(bundle, threads), max(1, cores // threads))
-    narrow, wide = Classifier(bundle, 1), Classifier(bundle, cores, spin=True)
+        return Engine(Classifier(bundle, threads), max(1, most // threads))
+    narrow, wide = Classifier(bundle, 1), Classifier(bundle, most, spin=True)
     alone, together = _milliseconds(narrow, wide)
-    logger.info("event=threads one_thread_ms=%.2f all_threads_ms=%.2f streams=%d", alone, together, cores)
-    return Engine(narrow, cores, wide if together < WORTH * alone else None)
+    logger.info("event=threads one_thread_ms=%.2f all_threads_ms=%.2f streams=%d", alone, together, most)
+    return Engine(narrow, most, wide if together < WORTH * alone else None)
 
 
 def _milliseconds(*classifiers: Classifier) -> list[float]:

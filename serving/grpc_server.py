@@ -26,6 +26,8 @@ from serving.servicer import SERVICE, VersionedServicer
 from serving.tls import Certificates, grpc_credentials
 
 logger = logging.getLogger("serving")
+CONNECTION_IDLE_MS = 300_000
+"""Without a call, until a connection is closed; clients open another when they need one."""
 CALLS_PER_CONNECTION = 1000
 LEAVE_S = 0.2
 """Between the first refusal of a stopping server and its end: gRPC cancels calls that arrive while it ends, so clients
@@ -80,6 +82,7 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
             ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
             ("grpc.server_handshake_timeout_ms", round(1000 * self._limits.header_seconds)),
             ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+            ("grpc.max_connection_idle_ms", CONNECTION_IDLE_MS),
             ("grpc.keepalive_time_ms", 60_000),  # to find out about clients that are gone
             ("grpc.keepalive_timeout_ms", round(1000 * self._limits.send_seconds)),
         ]

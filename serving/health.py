@@ -12,6 +12,8 @@ __all__ = ["SERVICE_NAME", "Health"]
 
 INTERVAL_S = 0.2
 """Between two looks at readiness while somebody watches."""
+WATCHERS = 100
+"""Calls of Watch at the same time, which needs no key."""
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc is not typed
@@ -25,6 +27,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc is n
     def __init__(self, ready: Callable[[], Awaitable[bool]], services: tuple[str, ...]) -> None:
         self._ready = ready
         self._services = ("", *services)
+        self._watchers = 0
         self.closing = False
         """Set when the server ends, so that those who watch are let go."""
 
@@ -34,15 +37,21 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc is n
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service '{request.service[:100]}'")
         return await self._status(request.service)
 
-    async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802, ARG002
+    async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802
         """The status of a service now and whenever it changes, until the server ends."""
+        if self._watchers >= WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHERS} watch already; call Check")
+        self._watchers += 1
         last = None
-        while not self.closing:
-            status = await self._status(request.service)
-            if status != last:
-                last = status
-                yield status
-            await asyncio.sleep(INTERVAL_S)
+        try:
+            while not self.closing:
+                status = await self._status(request.service)
+                if status != last:
+                    last = status
+                    yield status
+                await asyncio.sleep(INTERVAL_S)
+        finally:
+            self._watchers -= 1
 
     async def _status(self, service: str) -> Any:
         statuses = health_pb2.HealthCheckResponse

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -25,6 +24,7 @@ from components.compress.quality import ALL, kept
 from components.compress.settings import CompressSettings
 from components.compress.stages import Stages
 from components.compress.variants import Variant, Workshop
+from components.cores import cores
 from components.dataset import TextDataset
 from components.errors import BadInput
 from components.reference import reference_of
@@ -87,7 +87,7 @@ def run(
     _check(info, data, checkpoint, dataset)
     if info.get("privacy"):
         settings.check_private()
-    use_reproducible_cpu(settings.train_threads or _cores())
+    use_reproducible_cpu(settings.train_threads or cores())
     texts = EncodedTexts(data.texts("train"), data.label_ids("train"), tokenizer, info["max_length"])
     origin = Origin(info, model_name, code_version)
     with _search_folder(work, search_digest(checkpoint, data.digest, settings)) as folder:
@@ -158,7 +158,7 @@ def _check(info: dict[str, Any], data: TextDataset, checkpoint: Path, dataset: P
 def _measure(variants: Sequence[Variant], data: TextDataset, settings: CompressSettings) -> list[Measured]:
     texts, label_ids = data.texts("validation"), data.label_ids("validation")
     progress.report(STEP, f"measuring {len(variants)} variants on {len(texts)} texts")
-    threads = settings.serving_threads or _cores()
+    threads = settings.serving_threads or cores()
     classifiers = {variant.name: Classifier(variant.folder, threads) for variant in variants}
     answers = [classifier.logits(texts).argmax(axis=1) for classifier in classifiers.values()]
     timings = time_side_by_side(classifiers, texts, settings.latency_rounds, settings.seed)
@@ -184,7 +184,7 @@ def _deliver(variant: Variant, measured: Measured, texts: Sequence[str], output:
         Bundle(output).info,
         metrics={"validation_accuracy": measured.accuracy, "validation_macro_f1": measured.macro_f1},
         latency_ms=_latencies(measured),
-        reference=reference_of(Classifier(output, _cores()), texts),
+        reference=reference_of(Classifier(output, cores()), texts),
     )
     write_info(output, info)
 
@@ -226,10 +226,6 @@ def _result(
         "floor": settings.quality_share * measured[0].macro_f1,
         "teacher": rows[0],
         "tolerance": {"allowed": TOLERANCE, "measured": max(variant.exported.difference for variant in variants)},
-        "threads": settings.serving_threads or _cores(),
+        "threads": settings.serving_threads or cores(),
         "settings": settings.model_dump(),
     }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -1,6 +1,8 @@
 """An audit log shows every change to it, goes on after a kill and a full disk, and is one chain through its files."""
 
 import errno
+import io
+import itertools
 import json
 import os
 import re
@@ -204,6 +206,41 @@ def test_a_write_that_never_ends_does_not_keep_the_server_from_ending(monkeypatc
     log.close()
     assert log._thread.is_alive()
     os.close(reading)
+
+
+class _Full(io.RawIOBase):
+    """A file on a disk that is full after some bytes, and has room again later."""
+
+    def __init__(self, room: int) -> None:
+        self.content, self.room = b"", room
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:  # type: ignore[override]
+        taken = bytes(data)[: self.room]
+        if not taken:
+            raise OSError(28, "No space left on device")
+        self.content, self.room = self.content + taken, self.room - len(taken)
+        return len(taken)
+
+
+@pytest.mark.parametrize("room", [0, 1, 150, 400, 450, 10_000])
+def test_the_standard_output_gets_each_line_once_whatever_failed(room: int):
+    disk = _Full(room)
+    log = AuditLog(StreamSink(io.BufferedWriter(disk)), flush_s=60)
+    for number in range(4):
+        log.append({"n": number, "text": "x" * 50})
+    log._flush()
+    log.append({"n": 4})
+    log._flush()
+    disk.room = 10_000
+    log.append({"n": 5})
+    log.close()
+    lines = [json.loads(line) for line in disk.content.splitlines()]
+    assert [line["n"] for line in lines] == [0, 1, 2, 3, 4, 5]
+    assert [line["seq"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(line["prev"] == before["hash"] for before, line in itertools.pairwise(lines))
 
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

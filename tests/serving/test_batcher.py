@@ -52,6 +52,19 @@ def expected(texts: Sequence[str]) -> np.ndarray:
     return np.array([1 / (1 + np.exp(-len(text.split()))) for text in texts])
 
 
+def test_an_error_of_the_batcher_itself_fails_its_requests_and_no_later_ones(monkeypatch: pytest.MonkeyPatch):
+    async def one_after_the_other() -> list[Any]:
+        batcher = Batcher(Recorder(), Limits())  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            patch.setattr(batcher, "_begin", lambda _: 1 / 0)
+            first = await asyncio.gather(batcher.probabilities(["word"]), return_exceptions=True)
+        return [*first, await batcher.probabilities(["word"])]
+
+    failed, answered = asyncio.run(asyncio.wait_for(one_after_the_other(), 60))
+    assert isinstance(failed, InferenceFailed)
+    np.testing.assert_allclose(answered[:, 0], expected(["word"]), atol=1e-6)
+
+
 def test_every_request_gets_its_answers_in_its_order():
     chance = np.random.default_rng(3)
     requests = [[words(int(length)) for length in chance.integers(1, 40, size)] for size in (1, 7, 3, 20, 1, 1, 13)]

@@ -96,6 +96,11 @@ def test_a_cloud_event_is_answered_with_a_cloud_event(server):
         ({"ce-id": "7"}, b"{}"),
         ({"ce-id": "7", "ce-source": "", "ce-type": "x", "ce-specversion": "9"}, b"{}"),
         ({"ce-id": "7", "ce-source": "a", "ce-type": "x", "ce-specversion": "1.0"}, b"\xff\x00"),
+        ({"ce-id": "7", "ce-source": "a", "ce-type": "x", "ce-specversion": "1.0"}, b""),
+        (
+            {"ce-id": "7", "ce-source": "a", "ce-type": "x", "ce-specversion": "1.0", "ce-contenttype": "text/plain"},
+            b'{"instances": ["a"]}',
+        ),
         ({"content-type": "application/cloudevents+json"}, b'{"instances": ["a"], "id": 1}'),
         ({"content-type": "application/cloudevents+json"}, b"[]"),
     ],

@@ -1,0 +1,30 @@
+"""How many processors this process may use."""
+
+import math
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores(cgroup: Path = CGROUP) -> int:
+    """Those that it may run on, but no more than the CPU limit of its container pays for, rounded up.
+
+    Args:
+        cgroup: where control groups are mounted, version 2 or 1.
+    """
+    most = len(os.sched_getaffinity(0))
+    quota, period = _limit(cgroup)
+    return min(most, max(1, math.ceil(quota / period))) if quota > 0 else most
+
+
+def _limit(cgroup: Path) -> tuple[int, int]:
+    """Microseconds of CPU time in each period, and the period's; (0, 1) without a limit."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text("ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text("ascii") for name in ("quota", "period"))
+        except OSError:
+            return 0, 1
+    return (int(quota), int(period)) if quota.strip() not in ("max", "-1") else (0, 1)
