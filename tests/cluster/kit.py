@@ -79,8 +79,8 @@ def build(tag: str, say: Say) -> None:
                 raise
             free = shutil.disk_usage("/var").free / 2**30
             say(f"the disk is full ({free:.1f} GiB are free); trying again in {PAUSE_S} s, {left} times more")
-            for old in Path(tempfile.gettempdir()).glob("tmp.*.tar"):  # what the kit had begun to write
-                old.unlink()
+            for begun in re.findall(r"docker-archive:(/\S+?\.tar):", str(error)):
+                Path(begun).unlink(missing_ok=True)
             time.sleep(PAUSE_S)
 
 
