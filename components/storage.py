@@ -81,7 +81,7 @@ def download_folder(uri: str, folder: Path) -> None:
             if not names:
                 raise BadInput(f"{place} holds no objects under {place.prefix!r}; check the prefix")
             for name in names:
-                if ".." in name.split("/"):
+                if {"", ".", ".."} & set(name.split("/")):  # an empty part makes the rest an absolute path
                     raise BadInput(f"{uri} holds an object whose name {name!r} leads out of the folder; remove it")
                 target = temporary / name
                 target.parent.mkdir(parents=True, exist_ok=True)

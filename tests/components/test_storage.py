@@ -157,12 +157,15 @@ def test_a_failed_download_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    boto3.client("s3").put_object(Bucket="models", Key="evil/../../escaped", Body=b"x")
+@pytest.mark.parametrize("way", ["../../escaped", "/{}/escaped", "a/./b"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, way: str) -> None:
+    key = f"evil/{way.format(tmp_path)}"
+    boto3.client("s3").put_object(Bucket="models", Key=key, Body=b"x")
     names = [item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket="models").get("Contents", [])]
-    if names != ["evil/../../escaped"]:
+    if names != [key]:
         pytest.skip("this server normalises names")
     assert "leads out" in refused(storage.download_folder, "s3://models/evil", tmp_path / "back")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_bucket_is_named(store: str, bundle: Path, tmp_path: Path) -> None:
