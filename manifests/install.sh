@@ -37,8 +37,8 @@ only_print() {
         printf -v line ' %q' "$@"
         echo "kubectl$line" >&3
         case "$*" in *' -f -' | */dev/stdin) cat >/dev/null ;; esac
-        case "$1 $2" in
-        'get configmap') echo '{"data": {"deploy": "{}", "ingress": "{}"}}' ;;
+        case "$1 $2 ${3:-}" in
+        'get configmap inferenceservice-config') echo '{"data": {"deploy": "{}", "ingress": "{}"}}' ;;
         get*) return 1 ;; # nothing is there yet
         esac
     }
@@ -140,28 +140,41 @@ secrets() {
     local endpoint host https=0
     kubectl get namespace "$NAMESPACE" >/dev/null 2>&1 || kubectl create namespace "$NAMESPACE"
     if ! kubectl get secret slipway-s3 --namespace "$NAMESPACE" >/dev/null 2>&1; then
-        endpoint=${AWS_ENDPOINT_URL:-http://s3.$NAMESPACE.svc.cluster.local:9000}
+        endpoint=${AWS_ENDPOINT_URL_S3:-${AWS_ENDPOINT_URL:-http://s3.$NAMESPACE.svc.cluster.local:9000}}
         host=${endpoint#*://}
         [[ $endpoint != https:* ]] || https=1
         kubectl create secret generic slipway-s3 --namespace "$NAMESPACE" --from-env-file=/dev/stdin <<VALUES
 AWS_ACCESS_KEY_ID=${AWS_ACCESS_KEY_ID:-slipway}
 AWS_SECRET_ACCESS_KEY=${AWS_SECRET_ACCESS_KEY:-$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')}
-AWS_ENDPOINT_URL=$endpoint
+AWS_ENDPOINT_URL_S3=$endpoint
 AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-us-east-1}
 VALUES
         kubectl annotate secret slipway-s3 --namespace "$NAMESPACE" "serving.kserve.io/s3-endpoint=$host" \
             "serving.kserve.io/s3-usehttps=$https" "serving.kserve.io/s3-region=${AWS_DEFAULT_REGION:-us-east-1}"
     fi
-    if [[ -f $KEYS/private.pem ]]; then
-        kubectl create secret generic slipway-signing --namespace "$NAMESPACE" --from-file="$KEYS/private.pem" \
-            --dry-run=client --output yaml | apply -f -
-        kubectl create configmap slipway-public-key --namespace "$NAMESPACE" --from-file="$KEYS/public.pem" \
-            --dry-run=client --output yaml | apply -f -
-    else
-        say "no signing key in $KEYS yet: run 'slipway run' once, or set SLIPWAY_KEYS, then 'manifests/install.sh secrets'"
-    fi
+    signing_keys
     api_keys
-    for_steps secret/slipway-s3 secret/slipway-signing secret/slipway-client configmap/slipway-public-key
+    for_steps secret/slipway-s3 secret/slipway-signing secret/slipway-client secret/slipway-encryption configmap/slipway-public-key
+}
+
+# Key pairs are never replaced unasked: no bundle that was signed with the former one would be served any more.
+signing_keys() {
+    local present
+    present=$(kubectl get configmap slipway-public-key --namespace "$NAMESPACE" --output 'jsonpath={.data.public\.pem}' 2>/dev/null) || present=
+    if [[ ! -f $KEYS/private.pem ]]; then
+        [[ -n $present ]] ||
+            say "no signing key in $KEYS yet: run 'slipway run' once, or set SLIPWAY_KEYS, then 'manifests/install.sh secrets'"
+        return 0
+    fi
+    if [[ -n $present && $present != "$(<"$KEYS/public.pem")" && -z ${SLIPWAY_REPLACE_KEYS:-} ]]; then
+        say "the cluster has another signing key than $KEYS, and keeps it; SLIPWAY_REPLACE_KEYS=1 replaces it, and then no bundle" \
+            "that was signed with it is served any more"
+        return 0
+    fi
+    kubectl create secret generic slipway-signing --namespace "$NAMESPACE" --from-file="$KEYS/private.pem" \
+        --dry-run=client --output yaml | apply -f -
+    kubectl create configmap slipway-public-key --namespace "$NAMESPACE" --from-file="$KEYS/public.pem" \
+        --dry-run=client --output yaml | apply -f -
 }
 
 # slipway-api-keys: who may ask the model servers, hashes only; slipway-client: the key that the step rollout shows them.
@@ -186,6 +199,7 @@ print(json.dumps({"keys": [entry]}))')
 for_steps() {
     local object
     kubectl get namespace "$STEPS" >/dev/null 2>&1 || return 0
+    kubectl label namespace "$STEPS" slipway.dev/steps=true --overwrite # NetworkPolicies let them in by it
     for object in "$@"; do
         kubectl get "$object" --namespace "$NAMESPACE" >/dev/null 2>&1 || continue
         kubectl get "$object" --namespace "$NAMESPACE" --output json | python3 -c '

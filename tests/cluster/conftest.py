@@ -162,6 +162,21 @@ def platform(
     clear(cluster, namespace)
 
 
+@pytest.fixture(scope="session")
+def gateway(platform: Platform) -> Iterator[str]:
+    """Address of the ingress gateway from here."""
+    if given := os.environ.get("SLIPWAY_GATEWAY"):
+        yield given
+        return
+    service = platform.cluster.read("service", "kourier", "--namespace", "kourier-system")
+    inside = f"http://{service['spec']['clusterIP']}"
+    if not platform.cluster.storage:  # the kit's cluster: this machine reaches its services
+        yield inside
+        return
+    with forwarded(platform.cluster, "kourier-system", "kourier", 80) as address:
+        yield address
+
+
 def clear(cluster: Cluster, namespace: str) -> None:
     """End what tests started: it would go on in a namespace that is kept."""
     for kind in ("pytorchjobs.kubeflow.org", "inferenceservices.serving.kserve.io"):
@@ -210,5 +225,5 @@ def s3_secret(credentials: dict[str, str], namespace: str) -> dict[str, Any]:
             "namespace": namespace,
             "annotations": {f"serving.kserve.io/{key}": value for key, value in annotations.items()},
         },
-        "stringData": credentials | {"AWS_ENDPOINT_URL": f"http://{host}"},
+        "stringData": credentials | {"AWS_ENDPOINT_URL_S3": f"http://{host}"},
     }

@@ -67,6 +67,38 @@ def test_no_secret_is_on_a_command_line() -> None:
         assert all(source.startswith(("--from-env-file=/dev/stdin", "--from-file=")) for source in sources), command
 
 
+FAKE = """#!/usr/bin/env bash
+echo "$*" >>"$LOG"
+case "$*" in
+'get configmap slipway-public-key'*) printf '%s' "$PRESENT" ;;
+get*) exit 0 ;;
+*) cat >/dev/null ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("present", "replace", "expected"),
+    [("", "", True), ("ours", "", True), ("another", "", False), ("another", "1", True)],
+)
+def test_a_signing_key_of_the_cluster_is_replaced_only_when_asked(
+    tmp_path: Path, present: str, replace: str, expected: bool
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "private.pem").write_text("private")
+    (keys / "public.pem").write_text("ours\n")
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(FAKE)
+    kubectl.chmod(0o755)
+    given = {"LOG": str(tmp_path / "log"), "PRESENT": present, "SLIPWAY_KEYS": str(keys), "HOME": "/nowhere"}
+    environment = given | {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLIPWAY_REPLACE_KEYS": replace}
+    done = subprocess.run([str(INSTALL), "secrets"], text=True, capture_output=True, env=environment)
+    commands = (tmp_path / "log").read_text()
+    assert ("create secret generic slipway-signing" in commands) == expected
+    assert ("SLIPWAY_REPLACE_KEYS=1" in done.stderr) != expected
+
+
 @pytest.mark.parametrize(("parts", "serving"), [(["nothing"], "knative"), (["serving"], "other")])
 def test_an_unknown_part_or_mode_is_refused(parts: list[str], serving: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as refused:
