@@ -127,13 +127,29 @@ class Bundle:
         return sum(self._path(name).stat().st_size for name in (MODEL, TOKENIZER))
 
     def digest(self) -> str:
-        """`sha256:…` over the names and contents of all files but the signature."""
-        whole = hashlib.sha256()
-        for path in sorted(self.folder.iterdir()):
+        """`sha256:…` over the names and contents of all files but the signature.
+
+        Raises:
+            BadInput: something in the folder is no file that can be read.
+        """
+        return digest_of(self.folder)
+
+
+def digest_of(folder: Path) -> str:
+    """The digest of the bundle in a folder, see `Bundle.digest`.
+
+    Raises:
+        BadInput: something in it is no file that can be read.
+    """
+    whole = hashlib.sha256()
+    try:
+        for path in sorted(folder.iterdir()):
             if path.name != SIGNATURE:
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
                 whole.update(json.dumps([path.name, content]).encode())
-        return f"sha256:{whole.hexdigest()}"
+    except OSError as error:
+        raise BadInput(f"{error.filename} in the bundle {folder} cannot be read: {error.strerror}") from error
+    return f"sha256:{whole.hexdigest()}"
 
 
 def write_info(folder: str | Path, info: BundleInfo) -> None:

@@ -3,9 +3,9 @@
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from components.bundle import Bundle
+from components.bundle import Bundle, digest_of
 from components.encryption import BundleKey
 from components.errors import BadInput, BundleRefused, SlipwayError
 
@@ -21,7 +21,14 @@ class LoadFailed(SlipwayError):
     """The bundle is what was signed, but its model cannot be loaded or cannot answer."""
 
 
-def verified(folder: Path, public_key: Path | None, decryption_key: BundleKey | None = None) -> Bundle:
+class Verified(NamedTuple):
+    """A bundle, and what it was before it was verified: what is loaded must still be that."""
+
+    bundle: Bundle
+    digest: str
+
+
+def verified(folder: Path, public_key: Path | None, decryption_key: BundleKey | None = None) -> Verified:
     """The bundle, once its signature is found good; without a public key it is taken as it is, with a warning.
 
     Raises:
@@ -32,12 +39,14 @@ def verified(folder: Path, public_key: Path | None, decryption_key: BundleKey | 
         raise BadInput(f"the bundle {folder} is not a folder; give the folder with bundle.json")
     if public_key is None:
         logger.warning("event=unsigned_allowed bundle=%s the bundle is loaded without verification", folder)
-        return Bundle(folder, decryption_key)
+        bundle = Bundle(folder, decryption_key)
+        return Verified(bundle, bundle.digest())
 
     from components.signing import verify
 
+    digest = digest_of(folder)
     verify(folder, public_key)
-    return Bundle(folder, decryption_key)
+    return Verified(Bundle(folder, decryption_key), digest)
 
 
 def public_reason(error: BundleRefused, folder: Path) -> str:
@@ -48,25 +57,25 @@ def public_reason(error: BundleRefused, folder: Path) -> str:
     return reason
 
 
-def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "Limits") -> "BundleModel":
+def load_model(name: str, version: str, found: Verified, threads: int, limits: "Limits") -> "BundleModel":
     """The model, warmed up.
 
     Args:
         name: in the paths of the protocols.
         version: stated in answers; empty for the start of the digest.
-        bundle: a verified bundle.
+        found: a verified bundle.
         threads: of one inference; 0 to find out.
         limits: what the server accepts.
 
     Raises:
-        BundleRefused: it cannot be decrypted, or a file changed while it was loaded.
+        BundleRefused: it cannot be decrypted, or a file changed since it was verified.
         LoadFailed: the model cannot be loaded or cannot answer.
     """
     from serving.engine import open_engine
     from serving.errors import InferenceFailed
     from serving.model import BundleModel
 
-    digest = bundle.digest()
+    bundle, digest = found
     version = version or digest.removeprefix("sha256:")[:VERSION_DIGITS]
     try:
         model = BundleModel(name, open_engine(bundle, threads), digest, version, limits)
@@ -76,5 +85,5 @@ def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "L
     except InferenceFailed as error:
         raise LoadFailed(f"the model of {bundle.folder} cannot answer a test request: {error.__cause__}") from error
     if bundle.digest() != digest:
-        raise BundleRefused(f"{bundle.folder} changed while it was loaded")
+        raise BundleRefused(f"{bundle.folder} changed since it was verified")
     return model

@@ -14,7 +14,10 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from components.bundle import DRAFT_FILES
 from components.encryption import VARIABLE, KeyFile, encrypt
+from components.errors import BundleRefused
 from components.signing import KeyPair, sign
+from serving.limits import Limits
+from serving.loading import load_model, verified
 
 TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "contents": {"bytes_contents": [b"late parcel"]}}
 
@@ -67,6 +70,15 @@ def test_an_encrypted_bundle_is_refused_without_its_key(start, encrypted: Path, 
     assert last_line(other).startswith("BundleRefused: ")
     assert "the given one is" in last_line(other)
     assert (none.process.returncode, other.process.returncode) == (3, 3)
+
+
+def test_a_file_that_changes_after_it_was_verified_is_not_served(signed_bundle: Path, keys: KeyPair, tmp_path: Path):
+    folder = shutil.copytree(signed_bundle, tmp_path / "bundle")
+    found = verified(folder, keys.public_key)
+    info = (folder / "bundle.json").read_text("utf-8")
+    (folder / "bundle.json").write_text(info.replace("delivery", "refunds"))
+    with pytest.raises(BundleRefused, match="changed since it was verified"):
+        load_model("messages", "", found, 1, Limits())
 
 
 def test_a_key_that_is_none_is_a_wrong_argument(start, encrypted: Path, keys: KeyPair, tmp_path: Path):

@@ -15,6 +15,8 @@ GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 MODE = "serving.kserve.io/deploymentMode"
 VERSION_LABEL = PREFIX + "version"
 DIGEST = PREFIX + "digest"
+GRACE_S = 45
+"""For a model server to end: `--drain_seconds`, and up to 30 s for the requests at hand."""
 Mode = Literal["Knative", "Standard"]
 
 
@@ -50,15 +52,16 @@ def _knative(record: Record, settings: ClusterSettings) -> dict[str, Any]:
 def _standard(record: Record, settings: ClusterSettings) -> dict[str, Any]:
     stable = record.champion or record.challenger
     assert stable
-    spec: dict[str, Any] = {"predictor": _predictor(stable, settings) | _replicas(settings) | _name(stable)}
+    spec: dict[str, Any] = {"predictor": _predictor(stable, settings) | _replicas(settings) | _own(stable)}
     if record.champion and record.challenger:
         canary = _predictor(record.challenger, settings) | {"minReplicas": settings.min_replicas}
-        spec["canary"] = [{"trafficPercent": record.percent, "predictor": canary | _name(record.challenger)}]
+        spec["canary"] = [{"trafficPercent": record.percent, "predictor": canary | _own(record.challenger)}]
     return spec
 
 
-def _name(revision: Revision) -> dict[str, Any]:
-    return {"name": f"v{revision.version}"}
+def _own(revision: Revision) -> dict[str, Any]:
+    """What a Deployment of its own has; Knative names its revisions itself, and gives their pods minutes to end."""
+    return {"name": f"v{revision.version}", "terminationGracePeriodSeconds": GRACE_S}
 
 
 def _replicas(settings: ClusterSettings) -> dict[str, Any]:
