@@ -195,7 +195,7 @@ class Registry:
     def _usable(self, wanted: str = "") -> Iterator[None]:
         try:
             yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError) as error:
             if wanted and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
                 raise BadInput(f"the registry {self._shown_uri} has no {wanted}; see `slipway status`") from error
             reason = without_credentials(str(error).splitlines()[0][:500] if str(error) else type(error).__name__)

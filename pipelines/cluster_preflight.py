@@ -29,7 +29,8 @@ RIGHTS = (
     *(Right(verb, "kubeflow.org", "pytorchjobs") for verb in ("create", "get", "delete")),
     Right("list", "", "pods"),
     Right("get", "", "pods", "log"),
-    *(Right(verb, "serving.kserve.io", "inferenceservices") for verb in ("create", "get", "patch")),
+    *(Right(verb, "", "pods", "proxy") for verb in ("get", "create")),
+    *(Right(verb, "serving.kserve.io", "inferenceservices") for verb in ("create", "get", "patch", "delete")),
     *(Right(verb, "coordination.k8s.io", "leases") for verb in ("create", "get", "update")),
 )
 KINDS = (
@@ -38,10 +39,14 @@ KINDS = (
 )
 
 
-def check_cluster(settings: ClusterSettings) -> None:
+def check_cluster(settings: ClusterSettings, encrypted: bool = False) -> None:
     """Look at everything in the cluster that a later step will need.
 
     What we may not read (another's Secret, say) is taken to be there: only what is known to be absent is an error.
+
+    Args:
+        settings: of the cluster.
+        encrypted: whether bundles are, so that model servers need the key.
 
     Raises:
         BadInput: the first thing that is not there, or not allowed; the message says what and what to do.
@@ -62,6 +67,11 @@ def check_cluster(settings: ClusterSettings) -> None:
         raise BadInput(f"there is no Secret {settings.secret} in namespace {namespace}; {SECRETS} makes it")
     if _absent(core.read_namespaced_secret, "slipway-api-keys", namespace):
         raise BadInput(f"there is no Secret slipway-api-keys in namespace {namespace}; {SECRETS} makes it")
+    if encrypted and _absent(core.read_namespaced_secret, "slipway-encryption", namespace):
+        raise BadInput(
+            f"there is no Secret slipway-encryption in namespace {namespace}, and bundles are encrypted; make it as "
+            "manifests/README.md says, or leave registry.encryption_key empty"
+        )
     for account in (settings.service_account, settings.server_account):
         if _absent(core.read_namespaced_service_account, account, namespace):
             raise BadInput(f"there is no service account {account} in namespace {namespace}; {APPLY}")

@@ -9,6 +9,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from components import api_keys
@@ -53,7 +54,9 @@ def command(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def add(
     identity: Annotated[str, typer.Argument(help="Whom the key is for; an identity may have several keys.")],
     scope: Annotated[list[Scope] | None, typer.Option(help="What it allows; may be repeated.")] = None,
-    days: Annotated[float | None, typer.Option(min=0.0, help="Days until it expires; by default it does not.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.0, max=36500.0, help="Days until it expires; by default it does not.")
+    ] = None,
     file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +82,7 @@ def list_keys(file: KeyFile = None, as_json: AsJson = False) -> None:
     for entry in entries:
         state = "good" if entry.valid_at(datetime.now(UTC)) else "not valid now"
         expires = f"{entry.expires:%Y-%m-%d %H:%M %Z}" if entry.expires else "never"
-        table.add_row(entry.id, entry.identity, ", ".join(entry.scopes), expires, state)
+        table.add_row(entry.id, escape(entry.identity), ", ".join(entry.scopes), expires, state)
     console.print(table)
 
 

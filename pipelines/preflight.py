@@ -1,8 +1,9 @@
 """What can be known to be wrong before any step runs: encoders, places to write to, keys, ports or cluster."""
 
 import socket
+from pathlib import Path
 
-from components import storage
+from components import signing, storage
 from components.checkpoint import check_encoder
 from components.compress import architecture
 from components.encryption import key_of
@@ -25,6 +26,7 @@ def check(settings: SlipwaySettings, places: Places) -> None:
         check_encoder(encoder)
         architecture.check_encoder(encoder, settings.compress)
     storage.check_writable(settings.registry.store)
+    signing.key_pair(Path(settings.registry.keys))
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
     Registry(settings.tracking_uri, settings.model_name).champion()
@@ -33,7 +35,7 @@ def check(settings: SlipwaySettings, places: Places) -> None:
 
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
-        check_cluster(settings.cluster)
+        check_cluster(settings.cluster, encrypted=bool(settings.registry.encryption_key))
     elif not control.is_running(places.service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)

@@ -57,6 +57,11 @@ def test_an_account_without_rights_is_told_the_first_that_is_missing(
         check_cluster(ready)
 
 
+def test_encrypted_bundles_need_their_key_in_the_cluster(ready: ClusterSettings) -> None:
+    with pytest.raises(BadInput, match="no Secret slipway-encryption"):
+        check_cluster(ready, encrypted=True)
+
+
 @pytest.mark.parametrize(
     ("field", "words"),
     [

@@ -41,6 +41,13 @@ def test_a_key_may_expire():
     assert slipway("list").stdout.count("not valid now") == 1
 
 
+def test_a_name_is_no_markup_and_no_key_is_for_ever():
+    assert slipway("add", "[/x] [red]shop").exit_code == 0
+    listed = slipway("list")
+    assert (listed.exit_code, "[/x] [red]shop" in listed.stdout) == (0, True)
+    assert slipway("add", "shop", "--days", "9999999").exit_code == 2
+
+
 def test_a_revoked_key_is_gone_and_an_unknown_one_is_named():
     made = json.loads(slipway("add", "shop", "--json").stdout)
     assert slipway("revoke", made["id"]).exit_code == 0
