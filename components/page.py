@@ -8,6 +8,8 @@ from typing import Literal
 import matplotlib
 from matplotlib.figure import Figure
 
+matplotlib.rcParams["text.parse_math"] = False  # labels and texts may have dollar signs
+
 Tone = Literal["good", "bad", "neutral"]
 
 STYLE = """

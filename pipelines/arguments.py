@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.encoder import encoder_identity
+from components.errors import BadInput
 from components.prepare_data.settings import SAMPLE
 from pipelines.for_cluster import RUNS, encoders
 from pipelines.places import Places
@@ -40,12 +41,21 @@ def encoder_version(settings: SlipwaySettings) -> str:
 
 
 def source_version(source: str, run: str) -> str:
-    """A digest of the files behind a local source; for a remote one the run, since it can change unseen."""
-    path = Path(source).expanduser()
+    """A digest of the files behind a local source; for a remote one the run, since it can change unseen.
+
+    Raises:
+        BadInput: a file cannot be read, or the source cannot be a path.
+    """
     if source == SAMPLE:
         return ""  # the step's code version covers the package's own data
-    if not path.exists():
-        return run
+    try:
+        path = Path(source).expanduser()
+        return _digest(path) if path.exists() else run
+    except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
+        raise BadInput(f"data.source {source} cannot be read: {error}") from error
+
+
+def _digest(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     whole = hashlib.sha256()
     for file in files:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.encryption import VARIABLE
-from components.errors import SlipwayError
+from components.errors import BadInput, SlipwayError
 from components.inference import ModelClient
 from components.report.outcome import Outcome
 from pipelines import audit_cli, explain_cli, keys_cli
@@ -142,7 +141,7 @@ def tell(outcome: Outcome, report: Path | None, hint: str = "") -> NoReturn:
     if hint and outcome.exit_code == 0:
         console.print(hint, highlight=False)
     if report:
-        console.print(f"report: {report}", highlight=False, soft_wrap=True)
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -187,8 +186,11 @@ def compile(
 
     from pipelines.pipeline import pipeline
 
-    compiler.Compiler().compile(pipeline, str(output))
-    console.print(f"wrote {output}")
+    try:
+        compiler.Compiler().compile(pipeline, str(output))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{output} cannot be written ({error}); give a .yaml file in a folder that is there") from error
+    console.print(f"wrote {output}", markup=False, highlight=False)
 
 
 @command
@@ -207,7 +209,7 @@ def predict(
     overrides: Overrides = None,
 ) -> None:
     """Ask the served model for the label of texts, over the V2 inference protocol."""
-    inputs = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
+    inputs = explain_cli.given_texts(texts)
     predictions = served(config, overrides).client(grpc).predict(inputs)
     if as_json:
         rows = zip(inputs, predictions, strict=True)
@@ -215,10 +217,9 @@ def predict(
         return
     for text, prediction in zip(inputs, predictions, strict=True):
         ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:top]
-        console.print(f"[bold]{prediction.label}[/]", end="  ")
-        console.print(
-            "  ".join(f"{label} {probability:.3f}" for label, probability in ranked), end="  ", highlight=False
-        )
+        console.print(prediction.label, end="  ", markup=False, highlight=False, style="bold")
+        shares = "  ".join(f"{label} {probability:.3f}" for label, probability in ranked)
+        console.print(shares, end="  ", markup=False, highlight=False)
         console.print(text if len(inputs) > 1 else "", markup=False, highlight=False, style="dim")
 
 
@@ -272,7 +273,8 @@ def status(
 
 def show_status(found: dict[str, Any]) -> None:
     """Print a service's status for people."""
-    console.print(f"[bold {'green' if found['healthy'] else 'red'}]{found['message']}[/]", highlight=False)
+    style = f"bold {'green' if found['healthy'] else 'red'}"
+    console.print(found["message"], markup=False, highlight=False, style=style)
     if not found["served"]:
         return
     console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False)
@@ -329,10 +331,10 @@ def stop() -> None:
 @command
 def promote(config: Config = None, overrides: Overrides = None) -> None:
     """Give the challenger all traffic now, whatever the evidence says."""
-    console.print(served(config, overrides).promote(), highlight=False)
+    console.print(served(config, overrides).promote(), markup=False, highlight=False)
 
 
 @command
 def rollback(config: Config = None, overrides: Overrides = None) -> None:
     """Take the challenger out of traffic; without one, serve the version before the champion again."""
-    console.print(served(config, overrides).rollback(), highlight=False)
+    console.print(served(config, overrides).rollback(), markup=False, highlight=False)

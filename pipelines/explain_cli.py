@@ -18,8 +18,17 @@ STRONGEST = 5
 
 
 def given_texts(texts: list[str]) -> list[str]:
-    """The texts of the command line, or of standard input."""
-    return [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
+    """The texts of the command line, or of standard input.
+
+    Raises:
+        BadInput: standard input is not UTF-8.
+    """
+    if texts != ["-"]:
+        return texts
+    try:
+        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        raise BadInput(f"standard input is not UTF-8 ({error.reason} at byte {error.start}); convert it") from None
 
 
 def explain(client: ModelClient, texts: Sequence[str], top: int, picture: Path, console: Console) -> None:

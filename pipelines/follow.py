@@ -125,7 +125,7 @@ def _lines(events: Events, views: dict[str, StepView], running: Callable[[], boo
                 continue
             view.take(event)
             if line := _line(view, event, said):
-                console.print(line, highlight=False, soft_wrap=True)
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         time.sleep(POLL_SECONDS if going else 0)
 
 

@@ -65,6 +65,7 @@ def main(folder: Path) -> None:
         with stage.guarded("preflight"):
             held.enter_context(exclusive(places, folder.name))
             check(settings, places)
+            arguments = from_here(settings, places, folder.name)
         for what_only_pods_have in ("no effect in the current local runner", "custom or non-Python base image"):
             warnings.filterwarnings("ignore", message=f".*{what_only_pods_have}")
         logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()])
@@ -75,7 +76,7 @@ def main(folder: Path) -> None:
             enable_caching=True,
             cache_root=str(places.home / "cache"),
         )
-        pipeline(**from_here(settings, places, folder.name))
+        pipeline(**arguments)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from components.target import Target
 from components.train.settings import TrainSettings
 
 DEFAULT_FILE = Path("slipway.yaml")
+NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What is raised for bytes that are no text, dates that are none, and brackets without end, too."""
 
 
 class SlipwaySettings(Settings):
@@ -92,7 +94,7 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except OSError as error:
         raise BadInput(f"the settings file {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NO_YAML as error:
         raise BadInput(f"the settings file {path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise BadInput(f"the settings file {path} holds a {type(values).__name__}; expected sections such as `train:`")
@@ -105,7 +107,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise BadInput(f"--set {override!r} is not of the form section.field=value, as in train.epochs=2")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except NO_YAML as error:
         raise BadInput(f"--set {override!r}: the value is not YAML ({error})") from error
     *sections, name = key.strip().split(".")
     place = values

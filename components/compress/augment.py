@@ -37,11 +37,11 @@ class Augmenter:
         self, texts: EncodedTexts, tokenizer: PreTrainedTokenizerBase, teacher: PreTrainedModel, seed: int
     ) -> None:
         self.texts, self.seed = texts, seed
-        special = set(tokenizer.all_special_ids)
+        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         self._inner = [[token for token in ids if token not in special] for ids in texts.token_ids]
         self._sources = [index for index, inner in enumerate(self._inner) if inner]
         self._longest = int(texts.lengths.max())
-        self._begin, self._end = _surroundings(texts.token_ids[0], special)
+        self._begin, self._end = _surroundings(tokenizer(" ".join("abc")).input_ids, special)
         words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._is_piece = np.array([str(word).startswith("##") for word in words])
         used = np.unique(np.concatenate([np.asarray(inner, dtype=np.int64) for inner in self._inner]))

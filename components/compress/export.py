@@ -86,7 +86,7 @@ def export(
         return Exported(difference, fused=True)
     fused_path.unlink()
     difference = greatest_difference(path, samples, wanted)
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # also what is no number
         raise SlipwayError(
             f"the exported {model.config.model_type} model does not give torch's logits: they differ by "
             f"{difference:.2g} of the largest, allowed is {TOLERANCE:.0g}; use an encoder of another architecture"
@@ -118,7 +118,7 @@ def greatest_difference(
     for sample, logits in zip(samples, wanted, strict=True):
         given = session.run(["logits"], dict(zip(INPUTS, sample, strict=True)))[0]
         differences.append(np.abs(given - logits).max() / max(1.0, np.abs(logits).max()))
-    return float(max(differences))
+    return float(np.max(differences))
 
 
 def trace(model: PreTrainedModel, path: Path, sample: tuple[Integers, Integers]) -> None:

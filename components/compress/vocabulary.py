@@ -55,7 +55,8 @@ def reduced(tokenizer: PreTrainedTokenizerBase, texts: EncodedTexts, share: floa
         return None
     tokens = _tokens(record)
     needed = {int(token) for ids in texts.token_ids for token in ids}
-    needed |= {index for index, token in enumerate(tokens) if _is_single(token)}
+    suffix = record["model"].get("end_of_word_suffix") or ""
+    needed |= {index for index, token in enumerate(tokens) if _is_single(token, suffix)}
     needed |= {item["id"] for item in record["added_tokens"] if not item["content"].startswith("[unused")}
     needed |= {*tokenizer.all_special_ids, int(record["model"].get("unk_id") or 0)}
     if kind == "BPE":
@@ -91,9 +92,14 @@ def _tokens(record: Json) -> list[str]:
     return tokens
 
 
-def _is_single(token: str) -> bool:
-    """Whether the token is one character, a piece of one, or a byte: what every other text can be written with."""
-    bare = token.removeprefix("##") if token != "##" else token
+def _is_single(token: str, suffix: str = "") -> bool:
+    """Whether the token is one character, a piece of one, or a byte: what every other text can be written with.
+
+    Args:
+        token: of the vocabulary.
+        suffix: of tokens at the end of a word.
+    """
+    bare = token.removeprefix("##").removesuffix(suffix) if token not in ("##", suffix) else token
     return len(bare.removeprefix("▁")) <= 1 or (len(token) == 6 and token.startswith("<0x"))
 
 
@@ -114,7 +120,12 @@ def _parents(bpe: Json) -> dict[int, tuple[int, int]]:
     """For each token of BPE the two that are merged into it."""
     vocab = bpe["vocab"]
     pairs = (merge if isinstance(merge, list) else merge.split(" ", 1) for merge in bpe["merges"])
-    return {vocab[left + right]: (vocab[left], vocab[right]) for left, right in pairs}
+    return {vocab[_merged(left, right, bpe)]: (vocab[left], vocab[right]) for left, right in pairs}
+
+
+def _merged(left: str, right: str, bpe: Json) -> str:
+    """What two tokens of BPE become; the second has the prefix of pieces within a word, if there is one."""
+    return left + right.removeprefix(bpe.get("continuing_subword_prefix") or "")
 
 
 def _with_ancestors(needed: set[int], bpe: Json) -> set[int]:
@@ -138,7 +149,7 @@ def _rewrite_bpe(model: Json, new_ids: dict[int, int]) -> None:
 
     def possible(pair: Iterable[str]) -> bool:
         left, right = pair
-        return left in vocab and right in vocab and left + right in vocab
+        return left in vocab and right in vocab and _merged(left, right, model) in vocab
 
     model["merges"] = [
         merge for merge in model["merges"] if possible(merge if isinstance(merge, list) else merge.split(" ", 1))

@@ -20,16 +20,19 @@ class Check:
     words: str
 
 
-def quality(scores: Scores, settings: EvaluateSettings) -> Check:
-    """The floor, for a model that has no champion to be compared with."""
+def quality(scores: Scores, why: str, settings: EvaluateSettings) -> Check:
+    """The floor, for a model that has no champion to be compared with, or one for other labels: `why` says it."""
     value, limit = scores.macro_f1, settings.min_macro_f1
     passed = value >= limit
-    words = f"macro-F1 {value:.3f} {'reaches' if passed else 'is below'} the floor {limit:.3f} (there is no champion)"
+    words = f"macro-F1 {value:.3f} {'reaches' if passed else 'is below'} the floor {limit:.3f} ({why})"
     return Check("macro-F1", value, limit, passed, words)
 
 
 def not_worse(difference: Interval, version: str, settings: EvaluateSettings) -> Check:
-    """Non-inferiority: with the confidence asked for, the challenger is not worse than the champion by the margin."""
+    """Non-inferiority: with the confidence asked for, the challenger is not worse than the champion by the margin.
+
+    Both on the texts of classes that both know.
+    """
     passed = difference.low >= -settings.max_drop
     words = (
         f"macro-F1 differs by {difference.value:+.3f} from champion {version} ({settings.confidence:.0%} interval "

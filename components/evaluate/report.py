@@ -78,7 +78,10 @@ def _cautions(result: dict[str, Any]) -> list[str]:
         )
     if champion["labels_it_lacks"]:
         labels = ", ".join(champion["labels_it_lacks"])
-        found.append(f"The champion does not know the labels {labels}: it counts as wrong on their texts.")
+        found.append(
+            f"The champion does not know the labels {labels}. The two are compared on the other texts, and the "
+            "challenger must reach the floor on all."
+        )
     if champion["labels_now_gone"]:
         labels = ", ".join(champion["labels_now_gone"])
         found.append(f"The champion also answers {labels}, which the data no longer have: that counts as wrong.")

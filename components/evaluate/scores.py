@@ -65,7 +65,11 @@ def macro_f1(confusion: Counts) -> Floats:
     """Mean F1 over the classes that occur; `confusion` may have leading dimensions, which the result keeps."""
     classes = confusion.shape[-2]
     right = np.diagonal(confusion[..., :classes], axis1=-2, axis2=-1)
-    support, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)[..., :classes]
+    return f1_mean(right, confusion.sum(axis=-1), confusion.sum(axis=-2)[..., :classes])
+
+
+def f1_mean(right: Counts, support: Counts, predicted: Counts) -> Floats:
+    """Mean F1 over the classes that occur, of counts by class in the last dimension; the others are kept."""
     f1 = 2 * right / np.maximum(support + predicted, 1)
     occurs = support > 0
     return np.asarray((f1 * occurs).sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1))

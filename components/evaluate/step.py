@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from components import progress
 from components.classifier import Classifier
@@ -13,14 +14,16 @@ from components.dataset import TextDataset
 from components.errors import BadInput
 from components.evaluate import champion as champions
 from components.evaluate import gate
-from components.evaluate.bootstrap import Interval, Resamples, histogram
+from components.evaluate.bootstrap import Interval, Resamples, histogram, interval
 from components.evaluate.membership import Membership, attack
 from components.evaluate.predictions import Evaluated, Exam, evaluated
+from components.evaluate.scores import accuracy, confusion_matrix, macro_f1
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.typos import with_typos
 from components.explanation import explain
 from components.registry import Registry, Version
 
+SCORES = {"macro_f1": macro_f1, "accuracy": accuracy}
 MISTAKES_SHOWN, MISTAKES_EXPLAINED, TYPOS_SHOWN = 10, 4, 5
 
 
@@ -36,7 +39,8 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
 
     Returns:
         Plain JSON: `labels`, `texts` (their number), `challenger` and `champion` (scores; the champion null when there
-        is none), `intervals` of the challenger's scores, `difference` (challenger minus champion, or null),
+        is none), `intervals` of the challenger's scores, `difference` (challenger minus champion on the
+        texts of classes that both know, or null),
         `membership` (how well training texts can be recognised, or null), `gate` (`passed`, `reasons`, `checks`),
         `identical_to_champion` (its version or null), `mistakes`, `typo_examples`, `settings` and `seconds`.
 
@@ -94,23 +98,39 @@ def _exam(data: TextDataset, settings: EvaluateSettings) -> Exam:
 def _intervals(
     exam: Exam, challenger: Evaluated, champion: Evaluated | None, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    other = champion or challenger
-    resamples = Resamples(
-        exam.truth,
-        challenger.answers.predicted,
-        other.answers.predicted,
-        len(exam.labels),
-        settings.bootstrap_samples,
-        settings.confidence,
-        settings.seed,
-    )
-    intervals, differences = {}, {}
-    for name in ("macro_f1", "accuracy"):
-        value, compared = getattr(challenger.clean, name), getattr(other.clean, name)
-        intervals[name] = resamples.interval(value, resamples.scores(name)).to_json()
-        differences[name] = resamples.interval(value - compared, resamples.differences(name)).to_json()
-    picture = histogram(resamples.differences("macro_f1"))
-    return {"intervals": intervals, "difference": differences | {"histogram": picture} if champion else None}
+    """Of the challenger's scores, and of its differences to the champion on texts of classes that both know.
+
+    On the others the champion can only be wrong: to be better there says nothing against a loss where it counts.
+    """
+    every = np.ones(len(exam.truth), dtype=bool)
+    resamples = _resamples(exam, every, challenger, challenger, settings)
+    intervals = {
+        name: interval(getattr(challenger.clean, name), resamples.scores(name)[0], settings.confidence).to_json()
+        for name in SCORES
+    }
+    if champion is None:
+        return {"intervals": intervals, "difference": None}
+    shared = np.isin(exam.truth, [index for index, label in enumerate(exam.labels) if label in champion.labels])
+    if not shared.any():
+        return {"intervals": intervals, "difference": None}
+    resamples = _resamples(exam, shared, challenger, champion, settings)
+    difference: dict[str, Any] = {"texts": int(shared.sum())}
+    for name, of in SCORES.items():
+        values = [
+            float(of(confusion_matrix(exam.truth[shared], model.answers.predicted[shared], len(exam.labels))))
+            for model in (challenger, champion)
+        ]
+        drawn = resamples.differences(name)
+        difference[name] = interval(values[0] - values[1], drawn, settings.confidence).to_json()
+    difference["histogram"] = histogram(resamples.differences("macro_f1"))
+    return {"intervals": intervals, "difference": difference}
+
+
+def _resamples(
+    exam: Exam, rows: npt.NDArray[np.bool_], first: Evaluated, second: Evaluated, settings: EvaluateSettings
+) -> Resamples:
+    one, other = (model.answers.predicted[rows] for model in (first, second))
+    return Resamples(exam.truth[rows], one, other, len(exam.labels), settings.bootstrap_samples, settings.seed)
 
 
 def _gate(
@@ -122,14 +142,19 @@ def _gate(
 ) -> dict[str, Any]:
     if current and result["identical_to_champion"]:
         return gate.verdict([gate.identical(current.version)])
-    if current:
-        difference = Interval(**result["difference"]["macro_f1"])
-        first = gate.not_worse(difference, current.version, settings)
-    else:
-        first = gate.quality(challenger.clean, settings)
+    compared = None
+    if current and result["difference"]:
+        found = result["difference"]
+        compared = gate.not_worse(Interval(**found["macro_f1"]), current.version, settings)
+    champion, floor = result["champion"], None
+    if not champion:
+        floor = gate.quality(challenger.clean, "there is no champion", settings)
+    elif champion["labels_it_lacks"] or champion["labels_now_gone"]:
+        floor = gate.quality(challenger.clean, f"champion {champion['version']} knows other labels", settings)
     return gate.verdict(
         [
-            first,
+            compared,
+            floor,
             gate.class_recall(challenger.clean, settings),
             gate.calibration(challenger.clean, settings),
             gate.typos(challenger.typo_drop, settings),

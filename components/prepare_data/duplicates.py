@@ -60,19 +60,25 @@ def merge_equal(examples: Sequence[Example], on_conflict: str) -> Merged:
         groups[example.text].append(example)
     merged = Merged([], {}, [])
     for text, group in groups.items():
+        split = min((example.split for example in group), key=HELD_OUT_FIRST.__getitem__)
         labels = Counter(example.label for example in group)
         label = group[0].label
         if len(labels) > 1:
-            (label, most), (_, second) = labels.most_common(2)
+            (label, most), second = _votes(group, split)
             if on_conflict == "drop" or most == second:
                 label = ""
             merged.conflicts.append(Conflict(text, dict(sorted(labels.items())), label))
         if label:
-            split = min((example.split for example in group), key=HELD_OUT_FIRST.__getitem__)
             merged.examples.append(Example(text, label, split))
         if len(group) > 1:
             merged.repeated[text] = len(group)
     return merged
+
+
+def _votes(group: Sequence[Example], split: str) -> tuple[tuple[str, int], int]:
+    """The most frequent label in the split that keeps the text, with its number, and the number of the next one."""
+    votes = Counter(example.label for example in group if example.split == split).most_common(2)
+    return votes[0], votes[1][1] if len(votes) > 1 else 0
 
 
 def shingles(text: str) -> set[str]:

@@ -171,11 +171,11 @@ def _parquet(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
         for name in ("text_column", "label_column"):
             find_column(schema.names, getattr(settings, name), name, str(path))
         table = parquet.read_table(path, columns=[settings.text_column, settings.label_column])
-    except (pa.ArrowException, OSError) as error:
+        texts, labels = (table[column].to_pylist() for column in (settings.text_column, settings.label_column))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path} cannot be read as Parquet ({reason}); write the file again") from None
     names = _class_names(schema, settings.label_column)
-    texts, labels = (table[column].to_pylist() for column in (settings.text_column, settings.label_column))
     for row, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
         if names and isinstance(label, int):
             label = names[label] if 0 <= label < len(names) else None

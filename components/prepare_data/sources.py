@@ -42,7 +42,8 @@ def read(settings: DataSettings) -> Source:
     if _is_hub_name(settings.source):
         rows = hub.read(settings)
         known = {name: SPLIT_NAMES[name] for name in rows if name in SPLIT_NAMES} or dict.fromkeys(rows, "train")
-        examples = [Example(*row, split) for name, split in known.items() for row in rows[name]]
+        splits = known if settings.ready_splits else dict.fromkeys(known, "")
+        examples = [Example(*row, split) for name, split in splits.items() for row in rows[name]]
         return Source(examples, list(known))
     with _local(settings.source) as path:
         files = _files(path, settings)

@@ -129,7 +129,7 @@ def _test(result: dict[str, Any]) -> list[str]:
             f"area under the curve {members['auc']:.3f} by their loss (0.5 is guessing); "
             f"{members['found_at_1_percent']:.1%} are found when 1 % of other texts are accused"
         )
-    if champion:
+    if champion and result["difference"]:
         change = result["difference"]["macro_f1"]["value"]
         facts["Compared with"] = f"version {champion['version']}, {change:+.3f} macro-F1"
     rows = [

@@ -9,7 +9,7 @@ Indices = npt.NDArray[np.int64]
 def draw(label_ids: Indices, count: int, seed: int) -> Indices:
     """Indices of `count` texts (all when 0 or too many), of each class its share, at least one; in order.
 
-    Shares are rounded by largest remainder.
+    Shares are rounded by largest remainder; a class that got its one text so gets no second one by its remainder.
     """
     total = len(label_ids)
     if not 0 < count < total:
@@ -18,7 +18,7 @@ def draw(label_ids: Indices, count: int, seed: int) -> Indices:
     classes, sizes = np.unique(label_ids, return_counts=True)
     exact = sizes * count / total
     taken = np.maximum(np.floor(exact).astype(np.int64), 1)
-    for index in np.argsort(np.floor(exact) - exact, kind="stable")[: max(0, count - int(taken.sum()))]:
+    for index in np.argsort(taken - exact, kind="stable")[: max(0, count - int(taken.sum()))]:
         taken[index] += 1
     while taken.sum() > count and taken.max() > 1:
         taken[taken.argmax()] -= 1

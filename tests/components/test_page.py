@@ -1,5 +1,8 @@
 """Pages: what comes from data is escaped, figures are vector graphics with a caption."""
 
+from html import unescape
+
+import pytest
 from matplotlib.figure import Figure
 
 from components import page
@@ -29,6 +32,13 @@ def test_a_figure_is_inline_and_the_same_every_time() -> None:
     assert drawn().startswith("<figure")
     assert "<svg" in drawn()
     assert "a &lt;line&gt;</figcaption>" in drawn()
+
+
+@pytest.mark.parametrize("label", ["$$", "$100%-$200", "a$^$b", "{$a}$"])
+def test_dollar_signs_are_no_mathematics(label: str) -> None:
+    drawing = Figure()
+    drawing.subplots().set_title(label)
+    assert f">{label}</text>" in unescape(page.figure(drawing, "labels"))
 
 
 def test_the_chosen_row_is_set_off() -> None:

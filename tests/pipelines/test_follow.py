@@ -42,7 +42,7 @@ def test_lines_are_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
     lines = [
         event("prepare_data", "unchanged", 1.0),
         event("train", "started", 2.0),
-        event("train", "progress", 8.0, message="epoch 1", done=1, total=4),
+        event("train", "progress", 8.0, message="epoch 1 [/of] [red]4", done=1, total=4),
         event("train", "progress", 8.1, message="too soon after", done=2, total=4),
         event("train", "failed", 9.0),
     ]
@@ -52,6 +52,6 @@ def test_lines_are_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
     assert output.getvalue().splitlines() == [
         "prepare data  unchanged, not run again",
         "train         started",
-        "train          25 % epoch 1",
+        "train          25 % epoch 1 [/of] [red]4",
         "train         failed after 7 s",
     ]

@@ -110,3 +110,18 @@ def test_a_private_training_can_be_asked_for() -> None:
 def test_what_would_undo_the_privacy_of_a_training_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         load_settings(None, [*PRIVATE, *overrides])
+
+
+@pytest.mark.parametrize("value", ["2024-02-30", "[" * 5000])
+def test_values_on_which_yaml_stumbles_are_named(value: str) -> None:
+    with pytest.raises(BadInput, match="is not YAML"):
+        load_settings(None, [f"data.source={value}"])
+
+
+@pytest.mark.parametrize(
+    "override", ["tracking_uri=http://me:pass-word@host", "data.source=https://me:pass-word@host/a"]
+)
+def test_an_address_with_a_password_is_refused_and_not_told(override: str) -> None:
+    with pytest.raises(BadInput, match="holds a password") as told:
+        load_settings(None, [override])
+    assert "pass-word" not in str(told.value)

@@ -229,6 +229,19 @@ def test_made_texts_are_new_and_the_same_for_the_same_epoch(teacher: PreTrainedM
     assert set(made.label_ids) == {UNLABELLED}
 
 
+def test_made_texts_begin_and_end_as_texts_do_whatever_the_first_one_is(
+    teacher: PreTrainedModel, texts: EncodedTexts
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(teacher.name_or_path)
+    unknown = EncodedTexts.of_ids(
+        [tokenizer("\u4e01").input_ids, *texts.token_ids], np.zeros(len(texts) + 1), texts.padding_id
+    )
+    made = Augmenter(unknown, tokenizer, teacher, seed=1).texts_of(0, 50)
+    begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    assert all(ids[0] == begin and ids[-1] == end for ids in made.token_ids)
+    assert np.mean([ids[1] == tokenizer.unk_token_id for ids in made.token_ids]) < 0.5
+
+
 def test_texts_without_a_label_teach_by_the_teachers_answers_alone(
     teacher: PreTrainedModel, texts: EncodedTexts
 ) -> None:

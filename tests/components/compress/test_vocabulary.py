@@ -136,3 +136,21 @@ def test_a_config_of_the_smaller_model_still_builds_one() -> None:
     )
     smaller = with_vocabulary(model, Vocabulary(list(range(20)), "{}"))
     assert AutoModelForSequenceClassification.from_config(smaller.config).get_input_embeddings().num_embeddings == 20
+
+
+@pytest.mark.parametrize("affix", [{"continuing_subword_prefix": "##"}, {"end_of_word_suffix": "</w>"}])
+def test_affixes_of_bpe_are_known(affix: dict[str, str]) -> None:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", **affix))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=300, special_tokens=[*SPECIAL.values()], **affix)
+    )
+    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
+    texts = EncodedTexts(TRAIN[:2], np.zeros(2, dtype=np.int64), whole, 64)
+    vocabulary = reduced(whole, texts, share=0.1)
+    assert vocabulary is not None
+    smaller = Tokenizer.from_str(vocabulary.tokenizer)
+    for text in TRAIN[:2]:
+        assert smaller.encode(text).tokens == tokenizer.encode(text).tokens
+    for text in CORPUS:
+        assert ("<unk>" in smaller.encode(text).tokens) == ("<unk>" in tokenizer.encode(text).tokens)

@@ -21,7 +21,7 @@ def scores(macro_f1: float = 0.9, recall: float = 0.9, error: float = 0.05) -> S
 
 @pytest.mark.parametrize(("value", "passed"), [(0.75, True), (0.749, False)])
 def test_the_first_version_must_reach_the_floor(value: float, passed: bool) -> None:
-    check = gate.quality(scores(macro_f1=value), SETTINGS)
+    check = gate.quality(scores(macro_f1=value), "there is no champion", SETTINGS)
     assert (check.passed, check.value, check.limit) == (passed, value, 0.75)
 
 
@@ -71,7 +71,12 @@ def test_checks_can_be_switched_off() -> None:
 
 def test_one_failed_check_refuses_and_its_reason_comes_first() -> None:
     verdict = gate.verdict(
-        [gate.quality(scores(), SETTINGS), None, gate.calibration(scores(error=0.5), SETTINGS), gate.typos(0, SETTINGS)]
+        [
+            gate.quality(scores(), "first", SETTINGS),
+            None,
+            gate.calibration(scores(error=0.5), SETTINGS),
+            gate.typos(0, SETTINGS),
+        ]
     )
     assert verdict["passed"] is False
     assert verdict["reasons"][0] == "the expected calibration error 0.500 is above 0.150"
@@ -79,4 +84,4 @@ def test_one_failed_check_refuses_and_its_reason_comes_first() -> None:
 
 
 def test_all_checks_passed_lets_pass() -> None:
-    assert gate.verdict([gate.quality(scores(), SETTINGS), gate.typos(0, SETTINGS)])["passed"] is True
+    assert gate.verdict([gate.quality(scores(), "first", SETTINGS), gate.typos(0, SETTINGS)])["passed"] is True

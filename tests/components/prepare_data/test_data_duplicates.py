@@ -83,6 +83,13 @@ def test_of_equal_texts_in_ready_splits_the_held_out_one_is_kept() -> None:
     assert merge_equal(examples, "majority").examples == [Example("a", "x", "test")]
 
 
+def test_training_texts_do_not_change_the_label_of_a_held_out_one() -> None:
+    examples = [Example("a", "x", "test"), Example("a", "y", "train"), Example("a", "y", "train")]
+    merged = merge_equal(examples, "majority")
+    assert merged.examples == [Example("a", "x", "test")]
+    assert [tuple(conflict) for conflict in merged.conflicts] == [("a", {"x": 1, "y": 2}, "x")]
+
+
 @pytest.mark.parametrize(
     ("raw", "kept"),
     [

@@ -85,12 +85,13 @@ def endpoint() -> Iterator[str]:
     server.shutdown()
 
 
-def test_a_dataset_of_the_hub_is_read_with_the_names_of_its_classes(endpoint: str, tmp_path: Path) -> None:
-    code = """
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_dataset_of_the_hub_is_read_with_the_names_of_its_classes(endpoint: str, tmp_path: Path, ready: bool) -> None:
+    code = f"""
 import json
 from components.prepare_data import sources
 from components.prepare_data.settings import DataSettings
-print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="topic"))))
+print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="topic", ready_splits={ready}))))
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}  # the client reads them when it is imported
@@ -100,9 +101,9 @@ print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="
     assert done.returncode == 0, done.stderr
     examples, parts = json.loads(done.stdout)
     assert examples == [
-        ["pay me", "billing", "train"],
-        ["my parcel", "delivery", "train"],
-        ["hidden label", "", "test"],
+        ["pay me", "billing", "train" if ready else ""],
+        ["my parcel", "delivery", "train" if ready else ""],
+        ["hidden label", "", "test" if ready else ""],
     ]
     assert parts == ["train", "test"]
 

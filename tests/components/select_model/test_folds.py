@@ -30,6 +30,14 @@ def test_a_draw_keeps_the_shares_of_the_classes_and_every_class(count: int) -> N
     assert np.all(np.abs(drawn - np.bincount(LABEL_IDS) * count / len(LABEL_IDS)) <= 1)
 
 
+@pytest.mark.parametrize("total", range(601, 1400, 7))
+def test_a_class_with_a_single_text_is_drawn_with_it(total: int) -> None:
+    labels = np.concatenate([[6], np.arange(total - 1) % 6])
+    rows = draw(labels, 600, seed=1)
+    assert len(rows) == 600
+    assert (labels[rows] == 6).sum() == 1
+
+
 @pytest.mark.parametrize("count", [0, 203, 500])
 def test_all_texts_are_used_when_no_fewer_are_asked_for(count: int) -> None:
     assert draw(LABEL_IDS, count, seed=1).tolist() == list(range(203))
