@@ -1,9 +1,10 @@
-"""Steps of the compiled pipeline as pods, one after the other: what stands in for the driver and the launcher of KFP.
+"""The compiled pipeline as pods, from its first step to its last: what stands in for Kubeflow Pipelines.
 
-It takes from the YAML all that Kubeflow Pipelines takes from it: image, command, arguments, environment, resources,
-secrets, volumes and where each input comes from. Artifacts are on a volume that the pods share, in place of an object
-store from which the launcher copies them. What KFP adds to each pod (label, pod name, security context) is added here,
-and a root file system that cannot be written.
+kfp.local orders the steps: it resolves inputs, conditions, loops and the exit handler as the YAML says. In place of the
+driver and the launcher of KFP this module makes a pod of each step, with all that they take from the YAML: image,
+command, arguments, environment, resources, secrets and volumes. Artifacts are on a volume that the pods share, in place
+of an object store from which the launcher copies them. What KFP adds to each pod (label, pod name, security context) is
+added here, and a root file system that cannot be written.
 """
 
 import json
@@ -12,14 +13,22 @@ import subprocess
 import sys
 import time
 import uuid
+import warnings
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import yaml
+from kfp import components, local
+from kfp.local import config, executor_input_utils, executor_output_utils, status, task_dispatcher
 
 from tests.cluster import kit
 
 CLAIM = "kfp-artifacts"
+READER = "kfp-artifacts"
+"""A pod that has the volume while the tests run: what steps return is read through it."""
+
 LIMIT_SECONDS = 900
 
 
@@ -44,39 +53,83 @@ class CompiledRun:
     Args:
         platform: the manifests of the tests.
         package: the compiled pipeline.
-        parameters: of the pipeline; dictionaries are laid over the compiled defaults.
+        folder: an empty one, for what kfp.local keeps.
     """
 
-    def __init__(self, platform: Any, package: Path, parameters: dict[str, Any]) -> None:
+    def __init__(self, platform: Any, package: Path, folder: Path) -> None:
         spec, extra = yaml.safe_load_all(package.read_text("utf-8"))
         self.platform, self.run_id = platform, str(uuid.uuid4())
-        self.components: dict[str, Any] = spec["components"]
-        self.executors: dict[str, Any] = spec["deploymentSpec"]["executors"]
-        self.extras: dict[str, Any] = extra["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-        self.root: dict[str, Any] = spec["root"]
-        defaults = {
-            name: parameter["defaultValue"] for name, parameter in self.root["inputDefinitions"]["parameters"].items()
+        self.ended: dict[str, list[Ended]] = defaultdict(list)
+        """By task, each of its pods."""
+        self._package, self._folder = package, folder
+        self._executors: dict[str, Any] = spec["deploymentSpec"]["executors"]
+        self._extras: dict[str, Any] = extra["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        self._defaults = {
+            name: parameter["defaultValue"]
+            for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items()
         }
-        self.parameters = {
-            name: {**value, **parameters[name]}
-            if name in parameters and isinstance(value, dict)
-            else parameters.get(name, value)
-            for name, value in defaults.items()
-        }
-        self.artifacts: dict[str, dict[str, Any]] = {}
-        """By `TASK-OUTPUT`: what the tasks that ran have made, or a test put in place of a task."""
-        self.made: dict[str, Any] = {}
-        """By `TASK-OUTPUT`: parameters of tasks that a test replaces."""
 
-    def run(self, task: str, state: str = "") -> Ended:
-        """Run a task in a pod to its end.
+    def to_its_end(self, parameters: dict[str, Any]) -> None:
+        """Run every step in a pod.
 
         Args:
-            task: its name in the pipeline.
-            state: for the exit task, how the pipeline ended.
+            parameters: of the pipeline; dictionaries are laid over the compiled defaults.
+
+        Raises:
+            RuntimeError: a step failed; `ended` has its log.
         """
-        component = self.components[self._tasks()[task]["componentRef"]["name"]]
-        pod = self.pod(task, component["executorLabel"], self._executor_input(task, component, state))
+        given = {
+            name: {**self._defaults[name], **value} if isinstance(value, dict) else value
+            for name, value in parameters.items()
+        }
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
+            patch.setattr(config.LocalExecutionConfig, "instance", None)
+            patch.setattr(task_dispatcher, "run_single_task_implementation", self._run_task)
+            local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(self._folder))
+            components.load_component_from_file(str(self._package))(**given)
+
+    def logs(self) -> str:
+        """All that the steps printed."""
+        return "\n".join(f"{task}: {pod.log}" for task, pods in self.ended.items() for pod in pods)
+
+    def _run_task(
+        self, *, component_name: str, component_spec: Any, arguments: dict[str, Any], **_: Any
+    ) -> tuple[dict[str, Any], status.Status]:
+        """What kfp.local calls for a step, in place of running it on this machine."""
+        task = executor_input_utils.get_local_task_resource_name(component_name)
+        name = f"{task}-{self.run_id[:8]}-{uuid.uuid4().hex[:5]}"
+        executor_input = executor_input_utils.construct_executor_input(
+            component_spec, arguments, str(self._folder / name), block_input_artifact=False
+        )
+        given = json.dumps(executor_input_utils.executor_input_to_dict(executor_input, component_spec))
+        ended = self._run_pod(self._pod(name, component_spec.executor_label, self._seen_by_pods(given)))
+        self.ended[task].append(ended)
+        if ended.exit_code:
+            print(f"{name} ended with exit code {ended.exit_code}:\n{ended.log}")
+            return {}, status.Status.FAILURE
+        output = Path(executor_input.outputs.output_file)
+        output.parent.mkdir(parents=True)
+        output.write_text(self._seen_from_here(self._read(self._seen_by_pods(str(output)))), "utf-8")
+        return executor_output_utils.get_outputs_for_task(executor_input, component_spec), status.Status.SUCCESS
+
+    def _seen_by_pods(self, text: str) -> str:
+        """Artifacts have the URIs of an object store, and lie where the launcher of KFP copies them to."""
+        text = text.replace(f'"uri": "{self._folder}', f'"uri": "minio://{self.run_id}')
+        return text.replace(str(self._folder), f"/minio/{self.run_id}")
+
+    def _seen_from_here(self, text: str) -> str:
+        return text.replace(f"minio://{self.run_id}", str(self._folder)).replace(
+            f"/minio/{self.run_id}", str(self._folder)
+        )
+
+    def _read(self, path: str) -> str:
+        """A file of the volume."""
+        return str(
+            self.platform.cluster.kubectl("exec", READER, "--namespace", self.platform.namespace, "--", "cat", path)
+        )
+
+    def _run_pod(self, pod: dict[str, Any]) -> Ended:
         self.platform.cluster.apply(pod)
         name = pod["metadata"]["name"]
         began = time.monotonic()
@@ -87,11 +140,9 @@ class CompiledRun:
         self.platform.cluster.kubectl("delete", "pod", name, "--namespace", self.platform.namespace, "--wait=false")
         return Ended(found["containerStatuses"][0]["state"]["terminated"]["exitCode"], log)
 
-    def pod(self, task: str, executor: str, executor_input: dict[str, Any]) -> dict[str, Any]:
+    def _pod(self, name: str, executor: str, given: str) -> dict[str, Any]:
         """The pod of a task."""
-        container, extra = self.executors[executor]["container"], self.extras.get(executor, {})
-        given = json.dumps(executor_input)
-        name = f"{task}-{self.run_id[:8]}-{uuid.uuid4().hex[:5]}"
+        container, extra = self._executors[executor]["container"], self._extras.get(executor, {})
         volumes, mounts = _volumes(extra)
         resources = container["resources"]
         return {
@@ -141,73 +192,30 @@ class CompiledRun:
             },
         }
 
-    def _tasks(self) -> dict[str, Any]:
-        """All tasks of the root and of the groups below it, by name."""
-        found: dict[str, Any] = {}
-        groups = [self.root]
-        while groups:
-            for name, task in groups.pop()["dag"]["tasks"].items():
-                component = self.components[task["componentRef"]["name"]]
-                found[name] = task
-                if "dag" in component and name != "select-model":
-                    groups.append(component)
-        return found
 
-    def _executor_input(self, task: str, component: dict[str, Any], state: str) -> dict[str, Any]:
-        """What the driver of KFP resolves."""
-        inputs = self._tasks()[task].get("inputs", {})
-        outputs = component.get("outputDefinitions", {})
-        values = {name: self._value(source, state) for name, source in inputs.get("parameters", {}).items()}
-        made = {name: self._made(task, name, kind) for name, kind in outputs.get("artifacts", {}).items()}
-        found = {name: self._artifact(source) for name, source in inputs.get("artifacts", {}).items()}
-        files = {name: {"outputFile": f"/tmp/kfp/outputs/{name}"} for name in outputs.get("parameters", {})}
-        return {
-            "inputs": {
-                "parameterValues": values,
-                "artifacts": {name: {"artifacts": [artifact]} for name, artifact in found.items()},
-            },
-            "outputs": {
-                "parameters": files,
-                "artifacts": {name: {"artifacts": [artifact]} for name, artifact in made.items()},
-                "outputFile": "/tmp/kfp_outputs/output_metadata.json",
-            },
-        }
-
-    def _value(self, source: dict[str, Any], state: str) -> Any:
-        if "taskFinalStatus" in source:
-            return {"state": state, "pipelineTaskName": "exit-handler-1", "error": {}}
-        if "runtimeValue" in source:
-            return source["runtimeValue"]["constant"]
-        if "taskOutputParameter" in source:
-            output = source["taskOutputParameter"]
-            return self.made[f"{output['producerTask']}-{output['outputParameterKey']}"]
-        return self.parameters[source["componentInputParameter"].removeprefix("pipelinechannel--")]
-
-    def _made(self, task: str, name: str, kind: dict[str, Any]) -> dict[str, Any]:
-        uri = f"minio://{self.run_id}/{task}/{name}"
-        artifact = {"name": name, "uri": uri, "metadata": {}, "type": kind["artifactType"]}
-        self.artifacts[f"{task}-{name}"] = artifact
-        return artifact
-
-    def _artifact(self, source: dict[str, Any]) -> dict[str, Any]:
-        if "taskOutputArtifact" in source:
-            output = source["taskOutputArtifact"]
-            return self.artifacts[f"{output['producerTask']}-{output['outputArtifactKey']}"]
-        return self.artifacts[source["componentInputArtifact"].removeprefix("pipelinechannel--")]
-
-
-def make_claim(platform: Any) -> None:
-    """The volume that stands in for the launcher's object store."""
-    platform.cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": CLAIM, "namespace": platform.namespace},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}},
-        }
-    )
+def make_volume(platform: Any) -> None:
+    """The volume that stands in for the launcher's object store, and the pod that reads it."""
+    namespace = platform.namespace
+    volume = {"name": "artifacts", "persistentVolumeClaim": {"claimName": CLAIM}}
+    reader = {
+        "name": "reader",
+        "image": platform.cluster.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "infinity"],
+        "volumeMounts": [_mount("artifacts", "/minio")],
+    }
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
+    platform.cluster.apply(_object("PersistentVolumeClaim", CLAIM, namespace, claim))
     if not platform.cluster.storage:
-        kit.make_volumes(platform.cluster, platform.namespace)
+        kit.make_volumes(platform.cluster, namespace)
+    pod = {"containers": [reader], "volumes": [volume], "terminationGracePeriodSeconds": 0}
+    platform.cluster.kubectl("delete", "pod", READER, "--ignore-not-found", "-n", namespace)  # of another image
+    platform.cluster.apply(_object("Pod", READER, namespace, pod))
+    platform.cluster.kubectl("wait", f"pod/{READER}", "-n", namespace, "--for=condition=Ready", "--timeout=120s")
+
+
+def _object(kind: str, name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
 
 def _environment(extra: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,52 +1,82 @@
-"""The compiled pipeline's steps as pods: nothing in them needs the machine that compiled it."""
+"""The compiled pipeline as pods, whole: nothing in it needs the machine that compiled it."""
 
 import base64
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components import run_record, signing, storage
+from components import api_keys, run_record, signing, storage
 from components.bundle import Bundle
-from components.registry import Registry
-from tests.cluster.compiled import CompiledRun, compile_for, make_claim
+from components.cluster import ClusterSettings
+from components.credentials import API_KEY
+from components.registry import Registry, Version
+from components.rollout.kserve.target import KServeTarget
+from tests.cluster.clients import Clients
+from tests.cluster.compiled import CompiledRun, compile_for, make_volume
+from tests.cluster.serving import QUICK
 from tests.conftest import WORDS, messages
 
 pytestmark = pytest.mark.cluster
 MODEL = "compiled"
+STEPS = ["prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout"]
+TEXTS, LABELS = messages(120, 1)
 
 
 @pytest.fixture(scope="module")
 def package(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled pipeline, for the image under test."""
-    make_claim(platform)
+    make_volume(platform)
     return compile_for(platform.cluster.image, tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture(scope="module")
-def keys(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> signing.KeyPair:
-    """The key pair whose private key is the secret `slipway-signing`."""
-    pair = signing.key_pair(tmp_path_factory.mktemp("keys"))
-    content = base64.b64encode(pair.private_key.read_bytes()).decode()
-    metadata = {"name": "slipway-signing", "namespace": platform.namespace}
-    platform.cluster.apply(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"private.pem": content}}
+def keys(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[signing.KeyPair]:
+    """Keys as `manifests/install.sh` makes them: for signing, and for clients of the model servers."""
+    folder = tmp_path_factory.mktemp("keys")
+    pair = signing.key_pair(folder)
+    _, key = api_keys.add(folder / "api-keys.json", "rollout", [api_keys.Scope.PREDICT])
+    made = {
+        ("Secret", "slipway-signing"): ("private.pem", pair.private_key.read_bytes()),
+        ("Secret", "slipway-api-keys"): ("api-keys.json", (folder / "api-keys.json").read_bytes()),
+        ("Secret", "slipway-client"): (API_KEY, key.encode()),
+        ("ConfigMap", "slipway-public-key"): ("public.pem", pair.public_key.read_bytes()),
+    }
+    for (kind, name), (file, content) in made.items():
+        metadata = {"name": name, "namespace": platform.namespace}
+        data = {file: (base64.b64encode(content) if kind == "Secret" else content).decode()}
+        platform.cluster.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": data})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", platform.cluster.kubeconfig)
+        patch.setenv(API_KEY, key)
+        yield pair
+    platform.cluster.kubectl(
+        "delete", "inferenceservice", MODEL, "--ignore-not-found", "--namespace", platform.namespace
     )
-    return pair
 
 
 def parameters(platform: Any, store: str, source: str) -> dict[str, Any]:
     """A small model of few texts, on what the manifests of the tests have."""
     return {
         "model_name": MODEL,
+        "target": "kubernetes",
         "tracking_uri": platform.mlflow_inside,
         "record": f"{store}/runs",
         "data": {"source": source, "near_duplicate_similarity": 1.0},
+        "select": {"candidates": [{"layers": 1}, {"layers": 2}], "folds": 2, "epochs": 1, "texts": 40},
         "train": {"layers": 1, "max_length": 16, "epochs": 2, "processes": 1, "learning_rate": 5e-4},
         "compress": {"distil": False, "prune": False, "latency_rounds": 3},
-        "evaluate": {"min_macro_f1": 0.1, "min_class_recall": 0.0, "max_calibration_error": 1.0, "max_typo_drop": 1.0},
+        "evaluate": {
+            "min_macro_f1": 0.1,
+            "max_drop": 1.0,
+            "min_class_recall": 0.0,
+            "max_calibration_error": 1.0,
+            "max_typo_drop": 1.0,
+        },
         "registry": {"store": f"{store}/bundles"},
+        "rollout": QUICK.model_dump() | {"max_disagreement": 0.9, "max_accuracy_drop": 0.9},
         "cluster": {
             "namespace": platform.namespace,
             "image": platform.cluster.image,
@@ -57,64 +87,89 @@ def parameters(platform: Any, store: str, source: str) -> dict[str, Any]:
     }
 
 
-def texts_in(store: str, folder: Path) -> str:
-    """A file of labelled texts in the store."""
+@pytest.fixture
+def given(platform: Any, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Parameters of the pipeline, with labelled texts in the store."""
+    monkeypatch.delenv("SLIPWAY_RUN", raising=False)
+    folder = tmp_path / "data"
     folder.mkdir()
     with (folder / "messages.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["text", "label"])
-        texts, labels = messages(120, 1)
-        rows.writerows([text, list(WORDS)[label]] for text, label in zip(texts, labels, strict=True))
+        rows.writerows([text, list(WORDS)[label]] for text, label in zip(TEXTS, LABELS, strict=True))
     storage.upload_folder(folder, f"{store}/data")
-    return f"{store}/data/messages.csv"
+    return parameters(platform, store, f"{store}/data/messages.csv")
 
 
-def test_steps_run_as_compiled_and_leave_a_registered_bundle_and_a_report(
-    platform: Any, store: str, package: Path, keys: signing.KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def champion(platform: Any) -> Version:
+    """The registered version that serves; the InferenceService says the same."""
+    found = Registry(platform.mlflow, MODEL).champion()
+    assert found
+    annotations = platform.read("inferenceservice", MODEL)["metadata"]["annotations"]
+    assert annotations["slipway.dev/champion-version"] == found.version
+    assert annotations["slipway.dev/champion-digest"] == found.digest
+    return found
+
+
+def test_every_step_is_a_pod_and_the_second_run_takes_over_live_traffic(
+    platform: Any, gateway: str, given: dict[str, Any], keys: signing.KeyPair, package: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("SLIPWAY_RUN", raising=False)
-    run = CompiledRun(platform, package, parameters(platform, store, texts_in(store, tmp_path / "data")))
-    run.made["select-model-choice"] = {}
+    run = CompiledRun(platform, package, tmp_path / "first")
+    run.to_its_end(given)
 
-    for task in ("prepare-data", "train", "compress", "evaluate", "register"):
-        ended = run.run(task)
-        assert ended.exit_code == 0, f"{task}: {ended.log}"
-        if task == "prepare-data":  # the step in between is a loop, which only a real driver runs
-            run.artifacts["select-model-results"] = run.artifacts["prepare-data-results"]
-        if task == "train":
-            assert f"PyTorchJob {platform.namespace}/train-" in ended.log
-    ended = run.run("report", "SUCCEEDED")
-    assert ended.exit_code == 0, ended.log
-
-    record = run_record.read(f"{store}/runs/{run.run_id}")
+    assert {task: len(pods) for task, pods in run.ended.items()} == {
+        "prepare-data": 1,
+        "plan": 1,
+        "cross-validate": 4,  # two candidates, two folds
+        "collect": 1,
+        "choose": 1,
+        **dict.fromkeys(["train", "compress", "evaluate", "register", "rollout", "report"], 1),
+    }
+    assert f"PyTorchJob {platform.namespace}/train-" in run.ended["train"][0].log
+    record = run_record.read(f"{given['record']}/{run.run_id}")
     assert record.failure is None
-    assert list(record.results) == ["prepare_data", "train", "compress", "evaluate", "register"]
-    finished = [event["step"] for event in record.events if event["kind"] == "finished"]
-    assert finished == list(record.results)
-    champion = Registry(platform.mlflow, MODEL).version(record.results["register"]["version"])
-    assert champion.tags["run"] == run.run_id
+    assert list(record.results) == STEPS
+    assert [event["step"] for event in record.events if event["kind"] == "finished"] == STEPS
+    first = champion(platform)
+    assert (first.version, first.tags["run"]) == (record.results["register"]["version"], run.run_id)
     bundle = tmp_path / "bundle"
-    storage.download_folder(champion.bundle_uri, bundle)
+    storage.download_folder(first.bundle_uri, bundle)
     signing.verify(bundle, keys.public_key)
     assert Bundle(bundle).info.labels == sorted(WORDS)
     report = tmp_path / "report.html"
-    run_record.get_report(f"{store}/runs/{run.run_id}", report)
-    for step in record.results:
+    run_record.get_report(f"{given['record']}/{run.run_id}", report)
+    for step in STEPS:
         assert f'<section id="{step}">' in report.read_text("utf-8")
-    assert platform.credentials["AWS_SECRET_ACCESS_KEY"] not in ended.log + report.read_text("utf-8")
+    assert platform.credentials["AWS_SECRET_ACCESS_KEY"] not in run.logs() + report.read_text("utf-8")
+
+    given["select"]["candidates"] = []
+    given["train"]["seed"] = 14
+    run = CompiledRun(platform, package, tmp_path / "second")
+    endpoint = KServeTarget(MODEL, ClusterSettings(namespace=platform.namespace, gateway=gateway)).endpoint()
+    with Clients(endpoint, MODEL, TEXTS, count=1) as clients:
+        run.to_its_end(given)
+        second = champion(platform)
+        clients.wait_for(second.version)
+
+    assert [len(run.ended[task]) for task in ("cross-validate", "no-scores", "rollout")] == [0, 1, 1]
+    result = run_record.read(f"{given['record']}/{run.run_id}").results["rollout"]
+    assert result["outcome"] == "promoted", result["reason"]
+    assert result["requests"]["challenger"] >= QUICK.minimum_requests
+    assert clients.failures == []
+    assert set(clients.by_version()) == {first.version, second.version}
 
 
 def test_the_report_of_a_run_that_failed_in_a_pod_says_where_and_why(
-    platform: Any, store: str, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Any, given: dict[str, Any], package: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("SLIPWAY_RUN", raising=False)
-    run = CompiledRun(platform, package, parameters(platform, store, f"{store}/data/absent.csv"))
+    given["data"]["source"] += ".absent"
+    run = CompiledRun(platform, package, tmp_path / "run")
 
-    ended = run.run("prepare-data")
-    assert ended.exit_code != 0
-    assert run.run("report", "FAILED").exit_code == 0
+    with pytest.raises(RuntimeError, match="prepare-data"):
+        run.to_its_end(given)
 
+    assert list(run.ended) == ["prepare-data", "report"]
     report = tmp_path / "report.html"
-    run_record.get_report(f"{store}/runs/{run.run_id}", report)
+    run_record.get_report(f"{given['record']}/{run.run_id}", report)
     assert "prepare_data: " in report.read_text("utf-8")
-    assert "absent.csv" in report.read_text("utf-8")
+    assert "messages.csv.absent" in report.read_text("utf-8")

@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from components import api_keys, storage
@@ -20,12 +24,12 @@ from components.dataset import TextDataset
 from components.errors import SlipwayError
 from components.inference import GrpcClient
 from components.registry import Version
-from components.rollout.kserve import control
-from components.rollout.kserve.endpoint import Endpoint
+from components.rollout.kserve import control, counting
+from components.rollout.kserve.endpoint import Endpoint, credentials
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.settings import RolloutSettings
 from components.signing import KeyPair, key_pair
-from tests.cluster.access import forwarded
+from tests import prometheus
 from tests.cluster.serving import QUICK, Model, Serving
 from tests.local import bad_bundles
 
@@ -46,21 +50,6 @@ def bundles(draft_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     bad_bundles.raising(draft_bundle, folder / "raising", keys.private_key, TRIGGER)
     bad_bundles.tampered(draft_bundle, folder / "tampered", keys.private_key)
     return folder, keys
-
-
-@pytest.fixture(scope="module")
-def gateway(platform: Any) -> Iterator[str]:
-    """Address of the ingress gateway from here."""
-    if given := os.environ.get("SLIPWAY_GATEWAY"):
-        yield given
-        return
-    service = platform.cluster.read("service", "kourier", "--namespace", "kourier-system")
-    inside = f"http://{service['spec']['clusterIP']}"
-    if not platform.cluster.storage:  # the kit's cluster: this machine reaches its services
-        yield inside
-        return
-    with forwarded(platform.cluster, "kourier-system", "kourier", 80) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +99,53 @@ def messages(serving: Serving) -> Model:
 
 
 @pytest.fixture
+def prometheus_url(platform: Any, tmp_path: Path) -> Iterator[str]:
+    """A Prometheus here that scrapes the model servers' pods through the API server, as a step of the pipeline may."""
+    config = platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
+    api = json.loads(config)["clusters"][0]["cluster"]
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(api["certificate-authority-data"]))
+    token = platform.cluster.kubectl("create", "token", "slipway-pipeline", "--namespace", platform.namespace)
+    with _pods_for_prometheus(platform, urlsplit(api["server"]).netloc) as address:
+        scraped = {
+            "job_name": "servers",
+            "scheme": "https",
+            "authorization": {"credentials": token.strip()},
+            "tls_config": {"ca_file": "ca.crt"},
+            "http_sd_configs": [{"url": address, "refresh_interval": "1s"}],
+        }
+        with prometheus.running(tmp_path, scraped) as url:
+            yield url
+
+
+@contextmanager
+def _pods_for_prometheus(platform: Any, api: str) -> Iterator[str]:
+    """The address of a list of the pods with a model server, for a Prometheus that cannot ask Kubernetes itself."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            pods = platform.read("pods", "-l", "serving.kserve.io/inferenceservice")["items"]
+            body = json.dumps([_scraped(pod["metadata"]["name"], platform.namespace, api) for pod in pods]).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _scraped(pod: str, namespace: str, api: str) -> dict[str, Any]:
+    """A target of Prometheus: a pod, by the API server's proxy."""
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}:8080/proxy/metrics"
+    return {"targets": [api], "labels": {"pod": pod, "namespace": namespace, "__metrics_path__": path}}
+
+
+@pytest.fixture
 def champion(messages: Model) -> Version:
     """The version that serves before the test."""
     found = messages.registry.champion()
@@ -142,6 +178,28 @@ def test_a_good_version_is_promoted_without_a_failed_request(messages: Model, ch
     previous = messages.registry.previous()
     assert previous
     assert previous.version == champion.version
+
+
+@prometheus.needed
+def test_the_counts_of_a_prometheus_decide_as_the_pods_own(
+    messages: Model, champion: Version, prometheus_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "PodMetrics", None)  # nothing else is asked
+    settings = messages.serving.settings.model_copy(update={"prometheus": prometheus_url})
+    model = Model(Serving(**{**vars(messages.serving), "settings": settings}), messages.name, messages.registry)
+    with model.clients([f"my parcel is late {TRIGGER}", "my parcel is late"]) as clients:
+        bad = model.roll_out(model.register("raising"))
+    assert bad["outcome"] == "rolled_back", bad["reason"]
+    assert "errors" in bad["reason"]
+    assert 0 < len(clients.failures) <= bad["requests"]["challenger_errors"]
+    model.serves(champion)
+    version = model.register("first")
+    with model.clients() as clients:
+        good = model.roll_out(version)
+    assert good["outcome"] == "promoted", good["reason"]
+    assert good["requests"]["challenger"] >= QUICK.minimum_requests
+    assert clients.failures == []
+    model.serves(version)
 
 
 def test_a_version_with_wrong_answers_is_rolled_back_before_a_client_sees_it(
@@ -379,6 +437,14 @@ def _ready_or_reason(target: KServeTarget, revision: Any) -> bool:
         assert "KServe splits the traffic of `spec.canary` from version 0.21 on" in str(error)  # noqa: PT017
         return False
     return True
+
+
+def test_metrics_need_a_key_where_the_world_comes_in(messages: Model) -> None:
+    endpoint = messages.target.endpoint()
+    url = f"{endpoint.base}/metrics"
+    assert httpx.get(url, headers=endpoint.headers, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
+    known = endpoint.headers | credentials()
+    assert "slipway_requests_total" in httpx.get(url, headers=known, trust_env=False).text
 
 
 def test_an_endpoint_is_known_by_its_host(messages: Model) -> None:
