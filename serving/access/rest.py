@@ -12,6 +12,8 @@ from serving.errors import Forbidden, Unauthenticated
 from serving.refusal import REFUSALS, refuse
 
 logger = logging.getLogger("serving")
+GATEWAYS = {b"forwarded", b"x-request-id"}
+"""Headers of gateways that neither Prometheus nor the API server's proxy of pods sends."""
 CERTIFICATE = "client_certificate"
 """Where in a request's `state` the name of the client certificate is, if there is one."""
 
@@ -53,8 +55,8 @@ def _needs(path: str) -> Needed:
 
 
 def _through_gateway(scope: Scope) -> bool:
-    """Whether Envoy passed a request on, whose gateways lead the world to every path."""
-    return any(name.startswith(b"x-envoy-") for name, _ in scope["headers"])
+    """Whether a gateway passed a request on, which leads the world to every path: Envoy, or Knative's queue proxy."""
+    return any(name in GATEWAYS or name.startswith(b"x-envoy-") for name, _ in scope["headers"])
 
 
 def _credentials(scope: Scope) -> Credentials:

