@@ -16,6 +16,7 @@ from components.credentials import API_KEY
 from components.errors import BadInput
 from components.rollout import component, control, step
 from components.rollout.local import access, processes
+from tests.local import bad_bundles
 from tests.local.site import Clients, free_port
 
 pytestmark = pytest.mark.local
@@ -102,7 +103,7 @@ def test_a_tampered_bundle_is_refused_before_it_loads(site):
 def test_a_bundle_that_changed_since_its_registration_is_not_started(site):
     bundle = site.good()
     registered = site.arguments(bundle)
-    site.make.signed_copy(site.draft, bundle, site.keys.private_key, "something else, properly signed")
+    bad_bundles.signed_copy(site.draft, bundle, site.keys.private_key, "something else, properly signed")
     result = step.run(**registered)
     assert result["outcome"] == "rolled_back"
     assert "changed after its registration" in result["reason"]
