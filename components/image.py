@@ -1,6 +1,14 @@
-"""The container image that every component runs in on a cluster; under kfp.local it only names what would run."""
+"""The container image that every component runs in on a cluster, and where pods of it find the keys that are mounted.
+
+Under kfp.local it only names what would run.
+"""
 
 import os
 
 IMAGE = os.environ.get("SLIPWAY_IMAGE", "slipway/slipway-python:0.1.0")
 """Set `SLIPWAY_IMAGE` when compiling, to use an image of your own registry."""
+
+SIGNING_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER = (
+    f"/etc/slipway/{name}" for name in ("signing", "encryption", "keys")
+)
+ENCRYPTION_KEY = f"{ENCRYPTION_FOLDER}/bundle.key"

@@ -11,14 +11,11 @@ from kfp import dsl, kubernetes
 
 from components.credentials import API_KEY
 from components.encryption import VARIABLE
+from components.image import ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, SIGNING_FOLDER
 
 STORE_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-public-key"
 SIGNING_SECRET, ENCRYPTION_SECRET = "slipway-signing", "slipway-encryption"
 CLIENT_SECRET = "slipway-client"
-SIGNING_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER = (
-    f"/etc/slipway/{name}" for name in ("signing", "encryption", "keys")
-)
-ENCRYPTION_KEY = f"{ENCRYPTION_FOLDER}/bundle.key"
 LOGIN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 PLACE = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
 """Variables that a store may not need."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from components.credentials import without_credentials
 from components.encoder import PACKAGED
 from components.errors import BadInput
+from components.image import ENCRYPTION_KEY, SIGNING_FOLDER
 from components.prepare_data.settings import SAMPLE
 from pipelines.settings import SlipwaySettings
 
@@ -50,6 +51,16 @@ def check_store(settings: SlipwaySettings) -> None:
         raise BadInput("a run on Kubernetes needs a store that pods reach; set cluster.store to s3://bucket/prefix")
 
 
+def check_not_local(settings: SlipwaySettings) -> None:
+    """See that a run whose steps are pods serves in the cluster.
+
+    Raises:
+        BadInput: it is to serve where the step runs.
+    """
+    if settings.target == "local":
+        raise BadInput("target is local: a model server in a pod of a step would end with it; set target=kubernetes")
+
+
 def check_from_here(settings: SlipwaySettings) -> None:
     """See that settings fit a run that this machine drives, with trainings and model servers in the cluster.
 
@@ -90,8 +101,7 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
     Raises:
         BadInput: something lies on this machine, or there is no store.
     """
-    from components.encryption import KMS  # these load kfp and more, which every command would pay for
-    from components.pod import ENCRYPTION_KEY, SIGNING_FOLDER
+    from components.encryption import KMS  # loads what every command would pay for
 
     for name, encoder in encoders(settings):
         if encoder not in PACKAGED and Path(encoder).expanduser().exists():
@@ -99,8 +109,7 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
     source = settings.data.source
     if source != SAMPLE and "://" not in source and (Path(source).expanduser().exists() or source[:1] in "./~"):
         raise BadInput(f"data.source is {source}: steps in pods cannot read it; copy it to s3://bucket/prefix")
-    if settings.target == "local":
-        raise BadInput("target is local: a model server in a pod of a step would end with it; set target=kubernetes")
+    check_not_local(settings)
     settings = with_stores(settings)
     check_store(settings)
     cluster, registry = settings.cluster, settings.registry

@@ -16,7 +16,6 @@ from components import progress, stage
 from components.errors import SlipwayError
 from pipelines.arguments import from_here
 from pipelines.places import Places
-from pipelines.preflight import check
 from pipelines.settings import SlipwaySettings
 
 SETTINGS = "settings.json"
@@ -54,7 +53,7 @@ class _CacheHits(logging.Handler):
 
 
 def main(folder: Path) -> None:
-    """Check what can be checked, then run every step."""
+    """Run every step."""
     from kfp import local
 
     from pipelines.pipeline import pipeline
@@ -62,9 +61,8 @@ def main(folder: Path) -> None:
     places = Places.here()
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
     with contextlib.ExitStack() as held:
-        with stage.guarded("preflight"):
+        with stage.guarded("preflight", finishes=False):
             held.enter_context(exclusive(places, folder.name))
-            check(settings, places)
             arguments = from_here(settings, places, folder.name)
         for what_only_pods_have in ("no effect in the current local runner", "custom or non-Python base image"):
             warnings.filterwarnings("ignore", message=f".*{what_only_pods_have}")

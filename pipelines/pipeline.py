@@ -1,16 +1,18 @@
-"""The pipeline: prepare_data → select_model → train → compress → evaluate → gate → register → rollout → report."""
+"""The pipeline: prepare_data → select_model → train → compress → evaluate → gate → register → rollout → report.
+
+Before them all, the task `preflight` looks at everything that one of them will need.
+"""
 
 from kfp import dsl
 
 from components.code import code_version
 from components.compress.component import compress as compress_step
 from components.evaluate.component import evaluate as evaluate_step
+from components.image import PUBLIC_KEY_FOLDER, SIGNING_FOLDER
 from components.pod import (
     COMPUTING,
     DATA,
     LIGHT,
-    PUBLIC_KEY_FOLDER,
-    SIGNING_FOLDER,
     TRAINING,
     Resources,
     in_pod,
@@ -26,6 +28,7 @@ from components.rollout.component import rollout as rollout_step
 from components.select_model.component import select_model
 from components.train.component import train as train_step
 from pipelines import for_cluster
+from pipelines.first import preflight
 from pipelines.settings import SlipwaySettings, fields
 
 DEFAULTS = SlipwaySettings()
@@ -113,9 +116,28 @@ def slipway(
     """
     closing = _step(report(model_name=model_name, run=run, record=record), LIGHT)
     with dsl.ExitHandler(closing, name="deliver"):
+        looked = _step(
+            preflight(
+                model_name=model_name,
+                data=data,
+                select=select,
+                train=train,
+                compress=compress,
+                evaluate=evaluate,
+                registry=registry,
+                rollout=rollout,
+                cluster=cluster,
+                target=target,
+                tracking_uri=tracking_uri,
+                service=service,
+                record=record,
+            ),
+            DATA,  # never from the cache: what it looks at may have gone
+        )
+        with_encryption_key(looked)
         prepared = _step(
             prepare_data(settings=data, source_version=source_version, record=record), DATA, code="prepare_data"
-        )
+        ).after(looked)
         selected = select_model(
             dataset=prepared.outputs["dataset"],
             settings=select,

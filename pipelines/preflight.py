@@ -5,38 +5,52 @@ from pathlib import Path
 
 from components import signing, storage
 from components.checkpoint import check_encoder
+from components.cluster import own_namespace
 from components.compress import architecture
 from components.encryption import key_of
 from components.errors import BadInput
+from components.image import SIGNING_FOLDER
 from components.registry import Registry
 from components.rollout import control
 from components.target import resolve
-from pipelines.for_cluster import encoders
-from pipelines.places import Places
+from pipelines.for_cluster import check_not_local, check_store, encoders, with_stores
 from pipelines.settings import SlipwaySettings
 
 
-def check(settings: SlipwaySettings, places: Places) -> None:
+def check(settings: SlipwaySettings, service: Path) -> None:
     """Look at everything that a later step will need.
+
+    In a pod the signing key is left out: only the step that signs may see it, and Kubernetes mounts it or says why not.
+
+    Args:
+        settings: of the run.
+        service: folder of the service that the target `local` runs.
 
     Raises:
         BadInput: something cannot be used; the message says what and what to do.
     """
+    if own_namespace() is not None:
+        check_not_local(settings)
+    place = resolve(settings.target)
+    if place == "kubernetes":
+        settings = with_stores(settings)
+        check_store(settings)
     for encoder in {encoder for _, encoder in encoders(settings)}:
         check_encoder(encoder)
         architecture.check_encoder(encoder, settings.compress)
     storage.check_writable(settings.registry.store)
-    signing.key_pair(Path(settings.registry.keys))
+    if settings.registry.keys != SIGNING_FOLDER:
+        signing.key_pair(Path(settings.registry.keys))
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
     Registry(settings.tracking_uri, settings.model_name).champion()
-    if resolve(settings.target) == "kubernetes":
+    if place == "kubernetes":
         from pipelines.cluster_preflight import check_cluster
 
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
         check_cluster(settings.cluster, encrypted=bool(settings.registry.encryption_key))
-    elif not control.is_running(places.service):
+    elif not control.is_running(service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)
 

@@ -63,10 +63,22 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySe
     values = _read(path) if path else {}
     for override in overrides:
         _apply(values, override)
+    return checked(values, f" in {path}" if path else "")
+
+
+def checked(values: dict[str, Any], origin: str = "") -> SlipwaySettings:
+    """Settings of which those that concern several steps fit together, too.
+
+    Args:
+        values: by section; what is left out has its default.
+        origin: where they are from, for the message.
+
+    Raises:
+        BadInput: as for `load_settings`.
+    """
     try:
         settings = SlipwaySettings.model_validate(values)
     except ValidationError as error:
-        origin = f" in {path}" if path else ""
         problems = "\n".join(f"  {_problem(item)}" for item in error.errors())
         raise BadInput(f"the settings{origin} cannot be used:\n{problems}") from None
     _check_passwords(settings.model_dump())

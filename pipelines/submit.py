@@ -35,6 +35,7 @@ POLL_SECONDS = 5.0
 OUTAGE_SECONDS = 120.0
 """How long the endpoint may be away while a run is followed."""
 
+SHOWN = ("preflight", *STEPS)
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
@@ -187,7 +188,7 @@ def follow(endpoint: Endpoint, run: Submitted, console: Console, poll_s: float =
                 raise EndpointAway(f"{error}; the run goes on, see {run.url}") from error
             state, tasks = "UNKNOWN", {}
         for task, now in tasks.items():
-            if task.replace("-", "_") in STEPS and shown.get(task) != now:
+            if task.replace("-", "_") in SHOWN and shown.get(task) != now:
                 shown[task] = now
                 console.print(f"{task.replace('-', ' '):<13} {now.lower()}", highlight=False)
         if state in ENDED:

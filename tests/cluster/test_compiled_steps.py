@@ -118,6 +118,7 @@ def test_every_step_is_a_pod_and_the_second_run_takes_over_live_traffic(
     run.to_its_end(given)
 
     assert {task: len(pods) for task, pods in run.ended.items()} == {
+        "preflight": 1,
         "prepare-data": 1,
         "plan": 1,
         "cross-validate": 4,  # two candidates, two folds
@@ -168,8 +169,32 @@ def test_the_report_of_a_run_that_failed_in_a_pod_says_where_and_why(
     with pytest.raises(RuntimeError, match="prepare-data"):
         run.to_its_end(given)
 
-    assert list(run.ended) == ["prepare-data", "report"]
+    assert list(run.ended) == ["preflight", "prepare-data", "report"]
     report = tmp_path / "report.html"
     run_record.get_report(f"{given['record']}/{run.run_id}", report)
     assert "prepare_data: " in report.read_text("utf-8")
     assert "messages.csv.absent" in report.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "words"),
+    [
+        ("rollout", {"max_eror_rise": 0.1}, "rollout.max_eror_rise is unknown; did you mean rollout.max_error_rise"),
+        ("cluster", {"secret": "absent"}, "there is no Secret absent in namespace"),
+    ],
+    ids=["setting", "secret"],
+)
+def test_what_cannot_go_well_ends_the_run_before_its_first_step(
+    platform: Any, given: dict[str, Any], package: Path, tmp_path: Path, section: str, value: dict[str, Any], words: str
+) -> None:
+    given[section] |= value
+    run = CompiledRun(platform, package, tmp_path / "run")
+
+    with pytest.raises(RuntimeError, match="preflight"):
+        run.to_its_end(given)
+
+    assert list(run.ended) == ["preflight", "report"]
+    failure = run_record.read(f"{given['record']}/{run.run_id}").failure
+    assert failure
+    assert (failure["step"], failure["exit_code"]) == ("preflight", 2)
+    assert words in failure["message"]
