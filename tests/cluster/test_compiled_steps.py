@@ -180,9 +180,9 @@ def test_the_report_of_a_run_that_failed_in_a_pod_says_where_and_why(
     ("section", "value", "words"),
     [
         ("rollout", {"max_eror_rise": 0.1}, "rollout.max_eror_rise is unknown; did you mean rollout.max_error_rise"),
-        ("cluster", {"secret": "absent"}, "there is no Secret absent in namespace"),
+        ("cluster", {"namespace": "absent"}, "the cluster does not let us create pytorchjobs in namespace absent"),
     ],
-    ids=["setting", "secret"],
+    ids=["setting", "namespace"],
 )
 def test_what_cannot_go_well_ends_the_run_before_its_first_step(
     platform: Any, given: dict[str, Any], package: Path, tmp_path: Path, section: str, value: dict[str, Any], words: str
