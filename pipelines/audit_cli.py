@@ -87,11 +87,11 @@ def _reported(name: str, found: Verification) -> bool:
     extent = f"{found.lines} lines, seq {found.first} to {found.seq}, head {found.seq}:{found.head}"
     verdict = "[bold red]changed[/]" if found.problems else "[bold green]intact[/]"
     console.print(f"{verdict}  ", end="")
-    console.print(f"{name}: {extent}", markup=False)
+    console.print(f"{name}: {extent}", markup=False, soft_wrap=True)
     for problem in found.problems[:SHOWN]:
-        console.print(f"  {problem}", markup=False)
+        console.print(f"  {problem}", markup=False, soft_wrap=True)
     if len(found.problems) > SHOWN:
         console.print(f"  and {len(found.problems) - SHOWN} more")
     for note in found.notes:
-        console.print(f"  note: {note}", markup=False)
+        console.print(f"  note: {note}", markup=False, soft_wrap=True)
     return not found.problems

@@ -190,7 +190,7 @@ def compile(
         compiler.Compiler().compile(pipeline, str(output))
     except (OSError, ValueError) as error:
         raise BadInput(f"{output} cannot be written ({error}); give a .yaml file in a folder that is there") from error
-    console.print(f"wrote {output}", markup=False, highlight=False)
+    console.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
 
 
 @command
@@ -219,8 +219,8 @@ def predict(
         ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:top]
         console.print(prediction.label, end="  ", markup=False, highlight=False, style="bold")
         shares = "  ".join(f"{label} {probability:.3f}" for label, probability in ranked)
-        console.print(shares, end="  ", markup=False, highlight=False)
-        console.print(text if len(inputs) > 1 else "", markup=False, highlight=False, style="dim")
+        console.print(shares, end="  ", markup=False, highlight=False, soft_wrap=True)
+        console.print(text if len(inputs) > 1 else "", markup=False, highlight=False, style="dim", soft_wrap=True)
 
 
 @command
@@ -274,10 +274,10 @@ def status(
 def show_status(found: dict[str, Any]) -> None:
     """Print a service's status for people."""
     style = f"bold {'green' if found['healthy'] else 'red'}"
-    console.print(found["message"], markup=False, highlight=False, style=style)
+    console.print(found["message"], markup=False, highlight=False, style=style, soft_wrap=True)
     if not found["served"]:
         return
-    console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False)
+    console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False, soft_wrap=True)
     table = Table("", "version", "traffic", "state", "process", "bundle", box=None, pad_edge=False)
     for role in ("champion", "challenger"):
         if part := found[role]:
@@ -291,6 +291,7 @@ def show_status(found: dict[str, Any]) -> None:
             f"rollout of version {going['version']}: {going['phase']} ({going['percent']} %), {going['requests']} "
             f"requests and {going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
             highlight=False,
+            soft_wrap=True,
         )
         if going["evidence"]:
             from components.rollout.live import evidence_table
@@ -331,10 +332,10 @@ def stop() -> None:
 @command
 def promote(config: Config = None, overrides: Overrides = None) -> None:
     """Give the challenger all traffic now, whatever the evidence says."""
-    console.print(served(config, overrides).promote(), markup=False, highlight=False)
+    console.print(served(config, overrides).promote(), markup=False, highlight=False, soft_wrap=True)
 
 
 @command
 def rollback(config: Config = None, overrides: Overrides = None) -> None:
     """Take the challenger out of traffic; without one, serve the version before the champion again."""
-    console.print(served(config, overrides).rollback(), markup=False, highlight=False)
+    console.print(served(config, overrides).rollback(), markup=False, highlight=False, soft_wrap=True)
