@@ -3,7 +3,7 @@
 Two inferences of one thread each do more than one of two threads, which wait for one another after each operator. But a
 text that is alone wants all cores. So a busy server computes in as many streams as there are cores, and a batch that
 has the machine to itself goes to a second session with all threads, if that has proved faster for this model here.
-The operating system places the threads: pinned ones would wait for the event loop, which needs a core now and then.
+The operating system places the threads: pinned ones measured slower (benchmarks/serving); the event loop needs a core.
 """
 
 import logging
