@@ -138,9 +138,16 @@ def _test_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
 
 
 def store_and_register(
-    registry: Registry, bundle: Path, settings: RegistrySettings, signer: str, draft_digest: str = ""
+    registry: Registry,
+    bundle: Path,
+    settings: RegistrySettings,
+    signer: str,
+    draft_digest: str = "",
+    within: str = "register",
 ) -> Version:
     """Store a signed bundle, then register it as the challenger, so that no version ever points to nothing.
+
+    The progress is that of the step `within`.
 
     Raises:
         BadInput: the store or the registry cannot be used.
@@ -150,7 +157,7 @@ def store_and_register(
     opened = Bundle(bundle, _encryption_key(settings))
     digest = opened.digest()
     uri = f"{settings.store.rstrip('/')}/{registry.model_name}/{digest.removeprefix('sha256:')[:16]}"
-    progress.report("register", f"storing {digest} in {uri}")
+    progress.report(within, f"storing {digest} in {uri}")
     storage.upload_folder(bundle, uri)
     info = opened.info
     tags = {
@@ -189,6 +196,6 @@ def adopt(bundle: Path, settings: RegistrySettings, tracking_uri: str, model_nam
     registry = Registry(tracking_uri, model_name)
     known = registry.find("digest", opened.digest())
     if known is None:
-        return store_and_register(registry, bundle, settings, signing.identity(public_key))
+        return store_and_register(registry, bundle, settings, signing.identity(public_key), within="rollout")
     registry.nominate(known)
     return known

@@ -20,6 +20,7 @@ from components.privacy import Privacy
 from components.register import report, step
 from components.register.settings import RegistrySettings
 from components.registry import Registry
+from tests.local import bad_bundles
 
 
 class Place:
@@ -290,3 +291,19 @@ def test_card_and_tags_tell_the_privacy_of_the_training_texts(
     other = place.register(draft_bundle, results)
     assert "Privacy" not in other["model_card"]
     assert "privacy_epsilon" not in other["tags"]
+
+
+def test_a_bundle_that_is_brought_is_stored_within_the_rollout(
+    draft_bundle: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = signing.key_pair(Path(place.settings.keys))
+    brought = bad_bundles.signed_copy(draft_bundle, tmp_path / "brought", keys.private_key)
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.setenv("SLIPWAY_RUN", str(run))
+
+    version = step.adopt(brought, place.settings, place.tracking_uri, Bundle(brought).info.model_name)
+
+    assert Bundle(version.bundle_uri).digest() == version.digest == Bundle(brought).digest()
+    events = [json.loads(line) for line in (run / "progress.jsonl").read_text("utf-8").splitlines()]
+    assert {event["step"] for event in events} == {"rollout"}
