@@ -87,11 +87,11 @@ def _reported(name: str, found: Verification) -> bool:
     extent = f"{found.lines} lines, seq {found.first} to {found.seq}, head {found.seq}:{found.head}"
     verdict = "[bold red]changed[/]" if found.problems else "[bold green]intact[/]"
     console.print(f"{verdict}  ", end="")
-    console.print(f"{name}: {extent}", markup=False, soft_wrap=True)
+    console.print(f"{name}: {extent}", markup=False)
     for problem in found.problems[:SHOWN]:
-        console.print(f"  {problem}", markup=False, soft_wrap=True)
+        console.print(f"  {problem}", markup=False)
     if len(found.problems) > SHOWN:
         console.print(f"  and {len(found.problems) - SHOWN} more")
     for note in found.notes:
-        console.print(f"  note: {note}", markup=False, soft_wrap=True)
+        console.print(f"  note: {note}", markup=False)
     return not found.problems

@@ -34,8 +34,8 @@ app = typer.Typer(
 )
 app.add_typer(audit_cli.app, name="audit")
 app.add_typer(keys_cli.app, name="keys", no_args_is_help=True)
-console = Console()
-errors = Console(stderr=True)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 Config = Annotated[Path | None, typer.Option("--config", help=f"Settings file; {DEFAULT_FILE} is read when it exists.")]
 Overrides = Annotated[
@@ -68,7 +68,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 def fail(error: SlipwayError) -> NoReturn:
     """Print an error and leave with its exit code."""
     errors.print(f"[bold red]{type(error).__name__}[/]:", end=" ")
-    errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    errors.print(str(error), markup=False, highlight=False)
     raise typer.Exit(error.exit_code)
 
 
@@ -137,11 +137,11 @@ def finish(running: Callable[[], tuple[Outcome, Path]]) -> NoReturn:
 def tell(outcome: Outcome, report: Path | None, hint: str = "") -> NoReturn:
     """Say how a run ended, what to do with what it delivered, and leave with its exit code."""
     console.print(f"\n[bold]{outcome.title}[/]:", end=" ")
-    console.print(outcome.sentence, markup=False, highlight=False, soft_wrap=True)
+    console.print(outcome.sentence, markup=False, highlight=False)
     if hint and outcome.exit_code == 0:
         console.print(hint, highlight=False)
     if report:
-        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"report: {report}", markup=False, highlight=False)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -171,7 +171,7 @@ def submit(
     try:
         state = kubeflow.follow(there, run, console)
     except KeyboardInterrupt:
-        errors.print(f"no longer followed; the run goes on: {run.url}", highlight=False, soft_wrap=True)
+        errors.print(f"no longer followed; the run goes on: {run.url}", highlight=False)
         raise typer.Exit(130) from None
     folder = Places.here().runs / run.run_id
     tell(*kubeflow.outcome(run, state, given.model_name, folder / "report.html"))
@@ -190,7 +190,7 @@ def compile(
         compiler.Compiler().compile(pipeline, str(output))
     except (OSError, ValueError) as error:
         raise BadInput(f"{output} cannot be written ({error}); give a .yaml file in a folder that is there") from error
-    console.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"wrote {output}", markup=False, highlight=False)
 
 
 @command
@@ -219,8 +219,8 @@ def predict(
         ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:top]
         console.print(prediction.label, end="  ", markup=False, highlight=False, style="bold")
         shares = "  ".join(f"{label} {probability:.3f}" for label, probability in ranked)
-        console.print(shares, end="  ", markup=False, highlight=False, soft_wrap=True)
-        console.print(text if len(inputs) > 1 else "", markup=False, highlight=False, style="dim", soft_wrap=True)
+        console.print(shares, end="  ", markup=False, highlight=False)
+        console.print(text if len(inputs) > 1 else "", markup=False, highlight=False, style="dim")
 
 
 @command
@@ -274,10 +274,10 @@ def status(
 def show_status(found: dict[str, Any]) -> None:
     """Print a service's status for people."""
     style = f"bold {'green' if found['healthy'] else 'red'}"
-    console.print(found["message"], markup=False, highlight=False, style=style, soft_wrap=True)
+    console.print(found["message"], markup=False, highlight=False, style=style)
     if not found["served"]:
         return
-    console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False, soft_wrap=True)
+    console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False)
     table = Table("", "version", "traffic", "state", "process", "bundle", box=None, pad_edge=False)
     for role in ("champion", "challenger"):
         if part := found[role]:
@@ -291,7 +291,6 @@ def show_status(found: dict[str, Any]) -> None:
             f"rollout of version {going['version']}: {going['phase']} ({going['percent']} %), {going['requests']} "
             f"requests and {going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
             highlight=False,
-            soft_wrap=True,
         )
         if going["evidence"]:
             from components.rollout.live import evidence_table
@@ -332,10 +331,10 @@ def stop() -> None:
 @command
 def promote(config: Config = None, overrides: Overrides = None) -> None:
     """Give the challenger all traffic now, whatever the evidence says."""
-    console.print(served(config, overrides).promote(), markup=False, highlight=False, soft_wrap=True)
+    console.print(served(config, overrides).promote(), markup=False, highlight=False)
 
 
 @command
 def rollback(config: Config = None, overrides: Overrides = None) -> None:
     """Take the challenger out of traffic; without one, serve the version before the champion again."""
-    console.print(served(config, overrides).rollback(), markup=False, highlight=False, soft_wrap=True)
+    console.print(served(config, overrides).rollback(), markup=False, highlight=False)

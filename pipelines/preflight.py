@@ -1,6 +1,5 @@
 """What can be known to be wrong before any step runs: encoders, places to write to, keys, ports or cluster."""
 
-import socket
 from pathlib import Path
 
 from components import signing, storage
@@ -12,6 +11,7 @@ from components.errors import BadInput
 from components.image import SIGNING_FOLDER
 from components.registry import Registry
 from components.rollout import control
+from components.rollout.local.processes import port_problem
 from components.target import resolve
 from pipelines.for_cluster import check_not_local, check_store, encoders, with_stores
 from pipelines.settings import SlipwaySettings
@@ -61,12 +61,7 @@ def check_port(name: str, port: int) -> None:
     Raises:
         BadInput: somebody does.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise BadInput(
-                f"port {port} cannot be used ({error.strerror}); end what listens on it, "
-                f"or set rollout.{name} to a free port"
-            ) from None
+    if problem := port_problem("127.0.0.1", port):
+        raise BadInput(
+            f"port {port} cannot be used ({problem}); end what listens on it, or set rollout.{name} to a free port"
+        )

@@ -62,7 +62,7 @@ def _run(
     (folder / SETTINGS).write_text(settings.model_dump_json(indent=1), "utf-8")
     (folder / stage.LOGS).mkdir()
     begun = f"run {folder.name} of {settings.model_name}; logs in {folder / stage.LOGS}"
-    console.print(begun, markup=False, highlight=False, soft_wrap=True)
+    console.print(begun, markup=False, highlight=False)
     environment = os.environ | {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
     with (folder / stage.LOGS / "pipeline.log").open("w") as log:
         command = [sys.executable, "-m", module, str(folder), *arguments]

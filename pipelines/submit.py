@@ -167,7 +167,7 @@ def submit(
     arguments = in_pods(settings, name)
     there = Endpoint(endpoint, namespace)
     run = there.send(name, experiment, arguments, arguments["record"])
-    console.print(f"run {run.run_id} of {settings.model_name}: {run.url}", highlight=False, soft_wrap=True)
+    console.print(f"run {run.run_id} of {settings.model_name}: {run.url}", highlight=False)
     return there, run
 
 
