@@ -1,6 +1,7 @@
 """Small real things that many tests need: a tiny encoder, a dataset that it can learn, and its checkpoint."""
 
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,13 @@ WORDS = {
     "account": ["password", "login", "email", "locked", "account", "verify"],
 }
 FILLER = ["please", "help", "my", "the", "was", "is", "again", "today", "why", "not"]
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import pytest
 
 from components.rollout import control
 from components.rollout.settings import RolloutSettings
-from tests.local.site import Site, free_port
+from tests.conftest import free_port
+from tests.local.site import Site
 
 
 @pytest.fixture(scope="module")

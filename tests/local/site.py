@@ -1,6 +1,5 @@
 """A service on this machine with its registry and keys, and clients that send to it without pause."""
 
-import socket
 import threading
 import time
 from collections import Counter
@@ -19,12 +18,6 @@ from components.rollout.local import access
 from components.rollout.local.envoy_config import VERSION_HEADER
 from components.rollout.settings import RolloutSettings
 from tests.local import bad_bundles
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass

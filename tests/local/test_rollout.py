@@ -16,8 +16,9 @@ from components.credentials import API_KEY
 from components.errors import BadInput
 from components.rollout import component, control, step
 from components.rollout.local import access, processes
+from tests.conftest import free_port
 from tests.local import bad_bundles
-from tests.local.site import Clients, free_port
+from tests.local.site import Clients
 
 pytestmark = pytest.mark.local
 

@@ -19,6 +19,7 @@ import yaml
 
 from components.registry import Registry
 from components.stage import record
+from tests.conftest import free_port
 
 pytestmark = pytest.mark.local
 
@@ -28,12 +29,6 @@ TOPICS = {
     "delivery": ["parcel", "courier", "late", "package", "tracking", "doorstep"],
     "account": ["password", "login", "email", "locked", "account", "verify"],
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class User:

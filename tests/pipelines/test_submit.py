@@ -4,7 +4,6 @@ No Kubeflow Pipelines is here, so this server is the boundary: what it gets is w
 """
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from typer.testing import CliRunner
 
 from components import run_record
 from pipelines.cli import app
+from tests.conftest import free_port
 
 TOKEN = "a-token-that-nobody-may-see"
 SLIPWAY = Path(sys.executable).parent / "slipway"
@@ -202,12 +202,6 @@ def test_without_access_to_the_store_the_outcome_is_the_state(
     assert ended.exit_code == 1
     assert "its record cannot be read from here" in ended.stdout
     assert "hidden" not in ended.stdout + ended.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def refused(ended: Result, *words: str) -> None:

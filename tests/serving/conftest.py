@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tokenizers import Tokenizer
 
 from components.bundle import MODEL, TOKENIZER
 from components.signing import KeyPair, key_pair, sign
+from tests.conftest import free_port
 
 MODEL_NAME = "messages"
 CLOSED = ("--api_keys", "--jwt_issuer", "--client_ca")
@@ -67,13 +67,6 @@ class Server:
             except httpx.TransportError:
                 time.sleep(0.05)
         raise AssertionError(f"not ready, exit code {self.process.poll()}: {self.log()}")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 Start = Callable[..., Server]
