@@ -7,6 +7,9 @@ from components.errors import BadInput
 from components.image import IMAGE
 from components.settings import Settings, setting
 
+STORE = "s3://slipway"
+"""The store that `manifests/` makes; a run in pods uses it unless the settings name another."""
+
 
 class ClusterSettings(Settings):
     """Where and with what the pods of trainings and model servers run."""

@@ -37,3 +37,9 @@ class RolloutHeld(SlipwayError):
     """The rollout ended without a verdict and left traffic as it was."""
 
     exit_code = 5
+
+
+class Cancelled(SlipwayError):
+    """Somebody ended the run before it was through."""
+
+    exit_code = 6

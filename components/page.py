@@ -34,6 +34,7 @@ tr.chosen td { font-weight: 600; background: #eef6f1; }
 nav a { margin-right: 14px; color: var(--neutral); text-decoration: none; }
 .words span { display: inline-block; margin: 2px; padding: 2px 6px; border-radius: 4px; text-align: center; }
 .words small { display: block; color: var(--ink); font-size: 11px; font-variant-numeric: tabular-nums; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f7fa; padding: 8px 14px; font-size: 13px; }
 details { margin: 12px 0; } summary { cursor: pointer; color: var(--neutral); }
 .scroll { overflow-x: auto; }
 """
@@ -82,6 +83,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], chosen: int | N
         for index, row in enumerate(rows)
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def code(text: str) -> str:
+    """Lines of a program or a log, as they are."""
+    return f"<pre>{escape(text)}</pre>"
 
 
 def details(summary: str, body: str) -> str:

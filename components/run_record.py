@@ -6,7 +6,7 @@ step writes one object of its own to a store that all reach, whole, and again wh
     RECORD/RUN/STEP-POD/record.json     {"results": all so far, "failure": or null, "events": [...]}
     RECORD/RUN/report/report.html       the page of the run, written by the exit task
 
-RECORD is a parameter of the pipeline, RUN the run's id, which Kubeflow Pipelines puts on the pod (SLIPWAY_RUN_ID).
+RECORD is `runs` below the run's store, RUN the run's id, which Kubeflow Pipelines puts on the pod (SLIPWAY_RUN_ID).
 """
 
 import json
@@ -16,11 +16,15 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from components.cluster import STORE
 from components.errors import BadInput
+from components.settings import unfolded
 
+RUN, RUN_ID, RUNS = "SLIPWAY_RUN", "SLIPWAY_RUN_ID", "runs"
 PART, REPORT = "record.json", "report.html"
 PAUSE_SECONDS = 10.0
 """Between two writes because of progress; a start and an end are written at once."""
@@ -40,20 +44,31 @@ class Record(NamedTuple):
     """URI of the run in the store, when that is where the record was read."""
 
 
-def place_of(record: str, run: str = "") -> str:
-    """Where the record of a run is in the store; empty when the run has a folder or none was asked for.
+def uri_of(settings: Mapping[str, Any]) -> str:
+    """The URI below which the pods of a run keep its record, whatever else is wrong with the settings of the run.
+
+    Args:
+        settings: those that were given; see `components.settings.unfolded`.
+    """
+    sections = [unfolded(settings).get(name) for name in ("cluster", "registry")]
+    stores = [section.get("store") for section in sections if isinstance(section, dict)]
+    store = next((str(store) for store in stores if store), STORE)
+    return f"{store.rstrip('/')}/{RUNS}"
+
+
+def place_of(record: str) -> str:
+    """Where the record of this pod's run is in the store; empty when the run has a folder or none was asked for.
 
     Args:
         record: URI below which all runs are kept, or empty.
-        run: id of the run; by default the one that this pod belongs to.
     """
-    run = run_name(run)
-    return f"{record.rstrip('/')}/{run}" if record and run and not os.environ.get("SLIPWAY_RUN") else ""
+    run = os.environ.get(RUN_ID)
+    return f"{record.rstrip('/')}/{run}" if record and run and not os.environ.get(RUN) else ""
 
 
-def run_name(given: str) -> str:
-    """The name of the run, by default the id that the pod's run has."""
-    return given or os.environ.get("SLIPWAY_RUN_ID", "")
+def run_name() -> str:
+    """The name of the run: the id that its pods have, or that of its folder."""
+    return os.environ.get(RUN_ID, "") or Path(os.environ.get(RUN, "")).name
 
 
 class Mirror:
@@ -114,25 +129,7 @@ def read(place: str) -> Record:
     results = {step: result for part in parts for step, result in part["results"].items()}
     failures = [part["failure"] for part in parts if part["failure"] and part["failure"]["step"] not in results]
     events = sorted((event for part in parts for event in part["events"]), key=lambda event: float(event["time"]))
-    return Record(None, results, failures[0] if failures else None, events, place)
-
-
-def explained(record: Record, state: str, words: str = "") -> Record:
-    """The record of a run that ended, with a failure also when the step that ended it could not tell why.
-
-    Args:
-        record: of the run.
-        state: how the pipeline ended, such as SUCCEEDED.
-        words: what the pipeline's engine says about it.
-    """
-    if record.failure or state == "SUCCEEDED":
-        return record
-    open_steps = [event["step"] for event in record.events if event["step"] not in record.results]
-    step = open_steps[-1] if open_steps else "pipeline"
-    what = "the step ended without a word" if open_steps else "no step could start"
-    causes = "killed, evicted, out of memory or cancelled" if open_steps else "an image, a secret or a node is missing"
-    message = f"{what} ({causes}); its pod says more" + (f": {words}" if words else "")
-    return record._replace(failure={"step": step, "kind": state, "message": message, "exit_code": 1})
+    return Record(None, results, failures[-1] if failures else None, events, place)  # of several attempts the last
 
 
 def put_report(place: str, html: str) -> None:

@@ -1,9 +1,10 @@
 """What every component does around its step: read the results so far, say how it went, hand the results on.
 
-The results of a run are one JSON object, step name -> what the step returned. Each component takes it from the
-component before and hands on its own copy with its result added, so that the last component to run, whichever
-that is and however many were skipped by the cache, knows all of them. When `SLIPWAY_RUN` names a folder (the
-`slipway` command sets it), they are also written there; pods write them to a store (see `components.run_record`):
+The results of a run are one JSON object, step name -> what the step returned. Each component finds it beside what it
+works on (`results.json` in the folder of a dataset, a model or a draft), and hands on its own copy with its result
+added, so that the last component to run, whichever that is and however many the cache skipped, knows all of them.
+When `SLIPWAY_RUN` names a folder (the `slipway` command sets it), they are also written there; pods write them to a
+store (see `components.run_record`):
 
     results.json    all results so far
     failure.json    step, error class, message and exit code, when a step failed
@@ -16,6 +17,7 @@ import json
 import os
 import sys
 import traceback
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,33 +34,45 @@ RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jso
 class Stage:
     """A step that runs; see `running`."""
 
-    def __init__(
-        self, name: str, results: dict[str, Any], results_path: str, page_path: str, mirror: Mirror | None = None
-    ) -> None:
+    def __init__(self, name: str, results: dict[str, Any], page_path: str, mirror: Mirror | None) -> None:
         self.name, self.results = name, results
-        self._results_path, self._page_path, self._mirror = Path(results_path), Path(page_path), mirror
+        self._page_path, self._mirror = page_path, mirror
 
-    def finish(self, result: dict[str, Any], section: str) -> None:
-        """Hand on the step's result (plain JSON) and write its section of the report as a page of its own."""
+    def finish(self, result: dict[str, Any], section: str = "", artifact: str = "") -> None:
+        """Keep the step's result.
+
+        Args:
+            result: plain JSON.
+            section: of the report, which becomes a page of its own, too.
+            artifact: path of the folder with which all results so far go to the next component.
+        """
         self.results[self.name] = result
-        for path in filter(None, [self._results_path, _run_file(RESULTS)]):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.results, ensure_ascii=False), "utf-8")
+        keep_results(self.results)
+        if artifact:
+            _write(Path(artifact) / RESULTS, json.dumps(self.results, ensure_ascii=False))
         if self._mirror:
             self._mirror.update(self.results)
-        self._page_path.parent.mkdir(parents=True, exist_ok=True)
-        self._page_path.write_text(page.document(self.name, section), "utf-8")
+        if self._page_path:
+            _write(Path(self._page_path), page.document(self.name, section))
+
+
+def results_in(artifact: str) -> dict[str, Any]:
+    """The results that came with the artifact at a path; none when it has none."""
+    path = Path(artifact) / RESULTS
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found
+
+
+def keep_results(results: dict[str, Any]) -> None:
+    """Add results to those in the folder of the run, when there is one."""
+    if path := _run_file(RESULTS):
+        before = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        _write(path, json.dumps(before | results, ensure_ascii=False))
 
 
 @contextlib.contextmanager
 def running(
-    name: str,
-    before: str | None,
-    results_path: str,
-    page_path: str,
-    metadata_only: Sequence[str] = (),
-    starts: bool = True,
-    record: str = "",
+    name: str, results: dict[str, Any], page_path: str, metadata_only: Sequence[str] = (), record: str = ""
 ) -> Iterator[Stage]:
     """Surround a step; its end must be `Stage.finish`.
 
@@ -67,42 +81,38 @@ def running(
 
     Args:
         name: the step's name.
-        before: path of the results of the component before, None for the first.
-        results_path: where this component hands on its results.
-        page_path: where the step's page goes.
+        results: of the steps before; the step's own is added.
+        page_path: where the step's page goes; empty for a step without one.
         metadata_only: paths of artifacts that have metadata and no content, such as metrics; they get an empty file,
             since the cache of kfp.local takes an artifact without a file for lost.
-        starts: False when another component has started the step (see `part`).
         record: URI below which pods keep the records of runs; empty for none.
     """
-    results: dict[str, Any] = json.loads(Path(before).read_text("utf-8")) if before else {}
-    if path := _run_file(RESULTS):
-        path.write_text(json.dumps(results, ensure_ascii=False), "utf-8")
-    with _log(name), _mirrored(name, record, results) as mirror, guarded(name, starts, mirror=mirror):
-        yield Stage(name, results, results_path, page_path, mirror)
+    keep_results(results)
+    with _log(name), _mirrored(name, record, results) as mirror, guarded(name, mirror=mirror):
+        yield Stage(name, results, page_path, mirror)
         for artifact in map(Path, metadata_only):
             artifact.parent.mkdir(parents=True, exist_ok=True)
             artifact.touch()
 
 
 @contextlib.contextmanager
-def part(name: str, starts: bool = False, record: str = "") -> Iterator[None]:
-    """Surround a component that does a part of a step and hands on no results; another one finishes the step.
+def part(name: str, results: dict[str, Any], record: str = "") -> Iterator[None]:
+    """Surround a component that does a part of a step; another component finishes the step.
 
     Args:
         name: the step's name; its parts share a log.
-        starts: whether the step starts with this part.
+        results: of the steps before.
         record: as in `running`.
     """
-    with _log(name), _mirrored(name, record, {}) as mirror, guarded(name, starts, finishes=False, mirror=mirror):
+    keep_results(results)
+    with _log(name), _mirrored(name, record, results) as mirror, guarded(name, finishes=False, mirror=mirror):
         yield
 
 
 @contextlib.contextmanager
-def guarded(name: str, starts: bool = True, finishes: bool = True, mirror: Mirror | None = None) -> Iterator[None]:
-    """Record when a step, or a part of it that hands on no results, starts and how it ends."""
-    if starts:
-        progress.event(name, "started")
+def guarded(name: str, finishes: bool = True, mirror: Mirror | None = None) -> Iterator[None]:
+    """Record when a step starts, or a part of it, which may not finish it, and how it ends."""
+    progress.event(name, "started")
     try:
         yield
     except (SlipwayError, ValidationError) as caught:
@@ -170,7 +180,7 @@ def _bad_settings(error: ValidationError) -> BadInput:
 def _failed(name: str, error: Exception, exit_code: int, mirror: Mirror | None) -> None:
     failure = {"step": name, "kind": type(error).__name__, "message": str(error), "exit_code": exit_code}
     if path := _run_file(FAILURE):
-        path.write_text(json.dumps(failure, ensure_ascii=False), "utf-8")
+        _write(path, json.dumps(failure, ensure_ascii=False))
     if mirror:
         mirror.update(failure=failure)
     progress.event(name, "failed")
@@ -179,6 +189,14 @@ def _failed(name: str, error: Exception, exit_code: int, mirror: Mirror | None) 
 def _run_file(name: str) -> Path | None:
     folder = os.environ.get("SLIPWAY_RUN")
     return Path(folder) / name if folder else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that others see as it was or as it will be: trainings of cross-validation run side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
 
 
 @contextlib.contextmanager

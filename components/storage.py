@@ -8,6 +8,7 @@ renamed; on S3, where nothing can be renamed, `bundle.json` (of an encrypted bun
 first and written last.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -148,6 +149,24 @@ def folder_exists(uri: str) -> bool:
     with _opened(uri) as place:
         found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)
         return bool(found.get("Contents"))
+
+
+def version_of(uri: str) -> str:
+    """A digest of the names, sizes and ETags of an object, or of all objects below a prefix of S3.
+
+    Raises:
+        BadInput: there is nothing, or the place cannot be used.
+    """
+    whole = hashlib.sha256()
+    with _opened(uri) as place:
+        pages = place.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+        objects = [item for page in pages for item in page.get("Contents", [])]
+        own = [item for item in objects if item["Key"] == place.prefix or item["Key"].startswith(place.key(""))]
+        if not own:
+            raise BadInput(f"{place} holds no object {place.prefix!r}, nor any below it; correct the URI")
+        for item in own:
+            whole.update(f"{item['Key']}\0{item['Size']}\0{item['ETag']}\n".encode())
+    return whole.hexdigest()
 
 
 def check_writable(uri: str) -> None:

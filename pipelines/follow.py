@@ -123,8 +123,9 @@ def _lines(events: Events, views: dict[str, StepView], running: Callable[[], boo
             view = views.get(event["step"])
             if view is None:
                 continue
+            again = event["kind"] == "started" and view.started is not None  # several tasks make one step
             view.take(event)
-            if line := _line(view, event, said):
+            if not again and (line := _line(view, event, said)):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         time.sleep(POLL_SECONDS if going else 0)
 

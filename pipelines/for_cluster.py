@@ -2,18 +2,16 @@
 
 import ipaddress
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from components.cluster import STORE
 from components.credentials import without_credentials
-from components.encoder import PACKAGED
 from components.errors import BadInput
 from components.image import ENCRYPTION_KEY, SIGNING_FOLDER
-from components.prepare_data.settings import SAMPLE
 from pipelines.settings import SlipwaySettings
 
-BUNDLES, RUNS = "bundles", "runs"
-"""Below `cluster.store`: bundles, unless `registry.store` says otherwise, and what pods record of a run."""
+BUNDLES = "bundles"
+"""Where bundles are below `cluster.store`, unless `registry.store` says otherwise."""
 
 FORWARD = "`kubectl port-forward --namespace slipway service/mlflow 5000`"
 IN_CLUSTER = "http://mlflow.slipway.svc.cluster.local:5000"
@@ -98,20 +96,19 @@ def check_tracking(settings: SlipwaySettings) -> None:
 def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
     """Settings of a run whose steps are pods, too: nothing of them may mean this machine. Keys are mounted secrets.
 
+    What was left open becomes what `manifests/` makes. To do it twice changes nothing.
+
     Raises:
-        BadInput: something lies on this machine, or there is no store.
+        BadInput: the model is to be served in a pod of a step, or a store is a folder.
     """
     from components.encryption import KMS  # loads what every command would pay for
 
-    for name, encoder in encoders(settings):
-        if encoder not in PACKAGED and Path(encoder).expanduser().exists():
-            raise BadInput(f"{name} is {encoder}: steps in pods cannot read folders of this machine; name one of a hub")
-    source = settings.data.source
-    if source != SAMPLE and "://" not in source and (Path(source).expanduser().exists() or source[:1] in "./~"):
-        raise BadInput(f"data.source is {source}: steps in pods cannot read it; copy it to s3://bucket/prefix")
     check_not_local(settings)
     settings = with_stores(settings)
-    check_store(settings)
+    if not settings.cluster.store:
+        settings = with_stores(
+            settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"store": STORE})})
+        )
     cluster, registry = settings.cluster, settings.registry
     encryption_key = registry.encryption_key
     if encryption_key and not encryption_key.startswith(KMS):

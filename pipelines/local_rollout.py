@@ -33,7 +33,7 @@ def main(folder: Path, bundle: Path, dataset: Path | None) -> None:
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
     with (
         exclusive(places, folder.name),
-        stage.running("rollout", None, str(folder / "rollout.json"), str(folder / "rollout.html")) as current,
+        stage.running("rollout", {}, str(folder / "rollout.html")) as current,
     ):
         probes = dataset or dataset_of(bundle, places)
         version = adopt(bundle, settings.registry, settings.tracking_uri, settings.model_name)

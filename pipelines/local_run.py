@@ -14,7 +14,7 @@ from pathlib import Path
 
 from components import progress, stage
 from components.errors import SlipwayError
-from pipelines.arguments import from_here
+from pipelines import form
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
 
@@ -49,7 +49,10 @@ class _CacheHits(logging.Handler):
         message = record.getMessage()
         if " cache hit " in message:
             task = message.split()[1].replace("-", "_")
-            progress.event("select_model" if task == "choose" else task, "unchanged")
+            for step in (
+                ("select_model", "train") if task == "train" else (task,)
+            ):  # the choice is the training's first act
+                progress.event(step, "unchanged")
 
 
 def main(folder: Path) -> None:
@@ -63,7 +66,6 @@ def main(folder: Path) -> None:
     with contextlib.ExitStack() as held:
         with stage.guarded("preflight", finishes=False):
             held.enter_context(exclusive(places, folder.name))
-            arguments = from_here(settings, places, folder.name)
         for what_only_pods_have in ("no effect in the current local runner", "custom or non-Python base image"):
             warnings.filterwarnings("ignore", message=f".*{what_only_pods_have}")
         logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()])
@@ -74,7 +76,7 @@ def main(folder: Path) -> None:
             enable_caching=True,
             cache_root=str(places.home / "cache"),
         )
-        pipeline(**arguments)
+        pipeline(**form.filled(settings, SlipwaySettings()))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """The pipeline: prepare_data → select_model → train → compress → evaluate → gate → register → rollout → report.
 
-Before them all, the task `preflight` looks at everything that one of them will need.
+Before them all, the task `preflight` looks at everything that one of them will need, and says what each is asked.
 """
 
 from kfp import dsl
 
-from components.code import code_version
-from components.compress.component import compress as compress_step
-from components.evaluate.component import evaluate as evaluate_step
-from components.image import PUBLIC_KEY_FOLDER, SIGNING_FOLDER
+from components.compress.component import compress
+from components.evaluate.component import evaluate
 from components.pod import (
     COMPUTING,
     DATA,
@@ -24,166 +22,112 @@ from components.pod import (
 from components.prepare_data.component import prepare_data
 from components.register.component import register
 from components.report.component import report
-from components.rollout.component import rollout as rollout_step
+from components.rollout.component import rollout
 from components.select_model.component import select_model
-from components.train.component import train as train_step
-from pipelines import for_cluster
-from pipelines.first import preflight
-from pipelines.settings import SlipwaySettings, fields
+from components.train.component import train
+from pipelines.preflight_component import preflight
+from pipelines.settings import SlipwaySettings
 
 DEFAULTS = SlipwaySettings()
-SECTIONS = ("data", "select", "train", "compress", "evaluate", "registry", "rollout", "cluster")
-IN_CLUSTER = {
-    "registry": {"store": f"s3://slipway/{for_cluster.BUNDLES}", "keys": SIGNING_FOLDER},
-    "cluster": {"store": "s3://slipway"},
-}
-"""Defaults of a run on Kubeflow Pipelines, as `manifests/` sets a cluster up."""
-VALUES = {
-    section: getattr(DEFAULTS, section).model_dump(mode="json") | IN_CLUSTER.get(section, {}) for section in SECTIONS
-}
 NAME = "slipway"
-CODE = {
-    "prepare_data": code_version("prepare_data"),
-    "train": code_version("train"),
-    "compress": code_version("compress", "train", "evaluate"),
-}
-"""The code version of each step that the cache may skip; the pipeline select_model names that of its own tasks."""
 
 
-def _help(section: str) -> str:
-    """One line on every setting of a section, for the description of a pipeline parameter."""
-    own = [field for field in fields() if field.name.startswith(f"{section}.")]
-    return "; ".join(
-        f"{field.name.partition('.')[2]}: {field.meaning}" + (f" ({field.unit})" if field.unit else "") for field in own
-    )
+def _cached(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
+    """Equip the pod of a step that the cache may skip; its input `version` says when it must not."""
+    return in_pod(task, resources).set_caching_options(True)
 
 
-def _step(task: dsl.PipelineTask, resources: Resources, code: str = "") -> dsl.PipelineTask:
-    """Equip a step's pod, and name the code version, so that the cache does not skip a step whose code changed.
-
-    Args:
-        task: the step.
-        resources: of its pod.
-        code: name in `CODE`; empty for a step that always runs.
-    """
-    if code:
-        task.set_env_variable("SLIPWAY_CODE_VERSION", CODE[code])
-    return in_pod(task, resources).set_caching_options(bool(code))
+def _fresh(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
+    """Equip the pod of a step that always runs."""
+    return in_pod(task, resources).set_caching_options(False)
 
 
-def slipway(
+@dsl.pipeline(name=NAME, display_name="Slipway")
+def pipeline(
+    source: str = DEFAULTS.data.source,
+    text_column: str = DEFAULTS.data.text_column,
+    label_column: str = DEFAULTS.data.label_column,
     model_name: str = DEFAULTS.model_name,
-    data: dict = VALUES["data"],
-    select: dict = VALUES["select"],
-    train: dict = VALUES["train"],
-    compress: dict = VALUES["compress"],
-    evaluate: dict = VALUES["evaluate"],
-    registry: dict = VALUES["registry"],
-    rollout: dict = VALUES["rollout"],
-    cluster: dict = VALUES["cluster"],
-    target: str = DEFAULTS.target,
-    tracking_uri: str = for_cluster.IN_CLUSTER,
-    work: str = "/tmp/slipway/work",
-    service: str = "/tmp/slipway/service",
-    public_key: str = f"{PUBLIC_KEY_FOLDER}/public.pem",
-    record: str = f"{IN_CLUSTER['cluster']['store']}/{for_cluster.RUNS}",
-    source_version: str = "",
-    encoder_version: str = "",
-    run: str = "",
+    encoder: str = DEFAULTS.train.encoder,
+    epochs: int = DEFAULTS.train.epochs,
+    processes: int = DEFAULTS.train.processes,
+    min_macro_f1: float = DEFAULTS.evaluate.min_macro_f1,
+    canary_steps: str = DEFAULTS.rollout.steps,
+    settings: dict = {},  # noqa: B006  # kfp reads it
 ) -> None:
     """Labelled text and a pretrained encoder in; a small, signed model that takes over live traffic out.
 
     Args:
+        source: Data file or folder on S3, or the name of a Hugging Face dataset.
+        text_column: Column that holds the text.
+        label_column: Column that holds the class.
         model_name: Name of the registered and served model.
-        data: Where the labelled text comes from and how it is cleaned and split. {data}
-        select: The candidates that are compared by cross-validation. {select}
-        train: How the chosen candidate is fine-tuned. {train}
-        compress: Which smaller models are tried and how much quality they must keep. {compress}
-        evaluate: What the quality gate asks for. {evaluate}
-        registry: Where bundles are stored and with which key they are signed. {registry}
-        rollout: How traffic moves and which harm is too much. {rollout}
-        cluster: Where and with what the pods of trainings and model servers run. {cluster}
-        target: Where trainings compute and the model is served: `local`, `kubernetes`, or `auto`: where the steps run.
-        tracking_uri: The MLflow tracking server.
-        work: Folder that outlives a killed training, so that the next run goes on from its last checkpoint.
-        service: Folder of the service that the target `local` runs.
-        public_key: File of the public key that the model server verifies bundles with.
-        record: URI below which the pods of a run keep what the closing report is made of.
-        source_version: Any text that changes when the data behind `data.source` does, so that cached results
-            of other data are not used.
-        encoder_version: Any text that changes when the weights behind the encoders' names do, likewise.
-        run: Name of this run in lineage tags; empty for its id.
+        encoder: Pretrained encoder: minilm, a name on the Hugging Face hub, or a folder on S3.
+        epochs: Passes over the training split.
+        processes: Worker processes of the training.
+        min_macro_f1: Macro-F1 that the first version must reach on the test split.
+        canary_steps: The new version's shares of traffic, in percent.
+        settings: All other settings, by name, such as {"train.seed": 7}; `slipway settings` lists them.
     """
-    closing = _step(report(model_name=model_name, run=run, record=record), LIGHT)
+    closing = _fresh(report(model_name=model_name, settings=settings), LIGHT)
     with dsl.ExitHandler(closing, name="deliver"):
-        looked = _step(
+        asked = _fresh(
             preflight(
+                source=source,
+                text_column=text_column,
+                label_column=label_column,
                 model_name=model_name,
-                data=data,
-                select=select,
-                train=train,
-                compress=compress,
-                evaluate=evaluate,
-                registry=registry,
-                rollout=rollout,
-                cluster=cluster,
-                target=target,
-                tracking_uri=tracking_uri,
-                service=service,
-                record=record,
+                encoder=encoder,
+                epochs=epochs,
+                processes=processes,
+                min_macro_f1=min_macro_f1,
+                canary_steps=canary_steps,
+                settings=settings,
             ),
             DATA,  # never from the cache: what it looks at may have gone
         )
-        with_encryption_key(looked)
-        prepared = _step(
-            prepare_data(settings=data, source_version=source_version, record=record), DATA, code="prepare_data"
-        ).after(looked)
-        selected = select_model(
-            dataset=prepared.outputs["dataset"],
-            settings=select,
-            train_settings=train,
-            results_before=prepared.outputs["results"],
-            record=record,
-            encoder_version=encoder_version,
+        with_encryption_key(asked)
+        record = asked.outputs["record"]
+        prepared = _cached(
+            prepare_data(settings=asked.outputs["data"], version=asked.outputs["data_version"], record=record), DATA
         )
-        trained = _step(
-            train_step(
-                dataset=prepared.outputs["dataset"],
-                choice=selected.outputs["choice"],
-                settings=train,
-                tracking_uri=tracking_uri,
-                work=work,
-                target=target,
-                cluster=cluster,
-                results_before=selected.outputs["results"],
+        dataset = prepared.outputs["dataset"]
+        scores = select_model(
+            dataset=dataset,
+            items=asked.outputs["folds"],
+            version=asked.outputs["select_version"],
+            record=record,
+        )
+        trained = _cached(
+            train(
+                dataset=dataset,
+                scores=scores.output,
+                select=asked.outputs["select"],
+                settings=asked.outputs["train"],
+                place=asked.outputs["training_place"],
+                version=asked.outputs["train_version"],
                 record=record,
-                encoder_version=encoder_version,
             ),
             TRAINING,
-            code="train",
         )
-        compressed = _step(
-            compress_step(
+        compressed = _cached(
+            compress(
                 model=trained.outputs["model"],
-                dataset=prepared.outputs["dataset"],
-                settings=compress,
+                dataset=dataset,
+                settings=asked.outputs["compress"],
                 model_name=model_name,
-                code_version=CODE["compress"],
-                results_before=trained.outputs["results"],
+                version=asked.outputs["compress_version"],
                 record=record,
-                work=work,
             ),
             COMPUTING,
-            code="compress",
         )
-        evaluated = _step(
-            evaluate_step(
+        evaluated = _fresh(
+            evaluate(
                 draft=compressed.outputs["draft"],
-                dataset=prepared.outputs["dataset"],
-                settings=evaluate,
-                tracking_uri=tracking_uri,
+                dataset=dataset,
+                settings=asked.outputs["evaluate"],
+                tracking_uri=asked.outputs["tracking_uri"],
                 model_name=model_name,
-                results_before=compressed.outputs["results"],
                 record=record,
             ),
             DATA,  # never from the cache: the champion may have changed
@@ -191,39 +135,27 @@ def slipway(
         with_encryption_key(evaluated)
         # kfp.local knows an output in a condition only by the name `Output`; it is the same as `passed`.
         with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
-            registered = _step(
+            registered = _fresh(
                 register(
                     draft=compressed.outputs["draft"],
-                    settings=registry,
-                    tracking_uri=tracking_uri,
+                    evaluation=evaluated.outputs["evaluation"],
+                    settings=asked.outputs["registry"],
+                    tracking_uri=asked.outputs["tracking_uri"],
                     model_name=model_name,
-                    run=run,
-                    results_before=evaluated.outputs["results"],
                     record=record,
                 ),
                 LIGHT,  # never from the cache: the registry may have changed; the step knows its own versions
             )
             with_encryption_key(with_signing_key(registered))
-            rolled_out = _step(
-                rollout_step(
-                    version=registered.outputs["version"],
-                    bundle_uri=registered.outputs["bundle_uri"],
-                    digest=registered.outputs["digest"],
-                    dataset=prepared.outputs["dataset"],
-                    settings=rollout,
-                    tracking_uri=tracking_uri,
+            rolled_out = _fresh(
+                rollout(
+                    bundle=registered.outputs["bundle"],
+                    dataset=dataset,
+                    settings=asked.outputs["rollout"],
                     model_name=model_name,
-                    service=service,
-                    public_key=public_key,
-                    target=target,
-                    cluster=cluster,
-                    results_before=registered.outputs["results"],
+                    place=asked.outputs["serving_place"],
                     record=record,
                 ),
                 LIGHT,  # never from the cache: it acts on the world
             )
             with_api_key(with_encryption_key(with_public_key(rolled_out)))
-
-
-slipway.__doc__ = (slipway.__doc__ or "").format(**{section: _help(section) for section in SECTIONS})
-pipeline = dsl.pipeline(name=NAME, display_name="Slipway")(slipway)

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from components import home
 from components.encryption import KMS
 from components.target import meant
 from pipelines import for_cluster
@@ -27,7 +28,7 @@ class Places:
     @classmethod
     def here(cls) -> "Places":
         """The places of this folder and environment."""
-        return cls(Path(os.environ.get("SLIPWAY_HOME", ".slipway")).expanduser().absolute())
+        return cls(home.home())
 
     @property
     def runs(self) -> Path:

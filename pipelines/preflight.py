@@ -1,8 +1,10 @@
 """What can be known to be wrong before any step runs: encoders, places to write to, keys, ports or cluster."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from components import signing, storage
+from components import home, run_record, signing, stage, storage
 from components.checkpoint import check_encoder
 from components.cluster import own_namespace
 from components.compress import architecture
@@ -13,8 +15,30 @@ from components.registry import Registry
 from components.rollout import control
 from components.rollout.local.processes import port_problem
 from components.target import resolve
-from pipelines.for_cluster import check_not_local, check_store, encoders, with_stores
+from pipelines.for_cluster import check_not_local, check_store, encoders, for_pods, with_stores
+from pipelines.form import REST, settings_of
 from pipelines.settings import SlipwaySettings
+from pipelines.step_requests import Requests, requests_of
+
+
+def run(form: Mapping[str, Any]) -> Requests:
+    """The pipeline's first step: see that a run can go well, and say what each step is asked.
+
+    Args:
+        form: of the run; see `pipelines.form`.
+
+    Raises:
+        SystemExit: it cannot; the run's record has the reason.
+    """
+    record = run_record.uri_of(form[REST])
+    with stage.running("preflight", {}, "", record=record) as current:
+        settings = settings_of(form)
+        if own_namespace() is not None:
+            settings = for_pods(settings)
+        check(settings, home.service())
+        requests = requests_of(settings, run_record.run_name())
+        current.finish({"settings": settings.model_dump(mode="json", exclude_defaults=True)})
+    return requests
 
 
 def check(settings: SlipwaySettings, service: Path) -> None:

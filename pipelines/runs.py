@@ -75,8 +75,7 @@ def _run(
     record = stage.record(folder)
     report = folder / REPORT
     if not report.exists():
-        state = "SUCCEEDED" if process.returncode == 0 else "FAILED"
-        write_report(record, settings.model_name, folder.name, state, report)
+        write_report(record, settings.model_name, folder.name, report)
     return outcome_of(record), report
 
 

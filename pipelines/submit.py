@@ -21,7 +21,7 @@ from components import run_record
 from components.errors import BadInput, SlipwayError
 from components.report.outcome import Outcome, outcome_of
 from components.report.timing import STEPS
-from pipelines.arguments import in_pods
+from pipelines import form
 from pipelines.for_cluster import for_pods
 from pipelines.settings import SlipwaySettings
 
@@ -164,9 +164,9 @@ def submit(
     """
     settings = for_pods(settings)
     name = f"{settings.model_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    arguments = in_pods(settings, name)
+    arguments = form.filled(settings, for_pods(SlipwaySettings()))
     there = Endpoint(endpoint, namespace)
-    run = there.send(name, experiment, arguments, arguments["record"])
+    run = there.send(name, experiment, arguments, run_record.uri_of(settings.model_dump()))
     console.print(f"run {run.run_id} of {settings.model_name}: {run.url}", highlight=False)
     return there, run
 
@@ -210,7 +210,7 @@ def outcome(run: Submitted, state: str, model_name: str, report: Path) -> tuple[
         able to read, the outcome is the state.
     """
     try:
-        record = run_record.explained(run_record.read(run.place), state)
+        record = run_record.read(run.place)
         if not record.results and not record.failure:
             raise BadInput(f"nothing is there under {run.place}")
     except BadInput as error:

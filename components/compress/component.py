@@ -2,23 +2,20 @@
 
 from kfp import dsl
 
-from components.image import IMAGE
+from components.kfp_component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def compress(
     model: dsl.Input[dsl.Model],
     dataset: dsl.Input[dsl.Dataset],
     settings: dict,
     model_name: str,
-    code_version: str,
-    results_before: dsl.Input[dsl.Artifact],
+    version: str,
     draft: dsl.Output[dsl.Model],
-    results: dsl.Output[dsl.Artifact],
-    html: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
+    compression_report: dsl.Output[dsl.HTML],
+    compression_metrics: dsl.Output[dsl.Metrics],
     record: str = "",
-    work: str = "",
 ) -> None:
     """Make smaller and faster variants of the trained classifier and deliver the best that is good enough.
 
@@ -27,36 +24,30 @@ def compress(
         dataset: Dataset folder that it was trained on.
         settings: Section `compress` of slipway.yaml.
         model_name: Name of the model in the bundle.
-        code_version: Version of the code that made it; a change of it makes cached results invalid.
-        results_before: Results of the steps so far.
-        draft: Draft bundle of the chosen variant.
-        results: Results of all steps so far.
-        html: The Pareto chart, and the table of all variants with reasons.
-        metrics: Macro-F1, latency and size of the chosen variant, and how many times faster it is than the teacher.
+        version: Version of the code that made it, noted in the bundle; a change of it makes cached results invalid.
+        draft: The draft bundle of the chosen variant, in the folder `bundle`, beside the results of the steps so far.
+        compression_report: The Pareto chart, and the table of all variants with reasons.
+        compression_metrics: Macro-F1, latency and size of the chosen variant, and how many times faster it is than
+            the teacher.
         record: URI below which pods keep the records of runs.
-        work: Folder that outlives a killed search; it holds what searches that did not end have trained.
     """
     from pathlib import Path
 
-    from components import stage
+    from components import home, stage
     from components.compress import report, step
     from components.compress.settings import CompressSettings
 
-    with stage.running(
-        "compress", results_before.path, results.path, html.path, [metrics.path], record=record
-    ) as current:
+    results = stage.results_in(model.path)
+    with stage.running("compress", results, compression_report.path, [compression_metrics.path], record) as current:
         result = step.run(
             Path(model.path),
             Path(dataset.path),
             CompressSettings.model_validate(settings),
             model_name,
-            code_version,
-            Path(draft.path),
-            Path(work) if work else None,
+            version,
+            Path(draft.path) / "bundle",
+            home.work(),
         )
-        chosen = next(row for row in result["candidates"] if row["chosen"])
-        metrics.log_metric("validation_macro_f1", chosen["macro_f1"])
-        metrics.log_metric("latency_ms_batch_1", chosen["latency_ms"]["1"])
-        metrics.log_metric("size_bytes", chosen["size_bytes"])
-        metrics.log_metric("times_faster", result["teacher"]["latency_ms"]["1"] / chosen["latency_ms"]["1"])
-        current.finish(result, report.section(result))
+        for name, value in report.scalars(result).items():
+            compression_metrics.log_metric(name, value)
+        current.finish(result, report.section(result), draft.path)

@@ -15,6 +15,17 @@ LABEL_GAP, LABEL_HEIGHT = 0.1, 0.22
 """Least distance of two labels, as part of the height of the chart where they are few; inches that one needs."""
 
 
+def scalars(result: dict[str, Any]) -> dict[str, float]:
+    """Values worth a comparison over runs."""
+    chosen = next(row for row in result["candidates"] if row["chosen"])
+    return {
+        "validation_macro_f1": chosen["macro_f1"],
+        "latency_ms_batch_1": chosen["latency_ms"]["1"],
+        "size_bytes": chosen["size_bytes"],
+        "times_faster": result["teacher"]["latency_ms"]["1"] / chosen["latency_ms"]["1"],
+    }
+
+
 def section(result: dict[str, Any]) -> str:
     """HTML fragment: facts, the Pareto chart, the table of all variants with the reasons."""
     rows, teacher = result["candidates"], result["teacher"]

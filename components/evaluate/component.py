@@ -4,21 +4,20 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.image import IMAGE
+from components.kfp_component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def evaluate(
     draft: dsl.Input[dsl.Model],
     dataset: dsl.Input[dsl.Dataset],
     settings: dict,
     tracking_uri: str,
     model_name: str,
-    results_before: dsl.Input[dsl.Artifact],
-    results: dsl.Output[dsl.Artifact],
-    html: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
-    confusion: dsl.Output[dsl.ClassificationMetrics],
+    evaluation: dsl.Output[dsl.Artifact],
+    evaluation_report: dsl.Output[dsl.HTML],
+    test_metrics: dsl.Output[dsl.Metrics],
+    test_confusion: dsl.Output[dsl.ClassificationMetrics],
     record: str = "",
 ) -> NamedTuple("Outputs", [("passed", bool), ("Output", bool)]):
     """Compare a challenger with the champion on the test split; the quality gate decides, with reasons.
@@ -31,11 +30,10 @@ def evaluate(
         settings: Section `evaluate` of slipway.yaml; see EvaluateSettings.
         tracking_uri: The MLflow tracking server with the model registry.
         model_name: Name of the registered and served model.
-        results_before: Results of the steps so far.
-        results: Results of all steps so far.
-        html: The gate's reasons, comparison with the champion, confusion, calibration, robustness.
-        metrics: Scores of the challenger and its difference from the champion.
-        confusion: Confusion matrix of the challenger; rows are true classes.
+        evaluation: Results of the steps so far.
+        evaluation_report: The gate's reasons, comparison with the champion, confusion, calibration, robustness.
+        test_metrics: Scores of the challenger and its difference from the champion.
+        test_confusion: Confusion matrix of the challenger; rows are true classes.
         record: URI below which pods keep the records of runs.
 
     Returns:
@@ -48,18 +46,13 @@ def evaluate(
     from components.evaluate import report, step
     from components.evaluate.settings import EvaluateSettings
 
-    with stage.running(
-        "evaluate", results_before.path, results.path, html.path, [metrics.path, confusion.path], record=record
-    ) as current:
-        result = step.run(
-            Path(draft.path), Path(dataset.path), EvaluateSettings.model_validate(settings), tracking_uri, model_name
-        )
-        for name in ("accuracy", "macro_f1", "calibration_error"):
-            metrics.log_metric(f"test_{name}", result["challenger"][name])
-        metrics.log_metric("test_typo_drop", result["challenger"]["typos"]["drop"])
-        if result["difference"]:
-            metrics.log_metric("macro_f1_difference", result["difference"]["macro_f1"]["value"])
+    files = [test_metrics.path, test_confusion.path]
+    with stage.running("evaluate", stage.results_in(draft.path), evaluation_report.path, files, record) as current:
+        given = EvaluateSettings.model_validate(settings)
+        result = step.run(Path(draft.path) / "bundle", Path(dataset.path), given, tracking_uri, model_name)
+        for name, value in report.scalars(result).items():
+            test_metrics.log_metric(name, value)
         square = [row[: len(result["labels"])] for row in result["challenger"]["confusion"]]
-        confusion.log_confusion_matrix(result["labels"], square)
-        current.finish(result, report.section(result))
+        test_confusion.log_confusion_matrix(result["labels"], square)
+        current.finish(result, report.section(result), evaluation.path)
     return (result["gate"]["passed"], result["gate"]["passed"])

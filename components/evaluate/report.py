@@ -6,6 +6,14 @@ from components import explanation_picture, page
 from components.evaluate import pictures
 
 
+def scalars(result: dict[str, Any]) -> dict[str, float]:
+    """Values worth a comparison over runs."""
+    challenger, difference = result["challenger"], result["difference"]
+    found = {f"test_{name}": challenger[name] for name in ("accuracy", "macro_f1", "calibration_error")}
+    found["test_typo_drop"] = challenger["typos"]["drop"]
+    return found | ({"macro_f1_difference": difference["macro_f1"]["value"]} if difference else {})
+
+
 def section(result: dict[str, Any]) -> str:
     """HTML fragment: the gate's verdict with reasons, then pictures and tables of what it saw."""
     parts = [page.heading("Evaluation and gate"), _verdict(result), page.facts(_facts(result)), _checks(result)]

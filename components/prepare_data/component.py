@@ -2,29 +2,27 @@
 
 from kfp import dsl
 
-from components.image import IMAGE
+from components.kfp_component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def prepare_data(
     settings: dict,
-    source_version: str,  # noqa: ARG001  # part of the cache's key
+    version: str,  # noqa: ARG001  # part of the cache's key
     dataset: dsl.Output[dsl.Dataset],
-    results: dsl.Output[dsl.Artifact],
-    html: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
+    data_report: dsl.Output[dsl.HTML],
+    data_counts: dsl.Output[dsl.Metrics],
     record: str = "",
 ) -> None:
     """Turn labelled text from anywhere into clean, distinct, stratified splits.
 
     Args:
         settings: Section `data` of slipway.yaml; see DataSettings.
-        source_version: Any text that changes when the data behind the source does, so that the cached outcome of
-            other data is not used.
-        dataset: Dataset folder with Arrow splits, labels.json and dataset.json.
-        results: Results of all steps so far.
-        html: The data report.
-        metrics: Rows read, texts kept, duplicates removed, number of classes.
+        version: Any text that changes when this step's code or the data behind the source does, so that the cached
+            outcome of others is not used.
+        dataset: Dataset folder with Arrow splits, labels.json, dataset.json, and the results of the steps so far.
+        data_report: What was read, removed and kept.
+        data_counts: Rows read, texts kept, duplicates removed, number of classes.
         record: URI below which pods keep the records of runs.
     """
     from pathlib import Path
@@ -33,13 +31,10 @@ def prepare_data(
     from components.prepare_data import report, step
     from components.prepare_data.settings import DataSettings
 
-    with stage.running("prepare_data", None, results.path, html.path, [metrics.path], record=record) as current:
+    with stage.running("prepare_data", {}, data_report.path, [data_counts.path], record) as current:
         result = step.run(DataSettings.model_validate(settings), Path(dataset.path))
         dataset.metadata["digest"] = result["digest"]
         dataset.metadata["rows"] = result["rows_kept"]
-        for name in ("rows_read", "rows_kept"):
-            metrics.log_metric(name, result[name])
-        for name in ("exact", "near"):
-            metrics.log_metric(f"{name}_duplicates", result["removed"].get(f"{name} duplicate", 0))
-        metrics.log_metric("classes", len(result["labels"]))
-        current.finish(result, report.section(result))
+        for name, value in report.scalars(result).items():
+            data_counts.log_metric(name, value)
+        current.finish(result, report.section(result), dataset.path)

@@ -21,7 +21,7 @@ def read(settings: DataSettings) -> dict[str, Pairs]:
     import datasets  # takes more than a second to import, and only this source needs it
 
     name = settings.source
-    _check_exists(name)
+    revision(name)
     progress.report("prepare_data", f"loading {name} from the Hugging Face hub")
     try:
         loaded = datasets.load_dataset(name, settings.hub_config or None)
@@ -32,15 +32,21 @@ def read(settings: DataSettings) -> dict[str, Pairs]:
     return {split: _pairs(rows, settings, f"split {split} of {name!r}") for split, rows in loaded.items()}
 
 
-def _check_exists(name: str) -> None:
-    """Ask the hub for the dataset first: `load_dataset` alone would try an unreachable hub for half a minute."""
+def revision(name: str) -> str:
+    """The revision (commit) of a dataset on the hub now; empty where only what is in the cache is used.
+
+    `load_dataset` alone would try an unreachable hub for half a minute.
+
+    Raises:
+        BadInput: there is no such dataset, or the hub cannot be reached.
+    """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     try:
-        HfApi().dataset_info(name, timeout=TIMEOUT_SECONDS)
+        return str(HfApi().dataset_info(name, timeout=TIMEOUT_SECONDS).sha or "")
     except OfflineModeIsEnabled:
-        return  # only what is in the cache can be loaded then, without any wait
+        return ""  # only what is in the cache can be loaded then, without any wait
     except GatedRepoError:
         raise BadInput(
             f"Hugging Face dataset {name!r} is gated; accept its terms on the hub and set HF_TOKEN"

@@ -11,6 +11,13 @@ COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
 LABEL_LENGTH = 28
 
 
+def scalars(result: dict[str, Any]) -> dict[str, float]:
+    """Values worth a comparison over runs."""
+    found = {name: result[name] for name in ("rows_read", "rows_kept")}
+    found |= {f"{name}_duplicates": result["removed"].get(f"{name} duplicate", 0) for name in ("exact", "near")}
+    return found | {"classes": len(result["labels"])}
+
+
 def section(result: dict[str, Any]) -> str:
     """HTML fragment: facts, class balance, lengths, what was removed, and examples."""
     rows = {name: sum(result["classes"][name].values()) for name in SPLITS}

@@ -1,5 +1,6 @@
 """Find and read the labelled texts that the setting `source` names: files, a folder, S3, the hub, or the sample."""
 
+import hashlib
 import importlib.resources
 import re
 import tempfile
@@ -54,6 +55,47 @@ def read(settings: DataSettings) -> Source:
         return Source(examples, [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files])
 
 
+def version(settings: DataSettings) -> str | None:
+    """A text that changes when the data behind the source do; None when nothing can be known without reading them.
+
+    That is a digest of the files, of what a store says of its objects, or the revision that a hub names; for the sample
+    it is empty, since that is a part of the code.
+
+    Raises:
+        BadInput: the source is not there or cannot be read.
+    """
+    source = settings.source
+    if source == SAMPLE:
+        return ""
+    if source.startswith("s3://"):
+        return storage.version_of(source)
+    if _is_hub_name(source):
+        return hub.revision(source) or None
+    try:
+        return _digest(_existing(source))
+    except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
+        raise BadInput(f"source {source} cannot be read: {error}") from error
+
+
+def _digest(path: Path) -> str:
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as content:
+            whole.update(hashlib.file_digest(content, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _existing(source: str) -> Path:
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise BadInput(
+            f"source {source!r} does not exist; give a file, a folder, an s3:// URI, or a Hugging Face dataset"
+        )
+    return path
+
+
 def _is_hub_name(source: str) -> bool:
     """Whether the source is the name of a Hugging Face dataset: not a path that exists, nor one that looks like it."""
     path = Path(source).expanduser()
@@ -78,12 +120,7 @@ def _local(source: str) -> Iterator[Path]:
                 storage.download_folder(source, path)
             yield path
     else:
-        path = Path(source).expanduser()
-        if not path.exists():
-            raise BadInput(
-                f"source {source!r} does not exist; give a file, a folder, an s3:// URI, or a Hugging Face dataset"
-            )
-        yield path
+        yield _existing(source)
 
 
 def _files(path: Path, settings: DataSettings) -> list[Path]:

@@ -2,31 +2,28 @@
 
 from kfp import dsl
 
-from components.image import IMAGE
+from components.kfp_component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def report(
     model_name: str,
-    run: str,
-    status: dsl.PipelineTaskFinalStatus,
-    html: dsl.Output[dsl.HTML],
-    record: str = "",
+    settings: dict,
+    status: dsl.PipelineTaskFinalStatus,  # noqa: ARG001  # makes it the task that runs whatever happened
+    run_report: dsl.Output[dsl.HTML],
 ) -> None:
-    """Gather what the steps of a run found on one page.
+    """Gather what the steps of a run found on one page; when it was cut off, find out why, and leave nothing behind.
 
     Args:
         model_name: Name of the registered and served model.
-        run: Name of the run; empty for the id that its pod has.
-        status: How the pipeline ended; given by Kubeflow Pipelines.
-        html: The page.
-        record: URI below which pods keep the records of runs.
+        settings: The field `settings` of the run's form.
+        status: What Kubeflow Pipelines says of the run. It is not believed: see `components.report.ending`.
+        run_report: The page.
     """
     from pathlib import Path
 
     from components import run_record, stage
     from components.report import step
 
-    found = stage.record(store=record)
-    name = run_record.run_name(run)
-    step.run(found, model_name, name, status.state, Path(html.path), status.error_message or "")
+    found = stage.record(store=run_record.uri_of(settings))
+    step.run(found, model_name, run_record.run_name(), Path(run_report.path))

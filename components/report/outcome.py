@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import GateRefused, RolledBack, RolloutHeld, SlipwayError
+from components.errors import BadInput, Cancelled, GateRefused, RolledBack, RolloutHeld, SlipwayError
 from components.page import Tone
 from components.run_record import Record
 
@@ -13,7 +13,7 @@ class Outcome:
     """The end of a run."""
 
     title: str
-    """A few words: delivered, gate refused, rolled back, held, bad input, failed."""
+    """A few words: delivered, gate refused, rolled back, held, bad input, cancelled, failed."""
     sentence: str
     exit_code: int
     tone: Tone
@@ -23,8 +23,9 @@ def outcome_of(record: Record) -> Outcome:
     """The outcome of a run that ended."""
     if record.failure:
         failure = record.failure
-        title = "bad input" if failure["exit_code"] == 2 else "failed"
-        return Outcome(title, f"{failure['step']}: {failure['message']}", failure["exit_code"], "bad")
+        title = {BadInput.exit_code: "bad input", Cancelled.exit_code: "cancelled"}.get(failure["exit_code"], "failed")
+        tone: Tone = "neutral" if title == "cancelled" else "bad"
+        return Outcome(title, f"{failure['step']}: {failure['message']}", failure["exit_code"], tone)
     gate = record.results.get("evaluate", {}).get("gate")
     if gate and not gate["passed"]:
         words = "; ".join(check["words"] for check in gate["checks"] if not check["passed"])

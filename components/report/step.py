@@ -13,7 +13,7 @@ from components.register import report as register
 from components.report.outcome import outcome_of
 from components.report.timing import StepTime, chart, step_times
 from components.rollout import report as rollout
-from components.run_record import REPORT, Record, explained, put_report
+from components.run_record import REPORT, Record, put_report
 from components.select_model import report as select_model
 from components.train import report as train
 
@@ -29,20 +29,16 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
 """In the order in which a reader asks: is it live, is it good, is it small, how was it made."""
 
 
-def run(record: Record, model_name: str, run_name: str, state: str, output: Path, words: str = "") -> None:
+def run(record: Record, model_name: str, run_name: str, output: Path) -> None:
     """Write the page of a run to `output`, and as `report.html` to where its record is.
 
     Args:
         record: what is known of the run.
         model_name: name of the model.
         run_name: name of the run.
-        state: the pipeline's final state, such as SUCCEEDED.
         output: path of the HTML file.
-        words: what the pipeline's engine says about a failure.
     """
-    if record.place:  # pods may end without having written why
-        record = explained(record, state, words)
-    html = render(record, model_name, run_name, state)
+    html = render(record, model_name, run_name)
     for path in filter(None, [output, record.folder / REPORT if record.folder else None]):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, "utf-8")
@@ -50,17 +46,19 @@ def run(record: Record, model_name: str, run_name: str, state: str, output: Path
         put_report(record.place, html)
 
 
-def render(record: Record, model_name: str, run_name: str, state: str) -> str:
+def render(record: Record, model_name: str, run_name: str) -> str:
     """The whole page."""
     times = step_times(record.events, record.results)
     outcome = outcome_of(record)
     present = [name for name in SECTIONS if name in record.results]
     links = "".join(f'<a href="#{name}">{name}</a>' for name in present)
+    lines = (record.failure or {}).get("lines")
     parts = [
         f"<h1>{escape(model_name)}: {escape(outcome.title)}</h1>",
-        f'<p class="soft">Slipway run {escape(run_name)}, pipeline state {escape(state)}</p>',
+        f'<p class="soft">Slipway run {escape(run_name)}</p>',
         page.notice(outcome.sentence, outcome.tone),
-        page.facts(highlights(record.results, times)),
+        *([page.code("\n".join(lines))] if lines else []),
+        page.facts(highlights(record, times)),
         f"<nav>{links}</nav>",
         page.heading("Steps"),
         page.figure(chart(times), "When each step ran"),
@@ -70,9 +68,9 @@ def render(record: Record, model_name: str, run_name: str, state: str) -> str:
     return page.document(f"{model_name}: {outcome.title}", "\n".join(parts))
 
 
-def highlights(results: dict[str, Any], times: list[StepTime]) -> dict[str, str]:
+def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
     """The few numbers that a reader looks for first, as far as the run came."""
-    found: dict[str, str] = {}
+    results, found = record.results, dict[str, str]()
     if evaluation := results.get("evaluate"):
         scores = evaluation["challenger"]
         found |= {"Test macro-F1": f"{scores['macro_f1']:.3f}", "Test accuracy": f"{scores['accuracy']:.3f}"}
@@ -88,7 +86,10 @@ def highlights(results: dict[str, Any], times: list[StepTime]) -> dict[str, str]
         }
     if registered := results.get("register"):
         found["Version"] = registered["version"]
-    return found | {"Time of the steps": _seconds(sum(time.seconds or 0 for time in times))}
+    whole = [event["time"] for event in record.events]
+    if whole:
+        found["Whole run"] = _seconds(max(whole) - min(whole))
+    return found | {"Of it in steps": _seconds(sum(time.seconds or 0 for time in times))}
 
 
 def _seconds(value: float | None) -> str:

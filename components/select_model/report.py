@@ -15,8 +15,8 @@ def scalars(result: dict[str, Any]) -> dict[str, float]:
         return {}
     means = {candidate["name"]: candidate["mean"] for candidate in result["candidates"]}
     return {
-        "chosen_macro_f1": means[result["chosen"]],
-        "best_macro_f1": means[result["best"]],
+        "cross_validation_macro_f1": means[result["chosen"]],
+        "cross_validation_best_macro_f1": means[result["best"]],
         "candidates": len(means),
     }
 

@@ -1,13 +1,14 @@
 """Entry points of the step `select_model`: plan, one training of cross-validation, and the choice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from components import progress
 from components.dataset import TextDataset
+from components.encoder import encoder_identity
 from components.errors import BadInput, SlipwayError
 from components.select_model.choice import FoldScore, one_standard_error, summarise
 from components.select_model.folds import assign_folds, draw
@@ -18,37 +19,31 @@ STEP = "select_model"
 
 
 def plan(settings: SelectSettings, train: TrainSettings) -> list[dict[str, Any]]:
-    """The trainings to be made, each as plain JSON with all that it needs; empty when there is nothing to compare.
+    """The trainings to be made, each as plain JSON with all that it needs.
 
-    `candidate` is its name, `fold` the one to hold out, `train` its settings; `folds`, `texts` and `seed` make the
-    same folds for all. What it does not need is not in it, so that a cache knows it again beside other candidates.
+    `candidate` is its name, `fold` the one to hold out, `train` its settings where they differ from the defaults,
+    `weights` the version of the encoder; `folds`, `texts` and `seed` make the same folds for all. What it does not
+    need is not in it, so that a cache knows it again beside other candidates. When there is nothing to compare, the
+    list has one item that trains nothing: Kubeflow Pipelines cannot collect the results of an empty loop.
 
     Raises:
         BadInput: a candidate cannot be used, or there is no such encoder.
     """
     candidates = candidates_of(settings, train)
-    check_encoders(candidates)
     if len(candidates) == 1:
-        return []
-    progress.report(STEP, f"{len(candidates)} candidates × {settings.folds} folds")
+        return [{"candidate": candidates[0].name}]
     shared = settings.model_dump(include={"folds", "texts", "seed"})
     return [
-        {"candidate": candidate.name, "fold": fold, "train": _for_folds(candidate, settings).model_dump()} | shared
+        {
+            "candidate": candidate.name,
+            "fold": fold,
+            "train": _for_folds(candidate, settings).model_dump(exclude_defaults=True),
+            "weights": encoder_identity(candidate.train.encoder),
+        }
+        | shared
         for candidate in candidates
         for fold in range(settings.folds)
     ]
-
-
-def check_encoders(candidates: Sequence[Candidate]) -> None:
-    """See that every encoder can be had, each once.
-
-    Raises:
-        BadInput: one cannot.
-    """
-    from components.checkpoint import check_encoder  # slow to import, and a single candidate may need no more
-
-    for encoder in dict.fromkeys(candidate.train.encoder for candidate in candidates):
-        check_encoder(encoder)
 
 
 def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
@@ -64,16 +59,21 @@ def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
     return train.model_copy(update=changes)
 
 
-def cross_validate(dataset: Path, item: dict[str, Any]) -> FoldScore:
+def cross_validate(dataset: Path, item: dict[str, Any]) -> dict[str, Any]:
     """Make one of the planned trainings and score it on the fold that it did not see.
 
     Args:
         dataset: the dataset folder; only its training split is used.
         item: one of the list that `plan` returned; kfp may have made its whole numbers floats.
 
+    Returns:
+        A `FoldScore`; nothing for an item that trains nothing.
+
     Raises:
         BadInput: there are too few texts, or the encoder cannot be used.
     """
+    if "fold" not in item:
+        return {}
     from components.select_model.fold_training import train_and_score
 
     fold, folds, texts, seed = (int(item[name]) for name in ("fold", "folds", "texts", "seed"))
@@ -87,11 +87,11 @@ def cross_validate(dataset: Path, item: dict[str, Any]) -> FoldScore:
     score = train_and_score(data, rows[~held_out], rows[held_out], settings, item["candidate"], fold)
     message = f"{item['candidate']}, fold {fold + 1} of {folds}: macro-F1 {score['macro_f1']:.3f}"
     progress.report(STEP, message)
-    return score
+    return dict(score)
 
 
 def choose(
-    dataset: Path, settings: SelectSettings, train: TrainSettings, scores: Sequence[FoldScore]
+    dataset: Path, settings: SelectSettings, train: TrainSettings, scores: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Pick a candidate by the one-standard-error rule.
 
@@ -114,7 +114,7 @@ def choose(
         return {"compared": False, "chosen": only.name, "choice": only.changes, "candidates": [], "few": []}
     summaries = []
     for candidate in candidates:
-        own = [score for score in scores if score["candidate"] == candidate.name]
+        own = [cast(FoldScore, score) for score in scores if score.get("candidate") == candidate.name]
         if len(own) != settings.folds:
             raise SlipwayError(f"candidate {candidate.name!r} has {len(own)} scores of {settings.folds}; run it again")
         summaries.append(summarise(candidate.name, candidate.changes, own))

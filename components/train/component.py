@@ -1,68 +1,61 @@
-"""The step `train` as a pipeline component."""
+"""The step `train` as a pipeline component; it begins with the choice that ends the step `select_model`."""
 
 from kfp import dsl
 
-from components.image import IMAGE
+from components.kfp_component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def train(
     dataset: dsl.Input[dsl.Dataset],
-    choice: dict,
+    scores: list,
+    select: dict,
     settings: dict,
-    tracking_uri: str,
-    work: str,
-    target: str,
-    cluster: dict,
-    results_before: dsl.Input[dsl.Artifact],
+    place: dict,
+    version: str,  # noqa: ARG001  # part of the cache's key
     model: dsl.Output[dsl.Model],
-    results: dsl.Output[dsl.Artifact],
-    html: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
+    selection_report: dsl.Output[dsl.HTML],
+    training_report: dsl.Output[dsl.HTML],
+    training_metrics: dsl.Output[dsl.Metrics],
     record: str = "",
-    encoder_version: str = "",  # noqa: ARG001  # part of the cache's key
 ) -> None:
-    """Fine-tune an encoder to classify texts, with data-parallel workers; a killed training goes on where it was.
+    """Pick a candidate, and fine-tune it with data-parallel workers; a killed training goes on where it was.
 
     Args:
         dataset: Dataset folder of the step prepare_data.
-        choice: Settings that the step select_model chose; they override `settings`.
+        scores: What the trainings of cross-validation returned.
+        select: Section `select` of slipway.yaml; see SelectSettings.
         settings: Section `train` of slipway.yaml; see TrainSettings.
-        tracking_uri: The MLflow tracking server, which gets parameters and curves while the training goes on.
-        work: Folder that outlives a killed task; it holds the checkpoints of trainings that did not end.
-        target: `auto`, `local` or `kubernetes`: workers on this machine, or in the pods of a PyTorchJob.
-        cluster: Section `cluster` of slipway.yaml; see ClusterSettings.
-        results_before: Results of the steps so far.
-        model: Checkpoint folder with the weights of the best epoch.
-        results: Results of all steps so far.
-        html: Learning curves, scores and settings.
-        metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, and the ε of a private one.
+        place: Where the workers run and log; see Place.
+        version: Any text that changes when this step's code or the weights behind the encoders' names do, so that the
+            cached outcome of others is not used.
+        model: Checkpoint folder with the weights of the best epoch, and the results of the steps so far.
+        selection_report: The candidates with their scores, as a picture and a table.
+        training_report: Learning curves, scores and settings.
+        training_metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, the ε of a
+            private one, and what cross-validation gave the chosen candidate.
         record: URI below which pods keep the records of runs.
-        encoder_version: Any text that changes when the weights behind the encoder's name do, so that the cached
-            outcome of others is not used.
     """
     from pathlib import Path
 
-    from components import stage
-    from components.cluster import ClusterSettings
+    from components import home, stage
+    from components.select_model import report as selection
+    from components.select_model import step as selecting
+    from components.select_model.settings import SelectSettings
+    from components.target import Place
     from components.train import launchers, report, step
     from components.train.settings import TrainSettings
 
-    with stage.running("train", results_before.path, results.path, html.path, [metrics.path], record=record) as current:
-        result = step.run(
-            Path(dataset.path),
-            choice,
-            TrainSettings.model_validate(settings),
-            Path(model.path),
-            Path(work),
-            tracking_uri,
-            launchers.launcher_for(target, ClusterSettings.model_validate(cluster)),
-        )
+    results, data, training = stage.results_in(dataset.path), Path(dataset.path), TrainSettings.model_validate(settings)
+    with stage.running("select_model", results, selection_report.path, record=record) as current:
+        choice = selecting.choose(data, SelectSettings.model_validate(select), training, scores)
+        current.finish(choice, selection.section(choice))
+    with stage.running("train", results, training_report.path, [training_metrics.path], record) as current:
+        where = Place.model_validate(place)
+        launcher = launchers.launcher_for(where.target, where.cluster)
+        result = step.run(data, choice["choice"], training, Path(model.path), home.work(), where.tracking_uri, launcher)
         model.metadata["dataset_digest"] = result["dataset_digest"]
         model.metadata["mlflow_run_id"] = result["mlflow_run_id"]
-        for name, value in result["validation"].items():
-            metrics.log_metric(f"validation_{name}", value)
-        metrics.log_metric("seconds", result["seconds"])
-        if privacy := result.get("privacy"):
-            metrics.log_metric("privacy_epsilon", privacy["epsilon"])
-        current.finish(result, report.section(result))
+        for name, value in (report.scalars(result) | selection.scalars(choice)).items():
+            training_metrics.log_metric(name, value)
+        current.finish(result, report.section(result), model.path)

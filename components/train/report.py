@@ -8,6 +8,15 @@ from components import page
 from components.privacy import Privacy
 
 
+def scalars(result: dict[str, Any]) -> dict[str, float]:
+    """Values worth a comparison over runs."""
+    found = {f"validation_{name}": value for name, value in result["validation"].items()} | {
+        "seconds": result["seconds"]
+    }
+    privacy = result.get("privacy")
+    return found | ({"privacy_epsilon": privacy["epsilon"]} if privacy else {})
+
+
 def section(result: dict[str, Any]) -> str:
     """HTML fragment: facts, learning curves and settings."""
     validation = result["validation"]

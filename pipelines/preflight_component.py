@@ -1,0 +1,61 @@
+"""The pipeline's first step: what is known to be wrong is told before hours are spent, however the run was started."""
+
+from typing import NamedTuple
+
+from components.kfp_component import component
+
+
+@component
+def preflight(
+    source: str,
+    text_column: str,
+    label_column: str,
+    model_name: str,
+    encoder: str,
+    epochs: int,
+    processes: int,
+    min_macro_f1: float,
+    canary_steps: str,
+    settings: dict,
+) -> NamedTuple(
+    "Requests",
+    [
+        ("data", dict),
+        ("select", dict),
+        ("train", dict),
+        ("compress", dict),
+        ("evaluate", dict),
+        ("registry", dict),
+        ("rollout", dict),
+        ("folds", list[dict]),
+        ("training_place", dict),
+        ("serving_place", dict),
+        ("tracking_uri", str),
+        ("record", str),
+        ("data_version", str),
+        ("select_version", str),
+        ("train_version", str),
+        ("compress_version", str),
+    ],
+):
+    """Check every setting, the encoders, the stores, the tracking server, and the cluster or the ports here.
+
+    Args:
+        source: The setting `data.source`, and so on for the other fields of the form; see `pipelines.form`.
+        text_column: `data.text_column`.
+        label_column: `data.label_column`.
+        model_name: Name of the registered and served model.
+        encoder: `train.encoder`.
+        epochs: `train.epochs`.
+        processes: `train.processes`.
+        min_macro_f1: `evaluate.min_macro_f1`.
+        canary_steps: `rollout.steps`.
+        settings: All other settings that differ from their defaults.
+
+    Returns:
+        What each step is asked; see `pipelines.step_requests`.
+    """
+    form = dict(locals())
+    from pipelines import preflight
+
+    return preflight.run(form)
