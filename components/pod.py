@@ -10,18 +10,11 @@ from typing import NamedTuple
 from kfp import dsl, kubernetes
 
 from components.credentials import API_KEY
-from components.encryption import VARIABLE
-from components.image import ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, SIGNING_FOLDER
+from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, SIGNING_FOLDER
 
 STORE_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-public-key"
 SIGNING_SECRET, ENCRYPTION_SECRET = "slipway-signing", "slipway-encryption"
 CLIENT_SECRET = "slipway-client"
-LOGIN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-PLACE = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
-"""Variables that a store may not need."""
-TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-"""Variables that a tracking server may not need."""
-
 RUN_ID = "SLIPWAY_RUN_ID"
 
 
@@ -42,9 +35,12 @@ TRAINING = Resources("250m", "4", "1Gi", "8Gi")
 
 
 def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
-    """Give a task the store's credentials, the run's id and its resources."""
-    kubernetes.use_secret_as_env(task, STORE_SECRET, {name: name for name in LOGIN})
-    kubernetes.use_secret_as_env(task, STORE_SECRET, {name: name for name in (*PLACE, *TRACKING)}, optional=True)
+    """Give a task the store's credentials, the run's id and its resources.
+
+    The credentials are files, which `components.credentials.from_files` reads: as variables they would make up a
+    quarter of a run's Workflow object. Without them the pod starts all the same, and the step says what is missing.
+    """
+    kubernetes.use_secret_as_volume(task, STORE_SECRET, CREDENTIALS_FOLDER, optional=True)
     kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")
     kubernetes.set_security_context(task, run_as_non_root=True)
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)
@@ -57,8 +53,7 @@ def with_signing_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 
 def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Mount the key that bundles are encrypted with, and say where it is, when there is a Secret that does so."""
-    kubernetes.use_secret_as_env(task, ENCRYPTION_SECRET, {VARIABLE: VARIABLE}, optional=True)
+    """Mount the key that bundles are encrypted with, with the file that says where it is, when there is a Secret."""
     return kubernetes.use_secret_as_volume(task, ENCRYPTION_SECRET, ENCRYPTION_FOLDER, optional=True)
 
 

@@ -2,25 +2,12 @@
 
 from typing import Literal
 
-from components.cluster import ClusterSettings, own_namespace
+from components.cluster import own_namespace
 from components.errors import BadInput
-from components.image import PUBLIC_KEY_FOLDER
-from components.settings import Settings, setting
 
 Target = Literal["auto", "local", "kubernetes"]
 SECONDS = (5.0, 10.0)
 """To connect to the API server, and to wait for its answer."""
-
-
-class Place(Settings):
-    """What the steps train and rollout know of their surroundings."""
-
-    target: Target = setting("auto", "where trainings compute and the model is served")
-    tracking_uri: str = setting("", "the MLflow tracking server")
-    cluster: ClusterSettings = ClusterSettings()
-    public_key: str = setting(
-        f"{PUBLIC_KEY_FOLDER}/public.pem", "public key of the signer whose bundles are served on this machine"
-    )
 
 
 def meant(target: str) -> Literal["local", "kubernetes"]:

@@ -23,13 +23,17 @@ from components.prepare_data.component import prepare_data
 from components.register.component import register
 from components.report.component import report
 from components.rollout.component import rollout
-from components.select_model.component import select_model
+from components.select_model.component import cross_validate
 from components.train.component import train
 from pipelines.preflight_component import preflight
 from pipelines.settings import SlipwaySettings
 
 DEFAULTS = SlipwaySettings()
 NAME = "slipway"
+
+
+PARALLEL = 4
+"""Tasks of cross-validation at a time; each uses one thread. kfp.local runs two."""
 
 
 def _cached(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
@@ -40,6 +44,27 @@ def _cached(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
 def _fresh(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
     """Equip the pod of a step that always runs."""
     return in_pod(task, resources).set_caching_options(False)
+
+
+@dsl.pipeline(name="select-model")
+def select_model(dataset: dsl.Input[dsl.Dataset], tasks: list[dict], version: str) -> list:
+    """Score candidates by stratified cross-validation.
+
+    The loop runs over the pipeline's own parameter, and its collected results are the pipeline's result: a shape that
+    Kubeflow Pipelines and kfp.local run alike, fresh and from the cache. There is no condition around it, since the
+    backend never notes that a branch of cached tasks ended.
+
+    Args:
+        dataset: Dataset folder of the step prepare_data; only its training split is used.
+        tasks: What `step.plan` lists.
+        version: As for cross_validate.
+
+    Returns:
+        What the tasks returned, a list of lists.
+    """
+    with dsl.ParallelFor(tasks, name="candidates", parallelism=PARALLEL) as task:
+        scored = _cached(cross_validate(dataset=dataset, task=task, version=version), COMPUTING)
+    return dsl.Collected(scored.output)
 
 
 @dsl.pipeline(name=NAME, display_name="Slipway")
@@ -87,26 +112,17 @@ def pipeline(
             DATA,  # never from the cache: what it looks at may have gone
         )
         with_encryption_key(asked)
-        record = asked.outputs["record"]
-        prepared = _cached(
-            prepare_data(settings=asked.outputs["data"], version=asked.outputs["data_version"], record=record), DATA
-        )
+        prepared = _cached(prepare_data(request=asked.outputs["prepare"], version=asked.outputs["data_version"]), DATA)
         dataset = prepared.outputs["dataset"]
         scores = select_model(
-            dataset=dataset,
-            items=asked.outputs["folds"],
-            version=asked.outputs["select_version"],
-            record=record,
+            dataset=dataset, tasks=asked.outputs["compare"], version=asked.outputs["selection_version"]
         )
         trained = _cached(
             train(
                 dataset=dataset,
                 scores=scores.output,
-                select=asked.outputs["select"],
-                settings=asked.outputs["train"],
-                place=asked.outputs["training_place"],
-                version=asked.outputs["train_version"],
-                record=record,
+                request=asked.outputs["train"],
+                version=asked.outputs["training_version"],
             ),
             TRAINING,
         )
@@ -114,48 +130,21 @@ def pipeline(
             compress(
                 model=trained.outputs["model"],
                 dataset=dataset,
-                settings=asked.outputs["compress"],
-                model_name=model_name,
-                version=asked.outputs["compress_version"],
-                record=record,
+                request=asked.outputs["compress"],
+                version=asked.outputs["compression_version"],
             ),
             COMPUTING,
         )
-        evaluated = _fresh(
-            evaluate(
-                draft=compressed.outputs["draft"],
-                dataset=dataset,
-                settings=asked.outputs["evaluate"],
-                tracking_uri=asked.outputs["tracking_uri"],
-                model_name=model_name,
-                record=record,
-            ),
-            DATA,  # never from the cache: the champion may have changed
-        )
+        draft = compressed.outputs["draft"]
+        # never from the cache: the champion may have changed
+        evaluated = _fresh(evaluate(draft=draft, dataset=dataset, request=asked.outputs["evaluate"]), DATA)
         with_encryption_key(evaluated)
         # kfp.local knows an output in a condition only by the name `Output`; it is the same as `passed`.
         with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
-            registered = _fresh(
-                register(
-                    draft=compressed.outputs["draft"],
-                    evaluation=evaluated.outputs["evaluation"],
-                    settings=asked.outputs["registry"],
-                    tracking_uri=asked.outputs["tracking_uri"],
-                    model_name=model_name,
-                    record=record,
-                ),
-                LIGHT,  # never from the cache: the registry may have changed; the step knows its own versions
-            )
+            # never from the cache: the registry may have changed; the step knows its own versions
+            registered = _fresh(register(draft=draft, request=asked.outputs["register"]), LIGHT)
             with_encryption_key(with_signing_key(registered))
-            rolled_out = _fresh(
-                rollout(
-                    bundle=registered.outputs["bundle"],
-                    dataset=dataset,
-                    settings=asked.outputs["rollout"],
-                    model_name=model_name,
-                    place=asked.outputs["serving_place"],
-                    record=record,
-                ),
-                LIGHT,  # never from the cache: it acts on the world
-            )
+            # never from the cache: it acts on the world
+            bundle = registered.outputs["bundle"]
+            rolled_out = _fresh(rollout(bundle=bundle, dataset=dataset, request=asked.outputs["rollout"]), LIGHT)
             with_api_key(with_encryption_key(with_public_key(rolled_out)))

@@ -20,22 +20,17 @@ def preflight(
 ) -> NamedTuple(
     "Requests",
     [
-        ("data", dict),
-        ("select", dict),
+        ("prepare", dict),
+        ("compare", list[dict]),
         ("train", dict),
         ("compress", dict),
         ("evaluate", dict),
-        ("registry", dict),
+        ("register", dict),
         ("rollout", dict),
-        ("folds", list[dict]),
-        ("training_place", dict),
-        ("serving_place", dict),
-        ("tracking_uri", str),
-        ("record", str),
         ("data_version", str),
-        ("select_version", str),
-        ("train_version", str),
-        ("compress_version", str),
+        ("selection_version", str),
+        ("training_version", str),
+        ("compression_version", str),
     ],
 ):
     """Check every setting, the encoders, the stores, the tracking server, and the cluster or the ports here.

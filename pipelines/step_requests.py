@@ -14,11 +14,11 @@ from components.code import code_version
 from components.encoder import encoder_identity
 from components.prepare_data import sources
 from components.select_model import step as select_model
-from components.target import Place
+from components.step_request import StepRequest
 from pipelines.for_cluster import encoders
 from pipelines.settings import SlipwaySettings
 
-OF_SERVERS = {
+OF_SERVERS = (
     "deployment_mode",
     "runtime",
     "protocol",
@@ -27,34 +27,26 @@ OF_SERVERS = {
     "max_replicas",
     "gateway",
     "prometheus",
-}
+)
 """Settings of the cluster of which a training knows nothing, so that a change of them trains nothing again."""
 
 
 class Requests(NamedTuple):
-    """The outputs of the pipeline's first task."""
+    """The outputs of the pipeline's first task: a `StepRequest` for each step, the tasks of cross-validation, and of
+    what the cache may skip a digest of all that decides on the outcome beside it: code, data, weights.
+    """
 
-    data: dict[str, Any]
-    select: dict[str, Any]
+    prepare: dict[str, Any]
+    compare: list[dict[str, Any]]
     train: dict[str, Any]
     compress: dict[str, Any]
     evaluate: dict[str, Any]
-    registry: dict[str, Any]
+    register: dict[str, Any]
     rollout: dict[str, Any]
-    """The sections of the settings."""
-    folds: list[dict[str, Any]]
-    """The trainings of cross-validation."""
-    training_place: dict[str, Any]
-    serving_place: dict[str, Any]
-    """See `components.target.Place`."""
-    tracking_uri: str
-    record: str
-    """URI below which pods keep the records of runs."""
     data_version: str
-    select_version: str
-    train_version: str
-    compress_version: str
-    """Digests of what decides on a step's outcome beside its settings: code, data, weights."""
+    selection_version: str
+    training_version: str
+    compression_version: str
 
 
 def requests_of(settings: SlipwaySettings, run: str) -> Requests:
@@ -68,32 +60,32 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
         BadInput: the data, or a candidate, cannot be used.
     """
     sections = settings.model_dump(mode="json", exclude_defaults=True)
-    names = ("data", "select", "train", "compress", "evaluate", "registry", "rollout")
+    record = "" if own_namespace() is None else run_record.uri_of(sections)
+
+    def request(section: str, **surroundings: Any) -> dict[str, Any]:
+        return StepRequest(settings=sections.get(section, {}), record=record, **surroundings).plain()
+
+    named = {"model_name": settings.model_name}
+    registered = named | {"tracking_uri": settings.tracking_uri}
+    place = {"target": settings.target, "tracking_uri": settings.tracking_uri}
+    cluster = settings.cluster
+    trainers = cluster.model_copy(update={name: ClusterSettings.model_fields[name].default for name in OF_SERVERS})
+    public_key = str(Path(settings.registry.keys) / "public.pem")
     data = sources.version(settings.data)
-    identities = [encoder_identity(encoder) for _, encoder in encoders(settings)]
-    place = {
-        "target": settings.target,
-        "tracking_uri": settings.tracking_uri,
-        "public_key": str(Path(settings.registry.keys) / "public.pem"),
-    }
+    weights = [encoder_identity(encoder) for _, encoder in encoders(settings)]
     return Requests(
-        *(sections.get(name, {}) for name in names),
-        folds=select_model.plan(settings.select, settings.train),
-        training_place=_place(place, settings.cluster, without=OF_SERVERS),
-        serving_place=_place(place, settings.cluster),
-        tracking_uri=settings.tracking_uri,
-        record="" if own_namespace() is None else run_record.uri_of(sections),
+        prepare=request("data"),
+        compare=select_model.plan(settings.select, settings.train, record),
+        train=request("train", select=sections.get("select", {}), cluster=trainers, **place),
+        compress=request("compress", **named),
+        evaluate=request("evaluate", **registered),
+        register=request("registry", **registered),
+        rollout=request("rollout", cluster=cluster, public_key=public_key, **named, **place),
         data_version=_digest(code_version("prepare_data"), run if data is None else data),
-        select_version=code_version("select_model", "train"),
-        train_version=_digest(code_version("select_model", "train"), *identities),
-        compress_version=code_version("compress", "train", "evaluate"),
+        selection_version=code_version("select_model", "train"),
+        training_version=_digest(code_version("select_model", "train"), *weights),
+        compression_version=code_version("compress", "train", "evaluate"),
     )
-
-
-def _place(values: dict[str, Any], cluster: ClusterSettings, without: set[str] | None = None) -> dict[str, Any]:
-    place = Place(**values, cluster=cluster).model_dump(mode="json", exclude_defaults=True)
-    own = {name: value for name, value in place.get("cluster", {}).items() if name not in (without or ())}
-    return place | {"cluster": own}
 
 
 def _digest(*parts: str) -> str:

@@ -11,14 +11,10 @@ from components.kfp_component import component
 def evaluate(
     draft: dsl.Input[dsl.Model],
     dataset: dsl.Input[dsl.Dataset],
-    settings: dict,
-    tracking_uri: str,
-    model_name: str,
-    evaluation: dsl.Output[dsl.Artifact],
+    request: dict,
     evaluation_report: dsl.Output[dsl.HTML],
     test_metrics: dsl.Output[dsl.Metrics],
     test_confusion: dsl.Output[dsl.ClassificationMetrics],
-    record: str = "",
 ) -> NamedTuple("Outputs", [("passed", bool), ("Output", bool)]):
     """Compare a challenger with the champion on the test split; the quality gate decides, with reasons.
 
@@ -27,14 +23,11 @@ def evaluate(
     Args:
         draft: Draft bundle of the step compress.
         dataset: Dataset folder of the step prepare_data.
-        settings: Section `evaluate` of slipway.yaml; see EvaluateSettings.
-        tracking_uri: The MLflow tracking server with the model registry.
-        model_name: Name of the registered and served model.
-        evaluation: Results of the steps so far.
+        request: Section `evaluate`, the tracking server, and the name of the model; see StepRequest and
+            EvaluateSettings.
         evaluation_report: The gate's reasons, comparison with the champion, confusion, calibration, robustness.
         test_metrics: Scores of the challenger and its difference from the champion.
         test_confusion: Confusion matrix of the challenger; rows are true classes.
-        record: URI below which pods keep the records of runs.
 
     Returns:
         passed: Whether the challenger may be registered.
@@ -45,14 +38,16 @@ def evaluate(
     from components import stage
     from components.evaluate import report, step
     from components.evaluate.settings import EvaluateSettings
+    from components.step_request import StepRequest
 
-    files = [test_metrics.path, test_confusion.path]
-    with stage.running("evaluate", stage.results_in(draft.path), evaluation_report.path, files, record) as current:
-        given = EvaluateSettings.model_validate(settings)
-        result = step.run(Path(draft.path) / "bundle", Path(dataset.path), given, tracking_uri, model_name)
+    asked, files = StepRequest.model_validate(request), [test_metrics.path, test_confusion.path]
+    results = stage.results_in(draft.path)
+    with stage.running("evaluate", results, evaluation_report.path, files, asked.record) as current:
+        settings, bundle = EvaluateSettings.model_validate(asked.settings), Path(draft.path) / "bundle"
+        result = step.run(bundle, Path(dataset.path), settings, asked.tracking_uri, asked.model_name)
         for name, value in report.scalars(result).items():
             test_metrics.log_metric(name, value)
         square = [row[: len(result["labels"])] for row in result["challenger"]["confusion"]]
         test_confusion.log_confusion_matrix(result["labels"], square)
-        current.finish(result, report.section(result), evaluation.path)
+        current.finish(result, report.section(result))
     return (result["gate"]["passed"], result["gate"]["passed"])

@@ -1,8 +1,8 @@
-"""Entry points of the step `select_model`: plan, one training of cross-validation, and the choice."""
+"""Entry points of the step `select_model`: the plan, a task of cross-validation, and the choice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -16,34 +16,40 @@ from components.select_model.settings import Candidate, SelectSettings, candidat
 from components.train.settings import TrainSettings
 
 STEP = "select_model"
+TASKS = 8
+"""Tasks of cross-validation at most."""
 
 
-def plan(settings: SelectSettings, train: TrainSettings) -> list[dict[str, Any]]:
-    """The trainings to be made, each as plain JSON with all that it needs.
+def plan(settings: SelectSettings, train: TrainSettings, record: str = "") -> list[dict[str, Any]]:
+    """The tasks of cross-validation, as plain JSON: each has candidates, and all that their trainings need.
 
-    `candidate` is its name, `fold` the one to hold out, `train` its settings where they differ from the defaults,
-    `weights` the version of the encoder; `folds`, `texts` and `seed` make the same folds for all. What it does not
-    need is not in it, so that a cache knows it again beside other candidates. When there is nothing to compare, the
-    list has one item that trains nothing: Kubeflow Pipelines cannot collect the results of an empty loop.
+    A candidate has its name, its settings for the step train where they differ from the defaults, and in `weights` the
+    version of its encoder; `folds`, `texts` and `seed` make the same folds for all. What a task does not need is not in
+    it, so that a cache knows it again beside other candidates. All folds of a candidate are one task, and there are
+    `TASKS` at most: each costs Kubeflow Pipelines 40 kB of its Workflow object and 30 s. When there is nothing to
+    compare, the one task has no candidate: Kubeflow Pipelines cannot collect the results of an empty loop.
+
+    Args:
+        settings: section `select`.
+        train: section `train`, which the candidates change.
+        record: URI below which pods keep the records of runs.
 
     Raises:
         BadInput: a candidate cannot be used, or there is no such encoder.
     """
     candidates = candidates_of(settings, train)
-    if len(candidates) == 1:
-        return [{"candidate": candidates[0].name}]
     shared = settings.model_dump(include={"folds", "texts", "seed"})
-    return [
+    compared = [
         {
-            "candidate": candidate.name,
-            "fold": fold,
+            "name": candidate.name,
             "train": _for_folds(candidate, settings).model_dump(exclude_defaults=True),
             "weights": encoder_identity(candidate.train.encoder),
         }
-        | shared
         for candidate in candidates
-        for fold in range(settings.folds)
+        if len(candidates) > 1
     ]
+    tasks = max(1, min(TASKS, len(compared)))
+    return [shared | {"candidates": compared[number::tasks], "record": record} for number in range(tasks)]
 
 
 def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
@@ -59,39 +65,39 @@ def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
     return train.model_copy(update=changes)
 
 
-def cross_validate(dataset: Path, item: dict[str, Any]) -> dict[str, Any]:
-    """Make one of the planned trainings and score it on the fold that it did not see.
+def cross_validate(dataset: Path, task: dict[str, Any]) -> list[FoldScore]:
+    """Make the trainings of one planned task, and score each on the fold that it did not see.
 
     Args:
         dataset: the dataset folder; only its training split is used.
-        item: one of the list that `plan` returned; kfp may have made its whole numbers floats.
-
-    Returns:
-        A `FoldScore`; nothing for an item that trains nothing.
+        task: one of the list that `plan` returned; kfp may have made its whole numbers floats.
 
     Raises:
-        BadInput: there are too few texts, or the encoder cannot be used.
+        BadInput: there are too few texts, or an encoder cannot be used.
     """
-    if "fold" not in item:
-        return {}
     from components.select_model.fold_training import train_and_score
 
-    fold, folds, texts, seed = (int(item[name]) for name in ("fold", "folds", "texts", "seed"))
+    folds, texts, seed = (int(task[name]) for name in ("folds", "texts", "seed"))
     data = TextDataset(dataset)
     label_ids = data.label_ids("train")
     rows = draw(label_ids, texts, seed)
-    if len(rows) < 2 * folds:
+    if task["candidates"] and len(rows) < 2 * folds:
         raise BadInput(f"{len(rows)} training texts are too few for {folds} folds; set select.folds to less")
-    held_out = assign_folds(label_ids[rows], folds, seed) == fold
-    settings = TrainSettings.model_validate(item["train"])
-    score = train_and_score(data, rows[~held_out], rows[held_out], settings, item["candidate"], fold)
-    message = f"{item['candidate']}, fold {fold + 1} of {folds}: macro-F1 {score['macro_f1']:.3f}"
-    progress.report(STEP, message)
-    return dict(score)
+    assigned = assign_folds(label_ids[rows], folds, seed)
+    scores: list[FoldScore] = []
+    for candidate in task["candidates"]:
+        settings = TrainSettings.model_validate(candidate["train"])
+        for fold in range(folds):
+            held_out = assigned == fold
+            score = train_and_score(data, rows[~held_out], rows[held_out], settings, candidate["name"], fold)
+            scores.append(score)
+            words = f"{candidate['name']}, fold {fold + 1} of {folds}: macro-F1 {score['macro_f1']:.3f}"
+            progress.report(STEP, words, len(scores), folds * len(task["candidates"]))
+    return scores
 
 
 def choose(
-    dataset: Path, settings: SelectSettings, train: TrainSettings, scores: Sequence[Mapping[str, Any]]
+    dataset: Path, settings: SelectSettings, train: TrainSettings, scores: Sequence[FoldScore]
 ) -> dict[str, Any]:
     """Pick a candidate by the one-standard-error rule.
 
@@ -114,7 +120,7 @@ def choose(
         return {"compared": False, "chosen": only.name, "choice": only.changes, "candidates": [], "few": []}
     summaries = []
     for candidate in candidates:
-        own = [cast(FoldScore, score) for score in scores if score.get("candidate") == candidate.name]
+        own = [score for score in scores if score["candidate"] == candidate.name]
         if len(own) != settings.folds:
             raise SlipwayError(f"candidate {candidate.name!r} has {len(own)} scores of {settings.folds}; run it again")
         summaries.append(summarise(candidate.name, candidate.changes, own))

@@ -9,24 +9,20 @@ from components.kfp_component import component
 def train(
     dataset: dsl.Input[dsl.Dataset],
     scores: list,
-    select: dict,
-    settings: dict,
-    place: dict,
+    request: dict,
     version: str,  # noqa: ARG001  # part of the cache's key
     model: dsl.Output[dsl.Model],
     selection_report: dsl.Output[dsl.HTML],
     training_report: dsl.Output[dsl.HTML],
     training_metrics: dsl.Output[dsl.Metrics],
-    record: str = "",
 ) -> None:
     """Pick a candidate, and fine-tune it with data-parallel workers; a killed training goes on where it was.
 
     Args:
         dataset: Dataset folder of the step prepare_data.
-        scores: What the trainings of cross-validation returned.
-        select: Section `select` of slipway.yaml; see SelectSettings.
-        settings: Section `train` of slipway.yaml; see TrainSettings.
-        place: Where the workers run and log; see Place.
+        scores: What the tasks of cross-validation returned, a list for each.
+        request: Sections `train` and `select`, and where the workers run and log; see StepRequest, TrainSettings and
+            SelectSettings.
         version: Any text that changes when this step's code or the weights behind the encoders' names do, so that the
             cached outcome of others is not used.
         model: Checkpoint folder with the weights of the best epoch, and the results of the steps so far.
@@ -34,7 +30,6 @@ def train(
         training_report: Learning curves, scores and settings.
         training_metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, the ε of a
             private one, and what cross-validation gave the chosen candidate.
-        record: URI below which pods keep the records of runs.
     """
     from pathlib import Path
 
@@ -42,18 +37,19 @@ def train(
     from components.select_model import report as selection
     from components.select_model import step as selecting
     from components.select_model.settings import SelectSettings
-    from components.target import Place
+    from components.step_request import StepRequest
     from components.train import launchers, report, step
     from components.train.settings import TrainSettings
 
-    results, data, training = stage.results_in(dataset.path), Path(dataset.path), TrainSettings.model_validate(settings)
-    with stage.running("select_model", results, selection_report.path, record=record) as current:
-        choice = selecting.choose(data, SelectSettings.model_validate(select), training, scores)
+    asked, results, data = StepRequest.model_validate(request), stage.results_in(dataset.path), Path(dataset.path)
+    with stage.running("select_model", results, selection_report.path, record=asked.record) as current:
+        settings, select = TrainSettings.model_validate(asked.settings), SelectSettings.model_validate(asked.select)
+        choice = selecting.choose(data, select, settings, sum(scores, []))
         current.finish(choice, selection.section(choice))
-    with stage.running("train", results, training_report.path, [training_metrics.path], record) as current:
-        where = Place.model_validate(place)
-        launcher = launchers.launcher_for(where.target, where.cluster)
-        result = step.run(data, choice["choice"], training, Path(model.path), home.work(), where.tracking_uri, launcher)
+    with stage.running("train", results, training_report.path, [training_metrics.path], asked.record) as current:
+        launcher = launchers.launcher_for(asked.target, asked.cluster)
+        output, work = Path(model.path), home.work()
+        result = step.run(data, choice["choice"], settings, output, work, asked.tracking_uri, launcher)
         model.metadata["dataset_digest"] = result["dataset_digest"]
         model.metadata["mlflow_run_id"] = result["mlflow_run_id"]
         for name, value in (report.scalars(result) | selection.scalars(choice)).items():
