@@ -34,7 +34,7 @@ def unfolded(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         section, dot, field = str(name).partition(".")
-        inner = {field: value} if dot else value
+        inner = {field: value} if dot else dict(value) if isinstance(value, dict) else value
         before = found.get(section)
         found[section] = before | inner if isinstance(before, dict) and isinstance(inner, dict) else inner
     return found

@@ -75,13 +75,15 @@ def cross_validate(dataset: Path, task: dict[str, Any]) -> list[FoldScore]:
     Raises:
         BadInput: there are too few texts, or an encoder cannot be used.
     """
+    if not task["candidates"]:
+        return []
     from components.select_model.fold_training import train_and_score
 
     folds, texts, seed = (int(task[name]) for name in ("folds", "texts", "seed"))
     data = TextDataset(dataset)
     label_ids = data.label_ids("train")
     rows = draw(label_ids, texts, seed)
-    if task["candidates"] and len(rows) < 2 * folds:
+    if len(rows) < 2 * folds:
         raise BadInput(f"{len(rows)} training texts are too few for {folds} folds; set select.folds to less")
     assigned = assign_folds(label_ids[rows], folds, seed)
     scores: list[FoldScore] = []

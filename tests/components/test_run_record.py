@@ -1,6 +1,5 @@
 """The record of a run whose steps are pods: what each left in the store is one whole, whatever became of them."""
 
-import json
 import uuid
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 from components import progress, run_record, stage
 from components.errors import BadInput
 from components.report import step as report
-from components.report.outcome import outcome_of
 
 
 class Pods:
@@ -18,19 +16,15 @@ class Pods:
 
     def __init__(self, store: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.store, self.folder, self.monkeypatch = store, folder, monkeypatch
-        self.results: Path | None = None
+        self.results: dict[str, object] = {}
 
     def __call__(self, step: str, result: dict[str, object] | None, error: Exception | None = None) -> None:
         self.monkeypatch.setenv("KFP_POD_NAME", f"run-{uuid.uuid4().hex[:5]}")
-        output = self.folder / f"{step}.json"
-        before = str(self.results) if self.results else None
-        page = str(self.folder / f"{step}.html")
-        with stage.running(step, before, str(output), page, record=self.store) as current:
+        with stage.running(step, self.results, str(self.folder / f"{step}.html"), record=self.store) as current:
             progress.report(step, "half way", 1, 2)
             if error:
                 raise error
             current.finish(result or {}, "<p>section</p>")
-        self.results = output
 
     @property
     def record(self) -> run_record.Record:
@@ -61,9 +55,10 @@ def test_results_and_events_of_all_pods_are_one_record(pods: Pods) -> None:
 def test_parallel_parts_of_a_step_do_not_overwrite_each_other(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         monkeypatch.setenv("KFP_POD_NAME", f"fold-{number}")
-        with stage.part("select_model", starts=True, record=pods.store):
+        with stage.part("select_model", {"prepare_data": {"rows": 3}}, pods.store):
             pass
     assert [event["kind"] for event in pods.record.events] == ["started"] * 3
+    assert pods.record.results == {"prepare_data": {"rows": 3}}, "those of the cached step before"
 
 
 def test_a_failure_is_kept_with_what_was_known_before(pods: Pods) -> None:
@@ -89,6 +84,29 @@ def test_a_later_attempt_that_ends_well_outweighs_the_failure(pods: Pods) -> Non
     assert pods.record.failure is None
 
 
+def test_of_several_failed_attempts_the_last_one_counts(pods: Pods) -> None:
+    for words in ("the store was away", "the encoder is missing"):
+        with pytest.raises(SystemExit):
+            pods("train", None, BadInput(words))
+    failure = pods.record.failure
+    assert failure
+    assert failure["message"] == "the encoder is missing"
+
+
+@pytest.mark.parametrize(
+    ("settings", "uri"),
+    [
+        ({}, "s3://slipway/runs"),
+        ({"cluster": {"store": "s3://mine/x/"}}, "s3://mine/x/runs"),
+        ({"cluster.store": "s3://mine"}, "s3://mine/runs"),
+        ({"registry": {"store": "s3://models"}}, "s3://models/runs"),
+        ({"cluster": "nonsense", "registry.store": None}, "s3://slipway/runs"),
+    ],
+)
+def test_the_record_s_place_is_known_whatever_is_wrong_with_the_settings(settings: dict[str, object], uri: str) -> None:
+    assert run_record.uri_of(settings) == uri
+
+
 def test_runs_do_not_see_each_other(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
     pods("prepare_data", {"rows": 3})
     monkeypatch.setenv("SLIPWAY_RUN_ID", "run-8")
@@ -103,7 +121,7 @@ def test_the_report_of_a_failed_run_says_which_step_and_why_and_shows_earlier_re
         pods("train", None, BadInput("the encoder is missing"))
     monkeypatch.setattr(report, "SECTIONS", {"prepare_data": lambda result: f"<p>{result['rows']} rows</p>"})
 
-    report.run(pods.record, "messages", "run-7", "FAILED", tmp_path / "report.html")
+    report.run(pods.record, "messages", "run-7", tmp_path / "report.html")
 
     html = (tmp_path / "report.html").read_text()
     assert "train: the encoder is missing" in html
@@ -112,27 +130,12 @@ def test_the_report_of_a_failed_run_says_which_step_and_why_and_shows_earlier_re
     assert (tmp_path / "copy.html").read_text() == html
 
 
-def test_a_pod_that_was_killed_is_named_although_it_could_not_say_so(pods: Pods) -> None:
-    pods("prepare_data", {"rows": 3})
-    mirror = run_record.Mirror(f"{pods.store}/run-7", "train")
-    mirror.event({"time": 9e9, "step": "train", "kind": "started"})
-    outcome = outcome_of(run_record.explained(pods.record, "FAILED", "OOMKilled"))
-    assert outcome.exit_code == 1
-    assert "train: the step ended without a word" in outcome.sentence
-    assert "OOMKilled" in outcome.sentence
-
-
-def test_a_run_in_which_no_step_could_start_says_so(pods: Pods) -> None:
-    outcome = outcome_of(run_record.explained(pods.record, "FAILED"))
-    assert "no step could start" in outcome.sentence
-
-
 def test_a_store_that_is_away_costs_the_record_and_not_the_step(
     pods: Pods, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     pods("train", {"epochs": 2})
-    assert json.loads((pods.folder / "train.json").read_text()) == {"train": {"epochs": 2}}
+    assert (pods.folder / "train.html").exists()
     said = capfd.readouterr().err
     assert "the record of the run could not be written, the step goes on" in said
     assert "hidden" not in said

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components import stage
+from components import mounted_credentials, stage
 from components.errors import BadInput
 from components.train.settings import TrainSettings
 
@@ -22,25 +22,30 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_results_grow_from_step_to_step(tmp_path: Path, run_folder: Path) -> None:
-    first, second = tmp_path / "a" / "first.json", tmp_path / "b" / "second.json"
-    with stage.running("one", None, str(first), str(tmp_path / "one.html")) as current:
-        current.finish({"value": 1}, "<p>first</p>")
-    with stage.running("two", str(first), str(second), str(tmp_path / "two.html")) as current:
-        current.finish({"value": 2}, "<p>second</p>")
+    data, model = tmp_path / "data", tmp_path / "model"
+    with stage.running("one", {}, str(tmp_path / "one.html")) as current:
+        current.finish({"value": 1}, "<p>first</p>", str(data))
+    with stage.running("two", stage.results_in(str(data)), str(tmp_path / "two.html")) as current:
+        current.finish({"value": 2}, "<p>second</p>", str(model))
     expected = {"one": {"value": 1}, "two": {"value": 2}}
-    assert json.loads(second.read_text()) == expected
+    assert stage.results_in(str(model)) == expected
     assert stage.record(run_folder).results == expected
     assert "<p>second</p>" in (tmp_path / "two.html").read_text()
     kinds = [(event["step"], event["kind"]) for event in stage.record(run_folder).events]
     assert kinds == [("one", "started"), ("one", "finished"), ("two", "started"), ("two", "finished")]
 
 
+def test_a_step_that_gets_no_results_covers_none_of_those_before(tmp_path: Path, run_folder: Path) -> None:
+    for step in ("evaluate", "rollout"):
+        with stage.running(step, {}, str(tmp_path / "page.html")) as current:
+            current.finish({"value": step})
+    assert stage.record(run_folder).results == {step: {"value": step} for step in ("evaluate", "rollout")}
+
+
 def test_a_failing_step_leaves_what_was_known_and_its_reason(tmp_path: Path, run_folder: Path) -> None:
-    before = tmp_path / "before.json"
-    before.write_text('{"one": {"value": 1}}')
     with (
         pytest.raises(SystemExit) as left,
-        stage.running("two", str(before), str(tmp_path / "r.json"), str(tmp_path / "p.html")),
+        stage.running("two", {"one": {"value": 1}}, str(tmp_path / "p.html")),
     ):
         raise BadInput("the column 'texxt' is missing")
     assert left.value.code == BadInput.exit_code
@@ -57,7 +62,7 @@ def test_a_failing_step_leaves_what_was_known_and_its_reason(tmp_path: Path, run
 def test_settings_typed_in_by_hand_are_told_as_bad_input(tmp_path: Path, run_folder: Path) -> None:
     with (
         pytest.raises(SystemExit) as left,
-        stage.running("train", None, str(tmp_path / "r.json"), str(tmp_path / "p.html")),
+        stage.running("train", {}, str(tmp_path / "p.html")),
     ):
         TrainSettings.model_validate({"epochs": 0, "epoch": 3})
     assert left.value.code == BadInput.exit_code
@@ -67,8 +72,8 @@ def test_settings_typed_in_by_hand_are_told_as_bad_input(tmp_path: Path, run_fol
 
 
 def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path: Path, run_folder: Path) -> None:
-    paths = f"None, '{tmp_path / 'r.json'}', '{tmp_path / 'p.html'}'"
-    code = f"from components import stage\nwith stage.running('one', {paths}):\n    1 / 0\n"
+    page = str(tmp_path / "p.html")
+    code = f"from components import stage\nwith stage.running('one', {{}}, {page!r}):\n    1 / 0\n"
     ended = subprocess.run([sys.executable, "-c", code], check=False)
     assert ended.returncode == 1
     assert "ZeroDivisionError: division by zero" in (run_folder / "logs" / "one.log").read_text()
@@ -76,7 +81,7 @@ def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path: Path, run
 
 
 def test_output_of_a_step_and_of_its_children_goes_to_its_log(tmp_path: Path, run_folder: Path) -> None:
-    with stage.running("one", None, str(tmp_path / "r.json"), str(tmp_path / "p.html")) as current:
+    with stage.running("one", {}, str(tmp_path / "p.html")) as current:
         os.write(1, b"from the step\n")
         subprocess.run(["echo", "from a child"], check=True)
         current.finish({}, "")
@@ -85,15 +90,38 @@ def test_output_of_a_step_and_of_its_children_goes_to_its_log(tmp_path: Path, ru
 
 def test_without_a_run_folder_a_step_works_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLIPWAY_RUN", raising=False)
-    with stage.running("one", None, str(tmp_path / "r.json"), str(tmp_path / "p.html")) as current:
-        current.finish({"value": 1}, "")
-    assert json.loads((tmp_path / "r.json").read_text()) == {"one": {"value": 1}}
+    with stage.running("one", {}, str(tmp_path / "p.html")) as current:
+        current.finish({"value": 1}, "", str(tmp_path / "data"))
+    assert json.loads((tmp_path / "data" / "results.json").read_text()) == {"one": {"value": 1}}
     assert stage.record() == stage.Record(None, {}, None, [])
 
 
 def test_an_artifact_with_metadata_only_gets_a_file(tmp_path: Path, run_folder: Path) -> None:  # noqa: ARG001
     metrics = tmp_path / "out" / "metrics"
-    paths = (str(tmp_path / "r.json"), str(tmp_path / "p.html"))
-    with stage.running("one", None, *paths, [str(metrics)]) as current:
+    with stage.running("one", {}, str(tmp_path / "p.html"), [str(metrics)]) as current:
         current.finish({}, "")
     assert metrics.exists()
+
+
+def test_parallel_parts_of_a_step_write_results_that_can_be_read_at_any_time(run_folder: Path) -> None:
+    again = "for _ in range(300):\n    stage.keep_results({'one': {'texts': ['x' * 50] * 500}})\n"
+    code = f"from components import stage\n{again}"
+    writers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    while any(writer.poll() is None for writer in writers):
+        stage.record(run_folder)
+    assert [writer.returncode for writer in writers] == [0, 0]
+
+
+def test_credentials_of_a_pod_are_files_and_no_other_variable_comes_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "PYTHONPATH_OF_A_STRANGER"):
+        (tmp_path / name).write_text("from a file\n")
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "mine")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    mounted_credentials.load([str(tmp_path), str(tmp_path / "absent")])
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "from a file"
+    assert os.environ["AWS_DEFAULT_REGION"] == "mine"
+    assert "PYTHONPATH_OF_A_STRANGER" not in os.environ

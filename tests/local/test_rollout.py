@@ -16,6 +16,7 @@ from components.credentials import API_KEY
 from components.errors import BadInput
 from components.rollout import component, control, step
 from components.rollout.local import access, processes
+from components.step_request import StepRequest
 from tests.conftest import free_port
 from tests.local import bad_bundles
 from tests.local.site import Clients
@@ -129,29 +130,28 @@ def test_a_killed_rollout_goes_on_where_it_was(site):
     assert site.serving() == given["version"]
 
 
-def test_the_component_hands_on_what_the_step_found(site, tmp_path):
+def test_the_component_hands_on_what_the_step_found(site, tmp_path, monkeypatch):
     champion = site.registry.champion()
-    before = tmp_path / "before.json"
-    before.write_text(json.dumps({"train": {}}))
-    artifact = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("results", "html")}
-    outputs = component.rollout.python_func(
-        version=champion.version,
-        bundle_uri=champion.bundle_uri,
-        digest=champion.digest,
-        dataset=SimpleNamespace(path=str(site.dataset)),
+    monkeypatch.setenv("SLIPWAY_HOME", str(site.service.parent))
+    monkeypatch.delenv("SLIPWAY_RUN", raising=False)
+    registered = {"version": champion.version, "bundle_uri": champion.bundle_uri, "digest": champion.digest}
+    served = SimpleNamespace(path=str(tmp_path / "served"), metadata={})
+    request = StepRequest(
         settings=site.settings.model_dump(),
         tracking_uri=site.tracking_uri,
         model_name="messages",
-        service=str(site.service),
         public_key=str(site.keys.public_key),
         target="local",
-        cluster={},
-        results_before=SimpleNamespace(path=str(before)),
-        **artifact,
     )
-    assert outputs == ("already_champion",)
-    results = json.loads((tmp_path / "results").read_text())
-    assert results["rollout"]["endpoint"]["rest"] == f"http://127.0.0.1:{site.settings.http_port}"
+    component.rollout.python_func(
+        bundle=SimpleNamespace(metadata=registered),
+        dataset=SimpleNamespace(path=str(site.dataset)),
+        request=request.plain(),
+        served_model=served,
+        rollout_report=SimpleNamespace(path=str(tmp_path / "html")),
+    )
+    address = f"http://127.0.0.1:{site.settings.http_port}"
+    assert served.metadata == registered | {"name": "messages", "outcome": "already_champion", "address": address}
     assert "serves all traffic already" in (tmp_path / "html").read_text()
 
 

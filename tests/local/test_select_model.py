@@ -1,96 +1,98 @@
 """The step select_model as it runs in a pipeline, by kfp.local."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from kfp import compiler, dsl, local
+from kfp import dsl, local
 
 from components.dataset import TextDataset
-from components.image import IMAGE
-from components.select_model.component import select_model
+from components.kfp_component import component
+from components.select_model import step
+from components.select_model.settings import SelectSettings
+from components.step_request import StepRequest
+from components.train.component import train
+from components.train.settings import TrainSettings
+from pipelines.pipeline import select_model
 
 pytestmark = pytest.mark.local
 
 Run = Callable[[list[dict[str, Any]]], Path]
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def before(folder: str, dataset: dsl.Output[dsl.Dataset], results: dsl.Output[dsl.Artifact]) -> None:
+@component
+def before(folder: str, dataset: dsl.Output[dsl.Dataset]) -> None:
     """Stands for prepare_data."""
     import json
     import shutil
     from pathlib import Path
 
     shutil.copytree(folder, dataset.path)
-    Path(results.path).write_text(json.dumps({"prepare_data": {"rows": 1}}), "utf-8")
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def after(choice: dict, results: dsl.Input[dsl.Artifact], output: str) -> None:
-    """Stands for train."""
-    import json
-    from pathlib import Path
-
-    record = {"choice": choice, "results": json.loads(Path(results.path).read_text("utf-8"))}
-    Path(output).write_text(json.dumps(record), "utf-8")
+    (Path(dataset.path) / "results.json").write_text(json.dumps({"prepare_data": {"rows": 1}}), "utf-8")
 
 
 @dsl.pipeline(name="around")
-def around(folder: str, settings: dict, train_settings: dict, output: str) -> None:
+def around(folder: str, tasks: list[dict], request: dict) -> None:
     prepared = before(folder=folder)
-    selected = select_model(
-        dataset=prepared.outputs["dataset"],
-        settings=settings,
-        train_settings=train_settings,
-        results_before=prepared.outputs["results"],
-    )
-    after(choice=selected.outputs["choice"], results=selected.outputs["results"], output=output)
+    scores = select_model(dataset=prepared.outputs["dataset"], tasks=tasks, version="1")
+    train(dataset=prepared.outputs["dataset"], scores=scores.output, request=request, version="1")
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path, small_dataset: TextDataset) -> Run:
     """Runs the pipeline with candidates; returns the run's folder, in which `output.json` is what came out."""
     monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
-    train = {"encoder": str(tiny_encoder), "max_length": 32, "epochs": 1, "learning_rate": 2e-3}
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)  # for the program of `before`
+    settings = TrainSettings(
+        encoder=str(tiny_encoder), max_length=32, epochs=1, learning_rate=2e-3, processes=1, threads_per_process=1
+    )
 
     def run(candidates: list[dict[str, Any]]) -> Path:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "artifacts"))
-        around(
-            folder=str(small_dataset.folder),
-            settings={"candidates": candidates, "folds": 2},
-            train_settings=train,
-            output=str(tmp_path / "output.json"),
+        select = SelectSettings(candidates=candidates, folds=2)
+        request = StepRequest(
+            settings=settings.model_dump(),
+            select=select.model_dump(),
+            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+            target="local",
         )
+        around(folder=str(small_dataset.folder), tasks=step.plan(select, settings), request=request.plain())
         return tmp_path
 
     return run
 
 
-def test_candidates_are_compared_and_the_choice_is_handed_on(run: Run) -> None:
+def results_of(folder: Path) -> dict[str, Any]:
+    """What the model's folder has, which the next component reads."""
+    (model,) = folder.glob("artifacts/*/train/model/results.json")
+    found: dict[str, Any] = json.loads(model.read_text("utf-8"))
+    return found
+
+
+def test_candidates_are_compared_and_the_choice_is_trained(run: Run) -> None:
     folder = run([{"name": 'the user\'s "whole" model'}, {"name": "half", "layers": 1}])
-    output = json.loads((folder / "output.json").read_text())
-    result = output["results"]["select_model"]
-    assert output["results"]["prepare_data"] == {"rows": 1}
+    results = results_of(folder)
+    result = results["select_model"]
+    assert results["prepare_data"] == {"rows": 1}
     assert [len(candidate["macro_f1"]) for candidate in result["candidates"]] == [2, 2]
-    assert output["choice"] == result["choice"] == ({"layers": 1} if result["chosen"] == "half" else {})
-    assert list(folder.glob("artifacts/*/choose/html"))
+    assert result["choice"] == ({"layers": 1} if result["chosen"] == "half" else {})
+    assert results["train"]["settings"]["layers"] == result["choice"].get("layers", 0)
+    assert list(folder.glob("artifacts/*/train/selection_report"))
     events = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
-    kinds = [event["kind"] for event in events if event["kind"] != "progress"]
-    assert kinds == ["started", "finished"], "all parts are one step"
+    kinds = [event["kind"] for event in events if event["step"] == "select_model" and event["kind"] != "progress"]
+    assert kinds[-1] == "finished"
+    assert kinds.count("finished") == 1, "all parts are one step"
 
 
-def test_a_single_candidate_starts_no_training(run: Run) -> None:
-    folder = run([{"name": "only", "layers": 1}])
-    output = json.loads((folder / "output.json").read_text())
-    assert output["choice"] == {"layers": 1}
-    assert not output["results"]["select_model"]["compared"]
-    tasks = {path.name for path in folder.glob("artifacts/*/*")}
-    assert "choose" in tasks
-    assert not any("cross-validate" in task for task in tasks)
+def test_a_single_candidate_is_trained_without_a_comparison(run: Run) -> None:
+    results = results_of(run([{"name": "only", "layers": 1}]))
+    assert results["select_model"]["choice"] == {"layers": 1}
+    assert not results["select_model"]["compared"]
+    assert results["train"]["settings"]["layers"] == 1
 
 
 def test_what_one_training_cannot_use_is_recorded_as_bad_input(run: Run, tmp_path: Path) -> None:
@@ -99,13 +101,3 @@ def test_what_one_training_cannot_use_is_recorded_as_bad_input(run: Run, tmp_pat
     failure = json.loads((tmp_path / "failure.json").read_text())
     assert (failure["step"], failure["kind"], failure["exit_code"]) == ("select_model", "BadInput", 2)
     assert "cannot classify texts of 400 tokens" in failure["message"]
-
-
-def test_on_a_cluster_a_condition_guards_the_trainings(tmp_path: Path) -> None:
-    compiler.Compiler().compile(around, str(tmp_path / "pipeline.yaml"))
-    specification = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
-    dags = {name: part["dag"]["tasks"] for name, part in specification["components"].items() if "dag" in part}
-    guarded = [task for tasks in dags.values() for task in tasks.values() if "triggerPolicy" in task]
-    assert len(guarded) == 2
-    (loop,) = [task for tasks in dags.values() for task in tasks.values() if "iteratorPolicy" in task]
-    assert loop["iteratorPolicy"] == {"parallelismLimit": 2}

@@ -6,7 +6,6 @@ import pytest
 
 from components.errors import BadInput
 from pipelines import for_cluster
-from pipelines.arguments import encoder_version, in_pods, source_version
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings, load_settings
 
@@ -80,13 +79,17 @@ def test_pods_get_addresses_and_keys_of_the_cluster_for_those_of_this_machine() 
         "cluster.gateway=http://localhost:8080",
         "registry.encryption_key=my.key",
     )
-    passed = in_pods(for_cluster.for_pods(here), "run-1")
-    assert passed["tracking_uri"] == INSIDE
-    assert passed["cluster"]["tracking_uri"] == passed["cluster"]["gateway"] == ""
-    assert passed["registry"]["keys"] == "/etc/slipway/signing"
-    assert passed["registry"]["encryption_key"] == "/etc/slipway/encryption/bundle.key"
-    assert passed["record"] == "s3://b/runs"
-    assert not {"work", "service", "public_key"} & passed.keys()
+    passed = for_cluster.for_pods(here)
+    assert passed.tracking_uri == INSIDE
+    assert passed.cluster.tracking_uri == passed.cluster.gateway == ""
+    assert passed.registry.keys == "/etc/slipway/signing"
+    assert passed.registry.encryption_key == "/etc/slipway/encryption/bundle.key"
+    assert for_cluster.for_pods(passed) == passed
+
+
+def test_pods_use_the_store_of_the_manifests_unless_one_is_named() -> None:
+    assert for_cluster.for_pods(settings()).registry.store == "s3://slipway/bundles"
+    assert for_cluster.for_pods(settings("cluster.store=s3://b")).registry.store == "s3://b/bundles"
 
 
 @pytest.mark.parametrize("given", ["''", FORWARDED, "sqlite:///mlflow.db"])
@@ -97,31 +100,6 @@ def test_pods_use_the_tracking_server_of_the_manifests_unless_another_is_named(g
     assert for_cluster.for_pods(other).tracking_uri == "https://mlflow.example.com"
 
 
-def test_results_of_remote_data_are_not_taken_from_another_run() -> None:
-    sample = for_cluster.for_pods(settings("cluster.store=s3://b"))
-    remote = for_cluster.for_pods(settings("cluster.store=s3://b", "data.source=s3://b/texts.csv"))
-    assert in_pods(sample, "run-1")["source_version"] == ""
-    assert in_pods(remote, "run-1")["source_version"] == "run-1"
-
-
-def test_results_of_other_splits_or_weights_are_not_taken_from_the_cache(tmp_path: Path) -> None:
-    data, encoder = tmp_path / "data", tmp_path / "encoder"
-    for folder in (data / "dev", encoder):
-        folder.mkdir(parents=True)
-    (data / "dev" / "texts.csv").write_text("text,label")
-    (encoder / "config.json").write_text("{}")
-    before = source_version(str(data), "")
-    (data / "dev").rename(data / "test")
-    assert source_version(str(data), "") != before
-    here = settings(f"train.encoder={encoder}", "select.candidates=[]")
-    before = encoder_version(here)
-    (encoder / "model.safetensors").write_text("weights")
-    assert encoder_version(here) != before
-
-
-def test_every_encoder_of_the_candidates_is_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    here = settings("cluster.store=s3://b", "select.candidates=[{encoder: mine}, {layers: 2}]")
-    with pytest.raises(BadInput, match=r"select.candidates\[0\].encoder is mine"):
-        for_cluster.for_pods(here)
+def test_every_encoder_of_the_candidates_is_looked_at() -> None:
+    here = settings("select.candidates=[{encoder: mine}, {layers: 2}]")
     assert [name for name, _ in for_cluster.encoders(here)] == ["select.candidates[0].encoder", "train.encoder"]

@@ -1,36 +1,40 @@
 """The component around the step compress."""
 
-import json
+import shutil
 from pathlib import Path
 
 import pytest
 from kfp import dsl
 
+from components import stage
 from components.bundle import Bundle
 from components.compress.component import compress
 from components.dataset import TextDataset
 
 
 def test_the_component_hands_on_bundle_results_page_and_metrics(
-    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path
+    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = tmp_path / "before.json"
-    before.write_text('{"train": {"seconds": 1}}', "utf-8")
+    teacher = tmp_path / "teacher"
+    shutil.copytree(tiny_checkpoint, teacher)
+    (teacher / "results.json").write_text('{"train": {"seconds": 1}}', "utf-8")
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SLIPWAY_RUN", raising=False)
     metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
+    settings = {"distil": False, "prune": False, "latency_rounds": 3, "train_threads": 1, "serving_threads": 1}
     compress.python_func(
-        model=dsl.Model(uri=str(tiny_checkpoint)),
+        model=dsl.Model(uri=str(teacher)),
         dataset=dsl.Dataset(uri=str(small_dataset.folder)),
-        settings={"distil": False, "prune": False, "latency_rounds": 3, "train_threads": 1, "serving_threads": 1},
-        model_name="messages",
-        code_version="v1",
-        results_before=dsl.Artifact(uri=str(before)),
+        request={"settings": settings, "model_name": "messages"},
+        version="v1",
         draft=dsl.Model(uri=str(tmp_path / "draft")),
-        results=dsl.Artifact(uri=str(tmp_path / "out" / "results.json")),
-        html=dsl.HTML(uri=str(tmp_path / "out" / "page.html")),
-        metrics=metrics,
+        compression_report=dsl.HTML(uri=str(tmp_path / "out" / "page.html")),
+        compression_metrics=metrics,
     )
-    results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
+    results = stage.results_in(str(tmp_path / "draft"))
+    bundle = Bundle(tmp_path / "draft" / "bundle")
     assert results["train"] == {"seconds": 1}
-    assert Bundle(tmp_path / "draft").info.variant == results["compress"]["chosen"]
+    assert bundle.info.variant == results["compress"]["chosen"]
+    assert bundle.info.code_version == "v1"
     assert results["compress"]["chosen"] in (tmp_path / "out" / "page.html").read_text("utf-8")
-    assert metrics.metadata["size_bytes"] == pytest.approx(Bundle(tmp_path / "draft").size, rel=0.01)
+    assert metrics.metadata["size_bytes"] == pytest.approx(bundle.size, rel=0.01)

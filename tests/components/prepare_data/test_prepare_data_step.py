@@ -215,20 +215,20 @@ def test_the_component_hands_on_dataset_results_page_and_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLIPWAY_RUN", raising=False)
-    places = {name: Place(tmp_path / "out" / name) for name in ("dataset", "results", "html", "metrics")}
+    places = {name: Place(tmp_path / "out" / name) for name in ("dataset", "data_report", "data_counts")}
     source = write_csv(tmp_path / "data.csv", messy_rows())
-    prepare_data.python_func(settings={"source": source}, source_version="1", **places)
+    prepare_data.python_func(request={"settings": {"source": source}}, version="1", **places)
     assert places["dataset"].metadata["digest"] == TextDataset(places["dataset"].path).digest
-    results = json.loads(Path(places["results"].path).read_text())
-    assert places["metrics"].logged["rows_kept"] == results["prepare_data"]["rows_kept"]
-    assert "<svg" in Path(places["html"].path).read_text()
+    results = json.loads((Path(places["dataset"].path) / "results.json").read_text())
+    assert places["data_counts"].logged["rows_kept"] == results["prepare_data"]["rows_kept"]
+    assert "<svg" in Path(places["data_report"].path).read_text()
 
 
 def test_the_component_ends_with_the_exit_code_of_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
-    places = {name: Place(tmp_path / "out" / name) for name in ("dataset", "results", "html", "metrics")}
+    places = {name: Place(tmp_path / "out" / name) for name in ("dataset", "data_report", "data_counts")}
     with pytest.raises(SystemExit, match="2"):
-        prepare_data.python_func(settings={"source": "missing.csv"}, source_version="", **places)
+        prepare_data.python_func(request={"settings": {"source": "missing.csv"}}, version="", **places)
     assert "missing.csv" in json.loads((tmp_path / FAILURE).read_text())["message"]
 
 

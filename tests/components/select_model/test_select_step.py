@@ -1,5 +1,7 @@
-"""Plan, one training of cross-validation, and the choice, on the tiny encoder."""
+"""Plan, a task of cross-validation, and the choice, on the tiny encoder."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,45 +21,67 @@ def train(tiny_encoder: Path) -> TrainSettings:
 TWO = SelectSettings(candidates=[{"name": "whole"}, {"name": "half", "layers": 1, "epochs": 2}], folds=3, epochs=1)
 
 
-def test_the_plan_has_a_training_for_each_candidate_and_fold(train: TrainSettings) -> None:
-    items = step.plan(TWO, train)
-    assert [(item["candidate"], item["fold"]) for item in items] == [
-        (name, fold) for name in ("whole", "half") for fold in range(3)
-    ]
-    first, last = items[0]["train"], items[-1]["train"]
-    assert (first["epochs"], last["epochs"]) == (1, 2), "a candidate's own epochs go before select.epochs"
-    assert (first["processes"], first["accumulation"]) == (1, 2), "as many texts in an update as in training"
+def test_the_plan_has_a_task_for_each_candidate_with_all_its_folds(train: TrainSettings) -> None:
+    tasks = step.plan(TWO, train, "s3://b/runs")
+    assert [[candidate["name"] for candidate in task["candidates"]] for task in tasks] == [["whole"], ["half"]]
+    assert {(task["folds"], task["seed"], task["record"]) for task in tasks} == {(3, 13, "s3://b/runs")}
+    first, last = (TrainSettings.model_validate(task["candidates"][0]["train"]) for task in tasks)
+    assert (first.epochs, last.epochs) == (1, 2), "a candidate's own epochs go before select.epochs"
+    assert (first.processes, first.accumulation) == (1, 2), "as many texts in an update as in training"
+
+
+def test_the_number_of_tasks_has_a_limit_and_a_task_says_only_what_it_needs(train: TrainSettings) -> None:
+    seeds = [{"name": f"rate {number}", "learning_rate": number * 1e-4} for number in range(1, 21)]
+    tasks = step.plan(SelectSettings(candidates=seeds), train)
+    assert len(tasks) == step.TASKS
+    names = sorted(candidate["name"] for task in tasks for candidate in task["candidates"])
+    assert names == sorted(candidate["name"] for candidate in seeds)
+    assert max(len(json.dumps(task)) for task in tasks) < 1500
+
+
+def test_a_candidate_s_task_is_the_same_beside_others(train: TrainSettings) -> None:
+    alone, more = ([{"layers": 1}, {"layers": 2}], [{"layers": 1}, {"layers": 2}, {"max_length": 16}])
+    few, many = (step.plan(SelectSettings(candidates=candidates), train) for candidates in (alone, more))
+    assert few == many[:2], "or the cache would not know it again"
+
+
+def test_other_weights_are_another_task(train: TrainSettings, tiny_encoder: Path, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder, encoder)
+    own = train.model_copy(update={"encoder": str(encoder)})
+    before = step.plan(TWO, own)
+    (encoder / "model.safetensors").write_bytes(b"other weights")
+    assert step.plan(TWO, own) != before
 
 
 @pytest.mark.parametrize("candidates", [[], [{"layers": 1}]])
-def test_a_single_candidate_needs_no_training(candidates: list[dict[str, int]], train: TrainSettings) -> None:
+def test_a_single_candidate_needs_no_training_and_a_loop_has_an_item(
+    candidates: list[dict[str, int]], train: TrainSettings
+) -> None:
     settings = SelectSettings(candidates=candidates)
-    assert step.plan(settings, train) == []
+    (task,) = step.plan(settings, train)
+    assert step.cross_validate(Path("nowhere"), task) == []
     result = step.choose(Path("nowhere"), settings, train, [])
     assert (result["compared"], result["choice"]) == (False, candidates[0] if candidates else {})
 
 
-def test_an_encoder_that_cannot_be_had_is_refused_before_any_training(train: TrainSettings) -> None:
-    settings = SelectSettings(candidates=[{}, {"encoder": "no/such-encoder"}])
-    with pytest.raises(BadInput, match="'no/such-encoder' cannot be loaded"):
-        step.plan(settings, train)
-
-
 def test_a_fold_is_scored_on_texts_that_were_held_out(train: TrainSettings, small_dataset: TextDataset) -> None:
     settings = TWO.model_copy(update={"epochs": 10, "texts": 90})
-    item = step.plan(settings, train)[0]
-    score = step.cross_validate(small_dataset.folder, item)
-    again = step.cross_validate(small_dataset.folder, item | {"fold": 0.0, "folds": 3.0})
-    assert score["macro_f1"] > 0.7
-    assert score["macro_f1"] == again["macro_f1"]
-    assert 10 * 60 * 4 < score["tokens"] < 10 * 60 * 32
-    assert score["parameters"] > 1000
+    first, second = step.plan(settings, train)
+    scores = step.cross_validate(small_dataset.folder, first)
+    both = first | {"candidates": [*second["candidates"], *first["candidates"]], "folds": 3.0}
+    again = step.cross_validate(small_dataset.folder, both)[3:]
+    assert [(score["candidate"], score["fold"]) for score in scores] == [("whole", fold) for fold in range(3)]
+    assert scores[0]["macro_f1"] > 0.7
+    assert [score["macro_f1"] for score in scores] == [score["macro_f1"] for score in again], "whatever came before"
+    assert 10 * 60 * 4 < scores[0]["tokens"] < 10 * 60 * 32
+    assert scores[0]["parameters"] > 1000
 
 
 def test_too_few_texts_for_the_folds_are_refused(train: TrainSettings, small_dataset: TextDataset) -> None:
-    item = step.plan(TWO.model_copy(update={"folds": 10, "texts": 15}), train)[0]
+    task = step.plan(TWO.model_copy(update={"folds": 10, "texts": 15}), train)[0]
     with pytest.raises(BadInput, match="15 training texts are too few for 10 folds; set select.folds to less"):
-        step.cross_validate(small_dataset.folder, item)
+        step.cross_validate(small_dataset.folder, task)
 
 
 def test_a_missing_score_is_no_choice(train: TrainSettings, small_dataset: TextDataset) -> None:
