@@ -37,7 +37,8 @@ def run(form: Mapping[str, Any]) -> Requests:
             settings = for_pods(settings)
         check(settings, home.service())
         requests = requests_of(settings, run_record.run_name())
-        current.finish({"settings": settings.model_dump(mode="json", exclude_defaults=True)})
+        asked = settings.model_dump(mode="json", exclude_defaults=True)
+        current.finish({"model_name": settings.model_name, "settings": asked})
     return requests
 
 

@@ -24,6 +24,8 @@ def report(
 
     from components import run_record, stage
     from components.report import step
+    from components.report.aftermath import settled
 
-    found = stage.record(store=run_record.uri_of(settings))
-    step.run(found, model_name, run_record.run_name(), Path(run_report.path))
+    run = run_record.run_name()
+    found = settled(stage.record(store=run_record.uri_of(settings)), run)
+    step.run(found, model_name, run, Path(run_report.path))

@@ -1,0 +1,75 @@
+"""What the closing step does for a run of pods that was cut off: find out why, and leave nothing at work behind.
+
+A pod that is ended from outside, by Kubernetes or by somebody who terminated the run, can neither remove the training
+that it started nor take back the canary that it watched.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from components import pod_diagnosis, progress
+from components.cluster import ClusterSettings, own_namespace
+from components.errors import SlipwayError
+from components.report.ending import explained, is_told
+from components.run_record import Record
+
+STEP = "report"
+
+
+def settled(record: Record, run: str) -> Record:
+    """The record of a run that ended, with its cause, once nothing of it is at work any more.
+
+    On this machine the record is returned as it is: the command that runs the steps ends them itself.
+
+    Args:
+        record: what the steps left.
+        run: id of the run.
+    """
+    namespace = own_namespace()
+    if namespace is None or not run or (is_told(record) and not record.failure):
+        return record
+    undone = [words for act in (_end_trainings, _take_canary_back) if (words := _told(act, record, run))]
+    diagnosis, cancelled = pod_diagnosis.diagnose(run, namespace), pod_diagnosis.cancelled(run, namespace)
+    return explained(record, diagnosis, cancelled, undone)
+
+
+def _told(act: Callable[[Record, str], str], record: Record, run: str) -> str:
+    """What an act did; that it failed is told, too, and keeps nothing else from being done."""
+    try:
+        words = act(record, run)
+    except SlipwayError as error:
+        words = str(error)
+    if words:
+        progress.report(STEP, words)
+    return words
+
+
+def _end_trainings(record: Record, run: str) -> str:
+    """Remove the PyTorchJobs that the run left."""
+    settings = _asked(record)
+    if settings is None or "train" in record.results:
+        return ""
+    from components.train.cancel import remove_jobs_of
+
+    removed = remove_jobs_of(run, ClusterSettings.model_validate(settings.get("cluster", {})).namespace)
+    return f"PyTorchJob {', '.join(removed)} was removed; its checkpoints stay" if removed else ""
+
+
+def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the version says which run
+    """Roll the run's version back, when its rollout began and did not end."""
+    settings, registered = _asked(record), record.results.get("register")
+    began = any(event["step"] == "rollout" for event in record.events)
+    if settings is None or not registered or not began or "rollout" in record.results:
+        return ""
+    from components.registry import Registry
+    from components.rollout.kserve.cancelled import take_back
+
+    name = record.results["preflight"]["model_name"]
+    registry = Registry(settings["tracking_uri"], name)
+    return take_back(name, ClusterSettings.model_validate(settings.get("cluster", {})), registry, registered["version"])
+
+
+def _asked(record: Record) -> dict[str, Any] | None:
+    """The settings that differ from the defaults, as the first task resolved them; None when it did not come so far."""
+    asked: dict[str, Any] | None = record.results.get("preflight", {}).get("settings")
+    return asked
