@@ -90,6 +90,14 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
         "report.model_name",
         lambda c: c.components["root"]["inputDefinitions"]["parameters"]["model_name"].pop("defaultValue"),
     ),
+    "a null in a nested pipeline": (
+        "null-input",
+        "comp-for-loop-1/compare.version",
+        lambda c: (
+            _given(c, "for-loop-1").pop("pipelinechannel--version"),
+            _inputs(c, "for-loop-1")["pipelinechannel--version"].update(isOptional=True),
+        ),
+    ),
     "an output that is not there": (
         "unknown-source",
         "comp-exit-handler-1/train.settings",
@@ -179,6 +187,16 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
         "pipeline-spec",
         "pipeline spec",
         lambda c: _task(c, "train").update(priority=1),
+    ),
+    "a step without a container": (
+        "pipeline-spec",
+        "comp-train",
+        lambda c: _component(c, "train").update(executorLabel="exec-training"),
+    ),
+    "two components with one container": (
+        "shared-container",
+        "comp-train",
+        lambda c: c.executors["exec-train"].update(container=_container(c, "prepare")),
     ),
     "an argument of 200 KB": (
         "argument-size",

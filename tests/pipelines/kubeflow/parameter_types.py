@@ -104,8 +104,8 @@ def _edge(
             yield "unknown-source", f"an iteration has no {name}, only the loop has: its driver takes it out"
         if not fits(spec.get("parameterType", UNKNOWN), kind):
             yield "type", f"{name} is {spec['parameterType']}, and {kind} is declared{_hint(loop, name)}"
-        if task.dag == ROOT and spec.get("isOptional") and spec.get("defaultValue") is None and not is_optional:
-            yield "null-input", f"{name} is null where the run names no value, and null is not taken here"
+        if not is_optional and _may_be_null(compiled, task.dag, name):
+            yield "null-input", f"{name} is null where nobody names a value, and null is not taken here"
     elif "taskOutputParameter" in source:
         output = source["taskOutputParameter"]
         producer, key = output["producerTask"], output["outputParameterKey"]
@@ -128,6 +128,15 @@ def _edge(
             yield "type", f"the final status is a STRUCT, and {kind} is declared"
     else:
         yield "unknown-source", f"the driver knows no source like {sorted(source)}"
+
+
+def _may_be_null(compiled: Compiled, dag: str, name: str) -> bool:
+    """Whether a DAG's parameter is optional, has no default, and is left out by a run or a task that uses it."""
+    spec = declared(compiled.components[dag])[name]
+    if not spec.get("isOptional") or spec.get("defaultValue") is not None:
+        return False
+    users = [task for task in compiled.tasks() if task.spec["componentRef"]["name"] == dag]
+    return dag == ROOT or any(name not in user.parameters for user in users)
 
 
 def _hint(loop: Task | None, name: str) -> str:

@@ -14,6 +14,7 @@ Rule = Callable[[Compiled, Assumptions], Iterator[Fault]]
 SOUNDNESS: tuple[Rule, ...] = (schema.documents, schema.references)
 """Without these the others have nothing to look at."""
 RULES: tuple[Rule, ...] = (
+    schema.shared_containers,
     artifacts.dependencies,
     parameter_types.default_values,
     parameter_types.required_inputs,

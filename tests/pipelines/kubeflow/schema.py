@@ -13,6 +13,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tests.pipelines.kubeflow.assumptions import Assumptions
 from tests.pipelines.kubeflow.compiled import JSON, Compiled, Fault
+from tests.pipelines.kubeflow.go_json import go_json
 
 SINCE = {
     "securityContext": "2.16",
@@ -56,6 +57,23 @@ def references(compiled: Compiled, _: Assumptions) -> Iterator[Fault]:
             yield Fault("pipeline-spec", name, f"the executor {label} has no container")
         if label is None and not component.get("dag", {}).get("tasks"):
             yield Fault("pipeline-spec", name, "it is neither a step nor a DAG with tasks")
+
+
+def shared_containers(compiled: Compiled, _: Assumptions) -> Iterator[Fault]:
+    """Steps with the same container have the same inputs and outputs.
+
+    The Workflow holds components under a hash of their containers, and the first one wins (`hashComponentContainer` and
+    `saveProtoToArguments` in argocompiler/argo.go).
+    """
+    first: dict[str, str] = {}
+    for name in sorted(compiled.reachable()):
+        component = compiled.components[name]
+        if "executorLabel" not in component:
+            continue
+        other = first.setdefault(go_json(compiled.container(component)), name)
+        sides = ("inputDefinitions", "outputDefinitions")
+        if any(compiled.components[other].get(side) != component.get(side) for side in sides):
+            yield Fault("shared-container", name, f"{other} has the same container, and would stand for it")
 
 
 def needs_version(compiled: Compiled) -> dict[str, str]:
