@@ -30,8 +30,17 @@ class ClusterSettings(Settings):
     memory: str = setting("2Gi", "memory of each trainer, and its limit", "Kubernetes quantity")
     scratch: str = setting("8Gi", "disk of each trainer for dataset and checkpoints", "Kubernetes quantity")
     restarts: int = setting(6, "restarts of containers of a training, all together, before it fails", "restarts", ge=1)
-    deadline_s: int = setting(6 * 3600, "longest time of a training", "seconds", ge=60)
-    unschedulable_s: float = setting(45.0, "how long a pod may wait for a node", "seconds", ge=1)
+    deadline_s: int = setting(
+        6 * 3600, "longest time of a training, and before that of its wait in a queue", "seconds", ge=60
+    )
+    queue: str = setting(
+        "",
+        "LocalQueue of Kueue in which trainings wait for their turn; empty to start at once",
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?)?$",
+    )
+    unschedulable_s: float = setting(
+        300.0, "how long a pod may wait for a node; autoscalers bring one in minutes", "seconds", ge=1
+    )
     deployment_mode: Literal["auto", "Knative", "Standard"] = setting(
         "auto", "how KServe deploys a new service; auto is the cluster's default"
     )

@@ -1,18 +1,26 @@
 """The few requests about PyTorchJobs that a training makes of the Kubernetes API; refusals become clear errors."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple
 
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
 
 from components import progress
-from components.errors import SlipwayError
-from components.kubernetes_api import TIMEOUT, asking, connect, message, reaching
+from components.errors import BadInput, SlipwayError
+from components.kubernetes_api import TIMEOUT, asking, connect, reaching
+from components.train import kueue
 from components.train.job_manifest import GROUP, PLURAL, TRAINING_LABEL, VERSION
 
 NEEDS = "the training operator, and apply manifests/"
+
+
+class _Gone(SlipwayError):
+    """The job does not exist any more."""
+
+
+class NoOperator(BadInput):
+    """The cluster knows no PyTorchJobs."""
 
 
 class Ending(NamedTuple):
@@ -28,6 +36,15 @@ class Look(NamedTuple):
     ending: Ending | None
     pods: list[Any]
     resource_version: str
+    job: dict[str, Any]
+
+    @property
+    def held(self) -> bool:
+        """Whether the job may not have pods at the moment, as one that waits in a queue.
+
+        The condition `Suspended` says the same later, and not at all while the operator is away.
+        """
+        return bool(self.job["spec"]["runPolicy"].get("suspend"))
 
 
 class JobApi:
@@ -47,9 +64,17 @@ class JobApi:
 
     def at_work(self, training: str) -> list[str]:
         """Names of the jobs of a training that have not ended."""
-        with _asking("list PyTorchJobs"):
+        return self.not_ended(f"{TRAINING_LABEL}={training}")
+
+    def not_ended(self, selector: str) -> list[str]:
+        """Names of the jobs that a label selector finds and that have not ended.
+
+        Raises:
+            NoOperator: the cluster knows no PyTorchJobs.
+        """
+        with _asking("list PyTorchJobs", missing=NoOperator(f"the cluster knows no PyTorchJobs; install {NEEDS}")):
             jobs = self._custom.list_namespaced_custom_object(
-                *self._place, label_selector=f"{TRAINING_LABEL}={training}", _request_timeout=TIMEOUT
+                *self._place, label_selector=selector, _request_timeout=TIMEOUT
             )["items"]
         return [
             job["metadata"]["name"] for job in jobs if not job["metadata"].get("deletionTimestamp") and not _ending(job)
@@ -71,7 +96,11 @@ class JobApi:
             job = self._custom.get_namespaced_custom_object(*self._place, name, _request_timeout=TIMEOUT)
         with _asking("list pods"):
             pods = self.core.list_namespaced_pod(self.namespace, label_selector=_of(name), _request_timeout=TIMEOUT)
-        return Look(_ending(job), pods.items, pods.metadata.resource_version)
+        return Look(_ending(job), pods.items, pods.metadata.resource_version, job)
+
+    def why_held(self, job: dict[str, Any]) -> str:
+        """Why a job is held, to follow its name; little where its queue cannot be asked."""
+        return kueue.why_held(self._custom, job)
 
     def next_event(self, name: str, version: str, seconds: int) -> tuple[Any, str]:
         """The next change of one of the job's pods: the pod as it was then, and the version to ask from next.
@@ -104,13 +133,16 @@ class JobApi:
     def delete(self, name: str) -> None:
         """Remove a job and its pods; a failure is reported and does not hide how the training ended."""
         try:
+            self.remove(name)
+        except SlipwayError as error:
+            progress.report("train", f"PyTorchJob {self.namespace}/{name} could not be removed: {error}")
+
+    def remove(self, name: str) -> None:
+        """Remove a job and its pods; nothing happens when it is gone."""
+        with suppress(_Gone), _asking("delete PyTorchJobs", missing=_Gone()):
             self._custom.delete_namespaced_custom_object(
                 *self._place, name, propagation_policy="Background", _request_timeout=TIMEOUT
             )
-        except (ApiException, HTTPError, OSError) as error:
-            if getattr(error, "status", None) != 404:
-                words = message(error) if isinstance(error, ApiException) else str(error)
-                progress.report("train", f"PyTorchJob {self.namespace}/{name} could not be removed: {words}")
 
 
 def _asking(what: str, missing: SlipwayError | None = None) -> AbstractContextManager[None]:

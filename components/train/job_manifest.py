@@ -1,15 +1,20 @@
 """The PyTorchJob of a training, as the API server gets it."""
 
 import os
+import re
 from typing import Any
 
 from components.cluster import ClusterSettings, own_namespace
+from components.run_record import run_name
+from components.train.kueue import QUEUE_LABEL
 from components.train.launcher import MLFLOW_PATIENCE
 from components.train.settings import TrainSettings
 
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
 APP_LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "trainer"}
 TRAINING_LABEL = "slipway.dev/training"
+RUN_LABEL = "slipway.dev/run"
+LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 PASSED_ON = ("MLFLOW_RUN_ID",)
 USER = 65532
 
@@ -34,7 +39,7 @@ def job_manifest(
         BadInput: the processes do not fill the pods.
     """
     pods = settings.pods(train.processes)
-    labels = APP_LABELS | {TRAINING_LABEL: training}
+    labels = APP_LABELS | {TRAINING_LABEL: training} | run_label(run_name(""))
     template = _pod(name, store, train.threads_per_process, settings, labels)
     spec: dict[str, Any] = {
         "nprocPerNode": str(settings.processes_per_pod),
@@ -59,8 +64,14 @@ def job_manifest(
     spec["pytorchReplicaSpecs"] = {
         role: {"replicas": count, "restartPolicy": "OnFailure", "template": template} for role, count in groups.items()
     }
-    metadata = {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": _owner(namespace)}
+    queue = {QUEUE_LABEL: settings.queue} if settings.queue else {}  # not on pods: Kueue would hold each by itself
+    metadata = {"name": name, "namespace": namespace, "labels": labels | queue, "ownerReferences": _owner(namespace)}
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "PyTorchJob", "metadata": metadata, "spec": spec}
+
+
+def run_label(run: str) -> dict[str, str]:
+    """The label of all that belongs to a run; none where its id is empty or cannot be a label's value."""
+    return {RUN_LABEL: run} if LABEL_VALUE.fullmatch(run) else {}
 
 
 def first_pod(name: str, settings: ClusterSettings) -> str:

@@ -23,14 +23,14 @@ SUSPICIOUS = {
 """Reasons that may pass by themselves, and what is wrong: some come in turn for the same cause."""
 
 SUSPICION_SECONDS = 20.0
-UNSCHEDULABLE_SECONDS = 45.0
+UNSCHEDULABLE_SECONDS = 300.0
 
 
 class PodJudge:
     """Says why a pod cannot come to work, once that is sure; remembers since when it looks so.
 
     Args:
-        unschedulable_s: how long a pod may wait for a node; longer where a cluster adds nodes on demand.
+        unschedulable_s: how long a pod may wait for a node; a cluster that adds nodes on demand takes minutes.
         clock: seconds that only rise.
     """
 
@@ -60,15 +60,28 @@ def _symptoms(pod: Any, unschedulable_s: float) -> Iterator[tuple[str, float, st
     status = pod.status
     if status.phase == "Failed" and status.reason:
         yield status.reason, 0.0, _words(status.reason, status.message)
-    for condition in status.conditions or []:
-        if condition.type == "PodScheduled" and condition.reason == "Unschedulable":
-            yield "schedule", unschedulable_s, _words(condition.reason, condition.message)
+    if words := _unschedulable(pod):
+        yield "schedule", unschedulable_s, words
     for container in [*(status.init_container_statuses or []), *(status.container_statuses or [])]:
         waiting = container.state.waiting if container.state else None
         if waiting and waiting.reason in BROKEN:
             yield waiting.reason, 0.0, _words(waiting.reason, waiting.message)
         elif waiting and waiting.reason in SUSPICIOUS:
             yield SUSPICIOUS[waiting.reason], SUSPICION_SECONDS, _words(waiting.reason, waiting.message)
+
+
+def without_node(pods: Iterable[Any]) -> str:
+    """Which pod waits for a node, and why in the scheduler's words; empty when none does."""
+    return next(
+        (f"pod {pod.metadata.name} waits for a node: {words}" for pod in pods if (words := _unschedulable(pod))), ""
+    )
+
+
+def _unschedulable(pod: Any) -> str | None:
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.reason == "Unschedulable":
+            return _words(condition.reason, condition.message)
+    return None
 
 
 def _words(reason: str, message: str | None) -> str:

@@ -18,15 +18,13 @@ from components.train.config import WorkerConfig
 from components.train.job_api import JobApi, Look
 from components.train.job_manifest import first_pod, job_manifest
 from components.train.launcher import terminable
+from components.train.patience import Patience
 from components.train.pod_log import LogFollower
-from components.train.pods import PodJudge, bad_input, endings
+from components.train.pods import PodJudge, bad_input, endings, without_node
 
 STEP = "train"
 LOOK_SECONDS = 3
 """The job is looked at after every event of its pods, and at least this often."""
-
-OPERATOR_SECONDS = 50.0
-"""A training operator that runs has made the pods by then."""
 
 OUTAGE_SECONDS = 120.0
 """How long the API server may be away before the launcher gives up."""
@@ -98,7 +96,8 @@ class PyTorchJobLauncher:
             SlipwayError: it failed, or will not come to work.
         """
         judge = PodJudge(self.settings.unschedulable_s)
-        started = reached = time.monotonic()
+        patience = Patience(f"PyTorchJob {self.namespace}/{name}", self.settings.deadline_s)
+        reached = time.monotonic()
         failed: list[Any] = []  # the operator replaces such pods, perhaps before the next look
         version = ""
         while True:
@@ -107,9 +106,8 @@ class PyTorchJobLauncher:
                 reached = time.monotonic()
                 if self._succeeded(name, look, judge, failed):
                     return
-                if not look.pods and reached - started > OPERATOR_SECONDS:
-                    advice = "see whether the training operator runs"
-                    raise SlipwayError(f"PyTorchJob {name} has no pods after {OPERATOR_SECONDS:.0f} s; {advice}")
+                why_held = self.api.why_held(look.job) if look.held else ""
+                patience.check(why_held, bool(look.pods), without_node(look.pods))
                 pod, version = self.api.next_event(name, version or look.resource_version, LOOK_SECONDS)
                 if pod and pod.status.phase == "Failed":
                     failed.append(pod)
@@ -132,7 +130,9 @@ class PyTorchJobLauncher:
         if look.ending:
             whole = "\n".join([look.ending.words, *words])
             raise SlipwayError(f"PyTorchJob {name} failed; a new run goes on from the last checkpoint. {whole}")
-        if problem := judge.problem([*look.pods, *failed]):
+        if look.held:  # its pods go, and new ones come when it is admitted
+            failed.clear()
+        if problem := judge.problem([] if look.held else [*look.pods, *failed]):
             raise SlipwayError("\n".join([f"PyTorchJob {name} cannot run: {problem}", *words]))
         return False
 

@@ -58,6 +58,14 @@ class Cluster:
         """What `kubectl get` knows."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
+    def as_account(self, account: str, namespace: str, folder: Path) -> str:
+        """A kubeconfig with the rights of a service account, written to the folder."""
+        token = self.kubectl("create", "token", account, "--namespace", namespace).strip()
+        config = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+        config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+        (folder / "kubeconfig").write_text(json.dumps(config))
+        return str(folder / "kubeconfig")
+
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects given as JSON."""
         self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))

@@ -27,6 +27,7 @@ import pytest
 
 from tests.cluster import kit
 from tests.cluster.access import SCRATCH, Cluster, Say, forwarded, held
+from tests.cluster.jobs import Jobs
 
 
 @pytest.fixture(scope="session")
@@ -175,6 +176,24 @@ def gateway(platform: Platform) -> Iterator[str]:
         return
     with forwarded(platform.cluster, "kourier-system", "kourier", 80) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """Makes PyTorchJobs that sleep in a namespace of their own; KUBECONFIG has the rights of the pipeline's account."""
+    namespace = f"slipway-jobs-{uuid.uuid4().hex[:6]}"
+    cluster.kubectl("create", "namespace", namespace)
+    try:
+        for account in ("slipway-pipeline", "slipway-trainer"):
+            cluster.kubectl("create", "serviceaccount", account, "--namespace", namespace)
+        cluster.kubectl("apply", "--namespace", namespace, "-f", str(kit.ROOT / "manifests" / "base" / "rbac.yaml"))
+        with pytest.MonkeyPatch.context() as environment:
+            rights = cluster.as_account("slipway-pipeline", namespace, tmp_path_factory.mktemp("rights"))
+            environment.setenv("KUBECONFIG", rights)
+            environment.delenv("SLIPWAY_RUN_ID", raising=False)
+            yield Jobs(cluster, namespace)
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def clear(cluster: Cluster, namespace: str) -> None:

@@ -1,6 +1,5 @@
 """What a run on Kubernetes is told about a real cluster before any step starts."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,6 @@ def ready(platform: Any, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
     return ClusterSettings(namespace=platform.namespace)
 
 
-def as_account(platform: Any, account: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the cluster with the rights of a service account."""
-    token = platform.cluster.kubectl("create", "token", account, "--namespace", platform.namespace).strip()
-    config = json.loads(platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
-    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    (folder / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
-
-
 def test_a_cluster_with_the_manifests_is_accepted(ready: ClusterSettings) -> None:
     assert resolve("kubernetes") == "kubernetes"
     check_cluster(ready)
@@ -45,14 +35,14 @@ def test_a_cluster_with_the_manifests_is_accepted(ready: ClusterSettings) -> Non
 def test_the_rights_of_the_pipeline_s_account_are_enough(
     platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_account(platform, "slipway-pipeline", tmp_path, monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-pipeline", platform.namespace, tmp_path))
     check_cluster(ready)
 
 
 def test_an_account_without_rights_is_told_the_first_that_is_missing(
     platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_account(platform, "slipway-trainer", tmp_path, monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-trainer", platform.namespace, tmp_path))
     with pytest.raises(BadInput, match="does not let us create pytorchjobs in namespace"):
         check_cluster(ready)
 

@@ -19,6 +19,7 @@ ALLOWED = [
     ("create", "pytorchjobs.kubeflow.org"),
     ("watch", "pytorchjobs.kubeflow.org"),
     ("delete", "pytorchjobs.kubeflow.org"),
+    ("list", "workloads.kueue.x-k8s.io"),
     ("watch", "pods"),
     ("get", "pods/log"),
     ("create", "inferenceservices.serving.kserve.io"),
@@ -38,6 +39,7 @@ FORBIDDEN = [
     ("create", "rolebindings.rbac.authorization.k8s.io"),
     ("impersonate", "serviceaccounts"),
     ("patch", "pytorchjobs.kubeflow.org"),
+    ("patch", "workloads.kueue.x-k8s.io"),
 ]
 
 

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from components.train import step
 from components.train.pytorchjob import PyTorchJobLauncher
 from components.train.remote import newest_checkpoint
 from components.train.settings import TrainSettings
+from tests.cluster.background import Background, eventually
 
 pytestmark = pytest.mark.cluster
 JOBS = "pytorchjobs.kubeflow.org"
@@ -91,13 +90,10 @@ def new_trainings(
     platform: Any, small_dataset: TextDataset, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Trainings]]:
     """Makes trainings with the rights of the service account `slipway-pipeline` and the credentials of the store."""
-    token = platform.cluster.kubectl("create", "token", "slipway-pipeline", "--namespace", platform.namespace).strip()
-    config = json.loads(platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
-    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    kubeconfig = tmp_path_factory.mktemp("rights") / "kubeconfig"
-    kubeconfig.write_text(json.dumps(config))
+    rights = tmp_path_factory.mktemp("rights")
+    kubeconfig = platform.cluster.as_account("slipway-pipeline", platform.namespace, rights)
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in (platform.environment | {"KUBECONFIG": str(kubeconfig)}).items():
+        for name, value in (platform.environment | {"KUBECONFIG": kubeconfig}).items():
             environment.setenv(name, value)
         yield lambda: Trainings(platform, small_dataset, tiny_encoder, tmp_path_factory.mktemp("training"))
 
@@ -106,39 +102,6 @@ def new_trainings(
 def trainings(new_trainings: Callable[[], Trainings]) -> Trainings:
     """Trainings with a place of their own in the store."""
     return new_trainings()
-
-
-class Background(threading.Thread):
-    """A training in a thread; `result` waits for it and raises what it raised."""
-
-    def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(daemon=True)
-        self.work, self.done, self.error = work, None, None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.done = self.work()
-        except BaseException as error:
-            self.error = error
-
-    def result(self) -> dict[str, Any]:
-        self.join(900)
-        assert not self.is_alive()
-        if self.error:
-            raise self.error
-        assert self.done
-        return self.done
-
-
-def eventually(true: Callable[[], Any], training: Background | None = None) -> Any:
-    """The first true value, which must come within five minutes and while the training goes on."""
-    for _ in range(600):
-        if value := true():
-            return value
-        assert training is None or training.is_alive(), training.error
-        time.sleep(0.5)
-    raise AssertionError("it never came true")
 
 
 @pytest.mark.parametrize("elastic", [False, True], ids=["master-and-worker", "elastic-workers"])
@@ -272,6 +235,7 @@ from components.cluster import ClusterSettings
 from components.train import step
 from components.train.pytorchjob import PyTorchJobLauncher
 from components.train.settings import TrainSettings
+from tests.cluster.background import Background, eventually
 launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({trainings.cluster_settings().model_dump_json()!r}))
 settings = TrainSettings.model_validate_json({settings.model_dump_json()!r})
 folder = Path({str(trainings.folder)!r})

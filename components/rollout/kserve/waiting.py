@@ -10,7 +10,7 @@ from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.manifest import Mode
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision
-from components.train.pods import PodJudge
+from components.train.pods import PodJudge, without_node
 
 LOOK_S = 1.0
 ROUTE_TIMEOUT_S = 90.0
@@ -65,7 +65,11 @@ class Waiting:
                 raise RevisionFailed(f"version {revision.version}: {words}")
             return bool(found) and asking.answer(self._api, found, 0, "a first request").label is not None
 
-        self.until(f"version {revision.version}", answers, timeout_s)
+        try:
+            self.until(f"version {revision.version}", answers, timeout_s)
+        except SlowCluster as error:
+            words = without_node(self.newest(revision))
+            raise SlowCluster(f"{error}; {words}" if words else str(error)) from error
 
     def until_routed(self, current: Record) -> None:
         """Return when new requests are split as the record says. Raises SlowCluster."""

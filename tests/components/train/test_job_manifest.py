@@ -83,3 +83,27 @@ def test_the_job_belongs_to_the_step_s_pod_when_that_is_in_the_same_namespace(mo
     assert job()["metadata"]["ownerReferences"] == [{"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": "uid-1"}]
     monkeypatch.setenv("KFP_NAMESPACE", "elsewhere")
     assert job()["metadata"]["ownerReferences"] == []
+
+
+def test_only_the_job_carries_its_queue_and_only_when_there_is_one() -> None:
+    queue = "kueue.x-k8s.io/queue-name"
+    assert queue not in str(job())
+    manifest = job(queue="small-jobs")
+    assert manifest["metadata"]["labels"][queue] == "small-jobs"
+    assert queue not in str(manifest["spec"])
+    with pytest.raises(ValueError, match="queue"):
+        job(queue="Small Jobs")
+
+
+def test_the_job_and_its_pods_carry_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_RUN_ID", "c1f0e9a2-7f0e-4b5e-8c52-0d5f6a1c9e11")
+    manifest = job()
+    (group, *_) = manifest["spec"]["pytorchReplicaSpecs"].values()
+    for labels in (manifest["metadata"]["labels"], group["template"]["metadata"]["labels"]):
+        assert labels["slipway.dev/run"] == "c1f0e9a2-7f0e-4b5e-8c52-0d5f6a1c9e11"
+
+
+@pytest.mark.parametrize("run", ["", "a b", "-a", "a" * 64, "run/1"])
+def test_a_run_whose_id_is_no_label_s_value_is_left_out(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_RUN_ID", run)
+    assert "slipway.dev/run" not in str(job())

@@ -6,7 +6,7 @@ import pytest
 from kubernetes import client
 
 from components.errors import BadInput
-from components.train.pods import PodJudge, bad_input, endings
+from components.train.pods import PodJudge, bad_input, endings, without_node
 
 
 class Clock:
@@ -95,3 +95,10 @@ def test_an_ending_is_told_in_the_container_s_words() -> None:
 def test_only_the_user_s_input_is_never_tried_again(kind: str, found: bool) -> None:
     error = bad_input([pod(ended=(1, json.dumps({"kind": kind, "message": "the encoder is absent"})))])
     assert isinstance(error, BadInput) is found
+
+
+def test_a_pod_that_waits_for_a_node_says_why() -> None:
+    assert without_node([pod(), unschedulable()]) == (
+        "pod pod-1 waits for a node: Unschedulable: 0/1 nodes are available"
+    )
+    assert without_node([pod()]) == ""

@@ -1,0 +1,44 @@
+"""What is left training when a run is cancelled goes, on a real cluster, and nothing else does."""
+
+import pytest
+
+from components.errors import BadInput
+from components.train.cancel import remove_jobs_of
+from components.train.job_manifest import RUN_LABEL
+from tests.cluster.background import eventually
+from tests.cluster.jobs import Jobs
+
+pytestmark = pytest.mark.cluster
+RUN, OTHER = "5f2c7d0e-8a41-4c1b-9a55-2f0d3f1f7a10", "5f2c7d0e-8a41-4c1b-9a55-2f0d3f1f7a11"
+
+
+def test_the_jobs_of_a_run_that_have_not_ended_are_removed(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_run = jobs.create(600, jobs.settings())
+    monkeypatch.setenv("SLIPWAY_RUN_ID", OTHER)
+    others = jobs.create(600, jobs.settings())
+    monkeypatch.setenv("SLIPWAY_RUN_ID", RUN)
+    ended = jobs.create(0, jobs.settings())
+    working, held = jobs.create(600, jobs.settings()), jobs.create(600, jobs.settings(), suspend=True)
+    eventually(lambda: ended not in jobs.api.not_ended(f"{RUN_LABEL}={RUN}"))
+    for name in (without_run, others, working):
+        eventually(lambda name=name: jobs.phases(name) == ["Running"])
+
+    assert sorted(remove_jobs_of(RUN, jobs.namespace)) == sorted([working, held])
+
+    eventually(lambda: not jobs.phases(working))
+    assert jobs.names() == sorted([without_run, others, ended])
+    assert jobs.phases(without_run) == jobs.phases(others) == ["Running"]
+    assert remove_jobs_of(RUN, jobs.namespace) == []
+
+
+@pytest.mark.parametrize("run", ["", "not a label"])
+def test_without_an_id_nothing_is_removed(jobs: Jobs, run: str) -> None:
+    name = jobs.create(600, jobs.settings())
+    assert remove_jobs_of(run, jobs.namespace) == []
+    assert name in jobs.names()
+
+
+def test_missing_rights_are_told(jobs: Jobs) -> None:
+    with pytest.raises(BadInput, match="does not let us list PyTorchJobs"):
+        remove_jobs_of(RUN, "default")
+    assert jobs.names() is not None
