@@ -44,7 +44,8 @@ def _untold(record: Record, diagnosis: Diagnosis | None) -> dict[str, Any]:
     failure = {"kind": SlipwayError.__name__, "exit_code": SlipwayError.exit_code}
     if diagnosis:
         words = f"{diagnosis.cause} (pod {diagnosis.pod})"
-        return failure | {"step": diagnosis.task, "message": words, "lines": diagnosis.lines, "pod": diagnosis.pod}
+        step = "select_model" if diagnosis.task == "cross_validate" else diagnosis.task
+        return failure | {"step": step, "message": words, "lines": diagnosis.lines, "pod": diagnosis.pod}
     step = _open_step(record)
     words = "the step ended without a word; its pod says more" if step else "a step could not start; see the run's pods"
     return failure | {"step": step or "run", "message": words}
