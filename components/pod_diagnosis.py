@@ -49,7 +49,7 @@ def diagnose(run: str, namespace: str) -> Diagnosis | None:
             pods = core.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=TIMEOUT).items
         return first_cause(pods, _Cluster(core, namespace), datetime.now(UTC)) or _of_workflow(run, namespace)
     except Exception as error:  # whoever asks tells how a run ended: that must not fail because more cannot be told
-        _say(f"the pods of run {run} cannot be looked at ({cut(str(error))})")
+        _say(f"what run {run} died of cannot be seen ({cut(str(error))})")
         return None
 
 

@@ -45,6 +45,8 @@ class Cluster:
     """Whether it makes volumes by itself."""
     keep: bool
     """Whether what the tests make stays for the next time."""
+    busybox: str = "busybox:1"
+    """An image with a shell and little more."""
 
     def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
         """The output of kubectl; with `check`, an error when it fails."""
@@ -61,6 +63,15 @@ class Cluster:
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects given as JSON."""
         self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def kubeconfig_of(self, account: str, namespace: str, folder: Path) -> str:
+        """Path of a kubeconfig with the rights of a service account."""
+        token = self.kubectl("create", "token", account, "--namespace", namespace).strip()
+        config = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+        config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+        path = folder / f"{account}.kubeconfig"
+        path.write_text(json.dumps(config))
+        return str(path)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What a run on Kubernetes is told about a real cluster before any step starts."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,7 @@ def ready(platform: Any, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
 
 def as_account(platform: Any, account: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the cluster with the rights of a service account."""
-    token = platform.cluster.kubectl("create", "token", account, "--namespace", platform.namespace).strip()
-    config = json.loads(platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
-    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    (folder / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
+    monkeypatch.setenv("KUBECONFIG", platform.cluster.kubeconfig_of(account, platform.namespace, folder))
 
 
 def test_a_cluster_with_the_manifests_is_accepted(ready: ClusterSettings) -> None:

@@ -377,7 +377,7 @@ def test_without_a_cluster_one_line_says_so(
     assert diagnose("run-1", "kubeflow") is None
     assert cancelled("run-1", "kubeflow") is False
     first, second = capfd.readouterr().err.splitlines()
-    assert first.startswith("the pods of run run-1 cannot be looked at (there is no cluster to talk to")
+    assert first.startswith("what run run-1 died of cannot be seen (there is no cluster to talk to")
     assert second.startswith("whether run run-1 was terminated cannot be seen (there is no cluster to talk to")
 
 
