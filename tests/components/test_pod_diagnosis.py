@@ -191,6 +191,8 @@ def test_the_first_failure_in_time_is_the_cause_and_a_killed_pod_is_a_consequenc
     stuck = pod(f"{STEPS}.register(0).executor(0)", "p-4", waiting("ImagePullBackOff", PULL))
     assert found([stuck, killed, late, early]).pod == "p-3"
     assert found([killed, stuck]).pod == "p-4"
+    hungry = pod(f"{STEPS}.plan(0).executor(0)", "p-5", ended(137, "OOMKilled", minute=2))
+    assert found([killed, early, hungry]).pod == "p-5"
 
 
 def test_an_exit_task_s_failure_counts_only_when_there_is_no_other() -> None:
