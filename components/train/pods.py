@@ -45,7 +45,7 @@ class PodJudge:
         seen: set[tuple[str, str]] = set()
         found = None
         for pod in pods:
-            for cause, patience, words in _symptoms(pod, self.unschedulable_s):
+            for cause, patience, words in symptoms(pod, self.unschedulable_s):
                 key = (pod.metadata.uid, cause)
                 seen.add(key)
                 since = self._since.setdefault(key, self.clock())
@@ -55,8 +55,8 @@ class PodJudge:
         return found
 
 
-def _symptoms(pod: Any, unschedulable_s: float) -> Iterator[tuple[str, float, str]]:
-    """Cause, seconds for which it may last, and the pod's own words."""
+def symptoms(pod: Any, unschedulable_s: float = UNSCHEDULABLE_SECONDS) -> Iterator[tuple[str, float, str]]:
+    """What keeps a pod from work: cause, seconds for which it may last, and the pod's own words."""
     status = pod.status
     if status.phase == "Failed" and status.reason:
         yield status.reason, 0.0, _words(status.reason, status.message)
@@ -92,13 +92,13 @@ def endings(pods: Iterable[Any]) -> list[str]:
     """How each container that failed ended last: pod, reason, exit code and its message."""
     return [
         f"pod {name}: {ended.reason or 'Error'}, exit code {ended.exit_code}: {_message(ended.message)}"
-        for name, ended in _failed_containers(pods)
+        for name, _, ended in failed_containers(pods)
     ]
 
 
 def bad_input(pods: Iterable[Any]) -> BadInput | None:
     """An error of the user's input that a container reported: to start it again would not help."""
-    for _, ended in _failed_containers(pods):
+    for *_, ended in failed_containers(pods):
         error = reported(ended.message)
         if isinstance(error, BadInput):
             return error
@@ -116,12 +116,13 @@ def reported(message: str | None) -> SlipwayError | None:
     return kind(words) if isinstance(kind, type) and issubclass(kind, SlipwayError) else None
 
 
-def _failed_containers(pods: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def failed_containers(pods: Iterable[Any]) -> Iterator[tuple[str, str, Any]]:
+    """Pod, container and how that ended last, of each container that failed; init containers first."""
     for pod in pods:
         for container in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
             for state in (container.state, container.last_state):
                 if state and state.terminated and state.terminated.exit_code:
-                    yield pod.metadata.name, state.terminated
+                    yield pod.metadata.name, container.name, state.terminated
                     break
 
 

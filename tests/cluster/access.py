@@ -45,6 +45,8 @@ class Cluster:
     """Whether it makes volumes by itself."""
     keep: bool
     """Whether what the tests make stays for the next time."""
+    busybox: str = "busybox:1"
+    """An image with a shell and little more."""
 
     def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
         """The output of kubectl; with `check`, an error when it fails."""

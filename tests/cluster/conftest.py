@@ -52,7 +52,9 @@ def cluster(say: Say) -> Iterator[Cluster]:
         image = os.environ.get("SLIPWAY_IMAGE")
         if not image:
             pytest.skip("KUBECONFIG is set: set SLIPWAY_IMAGE to an image of Slipway that the cluster's nodes have")
-        yield Cluster(given, image, os.environ.get("S3_IMAGE", "versity/versitygw:v1.8.0"), storage=True, keep=False)
+        s3_image = os.environ.get("S3_IMAGE", "versity/versitygw:v1.8.0")
+        busybox = os.environ.get("BUSYBOX_IMAGE", "busybox:1")
+        yield Cluster(given, image, s3_image, storage=True, keep=False, busybox=busybox)
         return
     if not kit.KIT.exists():
         pytest.skip("no cluster: set KUBECONFIG and SLIPWAY_IMAGE to test against one")
@@ -68,7 +70,7 @@ def cluster(say: Say) -> Iterator[Cluster]:
                 with held("building"):
                     image = kit.image(say)
             say(f"the cluster is up; the image is {image}")
-            yield Cluster(kubeconfig, image, kit.S3_IMAGE, storage=False, keep=keep)
+            yield Cluster(kubeconfig, image, kit.S3_IMAGE, storage=False, keep=keep, busybox=kit.BUSYBOX)
         finally:
             with held("starting"):
                 use.close()

@@ -19,6 +19,7 @@ ADDONS = ("training-operator", "kserve", "s3", "kueue")
 
 IMAGES = "dev.local/slipway-test"
 S3_IMAGE = "dev.local/versitygw:1"
+BUSYBOX = "dev.local/busybox:1"
 STARTED = SCRATCH / "started-by-tests"
 """Is there while the kit's cluster is one that a test session started."""
 
