@@ -13,7 +13,7 @@ from tests.cluster.access import SCRATCH, Cluster, Say
 
 ROOT = Path(__file__).parents[2]
 KIT = ROOT.parent / "shared" / "cluster" / "cluster"
-IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "components", "pipelines", "serving")
+IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "docker", "components", "pipelines", "serving")
 ADDONS = ("training-operator", "kserve", "s3")
 IMAGES = "dev.local/slipway-test"
 S3_IMAGE = "dev.local/versitygw:1"
