@@ -7,6 +7,9 @@ from components.errors import BadInput
 from components.image import IMAGE
 from components.settings import Settings, setting
 
+HUB_SECRET = "slipway-hub"
+"""Secret with the HF_* variables of a model hub that does not let everyone in; it may be absent."""
+
 
 class ClusterSettings(Settings):
     """Where and with what the pods of trainings and model servers run."""

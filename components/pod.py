@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 
+from components.cluster import HUB_SECRET
 from components.credentials import API_KEY
 from components.encryption import VARIABLE
 from components.image import ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, SIGNING_FOLDER
@@ -21,6 +22,8 @@ PLACE = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_S
 """Variables that a store may not need."""
 TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 """Variables that a tracking server may not need."""
+HUB = ("HF_TOKEN", "HF_ENDPOINT")
+"""Variables that a hub of encoders and data may not need."""
 
 RUN_ID = "SLIPWAY_RUN_ID"
 
@@ -65,6 +68,11 @@ def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
 def with_api_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Give a task that asks model servers the API key of the rollout."""
     return kubernetes.use_secret_as_env(task, CLIENT_SECRET, {API_KEY: API_KEY}, optional=True)
+
+
+def with_hub(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Give a task that loads encoders or data the token of the hub, where there is one."""
+    return kubernetes.use_secret_as_env(task, HUB_SECRET, {name: name for name in HUB}, optional=True)
 
 
 def with_public_key(task: dsl.PipelineTask) -> dsl.PipelineTask:

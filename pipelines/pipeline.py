@@ -18,6 +18,7 @@ from components.pod import (
     in_pod,
     with_api_key,
     with_encryption_key,
+    with_hub,
     with_public_key,
     with_signing_key,
 )
@@ -134,10 +135,11 @@ def slipway(
             ),
             DATA,  # never from the cache: what it looks at may have gone
         )
-        with_encryption_key(looked)
+        with_hub(with_encryption_key(looked))
         prepared = _step(
             prepare_data(settings=data, source_version=source_version, record=record), DATA, code="prepare_data"
         ).after(looked)
+        with_hub(prepared)
         selected = select_model(
             dataset=prepared.outputs["dataset"],
             settings=select,
@@ -162,6 +164,7 @@ def slipway(
             TRAINING,
             code="train",
         )
+        with_hub(trained)
         compressed = _step(
             compress_step(
                 model=trained.outputs["model"],

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from components.code import code_version
 from components.image import IMAGE
-from components.pod import COMPUTING, LIGHT, Resources, in_pod
+from components.pod import COMPUTING, LIGHT, Resources, in_pod, with_hub
 
 PARALLEL = 2
 """Trainings of cross-validation at a time; each uses one thread."""
@@ -170,12 +170,13 @@ def select_model(
         choice: The settings that the chosen candidate changes.
         results: Results of all steps so far.
     """
-    planned = _task(plan(settings=settings, train_settings=train_settings, record=record))
+    planned = with_hub(_task(plan(settings=settings, train_settings=train_settings, record=record)))
     with dsl.If(planned.outputs["compare"] == True, name="several-candidates"):  # noqa: E712  # kfp overloads ==
         with dsl.ParallelFor(planned.outputs["items"], name="folds", parallelism=PARALLEL) as item:
             scored = _task(
                 cross_validate(dataset=dataset, item=item, record=record, encoder_version=encoder_version), COMPUTING
             )
+            with_hub(scored)
         collected = _task(collect(scores=dsl.Collected(scored.output)))
     with dsl.Else(name="one-candidate"):
         nothing = _task(no_scores())

@@ -3,14 +3,16 @@
 import os
 from typing import Any
 
-from components.cluster import ClusterSettings, own_namespace
+from components.cluster import HUB_SECRET, ClusterSettings, own_namespace
+from components.credentials import without_credentials
 from components.train.launcher import MLFLOW_PATIENCE
 from components.train.settings import TrainSettings
 
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
 APP_LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "trainer"}
 TRAINING_LABEL = "slipway.dev/training"
-PASSED_ON = ("MLFLOW_RUN_ID",)
+PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_WORKSPACE")
+"""The run that Kubeflow Pipelines may have made for the step, see `components.tracking_server`; never a login."""
 USER = 65532
 
 
@@ -75,7 +77,7 @@ def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels:
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         **MLFLOW_PATIENCE,
-        **{variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ},
+        **{variable: without_credentials(os.environ[variable]) for variable in PASSED_ON if variable in os.environ},
     }
     container = {
         "name": "pytorch",  # the operator asks for this name
@@ -83,7 +85,7 @@ def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels:
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-m", "components.train.remote", "pod"],
         "env": [{"name": variable, "value": value} for variable, value in environment.items()],
-        "envFrom": [{"secretRef": {"name": settings.secret}}],
+        "envFrom": [{"secretRef": {"name": settings.secret}}, {"secretRef": {"name": HUB_SECRET, "optional": True}}],
         "resources": {
             "requests": {"cpu": settings.cpu, "memory": settings.memory},
             "limits": {"memory": settings.memory},
