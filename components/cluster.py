@@ -9,6 +9,8 @@ from components.settings import Settings, setting
 
 STORE = "s3://slipway"
 """The store that `manifests/` makes; a run in pods uses it unless the settings name another."""
+HUB_SECRET = "slipway-hub"
+"""Secret with the HF_* variables of a model hub that does not let everyone in; it may be absent."""
 
 
 class ClusterSettings(Settings):

@@ -8,7 +8,7 @@ import os
 IMAGE = os.environ.get("SLIPWAY_IMAGE", "slipway/slipway-python:0.1.0")
 """Set `SLIPWAY_IMAGE` when compiling, to use an image of your own registry."""
 
-SIGNING_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, CREDENTIALS_FOLDER = (
-    f"/etc/slipway/{name}" for name in ("signing", "encryption", "keys", "credentials")
+SIGNING_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, CREDENTIALS_FOLDER, HUB_FOLDER = (
+    f"/etc/slipway/{name}" for name in ("signing", "encryption", "keys", "credentials", "hub")
 )
 ENCRYPTION_KEY = f"{ENCRYPTION_FOLDER}/bundle.key"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.encryption import VARIABLE
-from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER
+from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER
 
 NAMES = (
     "AWS_ACCESS_KEY_ID",
@@ -16,12 +16,14 @@ NAMES = (
     "AWS_DEFAULT_REGION",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
+    "HF_TOKEN",
+    "HF_ENDPOINT",
     VARIABLE,
 )
 """What is taken; another file would let whoever writes the Secret change how a step runs."""
 
 
-def load(folders: Sequence[str] = (CREDENTIALS_FOLDER, ENCRYPTION_FOLDER)) -> None:
+def load(folders: Sequence[str] = (CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER)) -> None:
     """Read the files of mounted Secrets; what the environment has already stays as it is."""
     for path in (Path(folder) / name for folder in folders for name in NAMES):
         if path.is_file():

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 
+from components.cluster import HUB_SECRET
 from components.credentials import API_KEY
-from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, SIGNING_FOLDER
+from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER, PUBLIC_KEY_FOLDER, SIGNING_FOLDER
 
 STORE_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-public-key"
 SIGNING_SECRET, ENCRYPTION_SECRET = "slipway-signing", "slipway-encryption"
@@ -37,7 +38,7 @@ TRAINING = Resources("250m", "4", "1Gi", "8Gi")
 def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
     """Give a task the store's credentials, the run's id and its resources.
 
-    The credentials are files, which `components.credentials.from_files` reads: as variables they would make up a
+    The credentials are files, which `components.mounted_credentials` reads: as variables they would make up a
     quarter of a run's Workflow object. Without them the pod starts all the same, and the step says what is missing.
     """
     kubernetes.use_secret_as_volume(task, STORE_SECRET, CREDENTIALS_FOLDER, optional=True)
@@ -60,6 +61,11 @@ def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
 def with_api_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Give a task that asks model servers the API key of the rollout."""
     return kubernetes.use_secret_as_env(task, CLIENT_SECRET, {API_KEY: API_KEY}, optional=True)
+
+
+def with_hub(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Give a task that loads encoders or data the token of the hub, where there is one."""
+    return kubernetes.use_secret_as_volume(task, HUB_SECRET, HUB_FOLDER, optional=True)
 
 
 def with_public_key(task: dsl.PipelineTask) -> dsl.PipelineTask:

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
@@ -23,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from components.credentials import without_credentials
 from components.errors import BadInput
+from components.tracking_server import connect
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 BUNDLE_URI, DIGEST, OUTCOME, REASON, REPLACES = "bundle_uri", "digest", "outcome", "reason", "replaces"
@@ -70,7 +70,7 @@ class Registry:
             logging.getLogger(name).setLevel(logging.WARNING)
         with self._usable():
             _make_folder(tracking_uri)
-            self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+            self._client = connect(tracking_uri)
 
     def champion(self) -> Version | None:
         """The version that serves."""

@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components import mounted_credentials, page, progress, run_record
+from components import page, progress, run_record
 from components.errors import BadInput, SlipwayError
 from components.run_record import Mirror, Record
 
@@ -87,7 +87,6 @@ def running(
             since the cache of kfp.local takes an artifact without a file for lost.
         record: URI below which pods keep the records of runs; empty for none.
     """
-    mounted_credentials.load()
     keep_results(results)
     with _log(name), _mirrored(name, record, results) as mirror, guarded(name, mirror=mirror):
         yield Stage(name, results, page_path, mirror)
@@ -105,7 +104,6 @@ def part(name: str, results: dict[str, Any], record: str = "") -> Iterator[None]
         results: of the steps before.
         record: as in `running`.
     """
-    mounted_credentials.load()
     keep_results(results)
     with _log(name), _mirrored(name, record, results) as mirror, guarded(name, finishes=False, mirror=mirror):
         yield
@@ -139,7 +137,6 @@ def record(folder: Path | None = None, store: str = "") -> Record:
     """
     folder = folder or _run_file(".")
     if folder is None:
-        mounted_credentials.load()
         place = run_record.place_of(store)
         return _stored(place) if place else Record(None, {}, None, [])
     texts = [path.read_text("utf-8") if (path := folder / name).exists() else "" for name in (RESULTS, FAILURE)]

@@ -9,10 +9,13 @@ import json
 import os
 import sys
 
+from components import mounted_credentials
+
 
 def main(executor: str, place: str, given: str) -> None:
     """Call the function of a component, and write what it returns to where Kubeflow Pipelines reads it."""
     os.environ["_KFP_RUNTIME"] = "true"  # spares the import of what makes pipelines
+    mounted_credentials.load()  # some libraries read the environment when they are imported
     program = importlib.import_module(executor)
     module, _, name = place.partition(":")
     function = getattr(importlib.import_module(module), name)

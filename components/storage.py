@@ -33,7 +33,7 @@ ATTEMPTS = 2
 MARKERS = {"bundle.json", ENVELOPE}
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 TRANSFER = TransferConfig(multipart_threshold=2**30)
-"""Some small S3 servers cannot put parts together; files up to 1 GiB are sent whole."""
+"""Some small S3 servers cannot put parts together (versitygw with --nometa); files up to 1 GiB are sent whole."""
 NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 
 

@@ -9,7 +9,7 @@
 #   pipelines       Kubeflow Pipelines, standalone
 #   secrets         the secrets that manifests/ refers to, unless they are there; copies for steps of Kubeflow Pipelines
 #
-# Without a part it does all of them. It needs kubectl, git (kubectl reads kustomizations of repositories) and python3.
+# Without a part it does all of them. It needs kubectl, git (kubectl reads kustomizations of repositories), python3 and openssl.
 set -euo pipefail
 
 CERT_MANAGER=v1.21.1
@@ -42,6 +42,7 @@ only_print() {
         get*) return 1 ;; # nothing is there yet
         esac
     }
+    make_keys() { :; }
     exec 3>&1
 }
 
@@ -135,7 +136,7 @@ pipelines() {
 }
 
 # slipway-s3: AWS_* as in the environment, else new credentials for the S3 server of manifests/. slipway-signing and
-# slipway-public-key: the key pair in $SLIPWAY_KEYS, which `slipway run` makes at first use.
+# slipway-public-key: the key pair in $SLIPWAY_KEYS, the one of `slipway run`. slipway-hub: HF_TOKEN and HF_ENDPOINT as in the environment.
 secrets() {
     local endpoint host https=0
     kubectl get namespace "$NAMESPACE" >/dev/null 2>&1 || kubectl create namespace "$NAMESPACE"
@@ -154,7 +155,9 @@ VALUES
     fi
     signing_keys
     api_keys
-    for_steps secret/slipway-s3 secret/slipway-signing secret/slipway-client secret/slipway-encryption configmap/slipway-public-key
+    hub
+    for_steps secret/slipway-s3 secret/slipway-signing secret/slipway-client secret/slipway-encryption secret/slipway-hub \
+        configmap/slipway-public-key
 }
 
 # Key pairs are never replaced unasked: no bundle that was signed with the former one would be served any more.
@@ -162,9 +165,9 @@ signing_keys() {
     local present
     present=$(kubectl get configmap slipway-public-key --namespace "$NAMESPACE" --output 'jsonpath={.data.public\.pem}' 2>/dev/null) || present=
     if [[ ! -f $KEYS/private.pem ]]; then
-        [[ -n $present ]] ||
-            say "no signing key in $KEYS yet: run 'slipway run' once, or set SLIPWAY_KEYS, then 'manifests/install.sh secrets'"
-        return 0
+        [[ -z $present ]] || return 0
+        say "no signing key in $KEYS yet: making a pair"
+        make_keys
     fi
     if [[ -n $present && $present != "$(<"$KEYS/public.pem")" && -z ${SLIPWAY_REPLACE_KEYS:-} ]]; then
         say "the cluster has another signing key than $KEYS, and keeps it; SLIPWAY_REPLACE_KEYS=1 replaces it, and then no bundle" \
@@ -174,6 +177,31 @@ signing_keys() {
     kubectl create secret generic slipway-signing --namespace "$NAMESPACE" --from-file="$KEYS/private.pem" \
         --dry-run=client --output yaml | apply -f -
     kubectl create configmap slipway-public-key --namespace "$NAMESPACE" --from-file="$KEYS/public.pem" \
+        --dry-run=client --output yaml | apply -f -
+}
+
+# As `slipway run` does at first use: ECDSA P-256.
+make_keys() {
+    [[ ! -e $KEYS/public.pem ]] || {
+        say "$KEYS has public.pem and no private.pem; restore that one, or remove public.pem for a new pair"
+        return 1
+    }
+    (
+        umask 077
+        mkdir -p "$KEYS"
+        openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$KEYS/private.pem"
+    )
+    openssl pkey -in "$KEYS/private.pem" -pubout -out "$KEYS/public.pem"
+}
+
+# slipway-hub: with which steps and trainers ask the Hugging Face hub for what not everyone may load. A token in the environment
+# replaces the one that is there: tokens end.
+hub() {
+    [[ -n ${HF_TOKEN:-} ]] || return 0
+    {
+        echo "HF_TOKEN=$HF_TOKEN"
+        [[ -z ${HF_ENDPOINT:-} ]] || echo "HF_ENDPOINT=$HF_ENDPOINT"
+    } | kubectl create secret generic slipway-hub --namespace "$NAMESPACE" --from-env-file=/dev/stdin \
         --dry-run=client --output yaml | apply -f -
 }
 

@@ -14,25 +14,41 @@ SECRETS = "`manifests/install.sh secrets`"
 
 
 class Right(NamedTuple):
-    """Something that a run does in the namespace of the cluster's settings."""
+    """Something that a run does in the namespace of the cluster's settings; with a `name`, with that object only."""
 
     verb: str
     group: str
     resource: str
     subresource: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.verb} {'/'.join(filter(None, (self.resource, self.subresource)))}"
 
 
 RIGHTS = (
-    *(Right(verb, "kubeflow.org", "pytorchjobs") for verb in ("create", "get", "delete")),
-    Right("list", "", "pods"),
+    *(Right(verb, "kubeflow.org", "pytorchjobs") for verb in ("create", "get", "list", "delete")),
+    *(Right(verb, "", "pods") for verb in ("list", "watch")),
     Right("get", "", "pods", "log"),
     *(Right(verb, "", "pods", "proxy") for verb in ("get", "create")),
     *(Right(verb, "serving.kserve.io", "inferenceservices") for verb in ("create", "get", "patch", "delete")),
     *(Right(verb, "coordination.k8s.io", "leases") for verb in ("create", "get", "update")),
 )
+"""What every run does there."""
+FURTHER_RIGHTS = (
+    Right("get", "serving.knative.dev", "services"),
+    Right("get", "gateway.networking.k8s.io", "httproutes"),
+    Right("get", "serving.kserve.io", "servingruntimes"),
+    Right("get", "", "serviceaccounts"),
+    Right("get", "", "configmaps", name="slipway-public-key"),
+)
+"""What a run does in one of KServe's modes only, or what lets the preflight see more. `manifests/` gives them all."""
+RIGHTS_OF_STEPS = (
+    Right("list", "", "pods"),
+    Right("get", "", "pods", "log"),
+    Right("get", "argoproj.io", "workflows"),
+)
+"""What the closing step does where the run's own pods are, to tell why one failed. Kubeflow Pipelines gives them."""
 KINDS = (
     ("kubeflow.org", "v1", "pytorchjobs", "the training operator"),
     ("serving.kserve.io", "v1beta1", "inferenceservices", "KServe"),

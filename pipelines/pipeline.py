@@ -16,6 +16,7 @@ from components.pod import (
     in_pod,
     with_api_key,
     with_encryption_key,
+    with_hub,
     with_public_key,
     with_signing_key,
 )
@@ -30,8 +31,6 @@ from pipelines.settings import SlipwaySettings
 
 DEFAULTS = SlipwaySettings()
 NAME = "slipway"
-
-
 PARALLEL = 4
 """Tasks of cross-validation at a time; each uses one thread. kfp.local runs two."""
 
@@ -63,7 +62,7 @@ def select_model(dataset: dsl.Input[dsl.Dataset], tasks: list[dict], version: st
         What the tasks returned, a list of lists.
     """
     with dsl.ParallelFor(tasks, name="candidates", parallelism=PARALLEL) as task:
-        scored = _cached(cross_validate(dataset=dataset, task=task, version=version), COMPUTING)
+        scored = with_hub(_cached(cross_validate(dataset=dataset, task=task, version=version), COMPUTING))
     return dsl.Collected(scored.output)
 
 
@@ -111,8 +110,9 @@ def pipeline(
             ),
             DATA,  # never from the cache: what it looks at may have gone
         )
-        with_encryption_key(asked)
+        with_hub(with_encryption_key(asked))
         prepared = _cached(prepare_data(request=asked.outputs["prepare"], version=asked.outputs["data_version"]), DATA)
+        with_hub(prepared)
         dataset = prepared.outputs["dataset"]
         scores = select_model(
             dataset=dataset, tasks=asked.outputs["compare"], version=asked.outputs["selection_version"]
@@ -126,6 +126,7 @@ def pipeline(
             ),
             TRAINING,
         )
+        with_hub(trained)
         compressed = _cached(
             compress(
                 model=trained.outputs["model"],

@@ -4,7 +4,8 @@ import os
 import re
 from typing import Any
 
-from components.cluster import ClusterSettings, own_namespace
+from components.cluster import HUB_SECRET, ClusterSettings, own_namespace
+from components.credentials import without_credentials
 from components.run_record import run_name
 from components.train.kueue import QUEUE_LABEL
 from components.train.launcher import MLFLOW_PATIENCE
@@ -15,7 +16,8 @@ APP_LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component"
 TRAINING_LABEL = "slipway.dev/training"
 RUN_LABEL = "slipway.dev/run"
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-PASSED_ON = ("MLFLOW_RUN_ID",)
+PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_WORKSPACE")
+"""The run that Kubeflow Pipelines may have made for the step, see `components.tracking_server`; never a login."""
 USER = 65532
 
 
@@ -39,7 +41,7 @@ def job_manifest(
         BadInput: the processes do not fill the pods.
     """
     pods = settings.pods(train.processes)
-    labels = APP_LABELS | {TRAINING_LABEL: training} | run_label(run_name(""))
+    labels = APP_LABELS | {TRAINING_LABEL: training} | run_label(run_name())
     template = _pod(name, store, train.threads_per_process, settings, labels)
     spec: dict[str, Any] = {
         "nprocPerNode": str(settings.processes_per_pod),
@@ -86,7 +88,7 @@ def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels:
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         **MLFLOW_PATIENCE,
-        **{variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ},
+        **{variable: without_credentials(os.environ[variable]) for variable in PASSED_ON if variable in os.environ},
     }
     container = {
         "name": "pytorch",  # the operator asks for this name
@@ -94,7 +96,7 @@ def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels:
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-m", "components.train.remote", "pod"],
         "env": [{"name": variable, "value": value} for variable, value in environment.items()],
-        "envFrom": [{"secretRef": {"name": settings.secret}}],
+        "envFrom": [{"secretRef": {"name": settings.secret}}, {"secretRef": {"name": HUB_SECRET, "optional": True}}],
         "resources": {
             "requests": {"cpu": settings.cpu, "memory": settings.memory},
             "limits": {"memory": settings.memory},

@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import LifecycleStage, Metric, Param, Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from components import progress
 from components.credentials import without_credentials
 from components.errors import BadInput
+from components.tracking_server import connect
 from components.train.checkpointing import write_json
 
 STEP = "train"
@@ -20,20 +21,20 @@ PARAMETER_LIMIT = 500
 
 
 class Tracker:
-    """One MLflow run.
+    """One MLflow run: that which an earlier, killed training of the same configuration left in `work`, or a new one.
 
-    The run is that of the environment variable `MLFLOW_RUN_ID` when it is set (its owner ends it), else the one
-    that an earlier, killed training of the same configuration left in `work`, else a new one.
+    A new one is a child of the run of the environment variable `MLFLOW_RUN_ID`, in that one's experiment, when the
+    tracking server has it. Kubeflow Pipelines' MLflow plugin makes such a run for each step, logs to it and ends it;
+    it may be on another server.
 
     Raises:
-        BadInput: the tracking server cannot be used, or does not know the run of `MLFLOW_RUN_ID`.
+        BadInput: the tracking server cannot be used.
     """
 
     def __init__(self, uri: str, experiment: str, run_name: str, work: Path, digest: str) -> None:
         self.record, self.digest = work / "mlflow.json", digest
-        self.owned = not os.environ.get("MLFLOW_RUN_ID")
         try:
-            self.client = MlflowClient(tracking_uri=uri)
+            self.client = connect(uri)
             run = self._existing_run() or self._new_run(experiment, run_name)
         except (MlflowException, OSError) as error:
             words = f"the MLflow tracking server {uri} cannot be used ({error}); check tracking_uri"
@@ -59,17 +60,16 @@ class Tracker:
             self._log(metrics=[Metric(name, value, now, update) for name, value in metrics.items()])
 
     def finish(self, status: str) -> None:
-        """End the run with an MLflow status such as FINISHED or FAILED, if it is ours to end.
+        """End the run with an MLflow status such as FINISHED or FAILED.
 
         A finished run is not continued: the same training later is a run of its own.
         """
         if status == "FINISHED":
             self.record.unlink(missing_ok=True)
-        if self.owned:
-            try:
-                self.client.set_terminated(self.run_id, status)
-            except MlflowException as error:
-                progress.report(STEP, without_credentials(f"MLflow could not end the run: {error}"))
+        try:
+            self.client.set_terminated(self.run_id, status)
+        except MlflowException as error:
+            progress.report(STEP, without_credentials(f"MLflow could not end the run: {error}"))
 
     def _log(self, metrics: list[Metric] | None = None, params: list[Param] | None = None) -> None:
         """A training does not fail because MLflow does; its curves are also in its result."""
@@ -79,8 +79,6 @@ class Tracker:
             progress.report(STEP, without_credentials(f"MLflow did not take the values: {error}"))
 
     def _existing_run(self) -> Run | None:
-        if not self.owned:
-            return self.client.get_run(os.environ["MLFLOW_RUN_ID"])
         try:
             left = json.loads(self.record.read_text("utf-8"))
             if left["digest"] != self.digest:
@@ -92,6 +90,9 @@ class Tracker:
         return run
 
     def _new_run(self, experiment: str, run_name: str) -> Run:
+        if parent := self._parent():
+            tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
+            return self.client.create_run(parent.info.experiment_id, run_name=run_name, tags=tags)
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
             try:
@@ -101,6 +102,22 @@ class Tracker:
                 if found is None:
                     raise
         return self.client.create_run(found.experiment_id if found else experiment_id, run_name=run_name)
+
+    def _parent(self) -> Run | None:
+        """The run of the environment, unless it is none of this server's."""
+        given = os.environ.get("MLFLOW_RUN_ID")
+        if not given:
+            return None
+        try:
+            parent = self.client.get_run(given)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+        else:
+            if parent.info.lifecycle_stage == LifecycleStage.ACTIVE:
+                return parent
+        progress.report(STEP, f"MLFLOW_RUN_ID {given} is ignored: the tracking server has no such run")
+        return None
 
     def _last_step(self, run: Run) -> dict[str, int]:
         names = run.data.metrics

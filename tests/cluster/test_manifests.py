@@ -1,12 +1,16 @@
 """The manifests on a real API server: valid, idempotent, with few rights, and what they run is at work."""
 
+import io
+import os
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.client import Config
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -129,6 +133,33 @@ def test_mlflow_keeps_runs_and_s3_keeps_files(platform: Any, tmp_path: Path, sto
     storage.upload_folder(tmp_path / "there", f"{store}/folder")
     storage.download_folder(f"{store}/folder", tmp_path / "back")
     assert (tmp_path / "back" / "text").read_text() == "kept"
+
+
+def test_s3_takes_uploads_in_parts_and_keeps_what_clients_say_of_an_object(store: str) -> None:
+    bucket, _, prefix = store.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+    content = os.urandom(20 * 2**20)  # over boto3's threshold of 8 MB
+    client.upload_fileobj(
+        io.BytesIO(content), bucket, f"{prefix}/whole", ExtraArgs={"ContentType": "text/x", "Metadata": {"of": "tests"}}
+    )
+    found = client.get_object(Bucket=bucket, Key=f"{prefix}/whole")
+    assert found["Body"].read() == content
+    assert (found["ContentType"], found["Metadata"]) == ("text/x", {"of": "tests"})
+    client.put_object(Bucket=bucket, Key=f"{prefix}/whole", Body=b"replaced")
+    replaced = client.head_object(Bucket=bucket, Key=f"{prefix}/whole")
+    assert (replaced["ContentLength"], replaced["Metadata"]) == (8, {})
+    (listed,) = client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+    assert (listed["Key"], listed["ETag"]) == (f"{prefix}/whole", replaced["ETag"])
+
+    place = {"Bucket": bucket, "Key": f"{prefix}/aborted"}
+    upload = client.create_multipart_upload(**place)["UploadId"]
+    client.upload_part(**place, UploadId=upload, PartNumber=1, Body=content[: 6 * 2**20])
+    assert [part["Size"] for part in client.list_parts(**place, UploadId=upload)["Parts"]] == [6 * 2**20]
+    client.abort_multipart_upload(**place, UploadId=upload)
+    assert upload not in [item["UploadId"] for item in client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+    assert [item["Key"] for item in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]] == [
+        f"{prefix}/whole"
+    ]
 
 
 def test_the_registry_survives_the_loss_of_mlflow_s_pod(platform: Any) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import request
 from mlflow import MlflowClient
 from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, app
 from werkzeug.serving import make_server
 
 from components.errors import BadInput
 from components.registry import Registry
+from components.train.tracking import Tracker
 
 WRITES = ("set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag")
 
@@ -223,20 +225,53 @@ def test_an_unreachable_server_is_named_without_its_password() -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.fixture
-def server(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a real MLflow server, in a thread: as a process of its own it needs half a minute to start."""
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    monkeypatch.setenv(BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv(ARTIFACT_ROOT_ENV_VAR, str(tmp_path / "artifacts"))
+@pytest.fixture(scope="module")
+def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real MLflow server, in a thread: as a process of its own it needs half a minute to start.
+
+    There is one only, since MLflow keeps the first database that a process opened.
+    """
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     listening = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}"
-    listening.shutdown()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{folder}/mlflow.db")
+        environment.setenv(ARTIFACT_ROOT_ENV_VAR, str(folder / "artifacts"))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
     thread.join()
     listening.server_close()
+
+
+def test_what_the_environment_says_of_another_server_is_not_shown_to_ours(
+    server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    foreign = {
+        "MLFLOW_TRACKING_URI": "http://mlflow.elsewhere.svc:5000",
+        "MLFLOW_RUN_ID": "0123456789abcdef0123456789abcdef",
+        "MLFLOW_EXPERIMENT_ID": "77",
+        "MLFLOW_WORKSPACE": "somebody-s",
+        "MLFLOW_TRACKING_AUTH": "kubernetes",
+        "MLFLOW_TRACKING_TOKEN": "not-for-others",
+    }
+    for name, value in foreign.items():
+        monkeypatch.setenv(name, value)
+    seen: list[str] = []
+    present = app.before_request_funcs.get(None, [])
+    monkeypatch.setitem(app.before_request_funcs, None, [*present, lambda: seen.append(str(request.headers))])
+    registry = Registry(server, "elsewhere")
+    registry.register("s3://bundles/elsewhere/b", "sha256:b", {})
+    challenger = registry.challenger()
+    tracker = Tracker(server, "tests", "train", tmp_path, "sha256:1")
+    tracker.log_metrics({"train_loss": 1.0}, 1)
+    tracker.finish("FINISHED")
+    assert challenger is not None
+    assert MlflowClient(server).get_run(tracker.run_id).info.status == "FINISHED"
+    assert len(seen) >= 5
+    assert [headers for headers in seen if "not-for-others" in headers or "somebody-s" in headers] == []
 
 
 def test_a_server_keeps_versions_in_folders_and_object_stores(server: str) -> None:

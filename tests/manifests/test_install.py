@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from components import signing
+
 INSTALL = Path(__file__).parents[2] / "manifests" / "install.sh"
 PINNED = re.compile(r"(?:/download/|\?ref=)(?:[a-z]+-)?v?(\d+\.\d+\.\d+)(?:/|$)")
 
@@ -97,6 +99,72 @@ def test_a_signing_key_of_the_cluster_is_replaced_only_when_asked(
     commands = (tmp_path / "log").read_text()
     assert ("create secret generic slipway-signing" in commands) == expected
     assert ("SLIPWAY_REPLACE_KEYS=1" in done.stderr) != expected
+
+
+def secrets(tmp_path: Path, **given: str) -> tuple[list[str], str]:
+    """What `install.sh secrets` asks of a kubectl that writes it down, with standard input, and what it says."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(RECORDER)
+    kubectl.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LOG": str(tmp_path / "log"), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [str(INSTALL), "secrets"], text=True, capture_output=True, check=True, env=environment | given
+    )
+    return (tmp_path / "log").read_text().splitlines(), done.stdout + done.stderr
+
+
+RECORDER = """#!/usr/bin/env bash
+case "$*" in
+get*slipway-public-key*) exit 1 ;;
+*"--output json") echo '{"metadata": {"name": "copied"}}' && exit ;;
+get*) exit 0 ;;
+esac
+given=$(cat)
+printf '%s\\n' "$*" >>"$LOG"
+case "$*" in *slipway-hub*) printf '%s\\n' "$given" >>"$LOG.hub" ;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, None),
+        ({"HF_ENDPOINT": "https://hub.example.com"}, None),
+        ({"HF_TOKEN": "hf_of-the-tests"}, "HF_TOKEN=hf_of-the-tests\n"),
+        (
+            {"HF_TOKEN": "hf_of-the-tests", "HF_ENDPOINT": "https://hub.example.com"},
+            "HF_TOKEN=hf_of-the-tests\nHF_ENDPOINT=https://hub.example.com\n",
+        ),
+    ],
+)
+def test_the_hub_s_token_goes_to_a_secret_and_nowhere_else(
+    tmp_path: Path, given: dict[str, str], expected: str | None
+) -> None:
+    commands, said = secrets(tmp_path, **given)
+    made = tmp_path / "log.hub"
+    assert (made.read_text() if made.exists() else None) == expected
+    assert "hf_of-the-tests" not in said + "\n".join(commands)
+    assert "configmap/slipway-public-key" not in said
+
+
+def test_a_key_pair_that_is_not_there_is_made_as_a_run_makes_it(tmp_path: Path) -> None:
+    commands, said = secrets(tmp_path)
+    assert "making a pair" in said
+    folder = tmp_path / ".config" / "slipway" / "keys"
+    made = (folder / "private.pem").read_text(), (folder / "public.pem").read_text()
+    assert (folder / "private.pem").stat().st_mode & 0o777 == 0o600
+    pair = signing.key_pair(folder)
+    assert (pair.private_key.read_text(), pair.public_key.read_text()) == made
+    for name in ("secret generic slipway-signing", "configmap slipway-public-key"):
+        assert any(f"create {name}" in command for command in commands)
+    assert "making a pair" not in secrets(tmp_path)[1]
+    assert (folder / "private.pem").read_text() == made[0]
+
+
+def test_a_dry_run_makes_no_key_pair(tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run([str(INSTALL), "--dry-run", "secrets"], capture_output=True, check=True, env=environment)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("parts", "serving"), [(["nothing"], "knative"), (["serving"], "other")])

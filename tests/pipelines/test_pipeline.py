@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kfp import compiler
 
-from components.image import IMAGE
+from components.image import HUB_FOLDER, IMAGE
 from pipelines import form
 from pipelines.pipeline import pipeline
 from pipelines.settings import SlipwaySettings
@@ -99,6 +99,23 @@ def test_the_signing_key_is_in_the_pod_that_signs_and_in_no_other(pods) -> None:
     assert asked == {"rollout"}
     (public,) = pods["rollout"]["configMapAsVolume"]
     assert (public["configMapName"], public["mountPath"]) == ("slipway-public-key", "/etc/slipway/keys")
+
+
+def test_the_hub_s_token_is_in_the_pods_that_load_encoders_or_data_where_there_is_one(pods) -> None:
+    asked = {
+        name: secret["mountPath"]
+        for name, pod in pods.items()
+        for secret in pod["secretAsVolume"]
+        if secret["secretName"] == "slipway-hub" and secret["optional"]
+    }
+    assert asked == dict.fromkeys(("preflight", "prepare-data", "cross-validate", "train"), HUB_FOLDER)
+
+
+def test_no_secret_of_the_environment_is_compiled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "SLIPWAY_API_KEY", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "never-shown")
+    compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
+    assert "never-shown" not in (tmp_path / "pipeline.yaml").read_text("utf-8")
 
 
 def test_every_step_says_what_it_needs_and_its_limit(compiled) -> None:

@@ -21,7 +21,7 @@ import psutil
 import components
 from components.errors import SlipwayError
 
-PRIVATE_PREFIXES = ("AWS_", "MLFLOW_", "SLIPWAY_", "KFP_")
+PRIVATE_PREFIXES = ("AWS_", "MLFLOW_", "SLIPWAY_", "KFP_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Variables that a daemon has no use for and should not hold."""
 CLOCK_TOLERANCE_S = 2.0
 """psutil counts the start from the boot time, which moves when the clock is set."""

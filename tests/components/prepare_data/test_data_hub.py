@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import huggingface_hub
 import pyarrow as pa
@@ -21,6 +22,7 @@ from components.prepare_data import hub
 from components.prepare_data.settings import DataSettings
 
 COMMIT = "a" * 40
+TOKEN = "hf_of-the-tests"
 
 
 def table(rows: list[tuple[str, int]]) -> bytes:
@@ -45,7 +47,11 @@ FILES = {"train.parquet": table([("pay me", 0), ("my parcel", 1)]), "test.parque
 class Hub(http.server.BaseHTTPRequestHandler):
     """Just enough of the hub's API for one dataset, `org/messages`."""
 
+    shown: ClassVar[list[str]] = []
+    """What clients sent as authorization."""
+
     def respond(self) -> None:
+        self.shown.append(self.headers.get("Authorization", ""))
         path = self.path.partition("?")[0]
         if path.startswith(f"/api/datasets/org/messages/tree/{COMMIT}"):
             files = [{"type": "file", "oid": name, "size": len(data), "path": name} for name, data in FILES.items()]
@@ -95,10 +101,14 @@ print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}  # the client reads them when it is imported
+    environment["HF_TOKEN"] = TOKEN
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert f"Bearer {TOKEN}" in Hub.shown
+    assert TOKEN not in done.stdout + done.stderr
+    assert not any(TOKEN.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     examples, parts = json.loads(done.stdout)
     assert examples == [
         ["pay me", "billing", "train" if ready else ""],

@@ -65,11 +65,16 @@ def test_the_operator_s_demands_are_met() -> None:
 
 
 def test_secrets_are_referred_to_and_the_pod_has_no_rights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "never-shown")
+    for name in ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.setenv(name, "never-shown")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://someone:never-shown@mlflow.example.com")
     manifest = job(secret="store-access")
     assert "never-shown" not in str(manifest)
     (container,) = pod(manifest)["containers"]
-    assert container["envFrom"] == [{"secretRef": {"name": "store-access"}}]
+    assert container["envFrom"] == [
+        {"secretRef": {"name": "store-access"}},
+        {"secretRef": {"name": "slipway-hub", "optional": True}},
+    ]
     assert pod(manifest)["automountServiceAccountToken"] is False
     assert pod(manifest)["securityContext"]["runAsNonRoot"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
@@ -107,3 +112,12 @@ def test_the_job_and_its_pods_carry_their_run(monkeypatch: pytest.MonkeyPatch) -
 def test_a_run_whose_id_is_no_label_s_value_is_left_out(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_RUN_ID", run)
     assert "slipway.dev/run" not in str(job())
+
+
+def test_the_pods_know_the_step_s_run_and_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"MLFLOW_RUN_ID": "1a2b", "MLFLOW_TRACKING_URI": "http://mlflow:5000", "MLFLOW_WORKSPACE": "team"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    (container,) = pod(job())["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert given.items() <= environment.items()

@@ -36,15 +36,36 @@ def test_another_training_gets_a_run_of_its_own(uri: str, tmp_path: Path) -> Non
     assert len(runs) == 2
 
 
-def test_the_run_of_the_environment_is_used_and_left_open(
+def test_the_run_that_kubeflow_pipelines_made_for_the_step_is_the_parent_and_left_open(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = Tracker(uri, "tests", "pipeline", tmp_path, "digest")
-    monkeypatch.setenv("MLFLOW_RUN_ID", owner.run_id)
-    tracker = Tracker(uri, "tests", "train", tmp_path, "another digest")
+    client = MlflowClient(uri)
+    step = client.create_run(client.create_experiment("of the platform"))
+    monkeypatch.setenv("MLFLOW_RUN_ID", step.info.run_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracker = Tracker(uri, "tests", "train", tmp_path, "a step's digest")
+    tracker.log_parameters({"epochs": 3})
     tracker.finish("FINISHED")
-    assert tracker.run_id == owner.run_id
-    assert MlflowClient(uri).get_run(owner.run_id).info.status == "RUNNING"
+    made = client.get_run(tracker.run_id)
+    assert made.data.tags["mlflow.parentRunId"] == step.info.run_id
+    assert made.info.experiment_id == step.info.experiment_id, "MLflow shows a child below its parent only there"
+    assert (made.info.status, client.get_run(step.info.run_id).info.status) == ("FINISHED", "RUNNING")
+    assert client.get_run(step.info.run_id).data.params == {}
+
+
+@pytest.mark.parametrize("given", ["deleted", "0" * 32, "no run's id; at all"])
+def test_a_run_that_the_tracking_server_does_not_have_is_ignored_with_a_word(
+    uri: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if given == "deleted":
+        client = MlflowClient(uri)
+        given = client.create_run("0").info.run_id
+        client.delete_run(given)
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    tracker = Tracker(uri, "tests", "train", tmp_path, f"digest beside {given}")
+    assert tracker.run_id != given
+    assert "mlflow.parentRunId" not in MlflowClient(uri).get_run(tracker.run_id).data.tags
+    assert f"MLFLOW_RUN_ID {given} is ignored" in capfd.readouterr().err
 
 
 def test_a_password_in_the_address_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
