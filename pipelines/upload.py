@@ -29,6 +29,8 @@ UPLOADS = "uploads"
 ENCODER_FILES = {".json", ".txt", ".safetensors", ".model", ".bpe", ".tiktoken"}
 """What transformers reads of an encoder: configuration, tokenizer, weights. Nothing else is sent."""
 
+VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json"}
+
 
 class Upload(NamedTuple):
     """What one setting names on this machine."""
@@ -84,30 +86,35 @@ def send(uploads: list[Upload], console: Console) -> None:
     for upload in uploads:
         there = storage.sizes(upload.folder)
         prefix = upload.address.removeprefix(upload.folder).strip("/")
-        wanted = {f"{prefix}/{name}".strip("/"): (path, path.stat().st_size) for name, path in upload.files.items()}
-        missing = {name: path for name, (path, size) in wanted.items() if there.get(name) != size}
+        sizes = dict(zip(upload.files, (size for size, _ in upload.state), strict=True))
+        names = {f"{prefix}/{name}".strip("/"): name for name in upload.files}
+        missing = {key: name for key, name in names.items() if there.get(key) != sizes[name]}
         if not missing:
             console.print(f"{upload}; it is at {upload.address}", markup=False, highlight=False)
             continue
-        part = "" if len(missing) == len(wanted) else f" (the last {len(missing)} of them)"
+        part = "" if len(missing) == len(names) else f" (the last {len(missing)} of them)"
         console.print(f"{upload}, to {upload.address}{part}", markup=False, highlight=False)
-        _send(upload, missing, console)
+        total = sum(sizes[name] for name in missing.values())
+        _send(upload, {key: upload.files[name] for key, name in missing.items()}, total, console)
 
 
-def _send(upload: Upload, missing: dict[str, Path], console: Console) -> None:
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("uploading", total=sum(path.stat().st_size for path in missing.values()))
-        for name, path in missing.items():
-            with _reading(path):
-                storage.upload_file(path, f"{upload.folder}/{name}", lambda count: progress.advance(task, count))
-    if _state(upload.files) != upload.state:
+def _send(upload: Upload, missing: dict[str, Path], total: int, console: Console) -> None:
+    with (
+        _reading(upload.path),
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task("uploading", total=total)
+        for key, path in missing.items():
+            storage.upload_file(path, f"{upload.folder}/{key}", lambda count: progress.advance(task, count))
+        changed = _state(upload.files) != upload.state
+    if changed:
         storage.remove_folder(upload.folder)
         raise BadInput(f"{upload.path} changed while it was uploaded; submit again when nobody writes to it")
 
 
 def _data(settings: SlipwaySettings, path: Path, store: str) -> Upload:
     with _reading(path):
-        path = path.resolve()
+        path = path.resolve() if path.is_dir() else path.absolute()  # a link to a file gives it its name
         files = {
             file.relative_to(path).as_posix() if path.is_dir() else "": file
             for file in sources.data_files(path, settings.data)
@@ -147,6 +154,8 @@ def _encoder(setting: str, name: str, path: Path, store: str) -> Upload:
     files = {file.relative_to(path).as_posix(): file for file in visible if file.suffix in ENCODER_FILES}
     if not any(file.suffix == ".safetensors" for file in files.values()):
         raise BadInput(f"{setting} {path} has no weights in a .safetensors file; save the model again with them")
+    if not any(file.name in VOCABULARIES or file.suffix == ".model" for file in files.values()):
+        raise BadInput(f"{setting} {path} has no tokenizer; save it into the folder, too")  # transformers makes one up
     with _reading(path):
         return _upload(setting, path, files, store, "")
 
@@ -204,8 +213,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _size(count: int) -> str:
+    size = float(count)
     for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

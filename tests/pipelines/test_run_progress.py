@@ -192,14 +192,14 @@ def test_a_cancelled_run_is_called_so_whatever_the_engine_says(
     followed: Followed, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     monkeypatch.setattr("components.pod_diagnosis.cancelled", lambda *_: state == "FAILED")
-    followed.kubeflow.looks = [run(state, task("train", state, 60, 80))]
-    followed.user.recorded("train", {}, "started", {"kind": "progress", "message": "epoch 1"})
+    followed.kubeflow.looks = [run(state, task("select-model", state, 60, 80))]
+    followed.user.recorded("select_model", {}, "started", "part")
 
     ended = followed()
 
     assert ended.outcome.title == "cancelled"
     assert ended.outcome.exit_code == 6
-    assert "while train was at work" in ended.outcome.sentence
+    assert "while select_model was at work" in ended.outcome.sentence
 
 
 def test_a_run_that_was_cancelled_before_the_store_can_be_read_is_cancelled_too(

@@ -53,7 +53,7 @@ def test_a_file_is_read_by_the_steps_from_its_address(user: User, name: str) -> 
     digest = found.source.removeprefix(f"{user.store}/uploads/data/").split("/")[0]
     assert found.source == f"{user.store}/uploads/data/{digest}/{name}"
     assert len(digest) == 16
-    assert found.said == (f"data.source: 1 file, 44 bytes, from {user.folder / name}, to {found.source}\n")
+    assert found.said == (f"data.source: 1 file, 38 bytes, from {user.folder / name}, to {found.source}\n")
     assert read(found.settings) == ["my parcel is late"]
 
 
@@ -61,6 +61,14 @@ def test_a_file_of_the_home_is_found(user: User, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", str(user.folder))
     (user.folder / "reviews.csv").write_text(ROWS)
     assert read(Uploads(user, "data.source=~/reviews.csv").settings) == ["my parcel is late"]
+
+
+def test_a_link_to_a_file_is_followed_under_its_own_name(user: User) -> None:
+    (user.folder / "blob").write_text(ROWS)
+    (user.folder / "reviews.csv").symlink_to("blob")
+    found = Uploads(user, "data.source=reviews.csv")
+    assert found.source.endswith("/reviews.csv")
+    assert read(found.settings) == ["my parcel is late"]
 
 
 def test_a_file_without_a_known_suffix_is_read_when_its_format_is_set(user: User) -> None:
@@ -79,7 +87,7 @@ def test_a_folder_may_be_named_as_a_file_and_only_its_data_are_sent(user: User) 
 
     assert found.source.endswith("/reviews.parquet")
     assert [name.split("/", 2)[2] for name in stored(user)] == ["reviews.parquet/a.csv", "reviews.parquet/more/b.csv"]
-    assert "2 files, 88 bytes" in found.said
+    assert "2 files, 76 bytes" in found.said
     assert len(read(found.settings)) == 2
 
 
@@ -198,9 +206,10 @@ def test_the_folders_of_encoders_are_sent_once_each(user: User, tiny_encoder: Pa
     (folder / ".git").mkdir()
     (folder / ".git" / "config.json").write_text("{}")
     (folder / "optimizer.pt").write_bytes(b"state")
+    (user.folder / "unused").mkdir()
     candidates = "[{name: a, encoder: encoder}, {name: b, encoder: ./encoder, layers: 1}, {encoder: minilm}]"
 
-    found = Uploads(user, f"select.candidates={candidates}", "train.encoder=encoder")
+    found = Uploads(user, f"select.candidates={candidates}", "train.encoder=unused")
 
     names = [candidate["encoder"] for candidate in found.settings.select.candidates]
     assert names[0] == names[1]
@@ -217,7 +226,7 @@ def test_the_folders_of_encoders_are_sent_once_each(user: User, tiny_encoder: Pa
     ("missing", "words"),
     [
         ("config.json", "has no config.json"),
-        ("tokenizer*", "cannot be loaded"),
+        ("tokenizer*", "has no tokenizer"),
         ("*.safetensors", "has no weights in a .safetensors file"),
     ],
 )
