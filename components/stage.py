@@ -124,8 +124,7 @@ def guarded(name: str, finishes: bool = True, mirror: Mirror | None = None) -> I
         traceback.print_exc()
         _failed(name, error, 1, mirror)
         raise SystemExit(1) from None
-    if finishes:
-        progress.event(name, "finished")
+    progress.event(name, "finished" if finishes else "part")
 
 
 def record(folder: Path | None = None, store: str = "") -> Record:

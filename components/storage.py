@@ -9,32 +9,17 @@ first and written last.
 """
 
 import hashlib
-import os
-import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import boto3
-from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import S3TransferRetriesExceededError, TransferConfig
-from botocore.client import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, NoCredentialsError
 
 from components.encryption import ENVELOPE
 from components.errors import BadInput
+from components.s3 import opened
 
-CONNECT_SECONDS = 3
-READ_SECONDS = 20
-ATTEMPTS = 2
 MARKERS = {"bundle.json", ENVELOPE}
-BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-TRANSFER = TransferConfig(multipart_threshold=2**30)
-"""Some small S3 servers cannot put parts together (versitygw with --nometa); files up to 1 GiB are sent whole."""
-NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 
 
 def upload_folder(folder: Path, uri: str) -> None:
@@ -50,7 +35,7 @@ def upload_folder(folder: Path, uri: str) -> None:
         with _replacing(Path(uri)) as temporary:
             shutil.copytree(folder, temporary)
         return
-    with _opened(uri) as place:
+    with opened(uri) as place:
         if not place.prefix:
             raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{place.bucket}/bundles")
         present = set(place.names())
@@ -65,6 +50,32 @@ def upload_folder(folder: Path, uri: str) -> None:
             place.upload(files[name], name)
 
 
+def upload_file(path: Path, uri: str, sent: Callable[[int], None] | None = None) -> None:
+    """Store one file at a URI of S3, where it appears when it is complete.
+
+    Args:
+        path: of the file, which is not read into memory.
+        uri: `s3://bucket/key`.
+        sent: called with the number of bytes that went since the last call; a repeated attempt counts again.
+
+    Raises:
+        BadInput: the place cannot be written.
+    """
+    folder, _, name = uri.rpartition("/")
+    with opened(folder) as place:
+        place.upload(path, name, sent)
+
+
+def sizes(uri: str) -> dict[str, int]:
+    """The size in bytes of every object below a URI of S3, by its name relative to the URI.
+
+    Raises:
+        BadInput: the place cannot be used.
+    """
+    with opened(uri) as place:
+        return place.sizes()
+
+
 def download_folder(uri: str, folder: Path) -> None:
     """Bring all files under a URI to a folder, which appears when it is complete.
 
@@ -77,7 +88,7 @@ def download_folder(uri: str, folder: Path) -> None:
         if not _is_s3(uri):
             shutil.copytree(uri, temporary)
             return
-        with _opened(uri) as place:
+        with opened(uri) as place:
             names = place.names()
             if not names:
                 raise BadInput(f"{place} holds no objects under {place.prefix!r}; check the prefix")
@@ -99,7 +110,7 @@ def download_file(uri: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if _is_s3(uri):
-            with _opened(uri) as place, temporary.open("wb") as file:
+            with opened(uri) as place, temporary.open("wb") as file:
                 shutil.copyfileobj(place.client.get_object(Bucket=place.bucket, Key=place.prefix)["Body"], file)
         else:
             shutil.copyfile(uri, temporary)
@@ -119,7 +130,7 @@ def remove_folder(uri: str) -> None:
     if not _is_s3(uri):
         shutil.rmtree(uri, ignore_errors=True)
         return
-    with _opened(uri) as place:
+    with opened(uri) as place:
         if not place.prefix:
             raise BadInput(f"{uri!r} names a whole bucket, which is not removed; give a prefix in it")
         place.delete(*place.names())
@@ -133,7 +144,7 @@ def file_exists(uri: str) -> bool:
     """
     if not _is_s3(uri):
         return Path(uri).is_file()
-    with _opened(uri) as place:
+    with opened(uri) as place:
         found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
         return any(item["Key"] == place.prefix for item in found.get("Contents", []))
 
@@ -146,7 +157,7 @@ def folder_exists(uri: str) -> bool:
     """
     if not _is_s3(uri):
         return any(path.is_file() for path in Path(uri).rglob("*"))
-    with _opened(uri) as place:
+    with opened(uri) as place:
         found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)
         return bool(found.get("Contents"))
 
@@ -158,7 +169,7 @@ def version_of(uri: str) -> str:
         BadInput: there is nothing, or the place cannot be used.
     """
     whole = hashlib.sha256()
-    with _opened(uri) as place:
+    with opened(uri) as place:
         pages = place.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
         objects = [item for page in pages for item in page.get("Contents", [])]
         own = [item for item in objects if item["Key"] == place.prefix or item["Key"].startswith(place.key(""))]
@@ -177,7 +188,7 @@ def check_writable(uri: str) -> None:
     """
     probe = f".slipway-write-check-{uuid.uuid4().hex}"
     if _is_s3(uri):
-        with _opened(uri) as place:
+        with opened(uri) as place:
             place.client.put_object(Bucket=place.bucket, Key=place.key(probe), Body=b"")
             place.delete(probe)
         return
@@ -215,87 +226,3 @@ def _replacing(folder: Path) -> Iterator[Path]:
         raise BadInput(f"folder {folder} cannot be written: {error}; give one that can") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-class _Place:
-    """A prefix in a bucket; `name` is always relative to it."""
-
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
-        self.client, self.bucket, self.prefix = client, bucket, prefix
-
-    def __str__(self) -> str:
-        return f"bucket {self.bucket!r} at {_without_login(self.client.meta.endpoint_url)}"
-
-    def key(self, name: str) -> str:
-        return f"{self.prefix}/{name}" if self.prefix else name
-
-    def names(self) -> list[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(""))
-        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-        return sorted(key.removeprefix(self.key("")) for key in keys if not key.endswith("/"))
-
-    def upload(self, path: Path, name: str) -> None:
-        with path.open("rb") as file:
-            self.client.upload_fileobj(file, self.bucket, self.key(name), Config=TRANSFER)
-
-    def download(self, name: str, path: Path) -> None:
-        with path.open("wb") as file:
-            self.client.download_fileobj(self.bucket, self.key(name), file)
-
-    def delete(self, *names: str) -> None:
-        for name in sorted(names):
-            self.client.delete_object(Bucket=self.bucket, Key=self.key(name))
-
-
-@contextmanager
-def _opened(uri: str) -> Iterator[_Place]:
-    """The place that an S3 URI names; errors of the store become `BadInput`."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not re.fullmatch(BUCKET, bucket):
-        raise BadInput(f"{uri!r} is not of the form s3://bucket/prefix with a valid bucket name (as in my-models-1)")
-    try:
-        place = _Place(_client(), bucket, prefix.strip("/"))
-    except (BotoCoreError, ValueError) as error:
-        raise BadInput(f"S3 cannot be used for {uri}: {_without_login(str(error))}; check AWS_ENDPOINT_URL") from error
-    try:
-        yield place
-    except ClientError as error:
-        raise BadInput(_refusal(str(error.response.get("Error", {}).get("Code", "")), place)) from error
-    except NoCredentialsError as error:
-        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise BadInput(f"no credentials for {place} were found; {advice}") from error
-    except (ConnectionError, HTTPClientError) as error:
-        advice = "check AWS_ENDPOINT_URL and that the store runs"
-        raise BadInput(f"{place} cannot be reached ({type(error).__name__}); {advice}") from error
-    except (BotoCoreError, Boto3Error, S3TransferRetriesExceededError) as error:
-        raise BadInput(f"{place} cannot be used: {_without_login(str(error))}") from error
-
-
-def _client() -> Any:
-    """A client with short time-outs; stores other than AWS get path-style addresses and no new-style checksums."""
-    other_store = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    special: dict[str, Any] = {
-        "s3": {"addressing_style": "path"},
-        "request_checksum_calculation": "when_required",
-        "response_checksum_validation": "when_required",
-    }
-    retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
-    limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": retries}
-    return boto3.session.Session().client("s3", config=Config(**limits, **(special if other_store else {})))
-
-
-def _refusal(code: str, place: _Place) -> str:
-    if code == "NoSuchBucket":
-        return f"{place} does not exist; create it or correct the URI"
-    if code == "NoSuchKey":
-        return f"{place} has no object {place.prefix!r}; correct the URI"
-    if code == "404":
-        return f"{place} answered 404 (not found); correct the URI, and AWS_ENDPOINT_URL if that is no S3 store"
-    if code in NO_ACCESS:
-        return f"{place} refuses access ({code}); check the credentials and what they are allowed to do"
-    return f"{place} answered with the error {code or 'without a code'}; see the log of the store"
-
-
-def _without_login(text: str) -> str:
-    """The text without user names and passwords in URLs."""
-    return re.sub(r"//[^/@\s]*@", "//", text)

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
@@ -134,10 +134,12 @@ def finish(running: Callable[[], tuple[Outcome, Path]]) -> NoReturn:
     tell(outcome, report, 'try: slipway predict "my parcel never came" · slipway status · slipway stop')
 
 
-def tell(outcome: Outcome, report: Path | None, hint: str = "") -> NoReturn:
-    """Say how a run ended, what to do with what it delivered, and leave with its exit code."""
+def tell(outcome: Outcome, report: Path | None, hint: str = "", lines: Sequence[str] = ()) -> NoReturn:
+    """Say how a run ended, in the words of what failed too, and what to do now; leave with its exit code."""
     console.print(f"\n[bold]{outcome.title}[/]:", end=" ")
     console.print(outcome.sentence, markup=False, highlight=False)
+    for line in lines:
+        console.print(f"    {line}", markup=False, highlight=False)
     if hint and outcome.exit_code == 0:
         console.print(hint, highlight=False)
     if report:
@@ -160,7 +162,8 @@ def submit(
 ) -> None:
     """Run the whole pipeline on Kubeflow Pipelines, where each step is a pod.
 
-    An endpoint that asks for a token gets the one in the environment variable SLIPWAY_KFP_TOKEN.
+    Data and encoders of this machine are uploaded to the store first. An endpoint that asks for a token gets the one
+    in the environment variable SLIPWAY_KFP_TOKEN. With --follow the exit codes are those of `run`, and 6 is cancelled.
     """
     from pipelines import submit as kubeflow
 
@@ -169,12 +172,12 @@ def submit(
     if not follow:
         return
     try:
-        state = kubeflow.follow(there, run, console)
+        report = Places.here().runs / run.run_id / "report.html"
+        ended = kubeflow.follow_to_end(there, run, given, console, report)
     except KeyboardInterrupt:
         errors.print(f"no longer followed; the run goes on: {run.url}", highlight=False)
         raise typer.Exit(130) from None
-    folder = Places.here().runs / run.run_id
-    tell(*kubeflow.outcome(run, state, given.model_name, folder / "report.html"))
+    tell(ended.outcome, ended.report, lines=ended.lines)
 
 
 @command

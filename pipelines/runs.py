@@ -14,8 +14,9 @@ from components import stage
 from components.report.outcome import Outcome, outcome_of
 from components.report.step import run as write_report
 from components.run_record import REPORT
+from components.select_model.settings import trainings
 from components.target import meant
-from pipelines.follow import follow
+from pipelines.follow import FileEvents, follow
 from pipelines.for_cluster import check_from_here
 from pipelines.local_run import SETTINGS
 from pipelines.places import Places
@@ -69,7 +70,8 @@ def _run(
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
-            follow(folder, lambda: process.poll() is None, console)
+            events = FileEvents(folder, lambda: process.poll() is None)
+            follow(events, console, trainings=trainings(settings.select, settings.train))
         finally:
             _stop(process)
     record = stage.record(folder)

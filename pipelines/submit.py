@@ -1,150 +1,41 @@
-"""Send the pipeline to a Kubeflow Pipelines endpoint, and follow the run there to its end."""
+"""Send a run to Kubeflow Pipelines, follow it there to its end, and say what became of it."""
 
-import contextlib
-import io
-import json
-import logging
-import os
-import tempfile
 import time
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
-import httpx
 from rich.console import Console
 
-from components import run_record
-from components.errors import BadInput, SlipwayError
+from components import pod_diagnosis, run_record
+from components.errors import BadInput, Cancelled, SlipwayError
+from components.report.ending import explained, is_told
 from components.report.outcome import Outcome, outcome_of
-from components.report.timing import STEPS
+from components.run_record import Record
+from components.select_model.settings import trainings
 from pipelines import form
+from pipelines.follow import follow
 from pipelines.for_cluster import for_pods
+from pipelines.kubeflow_api import RUN_CANCELLED, Endpoint, Submitted
+from pipelines.run_progress import SHOWN, RunProgress
 from pipelines.settings import SlipwaySettings
+from pipelines.upload import send, with_addresses
 
-TOKEN = "SLIPWAY_KFP_TOKEN"
-"""Environment variable with the bearer token of an endpoint that asks for one."""
+NAMESPACE = "kubeflow"
+"""Where Kubeflow Pipelines runs the steps of a single-user installation."""
 
-SECONDS = 5.0
-"""To reach the endpoint, before anything is sent."""
+REPORT_SECONDS = 20.0
+"""How long the report of a run that ended may take to arrive in the store."""
 
-POLL_SECONDS = 5.0
-OUTAGE_SECONDS = 120.0
-"""How long the endpoint may be away while a run is followed."""
-
-SHOWN = ("preflight", *STEPS)
-ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+LOOK_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """A run on Kubeflow Pipelines."""
+class Ended(NamedTuple):
+    """What became of a run."""
 
-    run_id: str
-    url: str
-    place: str
-    """URI of its record."""
-
-
-class Endpoint:
-    """A Kubeflow Pipelines API.
-
-    Args:
-        address: of the API or of the UI, which share one; `http://…` or `https://…`.
-        namespace: the profile's, in a multi-user installation.
-
-    Raises:
-        BadInput: nobody answers there, it is no Kubeflow Pipelines, or it refuses the credentials.
-    """
-
-    def __init__(self, address: str, namespace: str = "") -> None:
-        self.address, self.namespace = address.rstrip("/"), namespace
-        token = os.environ.get(TOKEN, "")
-        check_endpoint(self.address, token)
-        import kfp
-
-        with self._talking(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it works with version 2 only
-            self._client = kfp.Client(
-                host=self.address, existing_token=token or None, namespace=namespace or "kubeflow"
-            )
-
-    def send(self, name: str, experiment: str, arguments: dict[str, Any], record: str) -> Submitted:
-        """Compile the pipeline and start it.
-
-        Raises:
-            BadInput: the endpoint refuses it.
-        """
-        from kfp import compiler
-
-        from pipelines.pipeline import pipeline
-
-        with tempfile.TemporaryDirectory() as folder, self._talking():
-            package = str(Path(folder) / "pipeline.yaml")
-            compiler.Compiler().compile(pipeline, package)
-            made = self._client.create_experiment(experiment, namespace=self.namespace or None)
-            run = self._client.run_pipeline(made.experiment_id, name, package, arguments)
-        return Submitted(run.run_id, f"{self.address}/#/runs/details/{run.run_id}", f"{record}/{run.run_id}")
-
-    def look(self, run: Submitted) -> tuple[str, dict[str, str]]:
-        """The state of a run and of the tasks in it, by name."""
-        with self._talking():
-            found = self._client.get_run(run.run_id)
-        tasks = (found.run_details.task_details if found.run_details else None) or []
-        return found.state or "PENDING", {task.display_name: task.state or "PENDING" for task in tasks}
-
-    @contextlib.contextmanager
-    def _talking(self) -> Iterator[None]:
-        """Keep what the client prints to itself, and turn its errors into ours."""
-        import kfp_server_api  # type: ignore[import-untyped]
-        from urllib3.exceptions import HTTPError
-
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                yield
-        except kfp_server_api.ApiException as error:
-            words = f"{error.status} {_message(error)}".strip()
-            if error.status in (401, 403):
-                raise BadInput(f"{self.address} refuses us ({words}); {_login()}") from None
-            if error.status and error.status < 500:
-                raise BadInput(f"{self.address} refuses the request ({words})") from None
-            raise EndpointAway(f"{self.address} answers {words}") from None
-        except (HTTPError, OSError) as error:
-            raise EndpointAway(f"{self.address} cannot be reached ({type(error).__name__})") from None
-
-
-class EndpointAway(SlipwayError):
-    """The endpoint does not answer at the moment."""
-
-
-def check_endpoint(address: str, token: str) -> None:
-    """See within seconds that an address is a Kubeflow Pipelines API that lets us in.
-
-    Raises:
-        BadInput: it is not; the message says what to do and never holds the token.
-    """
-    if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
-        raise BadInput(f"endpoint {address!r} is no address; give one such as http://127.0.0.1:8888")
-    if urlsplit(address).password:
-        raise BadInput(f"the endpoint's address holds a password; leave it out, and {_login()}")
-    advice = "`kubectl port-forward --namespace kubeflow service/ml-pipeline-ui 8888:80` makes it http://127.0.0.1:8888"
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        answer = httpx.get(f"{address}/apis/v2beta1/healthz", headers=headers, timeout=SECONDS)
-    except (httpx.HTTPError, ValueError) as error:
-        raise BadInput(f"{address} cannot be reached ({type(error).__name__}: {error}); {advice}") from None
-    if answer.status_code in (401, 403) or answer.is_redirect:  # to a login page
-        raise BadInput(f"{address} refuses us ({answer.status_code}); {_login()}")
-    try:
-        is_ours = answer.status_code == 200 and isinstance(answer.json(), dict)
-    except ValueError:
-        is_ours = False
-    if not is_ours:
-        raise BadInput(f"{address} is no Kubeflow Pipelines API (healthz answers {answer.status_code}); {advice}")
+    outcome: Outcome
+    lines: list[str]
+    """The last telling lines of the pod that failed."""
+    report: Path | None
 
 
 def submit(
@@ -152,84 +43,110 @@ def submit(
 ) -> tuple[Endpoint, Submitted]:
     """Send a run with these settings and say where it can be seen.
 
+    Data and encoders of this machine go to the store first, when all else is known to be good.
+
     Args:
         settings: as they were given, not resolved for this machine.
         endpoint: address of Kubeflow Pipelines.
         experiment: its name there; made when it is new.
         namespace: the profile's, in a multi-user installation.
-        console: gets the run's address.
+        console: gets what is uploaded and the run's address.
 
     Raises:
-        BadInput: the settings name something that pods cannot reach, or the endpoint cannot be used.
+        BadInput: the settings name something that cannot be used, or the endpoint or the store cannot be.
     """
-    settings = for_pods(settings)
+    settings, uploads = with_addresses(for_pods(settings))
     name = f"{settings.model_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
     arguments = form.filled(settings, for_pods(SlipwaySettings()))
     there = Endpoint(endpoint, namespace)
+    send(uploads, console)
     run = there.send(name, experiment, arguments, run_record.uri_of(settings.model_dump()))
     console.print(f"run {run.run_id} of {settings.model_name}: {run.url}", highlight=False)
     return there, run
 
 
-def follow(endpoint: Endpoint, run: Submitted, console: Console, poll_s: float = POLL_SECONDS) -> str:
-    """Show how the steps of a run go on until it ended; returns its state.
+def follow_to_end(
+    endpoint: Endpoint, run: Submitted, settings: SlipwaySettings, console: Console, report: Path
+) -> Ended:
+    """Show how the steps of a run go on until it ended.
+
+    Args:
+        endpoint: where the run is.
+        run: the run.
+        settings: of the run.
+        console: what is written to.
+        report: path to which the run's page is brought.
 
     Raises:
         EndpointAway: the endpoint was away for minutes; the run goes on without us.
+        BadInput: the endpoint does not let us in any more, or does not know the run.
     """
-    shown: dict[str, str] = {}
-    reached = time.monotonic()
-    while True:
-        try:
-            state, tasks = endpoint.look(run)
-            reached = time.monotonic()
-        except EndpointAway as error:
-            if time.monotonic() - reached > OUTAGE_SECONDS:
-                raise EndpointAway(f"{error}; the run goes on, see {run.url}") from error
-            state, tasks = "UNKNOWN", {}
-        for task, now in tasks.items():
-            if task.replace("-", "_") in SHOWN and shown.get(task) != now:
-                shown[task] = now
-                console.print(f"{task.replace('-', ' '):<13} {now.lower()}", highlight=False)
-        if state in ENDED:
-            return state
-        time.sleep(poll_s)
+    count = trainings(settings.select, settings.train)
+    progress = RunProgress(endpoint, run, count, lambda words: console.print(words, markup=False, highlight=False))
+    follow(progress, console, SHOWN)
+    return ended(progress, endpoint.namespace or NAMESPACE, settings.model_name, report)
 
 
-def outcome(run: Submitted, state: str, model_name: str, report: Path) -> tuple[Outcome, Path | None]:
-    """How a run ended, as its record says; brings its report to a file.
+def ended(progress: RunProgress, namespace: str, model_name: str, report: Path) -> Ended:
+    """What became of a run that ended, told by what its steps left, never by the engine's word alone.
 
     Args:
-        run: the run.
-        state: what Kubeflow Pipelines says.
+        progress: of the run.
+        namespace: where its pods are.
         model_name: of the run.
-        report: path of the file.
-
-    Returns:
-        The outcome, and the path of the report when there is one. Without a record, which this machine may not be
-        able to read, the outcome is the state.
+        report: path to which its page is brought.
     """
+    run, state = progress.run, progress.state
     try:
         record = run_record.read(run.place)
-        if not record.results and not record.failure:
-            raise BadInput(f"nothing is there under {run.place}")
     except BadInput as error:
-        words = f"{model_name} ended as {state}; its record cannot be read from here, so no more is known ({error})"
-        good = state == "SUCCEEDED"
-        return Outcome("succeeded" if good else "failed", words, 0 if good else 1, "neutral" if good else "bad"), None
-    with contextlib.suppress(BadInput):
-        run_record.get_report(run.place, report)
-    return outcome_of(record), report if report.exists() else None
+        reason = f"its record cannot be read from here ({error})"
+        return Ended(_unread(state, run, model_name, reason), [], None)
+    record = _explained(record, progress, namespace)
+    if not is_told(record):
+        reason = f"its record {run.place} does not say so"
+        return Ended(_unread(state, run, model_name, reason), [], None)
+    lines = [str(line) for line in (record.failure or {}).get("lines") or []]
+    return Ended(outcome_of(record), lines, report if _fetched(progress, report) else None)
 
 
-def _message(error: Any) -> str:
-    """The server's own words."""
-    try:
-        said = json.loads(error.body)
-        return str(said.get("error_message") or said.get("message") or error.reason)[:500]
-    except (ValueError, TypeError, AttributeError):
-        return str(error.reason)[:500]
+def _explained(record: Record, progress: RunProgress, namespace: str) -> Record:
+    """The record with the cause of what no step could tell, as the cluster of the user's KUBECONFIG shows it."""
+    failure, run = record.failure, progress.run.run_id
+    if is_told(record) and not (failure and failure["exit_code"] == SlipwayError.exit_code and "lines" not in failure):
+        return record
+    if progress.state in ("SUCCEEDED", "COMPLETE", "COMPLETED") and not failure:
+        return record  # nothing failed: what is missing is the record
+    cancelled = progress.state in RUN_CANCELLED or pod_diagnosis.cancelled(run, namespace)
+    diagnosis = pod_diagnosis.diagnose(run, namespace)
+    found = explained(record, diagnosis, cancelled)
+    untold = found.failure and found.failure["step"] == "run" and not diagnosis and not cancelled
+    if untold and (step := progress.first_failed()):
+        words = f"it failed before it could leave a word; the log of its pod says why, see {progress.run.url}"
+        return found._replace(failure=(found.failure or {}) | {"step": step, "message": words})
+    return found
 
 
-def _login() -> str:
-    return f"put a token that it accepts into the environment variable {TOKEN}"
+def _unread(state: str, run: Submitted, model_name: str, reason: str) -> Outcome:
+    """The outcome of a run of which only Kubeflow Pipelines tells; an end that looks good may be a refusal."""
+    says, more = "Kubeflow Pipelines says", f"{reason}; see {run.url}"
+    if state in RUN_CANCELLED:
+        return Outcome("cancelled", f"{says} that the run was cancelled; {more}", Cancelled.exit_code, "neutral")
+    if state in ("FAILED", "ERROR"):
+        return Outcome("failed", f"{says} that the run failed; {more}", SlipwayError.exit_code, "bad")
+    words = f"{says} {state}, but not whether {model_name} was delivered; {more}"
+    return Outcome("ended", words, SlipwayError.exit_code, "neutral")
+
+
+def _fetched(progress: RunProgress, report: Path) -> bool:
+    """Bring the page of a run, which its last task may just have written, to a file; False when there is none."""
+    cannot = any(task.name in ("report", "report-driver") and task.state == "failed" for task in progress.tasks)
+    latest = time.monotonic() + (0.0 if cannot else REPORT_SECONDS)
+    while True:
+        try:
+            run_record.get_report(progress.run.place, report)
+            return True
+        except BadInput:
+            if time.monotonic() >= latest:
+                return False
+        time.sleep(LOOK_SECONDS)

@@ -72,7 +72,7 @@ def check_encoder(name: str, settings: CompressSettings) -> None:
     """See before any training that the encoder can be compressed in the way that is asked for.
 
     Args:
-        name: `minilm`, a folder, or a Hugging Face name.
+        name: `minilm`, a folder here or on S3, or a Hugging Face name.
         settings: what is asked for.
 
     Raises:

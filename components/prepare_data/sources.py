@@ -47,7 +47,7 @@ def read(settings: DataSettings) -> Source:
         examples = [Example(*row, split) for name, split in splits.items() for row in rows[name]]
         return Source(examples, list(known))
     with _local(settings.source) as path:
-        files = _files(path, settings)
+        files = data_files(path, settings)
         examples = []
         for file in files:
             progress.report("prepare_data", f"reading {file.name}")
@@ -87,6 +87,20 @@ def _digest(path: Path) -> str:
     return whole.hexdigest()
 
 
+def local_path(source: str) -> Path | None:
+    """The path of a source that lies on this machine; None for one that all machines reach.
+
+    Raises:
+        BadInput: it looks like a path, and there is nothing.
+    """
+    if source == SAMPLE or source.startswith("s3://"):
+        return None
+    try:
+        return None if _is_hub_name(source) else _existing(source)
+    except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
+        raise BadInput(f"source {source} cannot be read: {error}") from error
+
+
 def _existing(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.exists():
@@ -114,17 +128,21 @@ def _local(source: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / (source.rstrip("/").rsplit("/", 1)[1] or "data")
             progress.report("prepare_data", f"downloading {source}")
-            if path.suffix.lower() in SUFFIXES:
-                storage.download_file(source, path)
-            else:
+            if storage.folder_exists(source):  # whatever its name
                 storage.download_folder(source, path)
+            else:
+                storage.download_file(source, path)
             yield path
     else:
         yield _existing(source)
 
 
-def _files(path: Path, settings: DataSettings) -> list[Path]:
-    """The file itself, or the data files of one format below a folder, in name order."""
+def data_files(path: Path, settings: DataSettings) -> list[Path]:
+    """The file itself, or the data files of one format below a folder, in name order; hidden ones are left out.
+
+    Raises:
+        BadInput: there are none, their formats differ, or the format cannot be told.
+    """
     if path.is_file():
         if settings.ready_splits:
             raise BadInput(f"ready_splits needs a folder with files named train, validation and test; {path} is a file")

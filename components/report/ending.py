@@ -55,6 +55,8 @@ def _open_step(record: Record) -> str:
     """The step that began last and did not end."""
     state: dict[str, str] = {}
     for event in record.events:
+        if event["kind"] == "part":  # others may be at work still
+            continue
         state.pop(event["step"], None)
         state[event["step"]] = event["kind"]
     going = [step for step, kind in state.items() if kind in ("started", "progress")]

@@ -103,3 +103,13 @@ def candidates_of(settings: SelectSettings, train: TrainSettings) -> list[Candid
                 raise BadInput(f"candidates {other.name!r} and {candidate.name!r} are the same; remove one")
         found.append(candidate)
     return found
+
+
+def trainings(settings: SelectSettings, train: TrainSettings) -> int:
+    """How many trainings cross-validation makes; none when there is nothing to compare.
+
+    Raises:
+        BadInput: as `candidates_of`.
+    """
+    candidates = candidates_of(settings, train)
+    return len(candidates) * settings.folds if len(candidates) > 1 else 0

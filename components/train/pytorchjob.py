@@ -10,7 +10,7 @@ from typing import Any
 from components import progress, storage
 from components.cluster import ClusterSettings, own_namespace
 from components.credentials import without_credentials
-from components.encoder import PACKAGED, encoder_folder
+from components.encoder import PACKAGED, encoder_folder, is_stored
 from components.errors import BadInput, SlipwayError
 from components.kubernetes_api import ApiAway
 from components.train import remote
@@ -138,9 +138,12 @@ class PyTorchJobLauncher:
 
 
 def _own_encoder(config: WorkerConfig) -> Path | None:
-    """The encoder's folder, when it lies on this machine and not in the image."""
-    folder = Path(encoder_folder(config.settings.encoder))
-    return folder if config.settings.encoder not in PACKAGED and folder.is_dir() else None
+    """The encoder's folder, when it lies on this machine only: not in the image, nor where the pods fetch it."""
+    name = config.settings.encoder
+    if name in PACKAGED or is_stored(name):
+        return None
+    folder = Path(encoder_folder(name))
+    return folder if folder.is_dir() else None
 
 
 def _upload(config: WorkerConfig, store: str, name: str) -> None:

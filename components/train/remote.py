@@ -24,7 +24,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from components import progress, storage
+from components.encoder import encoder_folder, is_stored
 from components.errors import BadInput, SlipwayError
+from components.home import HOME
 from components.train.config import WorkerConfig
 
 WORKSPACE = Path("/workspace")
@@ -123,6 +125,7 @@ def pod() -> None:
         BadInput: the store cannot be used.
     """
     store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
+    os.environ[HOME] = str(WORKSPACE / "home")  # of the workers, too; other places are small or read-only
     for leftover in WORKSPACE.iterdir():  # of an earlier container of this pod
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     storage.download_file(f"{store}/launches/{launch}/config/{CONFIG}", WORKSPACE / CONFIG)
@@ -130,6 +133,8 @@ def pod() -> None:
     config = _config(WORKSPACE / CONFIG)
     if config.settings.encoder == str(ENCODER):
         storage.download_folder(f"{store}/encoder", ENCODER)
+    elif is_stored(config.settings.encoder):
+        encoder_folder(config.settings.encoder)  # once for all workers
     torchrun = [sys.executable, "-m", "torch.distributed.run", "-m", "components.train.remote", "worker"]
     os.execv(torchrun[0], torchrun)
 

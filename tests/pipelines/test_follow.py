@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.follow import Events, StepView, follow
+from pipelines.follow import FileEvents, StepView, follow
 
 
 def event(step: str, kind: str, time: float, **values: object) -> str:
@@ -14,7 +14,7 @@ def event(step: str, kind: str, time: float, **values: object) -> str:
 
 
 def test_a_half_written_event_waits(tmp_path: Path) -> None:
-    events = Events(tmp_path)
+    events = FileEvents(tmp_path, lambda: True)
     assert list(events.new()) == []
     whole = event("train", "started", 1.0)
     (tmp_path / "progress.jsonl").write_text(whole + whole[:10])
@@ -48,10 +48,45 @@ def test_lines_are_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
     ]
     (tmp_path / "progress.jsonl").write_text("".join(lines))
     output = io.StringIO()
-    follow(tmp_path, lambda: False, Console(file=output, width=100))
+    follow(FileEvents(tmp_path, lambda: False), Console(file=output, width=100))
     assert output.getvalue().splitlines() == [
         "prepare data  unchanged, not run again",
         "train         started",
         "train          25 % epoch 1 [/of] [red]4",
         "train         failed after 7 s",
     ]
+
+
+def test_trainings_of_cross_validation_are_counted(tmp_path: Path) -> None:
+    lines = [
+        event("select_model", "started", 1.0),
+        event("select_model", "started", 1.0),
+        event("select_model", "part", 8.0),
+        event("select_model", "progress", 20.0, message="minilm, fold 2: update 40"),
+        event("select_model", "finished", 30.0),
+    ]
+    (tmp_path / "progress.jsonl").write_text("".join(lines))
+    output = io.StringIO()
+    follow(FileEvents(tmp_path, lambda: False), Console(file=output, width=100), trainings=6)
+    assert output.getvalue().splitlines() == [
+        "select model  started",
+        "select model   17 % 1 of 6 trainings",
+        "select model   17 % 1 of 6 trainings, minilm, fold 2: update 40",
+        "select model  done in 29 s",
+    ]
+
+
+def test_a_live_list_has_every_step_once(tmp_path: Path) -> None:
+    lines = [
+        event("train", "started", 1.0),
+        event("train", "progress", 2.0, message="epoch 1", done=1, total=4),
+        event("compress", "lost", 1.0),
+    ]
+    (tmp_path / "progress.jsonl").write_text("".join(lines))
+    output = io.StringIO()
+    console = Console(file=output, width=100, force_terminal=True, color_system=None)
+    follow(FileEvents(tmp_path, lambda: False), console, steps=("train", "compress", "rollout"))
+    seen = output.getvalue()
+    assert [seen.count(name) for name in ("train ", "compress ", "rollout ")] == [1, 1, 1]
+    assert "epoch 1" in seen
+    assert "how it ended cannot be seen from here" in seen
