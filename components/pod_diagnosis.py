@@ -14,6 +14,7 @@ from kubernetes import client
 
 from components import argo_workflow
 from components.argo_workflow import RUN_LABEL, WORKFLOW_LABEL, after_the_end, last_attempts, task_of
+from components.kfp_component import EXECUTOR
 from components.kubernetes_api import TIMEOUT, asking, connect
 from components.log_excerpt import cut
 from components.pod_trouble import Sayings, argument, explained, is_driver, troubles
@@ -103,7 +104,7 @@ def _task(pod: Any, node: str) -> str:
     """The task's name by Argo's node, else by the arguments of a driver or of a step of ours."""
     if NODE_NAME in (pod.metadata.annotations or {}):
         return task_of(node)
-    name = argument(pod, "--function_to_execute") or argument(pod, "--task_name")
+    name = argument(pod, EXECUTOR).rpartition(":")[2] or argument(pod, "--task_name")
     return name.replace("-", "_") if name else ("pipeline" if is_driver(pod) else pod.metadata.name)
 
 

@@ -33,7 +33,9 @@ def rollout(
     asked = StepRequest.model_validate(request)
     with stage.running("rollout", {}, rollout_report.path, [served_model.path], asked.record) as current:
         result = step.run(
-            *(str(bundle.metadata[name]) for name in ("version", "bundle_uri", "digest")),
+            bundle.metadata["version"],
+            bundle.metadata["bundle_uri"],
+            bundle.metadata["digest"],
             Path(dataset.path),
             RolloutSettings.model_validate(asked.settings),
             asked.tracking_uri,
