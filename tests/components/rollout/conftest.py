@@ -298,6 +298,7 @@ def third() -> Revision:
 def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes a cluster of one process whose KServe is in Standard mode."""
     monkeypatch.setattr(waiting, "LOOK_S", 0.02)
+    monkeypatch.setattr(waiting, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
     monkeypatch.setattr(lease, "RENEW_S", 0.1)
     with ExitStack() as stack:
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import accumulate
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 NAME, NAMESPACE = "messages", "models"
 POD_S, ROUTE_S, STATUS_S, GATEWAY_S = 0.1, 0.15, 0.05, 0.25
@@ -53,6 +53,8 @@ class Cluster:
         self.floor, self.splits = floor, splits
         self.service: dict[str, Any] | None = None
         self.objects: dict[str, Any] = {}
+        """What else the API server has, by path and query."""
+        self.forbidden: set[str] = set()
         self.deployments: dict[str, Deployment] = {}
         self.route: dict[str, int] = {}
         self.generation, self.changed, self.wanted_since = 0, 0.0, 0.0
@@ -260,8 +262,10 @@ class _Api(_Answer):
                 self._send(200, {"items": cluster.pods(selector.rpartition("=")[2])})
             elif PORT in parts.path:
                 self._ask_pod(parts.path)
-            elif parts.path in cluster.objects:
-                self._send(200, cluster.objects[parts.path])
+            elif (path := unquote(self.path)) in cluster.objects:
+                self._send(200, cluster.objects[path])
+            elif path in cluster.forbidden:
+                self._send(403, {"kind": "Status", "message": "forbidden"})
             else:
                 self._missing(parts.path.rpartition("/")[2])
 

@@ -156,9 +156,8 @@ def test_a_first_version_that_is_removed_leaves_no_route(make_site: Any) -> None
     site.until(lambda: site.cluster.led == {"messages-v2-predictor": 100})
 
 
-def test_a_gateway_that_cannot_be_asked_gets_time_to_follow(make_site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_cannot_be_asked_gets_time_to_follow(make_site: Any) -> None:
     site = make_site()
-    monkeypatch.setattr(waiting, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
     site.settings = site.settings.model_copy(update={"gateway": "http://127.0.0.1:9"})
     target = site.serve(FIRST)
     with site.clients():
