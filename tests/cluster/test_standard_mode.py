@@ -1,4 +1,4 @@
-"""What a real webhook of KServe says to the InferenceServices of Standard mode; nothing is made, and no image needed."""
+"""What a real KServe's webhook says to InferenceServices of Standard mode; nothing is made, so no image is used."""
 
 import json
 import uuid

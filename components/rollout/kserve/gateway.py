@@ -90,11 +90,13 @@ def _of(routes: Sequence[dict[str, Any]]) -> Place | None:
 def _configured(connection: client.ApiClient) -> Place | None:
     """The Gateway that KServe's configuration names, as `namespace/name`."""
     found = _known(client.CoreV1Api(connection).read_namespaced_config_map, KSERVE_CONFIG, KSERVE_NAMESPACE)
+    if found is None:
+        return None
     try:
         ingress = json.loads(found.data["ingress"])
         namespace, _, name = ingress["kserveIngressGateway"].partition("/")
         return Place(namespace, name) if ingress.get("enableGatewayApi") and name else None
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
