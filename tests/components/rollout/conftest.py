@@ -16,7 +16,7 @@ from components.rollout.kserve import lease, waiting
 from components.rollout.probes import Probes, text_key
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Counts, Pair, Revision, histogram
-from tests.components.rollout import kserve_cluster
+from tests.components.rollout import kserve_cluster, kserve_http
 from tests.components.rollout.kserve_cluster import Cluster
 from tests.components.rollout.kserve_site import Site, use
 
@@ -304,7 +304,7 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
         def make(pods: int = 1, **of_cluster: Any) -> Site:
             cluster = Cluster(pods, **of_cluster)
-            api, gateway = stack.enter_context(kserve_cluster.serving(cluster))
+            api, gateway = stack.enter_context(kserve_http.serving(cluster))
             use(api, tmp_path / "kubeconfig", monkeypatch)
             return Site(cluster, gateway, pods)
 

@@ -11,7 +11,8 @@ from components.rollout import state
 from components.rollout.kserve import waiting
 from components.rollout.kserve.cancelled import take_back
 from components.rollout.state import RolloutState
-from tests.components.rollout.kserve_cluster import LEASES, NAME
+from tests.components.rollout.kserve_cluster import NAME
+from tests.components.rollout.kserve_http import LEASES
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD, Site
 
 
