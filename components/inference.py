@@ -45,7 +45,7 @@ class ModelClient:
         self.endpoint = f"{base_url.rstrip('/')}/v2/models/{model_name}"
         if not base_url.startswith(("http://", "https://")):
             raise BadInput(f"{base_url!r} is not an address of a server; expected http://host:port")
-        verify = tls.context() if tls else True
+        verify = tls.context() if tls else base_url.startswith("https://")  # reading whom to trust takes a moment
         self._http = httpx.Client(timeout=timeout_s, headers=dict(headers or {}), trust_env=False, verify=verify)
 
     def ready(self) -> bool:
@@ -172,6 +172,14 @@ class GrpcClient:
             return False
         return bool(answer.ready)
 
+    def metadata(self) -> dict[str, Any]:
+        """Name and versions of the model. Raises as `predict`."""
+        try:
+            found = self._stub.ModelMetadata(self._messages.ModelMetadataRequest(name=self.model_name), **self._options)
+        except self._errors as error:
+            raise self._refusal(error) from error
+        return {"name": found.name, "versions": list(found.versions)}
+
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Predictions in the order of the texts. Raises as `ModelClient.predict`."""
         contents = {"bytes_contents": _check(texts)}
@@ -180,13 +188,7 @@ class GrpcClient:
         try:
             answer = self._stub.ModelInfer(request, **self._options)
         except self._errors as error:
-            code = error.code().name
-            kind = (
-                BadInput
-                if code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED")
-                else SlipwayError
-            )
-            raise kind(f"{self.endpoint} answered {code}: {error.details()}") from error
+            raise self._refusal(error) from error
         tensors = {output.name: output for output in answer.outputs}
         try:
             return _predictions(
@@ -196,6 +198,11 @@ class GrpcClient:
             )
         except (LookupError, ValueError) as error:
             raise SlipwayError(f"{self.endpoint} answered, but not as a Slipway model server ({error!r})") from error
+
+    def _refusal(self, error: Any) -> SlipwayError:
+        code = error.code().name
+        wrong = code in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED")
+        return (BadInput if wrong else SlipwayError)(f"{self.endpoint} answered {code}: {error.details()}")
 
     def close(self) -> None:
         """Let go of the connection."""

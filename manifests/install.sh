@@ -4,7 +4,8 @@
 #   manifests/install.sh [--dry-run] [PART]...      --dry-run only prints the kubectl commands
 #
 #   certificates    cert-manager
-#   serving         KServe on Knative Serving and Kourier; SLIPWAY_SERVING=standard: on Gateway API and Envoy Gateway
+#   serving         KServe on Knative Serving and Kourier; SLIPWAY_SERVING=standard: on Gateway API and Envoy Gateway, which listens
+#                   on a node port; SLIPWAY_GATEWAY_SERVICE=LoadBalancer: behind the cluster's load balancer
 #   training        the training operator
 #   pipelines       Kubeflow Pipelines, standalone
 #   secrets         the secrets that manifests/ refers to, unless they are there; copies for steps of Kubeflow Pipelines
@@ -23,6 +24,7 @@ PIPELINES=2.17.0
 NODE_PORT=31080 # of the ingress gateway; kind-cluster.yaml leads 127.0.0.1:8080 there
 
 SERVING=${SLIPWAY_SERVING:-knative}
+GATEWAY_SERVICE=${SLIPWAY_GATEWAY_SERVICE:-NodePort} # a load balancer's address, once given, is not to be lost by running this again
 NAMESPACE=${SLIPWAY_NAMESPACE:-slipway}
 STEPS=${SLIPWAY_STEPS_NAMESPACE:-kubeflow} # where Kubeflow Pipelines runs steps; a profile in a multi-user installation
 KEYS=${SLIPWAY_KEYS:-$HOME/.config/slipway/keys}
@@ -73,16 +75,25 @@ serving() {
         kserve "$KSERVE_KNATIVE" Knative disableIstioVirtualHost=true enableGatewayApi=false
         ;;
     standard)
+        case $GATEWAY_SERVICE in NodePort | LoadBalancer) ;; *)
+            say "SLIPWAY_GATEWAY_SERVICE is $GATEWAY_SERVICE; it can be NodePort or LoadBalancer"
+            return 2
+            ;;
+        esac
         apply -f "$GITHUB/envoyproxy/gateway/releases/download/$ENVOY_GATEWAY/install.yaml"
         available envoy-gateway-system --all
         kserve "$KSERVE_STANDARD" Standard disableIstioVirtualHost=true enableGatewayApi=true
-        patiently apply -f "$HERE/gateway.yaml"
+        patiently gateway
         ;;
     *)
         say "SLIPWAY_SERVING is $SERVING; it can be knative or standard"
         return 2
         ;;
     esac
+}
+
+gateway() {
+    sed "s/type: NodePort/type: $GATEWAY_SERVICE/" "$HERE/gateway.yaml" | apply -f -
 }
 
 knative() {
@@ -250,7 +261,7 @@ for part; do
         "$part"
         ;;
     *)
-        sed -n '2,12s/^# \{0,1\}//p' "$0"
+        sed -n '2,13s/^# \{0,1\}//p' "$0"
         exit 2
         ;;
     esac

@@ -8,6 +8,7 @@ from kubernetes import client
 from components.cluster import ClusterSettings, own_namespace
 from components.errors import BadInput
 from components.kubernetes_api import TIMEOUT, asking, connect
+from components.rollout.kserve.control import check_reachable
 
 APPLY = "`kubectl apply -k manifests/overlays/kind`"
 SECRETS = "`manifests/install.sh secrets`"
@@ -55,7 +56,7 @@ KINDS = (
 )
 
 
-def check_cluster(settings: ClusterSettings, encrypted: bool = False) -> None:
+def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name: str = "") -> None:
     """Look at everything in the cluster that a later step will need.
 
     What we may not read (another's Secret, say) is taken to be there: only what is known to be absent is an error.
@@ -63,6 +64,7 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False) -> None:
     Args:
         settings: of the cluster.
         encrypted: whether bundles are, so that model servers need the key.
+        model_name: name of the served model, so that its gateway is asked, too; empty leaves that out.
 
     Raises:
         BadInput: the first thing that is not there, or not allowed; the message says what and what to do.
@@ -96,6 +98,8 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False) -> None:
         raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
     if _absent(core.read_namespaced_config_map, "slipway-public-key", namespace):
         raise BadInput(f"there is no ConfigMap slipway-public-key in namespace {namespace}; {SECRETS} makes it")
+    if model_name:
+        check_reachable(model_name, settings)
 
 
 def _missing_rights(api: client.AuthorizationV1Api, namespace: str) -> Iterator[Right]:

@@ -74,7 +74,7 @@ def check(settings: SlipwaySettings, service: Path) -> None:
 
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
-        check_cluster(settings.cluster, encrypted=bool(settings.registry.encryption_key))
+        check_cluster(settings.cluster, bool(settings.registry.encryption_key), settings.model_name)
     elif not control.is_running(service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)

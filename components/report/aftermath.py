@@ -62,11 +62,12 @@ def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the v
     if settings is None or not registered or not began or "rollout" in record.results:
         return ""
     from components.registry import Registry
-    from components.rollout.kserve.cancelled import take_back
+    from components.rollout.kserve.cancelled import NOTHING, take_back
 
     name = record.results["preflight"]["model_name"]
-    registry = Registry(settings["tracking_uri"], name)
-    return take_back(name, ClusterSettings.model_validate(settings.get("cluster", {})), registry, registered["version"])
+    cluster = ClusterSettings.model_validate(settings.get("cluster", {}))
+    words = take_back(name, cluster, Registry(settings["tracking_uri"], name), registered["version"])
+    return "" if words == NOTHING else words
 
 
 def _asked(record: Record) -> dict[str, Any] | None:

@@ -89,6 +89,13 @@ def test_pipeline_steps_have_no_rights_in_other_namespaces(platform: Any, verb: 
     assert not platform.may(PIPELINE, verb, resource, namespace="default")
 
 
+def test_pipeline_steps_may_find_the_ingress_gateway_wherever_it_is(platform: Any) -> None:
+    assert platform.may(PIPELINE, "list", "services", namespace="kourier-system")
+    assert platform.may(PIPELINE, "get", "configmap/inferenceservice-config", namespace="kserve")
+    assert not platform.may(PIPELINE, "get", "services", namespace="kourier-system")
+    assert not platform.may(PIPELINE, "get", "configmaps", namespace="kserve")
+
+
 @pytest.mark.parametrize("account", [TRAINER, SERVER, "slipway-platform"])
 @pytest.mark.parametrize(("verb", "resource"), [*ALLOWED, ("get", "secrets"), ("get", "configmaps")])
 def test_pods_that_only_compute_have_no_rights(platform: Any, account: str, verb: str, resource: str) -> None:

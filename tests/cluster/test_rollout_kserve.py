@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from components.dataset import TextDataset
 from components.errors import SlipwayError
 from components.inference import GrpcClient
 from components.registry import Version
-from components.rollout.kserve import control, counting
+from components.rollout.kserve import control, counting, readiness
+from components.rollout.kserve.cancelled import take_back
 from components.rollout.kserve.endpoint import Endpoint, credentials
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.settings import RolloutSettings
@@ -353,6 +355,22 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(messages: Model) -> None:
     messages.serves(version)
 
 
+def test_the_canary_of_a_run_that_was_cancelled_is_taken_back(messages: Model, champion: Version) -> None:
+    version = messages.register("second")
+    patient = QUICK.model_copy(update={"minimum_requests": 100_000, "step_time_limit_s": 600.0})
+    with ExitStack() as stack:
+        clients = stack.enter_context(messages.clients())
+        driver = start_driver(messages, version, patient)
+        clients.wait_for(version.version)
+        driver.kill()
+        driver.wait()
+        said = take_back(messages.name, messages.serving.settings, messages.registry, version.version)
+    assert re.fullmatch(rf"version {version.version} had \d+ % of the traffic and was rolled back", said)
+    assert clients.failures == []
+    assert messages.registry.version(version.version).tags["reason"] == "the run was cancelled"
+    messages.serves(champion)
+
+
 @pytest.mark.usefixtures("champion")
 def test_the_registry_is_repaired_after_a_death_between_traffic_and_aliases(messages: Model) -> None:
     version = messages.register("second")
@@ -376,6 +394,28 @@ def test_a_first_version_that_does_not_start_leaves_nothing_behind(serving: Serv
     assert "BundleRefused" in result["reason"]
     assert model.target.api.read() is None
     assert model.aliases() == (None, None)
+
+
+def test_each_revision_has_the_least_number_of_pods(serving: Serving) -> None:
+    model = serving.model("two-pods")
+    settings = serving.settings.model_copy(update={"min_replicas": 2})
+    model.serving = Serving(**{**vars(serving), "settings": settings})
+    target = model.target
+    first, second = (control.revision_of(model.register(bundle)) for bundle in ("first", "second"))
+    try:
+        with target.lock():
+            target.deploy(first)
+            target.wait_ready(first, 120.0)
+            assert len(readiness.ready(target.api.pods(first.version))) >= 2
+            target.promote()
+            target.deploy(second)
+            target.wait_ready(second, 120.0)
+            target.set_traffic(60)
+            assert all(len(readiness.ready(target.api.pods(found.version))) >= 2 for found in (first, second))
+            target.promote()
+            assert len(readiness.ready(target.api.pods(second.version))) >= 2
+    finally:
+        target.api.delete()
 
 
 def test_a_service_for_grpc_is_rolled_out_too(serving: Serving) -> None:

@@ -44,12 +44,17 @@ class ServiceApi:
         """The Knative Service that KServe made of it."""
         return self._object("serving.knative.dev", "v1", "services", f"{self.name}-predictor", needs="Knative Serving")
 
-    def http_route(self) -> dict[str, Any] | None:
-        """The HTTPRoute that KServe made of it in Standard mode with the Gateway API; None also without that API."""
+    def http_routes(self) -> list[dict[str, Any]]:
+        """The HTTPRoutes that KServe made of it in Standard mode with the Gateway API; none also without that API.
+
+        One is for the service's host, one for its predictor's; both name the Services of its revisions.
+        """
+        group, names = "gateway.networking.k8s.io", (self.name, f"{self.name}-predictor")
         try:
-            return self._object("gateway.networking.k8s.io", "v1", "httproutes", self.name, needs="the Gateway API")
+            found = [self._object(group, "v1", "httproutes", name, needs="the Gateway API") for name in names]
         except BadInput:
-            return None
+            return []
+        return [route for route in found if route is not None]
 
     def apply(self, service: dict[str, Any]) -> dict[str, Any]:
         """Make the fields that are ours so (server-side apply); those that we left out and had set before go."""
@@ -79,6 +84,15 @@ class ServiceApi:
         except SlipwayError as error:
             if error is not gone:
                 raise
+
+    def gone(self) -> bool:
+        """Whether nothing is left of the service that a new one of its name could meet."""
+        if self.read() is not None or self.http_routes():
+            return False
+        try:
+            return self.knative_service() is None
+        except BadInput:  # without Knative
+            return True
 
     def pods(self, version: str) -> list[Any]:
         """Pods (`V1Pod`) that serve a version and are not on their way out, by name."""

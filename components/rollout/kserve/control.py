@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.cluster import ClusterSettings
+from components.cluster import ClusterSettings, own_namespace
 from components.errors import BadInput
 from components.inference import GrpcClient, ModelClient
 from components.registry import Registry, Version
 from components.rollout import levers, state
-from components.rollout.kserve import readiness
+from components.rollout.kserve import gateway, readiness
 from components.rollout.kserve.endpoint import client_of
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.target import Revision
@@ -70,6 +70,33 @@ def status(model_name: str, settings: ClusterSettings, registry: Registry) -> di
         "rollout": state.summary(current.state) if current.state else None,
         "held_by": target.holder(),
     }
+
+
+def check_reachable(model_name: str, settings: ClusterSettings) -> None:
+    """See before a run that a request of the rollout would be answered through the gateway.
+
+    Before the service is there, the configured gateway is asked, or in a pod the one that Standard mode has; what its
+    address will be is not known else (Knative names one in the cluster with the service).
+
+    Raises:
+        BadInput: no answer would come; the message names `cluster.gateway`.
+        SlipwayError: a service of this name is there, and it is not ours.
+    """
+    target = KServeTarget(model_name, settings)
+    target.record()
+    if "url" in (target.api.read() or {}).get("status", {}):
+        place = target.endpoint()
+        gateway.check(place.base, place.host)
+    elif settings.gateway:
+        gateway.check(settings.gateway.rstrip("/"))
+    elif own_namespace() and target.mode == "Standard":
+        found = gateway.address(target.api.connection)
+        if found is None:
+            raise BadInput(
+                "no ingress gateway of KServe's Standard mode is known here (no Gateway, or no rights to see it; see "
+                "manifests/base/gateway-rights.yaml); set cluster.gateway to its address within the cluster"
+            )
+        gateway.check(found)
 
 
 def promote(model_name: str, settings: ClusterSettings, registry: Registry) -> str:

@@ -1,7 +1,7 @@
 """The public endpoint of an InferenceService, through the gateway, as clients use it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -36,13 +36,17 @@ class Endpoint(NamedTuple):
         return {"Host": self.host} if self.host else {}
 
 
-def endpoint_of(service: dict[str, Any] | None, mode: Mode, gateway: str) -> Endpoint:
+def endpoint_of(
+    service: dict[str, Any] | None, mode: Mode, gateway: str, find: Callable[[], str | None] = lambda: None
+) -> Endpoint:
     """The endpoint of an InferenceService.
 
     Args:
         service: the InferenceService.
         mode: of its deployment.
         gateway: address of the gateway, or empty.
+        find: looks for the gateway's address within the cluster; only a pod needs it, in Standard mode, where
+            `status.url` is for the world outside, and `status.address` leads past the split.
 
     Raises:
         BadInput: it has none yet.
@@ -53,8 +57,10 @@ def endpoint_of(service: dict[str, Any] | None, mode: Mode, gateway: str) -> End
         raise BadInput("the InferenceService has no URL yet; see `kubectl describe inferenceservice`")
     if gateway:
         return Endpoint(gateway.rstrip("/"), urlsplit(url).netloc)
-    if own_namespace() and address and mode == "Knative":  # in Standard mode it leads past the split
+    if own_namespace() and address and mode == "Knative":
         return Endpoint(address.rstrip("/"), "")
+    if own_namespace() and mode == "Standard" and (found := find()):
+        return Endpoint(found, urlsplit(url).netloc)
     return Endpoint(url.rstrip("/"), "")
 
 
@@ -104,6 +110,18 @@ def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str
         with ThreadPoolExecutor(THREADS) as pool:
             statuses = list(pool.map(ask, texts))
     return sum(status not in UNROUTED for status in statuses)
+
+
+def version_that_answers(endpoint: Endpoint, model: str, protocol: Protocol) -> str | None:
+    """The version of the revision that a new connection to the endpoint leads to; None when no revision says so.
+
+    It asks for the model's metadata, which no counter of predictions counts.
+    """
+    try:
+        with client_of(endpoint, model, protocol) as asking:
+            return str(asking.metadata()["versions"][0])
+    except (SlipwayError, LookupError, TypeError):
+        return None
 
 
 def credentials() -> dict[str, str]:

@@ -19,6 +19,7 @@ from components.kubernetes_api import TIMEOUT, asking
 DURATION_S = 20
 """A lease that was not renewed for so long is free: its holder is dead."""
 RENEW_S = 5.0
+LOOK_S = 1.0
 
 
 class Lease:
@@ -79,6 +80,13 @@ class Lease:
                 return None
             raise
         return _holder(found) if not _free(found, self._duration_s) else None
+
+    def wait_until_free(self, timeout_s: float) -> str | None:
+        """Give a holder that is dead the time after which it counts as dead; who holds it still, or None."""
+        end = time.monotonic() + timeout_s
+        while (holder := self.holder()) and time.monotonic() < end:
+            time.sleep(LOOK_S)
+        return holder
 
     def _acquire(self) -> None:
         place = (self._name, self._namespace)

@@ -8,6 +8,7 @@ Standard mode   `spec.predictor` is the champion, `spec.canary[0]` the challenge
 from typing import Any, Literal
 
 from components.cluster import ClusterSettings
+from components.rollout.kserve import sizes
 from components.rollout.kserve.record import PREFIX, Record, annotations, twins
 from components.rollout.target import Revision
 
@@ -43,7 +44,7 @@ def service(name: str, namespace: str, record: Record, mode: Mode, settings: Clu
 def _knative(record: Record, settings: ClusterSettings) -> dict[str, Any]:
     shown = record.challenger or record.champion
     assert shown
-    predictor = _predictor(shown, settings) | _replicas(settings)
+    predictor = _predictor(shown, settings) | _replicas(sizes.of_champion(settings))
     if record.champion and (record.challenger or record.restoring):
         predictor["canaryTrafficPercent"] = record.percent
     return {"predictor": predictor}
@@ -52,9 +53,11 @@ def _knative(record: Record, settings: ClusterSettings) -> dict[str, Any]:
 def _standard(record: Record, settings: ClusterSettings) -> dict[str, Any]:
     stable = record.champion or record.challenger
     assert stable
-    spec: dict[str, Any] = {"predictor": _predictor(stable, settings) | _replicas(settings) | _own(stable)}
+    beside = record.replicas if record.champion and record.challenger else 0
+    replicas = _replicas(sizes.of_champion(settings, beside))
+    spec: dict[str, Any] = {"predictor": _predictor(stable, settings) | replicas | _own(stable)}
     if record.champion and record.challenger:
-        canary = _predictor(record.challenger, settings) | {"minReplicas": settings.min_replicas}
+        canary = _predictor(record.challenger, settings) | {"minReplicas": record.replicas}
         spec["canary"] = [{"trafficPercent": record.percent, "predictor": canary | _own(record.challenger)}]
     return spec
 
@@ -64,8 +67,13 @@ def _own(revision: Revision) -> dict[str, Any]:
     return {"name": f"v{revision.version}", "terminationGracePeriodSeconds": GRACE_S}
 
 
-def _replicas(settings: ClusterSettings) -> dict[str, Any]:
-    return {"minReplicas": settings.min_replicas, "maxReplicas": settings.max_replicas}
+def backend(service: str, revision: Revision) -> str:
+    """The Kubernetes Service that KServe makes for a revision in Standard mode; HTTPRoutes name it."""
+    return f"{service}-v{revision.version}-predictor"
+
+
+def _replicas(replicas: sizes.Replicas) -> dict[str, Any]:
+    return {"minReplicas": replicas.minimum, "maxReplicas": replicas.maximum}
 
 
 def _predictor(revision: Revision, settings: ClusterSettings) -> dict[str, Any]:

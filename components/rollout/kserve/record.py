@@ -33,6 +33,8 @@ class Record:
     challenger: Revision | None = None
     percent: int = 0
     """The challenger's share of traffic; it is part of the specification, not of the annotations."""
+    replicas: int = 1
+    """Pods that the challenger asks for in Standard mode; part of the specification as well."""
     restoring: bool = False
     """The challenger was rolled back, and the specification is going back to the champion's."""
     state: dict[str, Any] | None = None
@@ -60,7 +62,7 @@ def twins() -> dict[str, str]:
     return dict.fromkeys(KEYS, TWIN)
 
 
-def read(found: Mapping[str, str], percent: int) -> Record:
+def read(found: Mapping[str, str], percent: int, replicas: int = 1) -> Record:
     """The record in an InferenceService's annotations.
 
     Raises:
@@ -72,6 +74,7 @@ def read(found: Mapping[str, str], percent: int) -> Record:
             _revision(found, "champion"),
             _revision(found, "challenger"),
             percent,
+            replicas,
             RESTORING in found,
             kept.get("state"),
             kept.get("counts") or {},

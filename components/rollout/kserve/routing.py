@@ -3,10 +3,13 @@
 from typing import Any
 
 from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.manifest import Mode
+from components.rollout.kserve.manifest import Mode, backend
 from components.rollout.kserve.record import Record
 
 KNATIVE_REVISION = "serving.knative.dev/revision"
+PREDICTOR = "-predictor"
+TAKEN = ("Accepted", "ResolvedRefs", "Programmed")
+"""Conditions of an HTTPRoute by which a gateway says that it follows it; not every gateway has the last."""
 NEEDS = (
     "KServe splits the traffic of `spec.canary` from version 0.21 on, with `ingress.enableGatewayApi: true` in its "
     "configuration; this cluster has made no HTTPRoute with weights"
@@ -14,7 +17,7 @@ NEEDS = (
 
 
 def routed(api: ServiceApi, mode: Mode, record: Record, newest: str | None) -> bool:
-    """Whether new requests are split as the record says.
+    """Whether new requests are split as the record says, and no route names anything else.
 
     Args:
         api: of the service.
@@ -24,24 +27,62 @@ def routed(api: ServiceApi, mode: Mode, record: Record, newest: str | None) -> b
     """
     if mode == "Knative":
         return _knative(api, record, newest)
-    shares = weights(api.http_route())
-    if record.challenger is None or record.champion is None:
-        return not shares or len([share for share in shares.values() if share]) == 1
-    name = f"{api.name}-v{record.challenger.version}-predictor"
-    return shares.get(name, 0) == record.percent  # without weights nothing goes to a canary
+    wanted, routes = _wanted(api.name, record), api.http_routes()
+    if not routes:  # then nothing goes to a canary
+        return len(wanted) < 2 or record.percent == 0
+    return all(followed(route) and _names(route, wanted) for route in routes)
 
 
 def splits(api: ServiceApi) -> bool:
-    """Whether there is an HTTPRoute with a weight for each of two revisions."""
-    return len(weights(api.http_route())) > 1
+    """Whether there are HTTPRoutes, and each has a weight for each of two revisions."""
+    routes = api.http_routes()
+    return bool(routes) and all(len(found) > 1 for route in routes for found in weights(route))
 
 
-def weights(route: dict[str, Any] | None) -> dict[str, int]:
-    """Weights by the name of the service behind an HTTPRoute, of its first rule that has any."""
-    for rule in (route or {}).get("spec", {}).get("rules", []):
-        if backends := rule.get("backendRefs"):
-            return {backend["name"]: int(backend.get("weight", 1)) for backend in backends}
-    return {}
+def weights(route: dict[str, Any]) -> list[dict[str, int]]:
+    """For each rule of an HTTPRoute that leads to predictors: their weights, by the name of the Service."""
+    found = []
+    for rule in route.get("spec", {}).get("rules", []):
+        backends = {backend["name"]: int(backend.get("weight", 1)) for backend in rule.get("backendRefs") or []}
+        if any(name.endswith(PREDICTOR) for name in backends):  # else it leads to a transformer or an explainer
+            found.append(backends)
+    return found
+
+
+def followed(route: dict[str, Any]) -> bool:
+    """Whether every gateway of an HTTPRoute has taken it as it is now, with all that it names."""
+    generation, parents = route["metadata"].get("generation", 0), route.get("status", {}).get("parents") or []
+    for parent in parents:
+        conditions = {found["type"]: found for found in parent.get("conditions", [])}
+        if "Accepted" not in conditions:
+            return False
+        for condition in (conditions[kind] for kind in TAKEN if kind in conditions):
+            if condition["status"] != "True" or condition.get("observedGeneration", generation) < generation:
+                return False
+    return bool(parents)
+
+
+def _wanted(service: str, record: Record) -> dict[str, int]:
+    """The weights that a record asks for, by the name of the Service."""
+    if record.champion and record.challenger:
+        return {
+            backend(service, record.champion): 100 - record.percent,
+            backend(service, record.challenger): record.percent,
+        }
+    only = record.champion or record.challenger
+    return {backend(service, only): 100} if only else {}
+
+
+def _names(route: dict[str, Any], wanted: dict[str, int]) -> bool:
+    """Whether each rule splits as wanted. A canary that is not ready is not named; a single Service needs no weight."""
+    rules = weights(route)
+    for rule in rules:
+        total = sum(rule.values())
+        shares = {name: 100 * weight for name, weight in rule.items()}
+        split = all(shares.get(name, 0) == share * total for name, share in wanted.items())
+        if not total or not set(rule) <= set(wanted) or not split:
+            return False
+    return bool(rules)
 
 
 def _knative(api: ServiceApi, record: Record, newest: str | None) -> bool:

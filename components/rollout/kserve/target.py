@@ -11,11 +11,12 @@ from typing import Any
 from components import progress
 from components.cluster import ClusterSettings, own_namespace
 from components.errors import RevisionFailed, SlipwayError
-from components.rollout.kserve import asking, counting, endpoint, manifest, readiness, record, routing
+from components.rollout.kserve import asking, counting, endpoint, gateway, manifest, readiness, record, routing
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.lease import Lease
+from components.rollout.kserve.moving import Traffic
 from components.rollout.kserve.record import Record
-from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, NoSplit, NotRestored, SlowCluster, Waiting
+from components.rollout.kserve.waiting import NoSplit, NotRestored, SlowCluster, Waiting
 from components.rollout.target import Counts, Pair, Revision
 
 STEP = "rollout"
@@ -40,9 +41,12 @@ class KServeTarget:
         self.mode = self.api.mode(settings.deployment_mode)
         self.name = name
         self._waiting = Waiting(self.api, self.mode)
+        self._traffic = Traffic(self.api, self.mode, settings, self._waiting, self._apply, self._who_answers)
         self._lease = Lease(self.api.connection, self.namespace, f"{name}-rollout")
         self._pending: dict[str, Any] | None = None
         """The driver's state before there is a service that could keep it."""
+        self._found: str | None = None
+        """The gateway's address, once it was found."""
         prometheus = counting.PrometheusMetrics(settings.prometheus, self.namespace) if settings.prometheus else None
         self._metrics = prometheus or counting.PodMetrics(self.api)
         self._counts = counting.from_json(self.record().counts)
@@ -66,27 +70,32 @@ class KServeTarget:
         if current.challenger:
             return
         if current.champion:
+            self._waiting.until_rolled_out(current)  # a promotion or roll back may have been cut short
             pods = [pod.metadata.name for pod in self.api.pods(current.champion.version)]
             self._counts.begin(current.champion.version, self._seen(current.champion), pods)
         self._counts.begin(revision.version, {})
-        current.challenger, current.percent, current.state = revision, 0, self._pending or current.state
+        current.challenger, current.percent, current.replicas = revision, 0, 1
+        current.state = self._pending or current.state
         self._apply(current)
 
     def wait_ready(self, revision: Revision, timeout_s: float) -> None:
-        """Return when the challenger answers predictions; see the protocol."""
+        """Return when the challenger answers predictions; see the protocol.
+
+        The first version of all, which has all traffic, does so with `min_replicas` pods.
+        """
+        first = self.record().champion is None
+        wanted = self.settings.min_replicas if first else 1
         try:
-            self._waiting.until_answers(revision, timeout_s, self.settings.unschedulable_s)
-            if self.record().champion:
+            self._waiting.until_answers(revision, timeout_s, self.settings.unschedulable_s, wanted)
+            if not first:
                 self._until_split()
         except SlowCluster as error:
             raise RevisionFailed(str(error)) from error
 
     def set_traffic(self, percent: int) -> None:
-        """Route `percent` of the public endpoint's requests to the challenger."""
+        """Route `percent` of the public endpoint's requests to the challenger, once it has the pods for them."""
         current = self._checked()
-        current.percent = percent if current.challenger else 0
-        self._apply(current)
-        self._waiting.until_routed(current)
+        self._traffic.split(current, percent if current.challenger else 0)
 
     def observe(self) -> dict[str, Counts]:
         """Counts of both revisions since `deploy`."""
@@ -120,27 +129,17 @@ class KServeTarget:
 
     def promote(self) -> None:
         """Make the challenger the champion with all traffic."""
-        current = self._checked()
-        if current.challenger:
-            current.champion, current.challenger, current.percent = current.challenger, None, 0
-            self._apply(current)
-        if current.champion:
-            self._waiting.until_rolled_out(current)
+        self._traffic.promote(self._checked())
 
     def rollback(self) -> None:
         """Give all traffic back to the champion and remove the challenger; without a champion, the whole service."""
         current = self.record()
         if current.challenger and current.champion is None:
             self._pending = current.state
-            self.api.delete()
-            self._waiting.until("the removal", lambda: self.api.read() is None, ROUTE_TIMEOUT_S)
+            self._traffic.remove()
             return
         if current.challenger:
-            current.percent = 0
-            self._apply(current)
-            self._waiting.until_routed(current)
-            current.challenger, current.restoring = None, self.mode == "Knative"
-            self._apply(current)
+            self._traffic.take_back(current)
         try:
             self._restored(current)
         except NotRestored as error:
@@ -177,9 +176,13 @@ class KServeTarget:
         """Who drives a rollout now."""
         return self._lease.holder()
 
+    def wait_until_free(self, timeout_s: float) -> str | None:
+        """Wait until nobody drives a rollout; who does still, or None."""
+        return self._lease.wait_until_free(timeout_s)
+
     def endpoint(self) -> endpoint.Endpoint:
         """Where clients send requests."""
-        return endpoint.endpoint_of(self.api.read(), self.mode, self.settings.gateway)
+        return endpoint.endpoint_of(self.api.read(), self.mode, self.settings.gateway, self._gateway)
 
     def record(self) -> Record:
         """What the InferenceService remembers.
@@ -196,9 +199,9 @@ class KServeTarget:
                 f"InferenceService {self.namespace}/{self.name} was not made by Slipway; choose another model_name, or "
                 "delete it"
             )
-        canary = found["spec"].get("canary") or [{}]
-        share = found["spec"]["predictor"].get("canaryTrafficPercent", canary[0].get("trafficPercent", 0))
-        return record.read(annotations, share)
+        canary = (found["spec"].get("canary") or [{}])[0]
+        share = found["spec"]["predictor"].get("canaryTrafficPercent", canary.get("trafficPercent", 0))
+        return record.read(annotations, share, canary.get("predictor", {}).get("minReplicas", 1))
 
     def _pairs(self, texts: Sequence[str], in_turn: bool) -> list[Pair]:
         current = self._checked()
@@ -207,6 +210,15 @@ class KServeTarget:
         found = asking.pairs(self.api, champion, challenger, texts, in_turn)
         self._checked()
         return found
+
+    def _who_answers(self) -> str | None:
+        return endpoint.version_that_answers(self.endpoint(), self.name, self.settings.protocol)
+
+    def _gateway(self) -> str | None:
+        """The gateway's address within the cluster."""
+        if self._found is None:
+            self._found = gateway.address(self.api.connection, self.api.http_routes())
+        return self._found
 
     def _until_split(self) -> None:
         """Return when the gateway knows of the challenger. Raises SlipwayError when this KServe never will."""
@@ -245,7 +257,8 @@ class KServeTarget:
             return current
         progress.report(STEP, f"writing version {current.champion.version} back into the InferenceService")
         try:
-            self._waiting.until_answers(current.champion, RESTORE_TIMEOUT_S, RESTORE_TIMEOUT_S)
+            pods = self.settings.min_replicas
+            self._waiting.until_answers(current.champion, RESTORE_TIMEOUT_S, RESTORE_TIMEOUT_S, pods)
         except (RevisionFailed, SlowCluster) as error:
             raise NotRestored(
                 f"version {current.champion.version} serves as before, but a new pod of it does not start ({error}); "

@@ -14,6 +14,11 @@ from components.train.pods import PodJudge, without_node
 
 LOOK_S = 1.0
 ROUTE_TIMEOUT_S = 90.0
+ANSWERS = 30
+"""That in a row come from one version before the gateway is taken to send nothing to the other. Each is asked over a
+connection of its own, since a gateway may have several processes, which follow a change one after the other."""
+BLIND_S = 10.0
+"""Enough for a gateway to follow, where its answers do not say who gave them (it is not reached from here, say)."""
 
 
 class SlowCluster(SlipwayError):
@@ -47,8 +52,8 @@ class Waiting:
         newest = self._status().get("latestCreatedRevision")
         return [pod for pod in pods if pod.metadata.labels.get(routing.KNATIVE_REVISION) == newest]
 
-    def until_answers(self, revision: Revision, timeout_s: float, unschedulable_s: float) -> None:
-        """Return when a new pod of the revision answers predictions.
+    def until_answers(self, revision: Revision, timeout_s: float, unschedulable_s: float, wanted: int = 1) -> None:
+        """Return when `wanted` new pods of the revision are ready, and one answers predictions.
 
         Raises:
             RevisionFailed: it cannot start; the pod's own words say why.
@@ -63,10 +68,11 @@ class Waiting:
             found = readiness.ready(pods)
             if words := readiness.refusal(self._api, pods if not found else ()):
                 raise RevisionFailed(f"version {revision.version}: {words}")
-            return bool(found) and asking.answer(self._api, found, 0, "a first request").label is not None
+            return len(found) >= wanted and asking.answer(self._api, found, 0, "a first request").label is not None
 
+        what = f"version {revision.version}" + (f" with {wanted} pods" if wanted > 1 else "")
         try:
-            self.until(f"version {revision.version}", answers, timeout_s)
+            self.until(what, answers, timeout_s)
         except SlowCluster as error:
             words = without_node(self.newest(revision))
             raise SlowCluster(f"{error}; {words}" if words else str(error)) from error
@@ -78,10 +84,39 @@ class Waiting:
     def until_rolled_out(self, current: Record) -> None:
         """Return when KServe knows that the newest revision has all traffic; only then may a new challenger come.
 
+        In Standard mode that is when no route names another revision, whose Services are gone.
+
         Raises:
             SlowCluster: it takes too long.
         """
         self.until("the promotion", lambda: self._rolled_out(current), ROUTE_TIMEOUT_S)
+
+    def until_settled(self, revision: Revision, ask: Callable[[], str | None]) -> None:
+        """Return when the gateway leads all new requests to a revision: an HTTPRoute says only what it was told.
+
+        Args:
+            revision: that has all traffic.
+            ask: the version that answers a new request; None when nobody says.
+
+        Raises:
+            SlowCluster: requests still reach another one.
+        """
+        in_a_row, blind_until = 0, time.monotonic() + BLIND_S
+
+        def settled() -> bool:
+            nonlocal in_a_row, blind_until
+            while in_a_row < ANSWERS:
+                answered = ask()
+                if answered is None:
+                    return time.monotonic() > blind_until
+                blind_until = time.monotonic() + BLIND_S
+                if answered != revision.version:
+                    in_a_row = 0
+                    return False
+                in_a_row += 1
+            return True
+
+        self.until(f"the gateway's move to version {revision.version}", settled, ROUTE_TIMEOUT_S)
 
     def until(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
         """Look until it is done. Raises SlowCluster."""
@@ -100,9 +135,11 @@ class Waiting:
     def _rolled_out(self, current: Record) -> bool:
         if not self._routed(current):
             return False
+        if self._mode == "Standard":  # KServe tells the URL once it has made the routes
+            return "url" in (self._api.read() or {}).get("status", {})
         status = self._status()
         rolled_out = status.get("latestRolledoutRevision")
-        return self._mode == "Standard" or bool(rolled_out and rolled_out == status.get("latestCreatedRevision"))
+        return bool(rolled_out and rolled_out == status.get("latestCreatedRevision"))
 
     def _status(self) -> dict[str, Any]:
         found: dict[str, Any] = (self._api.read() or {}).get("status", {}).get("components", {}).get("predictor", {})

@@ -3,16 +3,22 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.errors import RevisionFailed, SlipwayError
 from components.rollout.driver import Driver
+from components.rollout.kserve import lease, waiting
 from components.rollout.probes import Probes, text_key
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Counts, Pair, Revision, histogram
+from tests.components.rollout import kserve_cluster, kserve_http
+from tests.components.rollout.kserve_cluster import Cluster
+from tests.components.rollout.kserve_site import Site, use
 
 LABELS = ["billing", "delivery", "account"]
 OLD, NEW = Revision("1", "/bundles/1", "sha256:1"), Revision("2", "/bundles/2", "sha256:2")
@@ -286,3 +292,20 @@ def killed() -> type[Killed]:
 def third() -> Revision:
     """A version that comes later."""
     return Revision("3", "/bundles/3", "sha256:3")
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Makes a cluster of one process whose KServe is in Standard mode."""
+    monkeypatch.setattr(waiting, "LOOK_S", 0.02)
+    monkeypatch.setattr(waiting, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
+    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+    with ExitStack() as stack:
+
+        def make(pods: int = 1, **of_cluster: Any) -> Site:
+            cluster = Cluster(pods, **of_cluster)
+            api, gateway = stack.enter_context(kserve_http.serving(cluster))
+            use(api, tmp_path / "kubeconfig", monkeypatch)
+            return Site(cluster, gateway, pods)
+
+        yield make

@@ -135,14 +135,14 @@ class Cluster:
 
     name = "messages"
 
-    def __init__(self, knative: Any = None, route: Any = None) -> None:
-        self.knative, self.route = knative, route
+    def __init__(self, knative: Any = None, *routes: Any) -> None:
+        self.knative, self.routes = knative, list(routes)
 
     def knative_service(self) -> Any:
         return self.knative
 
-    def http_route(self) -> Any:
-        return self.route
+    def http_routes(self) -> Any:
+        return self.routes
 
 
 def knative(asked: int, routed: int, observed: int = 2) -> dict[str, Any]:
@@ -166,17 +166,51 @@ def test_knative_has_split_when_it_was_asked_saw_it_and_did_it(service: Any, don
     assert routing.routed(Cluster(service), "Knative", Record(OLD, NEW, 25), "r-2") is done  # type: ignore[arg-type]
 
 
-def http_route(**weights: int) -> dict[str, Any]:
+def http_route(observed: int = 3, taken: str = "True", **weights: int) -> dict[str, Any]:
+    """An HTTPRoute of generation 3, and which generation its gateway has taken."""
     backends = [{"name": f"messages-{name}-predictor", "weight": weight} for name, weight in weights.items()]
-    return {"spec": {"rules": [{"backendRefs": backends}]}}
+    kinds = {"Accepted": "True", "ResolvedRefs": taken}
+    conditions = [{"type": kind, "status": kinds[kind], "observedGeneration": observed} for kind in kinds]
+    return {
+        "metadata": {"generation": 3},
+        "spec": {"rules": [{"backendRefs": backends}]},
+        "status": {"parents": [{"conditions": conditions}]},
+    }
 
 
-def test_an_http_route_has_split_by_its_weights() -> None:
-    cluster: Any = Cluster(route=http_route(v1=75, v2=25))
-    assert routing.routed(cluster, "Standard", Record(OLD, NEW, 25), None)
-    assert not routing.routed(cluster, "Standard", Record(OLD, NEW, 50), None)
-    assert not routing.routed(cluster, "Standard", Record(NEW), None)
-    assert routing.routed(Cluster(route=http_route(v2=100)), "Standard", Record(NEW), None)  # type: ignore[arg-type]
+SPLIT = Record(OLD, NEW, 25)
+
+
+@pytest.mark.parametrize(
+    ("asked", "route", "done"),
+    [
+        (SPLIT, http_route(v1=75, v2=25), True),
+        (Record(OLD, NEW, 50), http_route(v1=75, v2=25), False),
+        (Record(OLD, NEW, 0), http_route(v1=100, v2=0), True),
+        (Record(OLD, NEW, 0), http_route(v1=1), True),
+        (SPLIT, http_route(v1=1), False),
+        (Record(NEW), http_route(v1=75, v2=25), False),
+        (Record(NEW), http_route(v1=0, v2=100), False),
+        (Record(NEW), http_route(v2=1), True),
+        (Record(OLD), http_route(v2=1), False),
+        (SPLIT, http_route(v1=75, v2=25, observed=2), False),
+        (SPLIT, http_route(v1=75, v2=25, taken="False"), False),
+    ],
+)
+def test_an_http_route_has_split_by_its_weights_once_its_gateway_follows(asked: Record, route: Any, done: bool) -> None:
+    assert routing.routed(Cluster(None, route), "Standard", asked, None) is done  # type: ignore[arg-type]
+
+
+def test_an_http_route_that_no_gateway_has_taken_leads_nowhere() -> None:
+    route = http_route(v1=75, v2=25)
+    assert not routing.followed(route | {"status": {"parents": []}})
+    assert not routing.followed({key: value for key, value in route.items() if key != "status"})
+    assert not routing.followed(route | {"status": {"parents": [{"conditions": []}]}})
+
+
+def test_the_route_of_the_predictor_s_own_host_counts_too() -> None:
+    both: Any = Cluster(None, http_route(v2=1), http_route(v1=75, v2=25))
+    assert not routing.routed(both, "Standard", Record(NEW), None)
 
 
 def test_a_kserve_without_weights_splits_nothing_and_sends_nothing_to_a_canary() -> None:
@@ -184,4 +218,5 @@ def test_a_kserve_without_weights_splits_nothing_and_sends_nothing_to_a_canary()
     assert not routing.splits(cluster)
     assert routing.routed(cluster, "Standard", Record(OLD, NEW, 0), None)
     assert not routing.routed(cluster, "Standard", Record(OLD, NEW, 10), None)
-    assert routing.splits(Cluster(route=http_route(v1=100, v2=0)))  # type: ignore[arg-type]
+    assert not routing.splits(Cluster(None, http_route(v1=1)))  # type: ignore[arg-type]
+    assert routing.splits(Cluster(None, http_route(v1=100, v2=0)))  # type: ignore[arg-type]

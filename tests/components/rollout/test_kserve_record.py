@@ -26,11 +26,12 @@ def service(of: Record, mode: manifest.Mode = "Knative") -> dict[str, Any]:
         Record(champion=OLD),
         Record(OLD, NEW, 25, state={"phase": "traffic"}, counts={"before": {}}),
         Record(OLD, restoring=True),
+        Record(OLD, NEW, 50, replicas=2),
     ],
-    ids=["nothing", "serving", "rolling out", "restoring"],
+    ids=["nothing", "serving", "rolling out", "restoring", "grown"],
 )
 def test_a_record_survives_in_annotations(kept: Record) -> None:
-    assert record.read(record.annotations(kept), kept.percent) == kept
+    assert record.read(record.annotations(kept), kept.percent, kept.replicas) == kept
 
 
 def test_a_damaged_state_is_named() -> None:
@@ -84,6 +85,7 @@ def test_standard_mode_has_the_challenger_as_a_canary() -> None:
     assert canary["trafficPercent"] == 10  # noqa: PLR2004
     assert (canary["predictor"]["name"], canary["predictor"]["model"]["storageUri"]) == ("v2", NEW.bundle)
     assert "maxReplicas" not in canary["predictor"]  # KServe refuses it
+    assert (canary["predictor"]["minReplicas"], spec["predictor"]["minReplicas"]) == (1, 3)
 
 
 def test_standard_mode_promotes_by_the_canary_s_name() -> None:

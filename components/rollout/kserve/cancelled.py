@@ -1,0 +1,94 @@
+"""What becomes of a rollout whose run was ended from outside: its driver is dead, and its canary is half done."""
+
+from contextlib import ExitStack
+
+from components.cluster import ClusterSettings
+from components.errors import BadInput, SlipwayError
+from components.registry import Registry
+from components.rollout import state
+from components.rollout.aliases import RegistryAliases
+from components.rollout.kserve.lease import DURATION_S, RENEW_S
+from components.rollout.kserve.record import Record
+from components.rollout.kserve.target import KServeTarget
+from components.rollout.state import Decision
+
+REASON = "the run was cancelled"
+NOTHING = "nothing was on its way"
+FREE_S = DURATION_S + RENEW_S
+"""A dead driver renewed its lease up to this long before it counts as free."""
+
+
+def take_back(
+    model_name: str, settings: ClusterSettings, registry: Registry, version: str, free_s: float = FREE_S
+) -> str:
+    """Roll a version back whose rollout began and did not end; returns one sentence on what was done.
+
+    Another version's rollout, and one that somebody drives, are left as they are. To call it again changes nothing.
+
+    Args:
+        model_name: of the InferenceService.
+        settings: of the cluster.
+        registry: with the version.
+        version: that the run registered.
+        free_s: how long to wait for the end of a dead driver's lease, in seconds.
+
+    Raises:
+        SlipwayError: the cluster or the registry cannot be used, or a gateway does not follow; calling again goes on.
+    """
+    target = KServeTarget(model_name, settings)
+    if not _concerns(target.record(), version):
+        return NOTHING
+    if holder := target.wait_until_free(free_s):
+        return _held(holder)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(target.lock())
+        except SlipwayError:
+            if holder := target.holder():  # somebody was faster
+                return _held(holder)
+            raise
+        return _end(target, RegistryAliases(registry), version)
+
+
+def _concerns(current: Record, version: str) -> bool:
+    """Whether the rollout of a version is going on there, or ended without the last of its acts."""
+    if current.challenger:
+        return current.challenger.version == version
+    return _state_of(current) == version
+
+
+def _state_of(current: Record) -> str | None:
+    """The version of the rollout that left a state."""
+    try:
+        return state.from_json(current.state).revision.version if current.state else None
+    except BadInput:  # another release wrote it
+        return None
+
+
+def _held(holder: str) -> str:
+    return f"another rollout holds it ({holder}): left as it is"
+
+
+def _end(target: KServeTarget, aliases: RegistryAliases, version: str) -> str:
+    """Come to the end that the driver would have come to, as it does: note it, move the traffic, then the aliases."""
+    current = target.record()
+    if not _concerns(current, version):
+        return NOTHING
+    if current.challenger is None and current.champion and current.champion.version == version:
+        target.promote()
+        aliases.promote(version)
+        target.save_state(None)
+        return f"version {version} had been promoted and serves all traffic"
+    if _state_of(current) == version and current.state:
+        noted = state.from_json(current.state)
+        noted.decision = Decision("rolled_back", REASON)
+        target.save_state(state.to_json(noted))
+    target.rollback()
+    aliases.reject(version, REASON)
+    target.save_state(None)
+    if current.challenger is None:
+        return f"version {version} was being rolled back, which was completed"
+    if current.champion is None:
+        return f"version {version}, the first to be served here, had not been promoted and was removed"
+    share = f"had {current.percent} % of the traffic" if current.percent else "had no traffic yet"
+    return f"version {version} {share} and was rolled back"

@@ -1,0 +1,115 @@
+"""Moves an InferenceService's traffic in an order in which no request is lost.
+
+KServe's Standard mode removes the Service of a revision that goes before it changes the HTTPRoutes that name it, and a
+gateway follows a route some time after it changed. So a revision goes only when the gateway leads nothing to it any
+more, and a share is given only to pods that are ready for it.
+"""
+
+from collections.abc import Callable
+
+from components.cluster import ClusterSettings
+from components.errors import RevisionFailed
+from components.rollout.kserve import readiness, sizes
+from components.rollout.kserve.api import ServiceApi
+from components.rollout.kserve.manifest import Mode
+from components.rollout.kserve.record import Record
+from components.rollout.kserve.waiting import ROUTE_TIMEOUT_S, SlowCluster, Waiting
+from components.rollout.target import Revision
+
+GROW_TIMEOUT_S = 180.0
+"""For the pods that a larger share needs."""
+
+
+class Traffic:
+    """The traffic of one InferenceService. Every act is idempotent.
+
+    Args:
+        api: of the service.
+        mode: of its deployment.
+        settings: how many pods a revision has.
+        waiting: for the service.
+        apply: makes the InferenceService say what a record says.
+        who_answers: the version that a new request through the gateway reaches; None when nobody says.
+
+    Every method raises `SlowCluster` when the cluster does not do what it was asked.
+    """
+
+    def __init__(
+        self,
+        api: ServiceApi,
+        mode: Mode,
+        settings: ClusterSettings,
+        waiting: Waiting,
+        apply: Callable[[Record], None],
+        who_answers: Callable[[], str | None],
+    ) -> None:
+        self._api, self._mode, self._settings, self._waiting = api, mode, settings, waiting
+        self._apply, self._who_answers = apply, who_answers
+
+    def split(self, current: Record, percent: int) -> None:
+        """Lead a share of new requests to the challenger, once it has the pods for it.
+
+        Raises:
+            RevisionFailed: it does not get them.
+        """
+        if percent:
+            self._grow(current, percent)
+        current.percent = percent
+        self._apply(current)
+        self._waiting.until_routed(current)
+
+    def promote(self, current: Record) -> None:
+        """Make the challenger the champion.
+
+        Raises:
+            RevisionFailed: it does not get the pods that all traffic needs.
+        """
+        if current.challenger and current.champion:
+            if self._has_routes():
+                self.split(current, 100)
+                self._waiting.until_settled(current.challenger, self._who_answers)
+            else:
+                self._grow(current, 100)
+        if current.challenger:
+            current.champion, current.challenger, current.percent, current.replicas = current.challenger, None, 0, 1
+            self._apply(current)
+        if current.champion:
+            self._waiting.until_rolled_out(current)
+            if self._has_routes():
+                self._waiting.until_settled(current.champion, self._who_answers)
+
+    def take_back(self, current: Record) -> None:
+        """Give all traffic to the champion and remove the challenger; in Knative mode its template is still shown."""
+        assert current.champion
+        self.split(current, 0)
+        if self._has_routes():
+            self._waiting.until_settled(current.champion, self._who_answers)
+        current.challenger, current.replicas, current.restoring = None, 1, self._mode == "Knative"
+        self._apply(current)
+        if self._mode == "Standard":
+            self._waiting.until_rolled_out(current)
+
+    def remove(self) -> None:
+        """Delete the service, and wait until no route is left that a new one of its name could meet."""
+        self._api.delete()
+        self._waiting.until("the removal", self._api.gone, ROUTE_TIMEOUT_S)
+
+    def _has_routes(self) -> bool:
+        """Whether HTTPRoutes lead to the revisions: in Knative mode Knative's own do."""
+        return self._mode == "Standard" and bool(self._api.http_routes())
+
+    def _grow(self, current: Record, percent: int) -> None:
+        """Give the challenger the pods that a share needs. Knative gives each revision `min_replicas` by itself."""
+        assert current.challenger
+        pods = self._ready_pods(current.champion) if self._mode == "Standard" else 0
+        wanted = sizes.of_challenger(self._settings, percent, pods, current.replicas)
+        if self._mode == "Standard" and wanted > current.replicas:
+            current.replicas = wanted
+            self._apply(current)
+        try:
+            self._waiting.until_answers(current.challenger, GROW_TIMEOUT_S, self._settings.unschedulable_s, wanted)
+        except SlowCluster as error:
+            raise RevisionFailed(f"it cannot have {percent}% of traffic: {error}") from error
+
+    def _ready_pods(self, revision: Revision | None) -> int:
+        return len(readiness.ready(self._api.pods(revision.version))) if revision else 0

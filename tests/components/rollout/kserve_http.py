@@ -1,0 +1,128 @@
+"""The API server and the gateway of a cluster in one process (`kserve_cluster`), over HTTP."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, Refused
+
+ISVC = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/{NAME}"
+ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+PORT = ":8080/proxy"
+
+
+def told(of_version: str) -> dict[str, Any]:
+    """A model server's answer: to a prediction and to a question for its metadata."""
+    outputs = [{"name": "label", "data": ["billing"]}]
+    return {"model_version": of_version, "outputs": outputs, "versions": [of_version]}
+
+
+class _Answer(BaseHTTPRequestHandler):
+    cluster: Cluster
+
+    def _send(self, status: int, body: Any) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _missing(self, name: str) -> None:
+        self._send(404, {"kind": "Status", "message": f"{name} not found", "details": {"name": name}})
+
+    def _body(self) -> Any:
+        return json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null")
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+class _Gateway(_Answer):
+    def do_GET(self) -> None:  # noqa: N802
+        status, version = self.cluster.reached()
+        self._send(status, told(version))
+
+    def do_POST(self) -> None:  # noqa: N802
+        self._body()
+        status, version = self.cluster.reached()
+        self.cluster.answers[status, version] += 1
+        self._send(status, told(version))
+
+
+class _Api(_Answer):
+    def do_GET(self) -> None:  # noqa: N802
+        cluster, parts = self.cluster, urlsplit(self.path)
+        with cluster.lock:
+            cluster.tick()
+            if parts.path == ISVC and cluster.service:
+                self._send(200, cluster.service)
+            elif parts.path.startswith(ROUTES) and cluster.route:
+                self._send(200, cluster.http_route())
+            elif parts.path == PODS:
+                (selector,) = parse_qs(parts.query)["labelSelector"]
+                self._send(200, {"items": cluster.pods(selector.rpartition("=")[2])})
+            elif PORT in parts.path:
+                self._ask_pod(parts.path)
+            elif (path := unquote(self.path)) in cluster.objects:
+                self._send(200, cluster.objects[path])
+            elif path in cluster.forbidden:
+                self._send(403, {"kind": "Status", "message": "forbidden"})
+            else:
+                self._missing(parts.path.rpartition("/")[2])
+
+    def _ask_pod(self, path: str) -> None:
+        pod = path.partition(PORT)[0].rpartition("/")[2]
+        found = self.cluster.deployments.get(pod.rpartition("-")[0])
+        if found and not path.endswith("/metrics"):
+            self._send(200, told(found.version))
+        else:
+            self._send(503, {})
+
+    def do_POST(self) -> None:  # noqa: N802
+        body = self._body()
+        with self.cluster.lock:
+            if PORT in self.path:
+                self._ask_pod(self.path)
+            else:
+                self._keep(f"{self.path}/{body['metadata']['name']}", body)
+
+    def do_PUT(self) -> None:  # noqa: N802
+        self._keep(self.path, self._body())
+
+    def _keep(self, path: str, body: Any) -> None:
+        body["metadata"]["resourceVersion"] = "1"
+        self.cluster.objects[path] = body
+        self._send(200, body)
+
+    def do_PATCH(self) -> None:  # noqa: N802
+        try:
+            self._send(200, self.cluster.apply(self._body()))
+        except Refused as error:
+            self._send(400, {"kind": "Status", "message": str(error)})
+
+    def do_DELETE(self) -> None:  # noqa: N802
+        with self.cluster.lock:
+            self.cluster.service = None
+        self._send(200, {})
+
+
+@contextmanager
+def serving(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Addresses of the API server and of the gateway."""
+    servers = [
+        ThreadingHTTPServer(("127.0.0.1", 0), type(kind.__name__, (kind,), {"cluster": cluster}))
+        for kind in (_Api, _Gateway)
+    ]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{servers[0].server_port}", f"http://127.0.0.1:{servers[1].server_port}"
+    for server in servers:
+        server.shutdown()
+        server.server_close()
