@@ -42,7 +42,7 @@ def test_the_rights_of_the_pipeline_s_account_are_enough(
 def test_a_gateway_that_does_not_answer_is_told_before_the_run(
     platform: Any, ready: ClusterSettings, gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_account(platform, "slipway-pipeline", tmp_path, monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-pipeline", platform.namespace, tmp_path))
     check_cluster(ready.model_copy(update={"gateway": gateway}), model_name="not-there")
     with pytest.raises(BadInput, match="no ingress gateway answers at http://127.0.0.1:9 .*set cluster.gateway"):
         check_cluster(ready.model_copy(update={"gateway": "http://127.0.0.1:9"}), model_name="not-there")
