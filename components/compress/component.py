@@ -38,7 +38,7 @@ def compress(
     """
     from pathlib import Path
 
-    from components import stage
+    from components import scalar_metrics, stage
     from components.compress import report, step
     from components.compress.settings import CompressSettings
 
@@ -55,8 +55,8 @@ def compress(
             Path(work) if work else None,
         )
         chosen = next(row for row in result["candidates"] if row["chosen"])
-        metrics.log_metric("validation_macro_f1", chosen["macro_f1"])
-        metrics.log_metric("latency_ms_batch_1", chosen["latency_ms"]["1"])
-        metrics.log_metric("size_bytes", chosen["size_bytes"])
-        metrics.log_metric("times_faster", result["teacher"]["latency_ms"]["1"] / chosen["latency_ms"]["1"])
+        latency, teacher = chosen["latency_ms"]["1"], result["teacher"]["latency_ms"]["1"]
+        values = {name: chosen[name] for name in ("macro_f1", "accuracy", "size_bytes")}
+        values |= {"latency_ms_batch_1": latency, "times_faster": teacher / latency}
+        scalar_metrics.log(metrics, values, "validation")
         current.finish(result, report.section(result))

@@ -45,7 +45,7 @@ def evaluate(
     from pathlib import Path
 
     from components import stage
-    from components.evaluate import report, step
+    from components.evaluate import report, step, typed_metrics
     from components.evaluate.settings import EvaluateSettings
 
     with stage.running(
@@ -54,12 +54,7 @@ def evaluate(
         result = step.run(
             Path(draft.path), Path(dataset.path), EvaluateSettings.model_validate(settings), tracking_uri, model_name
         )
-        for name in ("accuracy", "macro_f1", "calibration_error"):
-            metrics.log_metric(f"test_{name}", result["challenger"][name])
-        metrics.log_metric("test_typo_drop", result["challenger"]["typos"]["drop"])
-        if result["difference"]:
-            metrics.log_metric("macro_f1_difference", result["difference"]["macro_f1"]["value"])
-        square = [row[: len(result["labels"])] for row in result["challenger"]["confusion"]]
-        confusion.log_confusion_matrix(result["labels"], square)
+        typed_metrics.log_scalars(metrics, result)
+        typed_metrics.log_classification(confusion, result)
         current.finish(result, report.section(result))
     return (result["gate"]["passed"], result["gate"]["passed"])

@@ -122,7 +122,7 @@ def choose(
     """
     from pathlib import Path
 
-    from components import stage
+    from components import scalar_metrics, stage
     from components.select_model import report, step
     from components.select_model.settings import SelectSettings
     from components.train.settings import TrainSettings
@@ -136,8 +136,7 @@ def choose(
             TrainSettings.model_validate(train_settings),
             scores,
         )
-        for name, value in report.scalars(result).items():
-            metrics.log_metric(name, value)
+        scalar_metrics.log(metrics, report.scalars(result), "cross-validation")
         current.finish(result, report.section(result))
     return dict(result["choice"])
 

@@ -43,7 +43,7 @@ def train(
     """
     from pathlib import Path
 
-    from components import stage
+    from components import scalar_metrics, stage
     from components.cluster import ClusterSettings
     from components.train import launchers, report, step
     from components.train.settings import TrainSettings
@@ -60,9 +60,7 @@ def train(
         )
         model.metadata["dataset_digest"] = result["dataset_digest"]
         model.metadata["mlflow_run_id"] = result["mlflow_run_id"]
-        for name, value in result["validation"].items():
-            metrics.log_metric(f"validation_{name}", value)
-        metrics.log_metric("seconds", result["seconds"])
-        if privacy := result.get("privacy"):
-            metrics.log_metric("privacy_epsilon", privacy["epsilon"])
+        privacy = result.get("privacy") or {}
+        values = {**result["validation"], "seconds": result["seconds"], "privacy_epsilon": privacy.get("epsilon")}
+        scalar_metrics.log(metrics, values, "validation")
         current.finish(result, report.section(result))
