@@ -1,9 +1,14 @@
-"""HTML for reports: every step's section and the whole page look alike. Values are escaped; figures are inline SVG."""
+"""HTML for reports: every step's section and the whole page look alike. Values are escaped; figures are inline SVG.
+
+The same page is read in a browser's window and in the panel of the Kubeflow Pipelines UI, an iframe of about 500 x 430
+pixels whose sandbox lets nothing in from elsewhere.
+"""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Literal
+from unicodedata import east_asian_width
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -11,19 +16,36 @@ from matplotlib.figure import Figure
 matplotlib.rcParams["text.parse_math"] = False  # labels and texts may have dollar signs
 
 Tone = Literal["good", "bad", "neutral"]
+Draw = Callable[[float], Figure]
+"""Draws a figure for a width in inches, `WIDE` or `NARROW`."""
+
+WIDE, NARROW = 10.0, 4.9
+"""Inches: 960 pixels for a window and 470 for the panel, where letters of 9 points are still 12 pixels high."""
+SMALL = 9
+"""Points of the smallest letters in a figure."""
+LONG_FACT = 28
+"""Characters from which a fact has a row of its own where there is little room."""
+LONG_CELL = 40
+"""Characters from which a cell is prose, which a table must not squeeze into a column of single words."""
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea; --good: #1a7f4b; --bad: #b3261e;
         --neutral: #2f5d9e; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 24px; max-width: 1080px; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 24px; max-width: 1080px;
+       overflow-wrap: anywhere; }
 h1 { font-size: 28px; margin: 0 0 4px; }
 h2 { font-size: 20px; margin: 40px 0 12px; padding-top: 16px; border-top: 1px solid var(--line); }
 h3 { font-size: 16px; margin: 24px 0 8px; }
+body > h2:first-child { margin-top: 0; padding-top: 0; border: 0; }
 p { margin: 8px 0; }
+pre { white-space: pre-wrap; }
 figure { margin: 12px 0; } figure svg { max-width: 100%; height: auto; }
+.narrow { display: none; }
 figcaption, .soft { color: var(--soft); font-size: 13px; }
 table { border-collapse: collapse; margin: 12px 0; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top;
+         overflow-wrap: break-word; max-width: 24em; }
+td.long { min-width: 15em; max-width: 32em; } td.numbers { white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
 tr.chosen td { font-weight: 600; background: #eef6f1; }
 .facts { display: flex; flex-wrap: wrap; gap: 10px; margin: 12px 0; }
@@ -37,6 +59,20 @@ nav a { margin-right: 14px; color: var(--neutral); text-decoration: none; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f7fa; padding: 8px 14px; font-size: 13px; }
 details { margin: 12px 0; } summary { cursor: pointer; color: var(--neutral); }
 .scroll { overflow-x: auto; }
+@media (max-width: 860px) {
+  .wide { display: none; } .narrow { display: block; } .narrow svg { width: 100%; max-width: 620px; }
+}
+@media (max-width: 640px) {
+  body { font-size: 14px; line-height: 1.4; padding: 10px 12px; }
+  h1 { font-size: 19px; } h2 { font-size: 17px; margin: 24px 0 8px; padding-top: 12px; }
+  h3 { font-size: 15px; margin: 16px 0 6px; }
+  .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 6px; margin: 8px 0; }
+  .facts div { padding: 5px 9px; } .facts .row { grid-column: 1 / -1; } .facts b { font-size: 15px; line-height: 1.25; }
+  .facts span, figcaption, .soft { font-size: 12px; line-height: 1.3; display: block; }
+  .notice { padding: 6px 10px; margin: 8px 0; }
+  table { font-size: 13px; margin: 8px 0; } th, td { padding: 3px 10px 3px 0; max-width: 15em; }
+  td.long { min-width: 17em; max-width: 22em; }
+}
 """
 
 
@@ -68,7 +104,10 @@ def facts(values: Mapping[str, str]) -> str:
     """A row of large values with their names."""
     return (
         '<div class="facts">'
-        + "".join(f"<div><b>{escape(v)}</b><span>{escape(k)}</span></div>" for k, v in values.items())
+        + "".join(
+            f"<div{' class=row' if len(v) > LONG_FACT else ''}><b>{escape(v)}</b><span>{escape(k)}</span></div>"
+            for k, v in values.items()
+        )
         + "</div>"
     )
 
@@ -78,7 +117,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], chosen: int | N
     head = "".join(f"<th>{escape(name)}</th>" for name in headers)
     body = "".join(
         f"<tr{' class=chosen' if index == chosen else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "".join(f"<td{_cell_class(cell)}>{escape(cell)}</td>" for cell in row)
         + "</tr>"
         for index, row in enumerate(rows)
     )
@@ -90,16 +129,45 @@ def code(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
+def _cell_class(cell: str) -> str:
+    """Prose needs room to wrap in, and numbers must not wrap."""
+    if len(cell) > LONG_CELL:
+        return " class=long"
+    return " class=numbers" if cell and not any(letter.isalpha() for letter in cell) else ""
+
+
 def details(summary: str, body: str) -> str:
     """HTML that is folded away under a summary."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
-def figure(drawing: Figure, caption: str) -> str:
-    """A matplotlib figure with its caption; fonts are those of the page."""
+def shortened(label: str, width: float) -> str:
+    """A label for a figure of a width in inches: its start where it is too long to leave room for the picture.
+
+    East Asian letters count twice.
+    """
+    room, longest = 0, 28 if width == WIDE else 18
+    for place, letter in enumerate(label):
+        room += 2 if east_asian_width(letter) in "WF" else 1
+        if room > longest:
+            return f"{label[: place - 1]}…"
+    return label
+
+
+def figure(draw: Draw, caption: str) -> str:
+    """A figure with its caption, drawn for both widths, of which the page shows one; fonts are those of the page."""
+    drawings = "".join(
+        f'<div class="{name}">{_svg(draw(width), f"{caption} {name}")}</div>'
+        for name, width in (("wide", WIDE), ("narrow", NARROW))
+    )
+    label = escape(caption)
+    return f'<figure role="img" aria-label="{label}">{drawings}<figcaption>{label}</figcaption></figure>'
+
+
+def _svg(drawing: Figure, salt: str) -> str:
+    """Inline SVG. The salt makes the ids in it differ from those of other figures on the page."""
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": caption, "font.family": "sans-serif"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif"}):
         drawing.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    return f'<figure role="img" aria-label="{escape(caption)}">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+    return svg[svg.index("<svg") :]

@@ -29,7 +29,7 @@ def compress(
     """
     from pathlib import Path
 
-    from components import home, stage
+    from components import home, scalar_metrics, stage
     from components.compress import report, step
     from components.compress.settings import CompressSettings
     from components.step_request import StepRequest
@@ -47,6 +47,5 @@ def compress(
             Path(draft.path) / "bundle",
             home.work(),
         )
-        for name, value in report.scalars(result).items():
-            compression_metrics.log_metric(name, value)
+        scalar_metrics.log(compression_metrics, report.scalars(result), "validation")
         current.finish(result, report.section(result), draft.path)

@@ -1,6 +1,7 @@
 """The section of the run's report about the step `compress`."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -19,9 +20,8 @@ def scalars(result: dict[str, Any]) -> dict[str, float]:
     """Values worth a comparison over runs."""
     chosen = next(row for row in result["candidates"] if row["chosen"])
     return {
-        "validation_macro_f1": chosen["macro_f1"],
+        **{name: chosen[name] for name in ("macro_f1", "accuracy", "size_bytes")},
         "latency_ms_batch_1": chosen["latency_ms"]["1"],
-        "size_bytes": chosen["size_bytes"],
         "times_faster": result["teacher"]["latency_ms"]["1"] / chosen["latency_ms"]["1"],
     }
 
@@ -74,8 +74,9 @@ def section(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             page.heading("Compression"),
+            page.notice(f"{chosen['name']} is chosen: {chosen['reason']}.", "good"),
             page.facts(facts),
-            page.figure(pareto_chart(result), caption),
+            page.figure(partial(pareto_chart, result), caption),
             page.table(headers, [_row(row) for row in rows], number),
             page.paragraph(note),
             page.details(
@@ -99,10 +100,13 @@ def _row(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def pareto_chart(result: dict[str, Any]) -> Figure:
-    """Latency at batch 1 (logarithmic) against macro-F1, with the floor, the front and a label for each variant."""
+def pareto_chart(result: dict[str, Any], width: float) -> Figure:
+    """Latency at batch 1 (logarithmic) against macro-F1, with the floor, the front and a label for each variant.
+
+    The labels of a narrow chart have no numbers: those are in the table.
+    """
     rows = result["candidates"]
-    figure = Figure(figsize=(10, max(4.4, 1 + LABEL_HEIGHT * len(rows))), layout="constrained")
+    figure = Figure(figsize=(width, max(4.4, 1 + LABEL_HEIGHT * len(rows))), layout="constrained")
     axes = figure.subplots()
     largest = max(row["size_bytes"] for row in rows)
     for row in rows:
@@ -124,7 +128,7 @@ def pareto_chart(result: dict[str, Any]) -> Figure:
     axes.axhline(result["floor"], color=BAD, linestyle="--", linewidth=1)
     place = axes.get_yaxis_transform()
     axes.text(0.005, result["floor"], f"floor {result['floor']:.3f}", color=BAD, va="bottom", transform=place)
-    _label(axes, rows)
+    _label(axes, rows, width == page.WIDE)
     axes.set(xlabel="median latency at batch 1 (ms, logarithmic)", ylabel="macro-F1, validation split")
     return figure
 
@@ -150,18 +154,20 @@ def _scale(axes: Axes, rows: Sequence[dict[str, Any]], floor: float) -> None:
     axes.grid(alpha=0.3)
 
 
-def _label(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+def _label(axes: Axes, rows: Sequence[dict[str, Any]], numbers: bool) -> None:
     """Labels in a column beside the chart, from the best to the worst, each joined to its point by a line."""
     ordered = sorted(rows, key=lambda row: (row["macro_f1"], _latency(row, 1)))
     low, high = axes.get_ylim()
     heights = spread([(row["macro_f1"] - low) / (high - low) for row in ordered], min(LABEL_GAP, 1 / len(rows)))
     for row, height in zip(ordered, heights, strict=True):
+        told = f"  {_latency(row, 1):.2f} ms, {row['size_bytes'] / 1e6:.0f} MB" if numbers else ""
         axes.annotate(
-            f"{row['name']}  {_latency(row, 1):.2f} ms, {row['size_bytes'] / 1e6:.0f} MB",
+            f"{row['name']}{told}",
             (_latency(row, 1), row["macro_f1"]),
             xytext=(1.03, height),
             textcoords="axes fraction",
             va="center",
+            fontsize=None if numbers else page.SMALL,
             color=GOOD if row["chosen"] else "black" if row["eligible"] else SOFT,
             fontweight="bold" if row["chosen"] else "normal",
             arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.8, "relpos": (0, 0.5)},

@@ -27,7 +27,7 @@ def evaluate(
             EvaluateSettings.
         evaluation_report: The gate's reasons, comparison with the champion, confusion, calibration, robustness.
         test_metrics: Scores of the challenger and its difference from the champion.
-        test_confusion: Confusion matrix of the challenger; rows are true classes.
+        test_confusion: Confusion matrix of the challenger, rows are true classes; the ROC curve where there are two.
 
     Returns:
         passed: Whether the challenger may be registered.
@@ -36,7 +36,7 @@ def evaluate(
     from pathlib import Path
 
     from components import stage
-    from components.evaluate import report, step
+    from components.evaluate import report, step, typed_metrics
     from components.evaluate.settings import EvaluateSettings
     from components.step_request import StepRequest
 
@@ -45,9 +45,7 @@ def evaluate(
     with stage.running("evaluate", results, evaluation_report.path, files, asked.record) as current:
         settings, bundle = EvaluateSettings.model_validate(asked.settings), Path(draft.path) / "bundle"
         result = step.run(bundle, Path(dataset.path), settings, asked.tracking_uri, asked.model_name)
-        for name, value in report.scalars(result).items():
-            test_metrics.log_metric(name, value)
-        square = [row[: len(result["labels"])] for row in result["challenger"]["confusion"]]
-        test_confusion.log_confusion_matrix(result["labels"], square)
+        typed_metrics.log_scalars(test_metrics, result)
+        typed_metrics.log_classification(test_confusion, result)
         current.finish(result, report.section(result))
     return (result["gate"]["passed"], result["gate"]["passed"])

@@ -6,17 +6,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from components.evaluate.confusion import readable
+from components.evaluate.scores import Counts
+from components.page import SMALL, WIDE, shortened
+
 CHALLENGER, CHAMPION, GOOD, BAD = "#2f5d9e", "#b9c3d1", "#1a7f4b", "#b3261e"
-MOST_NUMBERS = 16
-"""Classes up to which the cells of a confusion matrix are labelled with counts."""
+ROW_INCHES = 0.18
+"""Height of a row of a confusion matrix, which its name needs."""
+CELL_INCHES = 0.26
+"""Width of a cell of a confusion matrix from which it holds its count."""
+NAME_INCHES = 0.2
+"""Width of a column from which its name does not run into the next."""
+MOST_BARS = 24
+"""Classes up to which all have bars."""
 
 
-def difference(result: dict[str, Any]) -> Figure:
+def difference(result: dict[str, Any], width: float) -> Figure:
     """Histogram of the resampled difference of macro-F1, its interval, and the limit of the gate."""
     values, limit = result["difference"]["macro_f1"], -result["settings"]["max_drop"]
     counts, edges = (np.asarray(result["difference"]["histogram"][name]) for name in ("counts", "edges"))
     colour = GOOD if values["low"] >= limit else BAD
-    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    figure = Figure(figsize=(width, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=CHAMPION)
     axes.axvspan(values["low"], values["high"], color=colour, alpha=0.15)
@@ -29,53 +39,68 @@ def difference(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def classes(result: dict[str, Any]) -> Figure:
-    """A pair of bars for each class: F1 of the challenger and of the champion."""
-    challenger, champion = result["challenger"]["classes"], result["champion"]
+def classes(result: dict[str, Any], width: float) -> Figure:
+    """A pair of bars for each class, F1 of the challenger and of the champion; of many classes, for the worst."""
+    shown, champion = weakest(result), result["champion"]
+    challenger = [result["challenger"]["classes"][index] for index in shown]
     rows = np.arange(len(challenger))
-    figure = Figure(figsize=(10, 0.9 + 0.42 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(width, 0.9 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     height = 0.38 if champion else 0.7
     scores = [item["f1"] for item in challenger]
     axes.barh(rows - (height / 2 if champion else 0), scores, height, color=CHALLENGER, label="challenger")
     if champion:
-        others = [item["f1"] for item in champion["classes"]]
+        others = [champion["classes"][index]["f1"] for index in shown]
         axes.barh(rows + height / 2, others, height, color=CHAMPION, label=f"champion {champion['version']}")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False).set_in_layout(True)
-        axes.set_ylim(len(rows) - 0.4, -1.3)
-    else:
-        axes.invert_yaxis()
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     for row, value in zip(rows, scores, strict=True):
-        axes.text(value + 0.005, row - (height / 2 if champion else 0), f"{value:.2f}", va="center", fontsize=8)
-    axes.set_yticks(rows, [f"{item['label']} ({item['support']})" for item in challenger])
-    axes.set(xlim=(0, 1.06), xlabel="F1 (number of test texts in brackets)")
+        axes.text(value + 0.005, row - (height / 2 if champion else 0), f"{value:.2f}", va="center", fontsize=SMALL)
+    axes.set_yticks(rows, [f"{shortened(item['label'], width)} ({item['support']})" for item in challenger])
+    axes.set(xlim=(0, 1 + 0.6 / width), xlabel="F1 (test texts in brackets)")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def confusion_and_calibration(result: dict[str, Any]) -> Figure:
-    """Confusion matrix and reliability diagram of the challenger side by side."""
-    size = min(3.6 + 0.16 * len(result["labels"]), 8)
-    figure = Figure(figsize=(10, size), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    _confusion(left, result)
-    _reliability(right, result)
+def weakest(result: dict[str, Any]) -> list[int]:
+    """Indices of the classes that have bars: all where they are few, else those with the lowest F1, lowest first."""
+    scores = [item["f1"] for item in result["challenger"]["classes"]]
+    every = list(range(len(scores)))
+    return every if len(every) <= MOST_BARS else sorted(every, key=scores.__getitem__)[:MOST_BARS]
+
+
+def confusion_and_calibration(result: dict[str, Any], width: float) -> Figure:
+    """Confusion matrix and reliability diagram of the challenger; below each other in a narrow figure."""
+    labels, counts = readable(result["labels"], result["challenger"]["confusion"])
+    height = max(2.8, ROW_INCHES * len(labels))
+    if width == WIDE:
+        figure = Figure(figsize=(width, height + 1.5), layout="constrained")
+        matrix, reliability = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        cell = 3.5 / len(labels)
+    else:
+        figure = Figure(figsize=(width, height + 5), layout="constrained")
+        matrix, reliability = figure.subplots(2, 1, height_ratios=(height, 3.2))
+        cell = 2.6 / len(labels)
+    counted, named = cell >= CELL_INCHES, cell >= NAME_INCHES
+    _confusion(matrix, [shortened(label, width) for label in labels], np.asarray(counts), counted, named)
+    _reliability(reliability, result)
     return figure
 
 
-def _confusion(axes: Axes, result: dict[str, Any]) -> None:
-    labels = result["labels"]
-    counts = np.asarray(result["challenger"]["confusion"])[:, : len(labels)]
+def _confusion(axes: Axes, labels: list[str], counts: Counts, counted: bool, named: bool) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set(xlabel="answer", ylabel="true class")
-    if len(labels) > MOST_NUMBERS:
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    if named:
+        axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=SMALL)
+    else:
+        axes.set_xticks([])
+    axes.set_yticks(range(len(labels)), labels, fontsize=SMALL)
+    axes.set(xlabel="answer" if named else "answer, in the order of the rows", ylabel="true class")
+    if not counted:
         return
     for row, column in np.argwhere(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=SMALL)
 
 
 def _reliability(axes: Axes, result: dict[str, Any]) -> None:
@@ -91,5 +116,5 @@ def _reliability(axes: Axes, result: dict[str, Any]) -> None:
         axes.plot(confidence, right, color=colour, linewidth=1.5, label=label)
         axes.scatter(confidence, right, s=20 + 300 * counts / counts.sum(), color=colour, alpha=0.8)
     axes.set(xlim=(0, 1.05), ylim=(0, 1.05), xlabel="confidence", ylabel="share right", aspect="equal")
-    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,17 +1,11 @@
 """The section of the run's report about the step `evaluate`."""
 
+from functools import partial
 from typing import Any
 
 from components import explanation_picture, page
 from components.evaluate import pictures
-
-
-def scalars(result: dict[str, Any]) -> dict[str, float]:
-    """Values worth a comparison over runs."""
-    challenger, difference = result["challenger"], result["difference"]
-    found = {f"test_{name}": challenger[name] for name in ("accuracy", "macro_f1", "calibration_error")}
-    found["test_typo_drop"] = challenger["typos"]["drop"]
-    return found | ({"macro_f1_difference": difference["macro_f1"]["value"]} if difference else {})
+from components.evaluate.confusion import MOST_CLASSES
 
 
 def section(result: dict[str, Any]) -> str:
@@ -19,13 +13,9 @@ def section(result: dict[str, Any]) -> str:
     parts = [page.heading("Evaluation and gate"), _verdict(result), page.facts(_facts(result)), _checks(result)]
     parts += _cautions(result)
     if result["difference"]:
-        parts.append(page.figure(pictures.difference(result), _difference_caption(result)))
-    caption = "F1 of each class on the test split"
-    parts.append(
-        page.figure(pictures.classes(result), f"{caption}, challenger and champion" if result["champion"] else caption)
-    )
-    caption = "Confusion matrix of the challenger (left) and how often it is right at each confidence (right)"
-    parts.append(page.figure(pictures.confusion_and_calibration(result), caption))
+        parts.append(page.figure(partial(pictures.difference, result), _difference_caption(result)))
+    parts.append(page.figure(partial(pictures.classes, result), _classes_caption(result)))
+    parts.append(page.figure(partial(pictures.confusion_and_calibration, result), _confusion_caption(result)))
     parts.append(page.details("Precision, recall and F1 of each class", _class_table(result)))
     if result["mistakes"]:
         parts.append(page.details("Wrong answers of which the challenger was surest", _mistakes(result)))
@@ -54,6 +44,8 @@ def _facts(result: dict[str, Any]) -> dict[str, str]:
     of_champion = f" (champion {champion['typos']['drop']:.3f})" if champion else ""
     if members := result.get("membership"):
         found["Training texts recognised (AUC; 0.5 is guessing)"] = f"{members['auc']:.3f}"
+    if roc := result.get("roc"):
+        found[f"Area under the ROC curve of {roc['positive']}"] = f"{roc['auc']:.3f}"
     return found | {
         f"Lost to typing errors{of_champion}": f"{challenger['typos']['drop']:.3f}",
         "Test texts": str(result["texts"]),
@@ -104,6 +96,28 @@ def _difference_caption(result: dict[str, Any]) -> str:
         f"paired resamples of the test split, {settings['confidence']:.0%} interval. "
         f"Accuracy: {accuracy['value']:+.3f} ({accuracy['low']:+.3f} to {accuracy['high']:+.3f})"
     )
+
+
+def _classes_caption(result: dict[str, Any]) -> str:
+    classes, shown = len(result["labels"]), len(pictures.weakest(result))
+    of = "of each class" if shown == classes else f"of the {shown} classes of {classes} where it is lowest"
+    both = ", challenger and champion" if result["champion"] else ""
+    return f"F1 {of}, on the test split{both}{_all_below(classes, shown)}"
+
+
+def _confusion_caption(result: dict[str, Any]) -> str:
+    classes = len(result["labels"])
+    caption = "Confusion matrix of the challenger, and how often it is right at each confidence"
+    if classes <= MOST_CLASSES:
+        return caption
+    return (
+        f"{caption}. Of {classes} classes the matrix shows the {MOST_CLASSES - 1} that are confused most, and the "
+        f"others as one{_all_below(classes, MOST_CLASSES)}"
+    )
+
+
+def _all_below(classes: int, shown: int) -> str:
+    return "; all are in the table below" if classes > shown else ""
 
 
 def _class_table(result: dict[str, Any]) -> str:

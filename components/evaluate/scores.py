@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import metrics
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.integer[Any]]
 
 BINS = 15
+MOST_POINTS = 100
+"""Of a ROC curve: they travel as metadata of an artifact."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,47 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """Rates at which texts are taken for a class whose probability reaches each threshold, all from 0 to 1.
+
+    The first threshold is one that no text reaches: 1, or 2 where a text has the probability 1.
+    """
+
+    positive: str
+    """The class."""
+    auc: float
+    false_positive_rate: list[float]
+    true_positive_rate: list[float]
+    threshold: list[float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def roc_curve(positive: npt.NDArray[np.bool_], probability: Floats, label: str) -> RocCurve | None:
+    """The ROC curve of a class, of at most `MOST_POINTS` points; None where all texts or no text are of the class.
+
+    Points are dropped evenly along the curve, so that its steep and its flat part keep their shape.
+
+    Args:
+        positive: which texts are of the class, shape (texts,).
+        probability: of the class, shape (texts,).
+        label: the class's name.
+    """
+    if positive.all() or not positive.any():
+        return None
+    false, true, thresholds = metrics.roc_curve(positive, probability)
+    thresholds[0] = 1.0 if thresholds[1] < 1 else 2.0  # infinity is no JSON
+    length = false + true
+    kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MOST_POINTS)))
+    if len(length) <= MOST_POINTS:
+        kept = np.arange(len(length))
+    auc = float(metrics.auc(false, true))
+    return RocCurve(label, auc, false[kept].tolist(), true[kept].tolist(), thresholds[kept].tolist())
 
 
 def confusion_matrix(truth: Indices, predicted: Indices, classes: int) -> Counts:

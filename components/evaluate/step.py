@@ -17,7 +17,7 @@ from components.evaluate import gate
 from components.evaluate.bootstrap import Interval, Resamples, histogram, interval
 from components.evaluate.membership import Membership, attack
 from components.evaluate.predictions import Evaluated, Exam, evaluated
-from components.evaluate.scores import accuracy, confusion_matrix, macro_f1
+from components.evaluate.scores import accuracy, confusion_matrix, macro_f1, roc_curve
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.typos import with_typos
 from components.explanation import explain
@@ -39,7 +39,8 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
 
     Returns:
         Plain JSON: `labels`, `texts` (their number), `challenger` and `champion` (scores; the champion null when there
-        is none), `intervals` of the challenger's scores, `difference` (challenger minus champion on the
+        is none), `roc` (the challenger's ROC curve for the second of two classes, else null), `intervals` of the
+        challenger's scores, `difference` (challenger minus champion on the
         texts of classes that both know, or null),
         `membership` (how well training texts can be recognised, or null), `gate` (`passed`, `reasons`, `checks`),
         `identical_to_champion` (its version or null), `mistakes`, `typo_examples`, `settings` and `seconds`.
@@ -58,6 +59,7 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
         "labels": exam.labels,
         "texts": len(exam.texts),
         "challenger": challenger.to_json(),
+        "roc": _roc(exam, challenger),
         "champion": None,
         "identical_to_champion": None,
         "membership": None,
@@ -93,6 +95,15 @@ def _exam(data: TextDataset, settings: EvaluateSettings) -> Exam:
         raise BadInput(f"the test split of {data.folder} is empty; check the split shares of prepare_data")
     noisy = with_typos(texts, settings.typo_rate, settings.seed)
     return Exam(texts, noisy, data.label_ids("test"), data.labels)
+
+
+def _roc(exam: Exam, model: Evaluated) -> dict[str, Any] | None:
+    """The ROC curve for the second of two classes; an average over more says little."""
+    if len(exam.labels) != 2 or sorted(model.labels) != sorted(exam.labels):
+        return None
+    predicted, confidence = model.answers.predicted, model.answers.confidence
+    curve = roc_curve(exam.truth == 1, np.where(predicted == 1, confidence, 1 - confidence), exam.labels[1])
+    return curve.to_json() if curve else None
 
 
 def _intervals(

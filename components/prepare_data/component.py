@@ -25,7 +25,7 @@ def prepare_data(
     """
     from pathlib import Path
 
-    from components import stage
+    from components import scalar_metrics, stage
     from components.prepare_data import report, step
     from components.prepare_data.settings import DataSettings
     from components.step_request import StepRequest
@@ -35,6 +35,5 @@ def prepare_data(
         result = step.run(DataSettings.model_validate(asked.settings), Path(dataset.path))
         dataset.metadata["digest"] = result["digest"]
         dataset.metadata["rows"] = result["rows_kept"]
-        for name, value in report.scalars(result).items():
-            data_counts.log_metric(name, value)
+        scalar_metrics.log(data_counts, report.scalars(result))
         current.finish(result, report.section(result), dataset.path)

@@ -1,5 +1,6 @@
 """The section of the run's report about the step `prepare_data`."""
 
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -8,7 +9,8 @@ from components import page
 from components.dataset import SPLITS
 
 COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
-LABEL_LENGTH = 28
+MOST_BARS = 24
+"""Classes up to which all have bars."""
 
 
 def scalars(result: dict[str, Any]) -> dict[str, float]:
@@ -29,9 +31,9 @@ def section(result: dict[str, Any]) -> str:
         "Train / validation / test": " / ".join(f"{rows[name]:,}" for name in SPLITS),
         "Digest": result["digest"].removeprefix("sha256:")[:12],
     }
-    parts = [page.heading("Data"), page.facts(facts), *_notices(result)]
-    parts.append(page.figure(class_balance(result), "Examples of each class by split"))
-    parts.append(page.figure(length_histogram(result), "Length of the texts in all splits, characters"))
+    parts = [page.heading("Data"), *_notices(result), page.facts(facts)]
+    parts.append(page.figure(partial(class_balance, result), _balance_caption(result)))
+    parts.append(page.figure(partial(length_histogram, result), "Length of the texts in all splits, characters"))
     parts.append(page.table(["Split", *_QUANTILE_NAMES.values()], _length_rows(result)))
     parts.append(page.heading("Removed rows", 3))
     if result["removed"]:
@@ -41,6 +43,8 @@ def section(result: dict[str, Any]) -> str:
     else:
         parts.append(page.paragraph("No row was removed."))
     parts.extend(_duplicates(result))
+    if len(result["labels"]) > MOST_BARS:
+        parts.append(page.details("Examples of every class by split", _class_table(result)))
     examples = [[label, text] for label, texts in result["examples"].items() for text in texts]
     parts.append(page.details("Examples of each class", page.table(["Class", "Text"], examples)))
     return "\n".join(parts)
@@ -98,6 +102,12 @@ def _duplicates(result: dict[str, Any]) -> list[str]:
     return parts
 
 
+def _class_table(result: dict[str, Any]) -> str:
+    counts = [[result["classes"][name][label] for name in SPLITS] for label in reversed(_by_size(result))]
+    rows = [[label, *map(str, row)] for label, row in zip(reversed(_by_size(result)), counts, strict=True)]
+    return page.table(["Class", *SPLITS], rows)
+
+
 def _near_table(pairs: list[dict[str, Any]]) -> str:
     rows = [
         [pair["removed"], pair["removed_label"], pair["kept"], pair["kept_label"], f"{pair['similarity']:.2f}"]
@@ -106,13 +116,26 @@ def _near_table(pairs: list[dict[str, Any]]) -> str:
     return page.table(["Removed", "Label", "Kept", "Label", "Similarity"], rows)
 
 
-def class_balance(result: dict[str, Any]) -> Figure:
-    """One stacked horizontal bar for each class, the largest first."""
+def _balance_caption(result: dict[str, Any]) -> str:
+    classes = len(result["labels"])
+    if classes <= MOST_BARS:
+        return "Examples of each class by split"
+    return f"Examples by split of the {MOST_BARS // 2} largest and {MOST_BARS // 2} smallest of {classes} classes"
+
+
+def _by_size(result: dict[str, Any]) -> list[str]:
+    """The classes, the smallest first."""
     classes = result["classes"]
-    totals = {label: sum(classes[name][label] for name in SPLITS) for label in result["labels"]}
-    labels = sorted(totals, key=lambda label: totals[label])
-    names = [label if len(label) <= LABEL_LENGTH else label[: LABEL_LENGTH - 1] + "…" for label in labels]
-    figure = Figure(figsize=(10, 1.2 + 0.3 * len(labels)), layout="constrained")
+    return sorted(result["labels"], key=lambda label: sum(classes[name][label] for name in SPLITS))
+
+
+def class_balance(result: dict[str, Any], width: float) -> Figure:
+    """One stacked horizontal bar for each class, the largest first; of many classes, the ends of that order."""
+    classes, labels = result["classes"], _by_size(result)
+    if len(labels) > MOST_BARS:
+        labels = labels[: MOST_BARS // 2] + labels[-MOST_BARS // 2 :]
+    names = [page.shortened(label, width) for label in labels]
+    figure = Figure(figsize=(width, 1.2 + 0.3 * len(labels)), layout="constrained")
     axes = figure.subplots()
     left = [0] * len(labels)
     for name in SPLITS:
@@ -122,17 +145,17 @@ def class_balance(result: dict[str, Any]) -> Figure:
     for place, total in enumerate(left):
         axes.annotate(f"{total:,}", (total, place), xytext=(5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(labels)), names)
-    axes.set_xlim(0, max(left) * 1.08)
+    axes.set_xlim(0, max(left) * (1 + 0.8 / width))
     axes.set_xlabel("examples")
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def length_histogram(result: dict[str, Any]) -> Figure:
+def length_histogram(result: dict[str, Any], width: float) -> Figure:
     """How many texts have which length."""
     edges, counts = result["length_histogram"]["edges"], result["length_histogram"]["counts"]
-    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    figure = Figure(figsize=(width, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.stairs(counts, edges, fill=True, color=COLOURS["train"])
     axes.set(xlabel="characters", ylabel="texts", xlim=(0, None))

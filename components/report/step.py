@@ -1,6 +1,7 @@
 """The page of a run: how it ended on top, then what each step found, in order."""
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def render(record: Record, model_name: str, run_name: str) -> str:
         page.facts(highlights(record, times)),
         f"<nav>{links}</nav>",
         page.heading("Steps"),
-        page.figure(chart(times), "When each step ran"),
+        page.figure(partial(chart, times), "When each step ran"),
         page.table(["Step", "State", "Time"], [[t.step, t.state, _seconds(t.seconds)] for t in times]),
     ]
     parts += [f'<section id="{name}">{SECTIONS[name](record.results[name])}</section>' for name in present]

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from components.page import WIDE
+
 STEPS = ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout")
 
 
@@ -35,10 +37,10 @@ def _step_time(step: str, own: list[dict[str, Any]], results: dict[str, Any], fi
     return StepTime(step, state, end - start, start - first)
 
 
-def chart(times: Sequence[StepTime]) -> Figure:
+def chart(times: Sequence[StepTime], width: float = WIDE) -> Figure:
     """A bar for each step that ran, from its start to its end."""
     ran = [time for time in times if time.seconds is not None]
-    figure = Figure(figsize=(10, 0.6 + 0.32 * len(ran)), layout="constrained")
+    figure = Figure(figsize=(width, 0.6 + 0.32 * len(ran)), layout="constrained")
     axes = figure.subplots()
     colours = {"failed": "#b3261e", "done": "#2f5d9e", "running": "#b7791f"}
     for row, time in enumerate(ran):
@@ -47,6 +49,6 @@ def chart(times: Sequence[StepTime]) -> Figure:
     axes.set_yticks(range(len(ran)), [time.step for time in ran])
     axes.invert_yaxis()
     axes.set_xlabel("seconds since the start of the run")
-    axes.margins(x=0.08)
+    axes.margins(x=0.8 / width)  # room for the seconds
     axes.spines[["top", "right"]].set_visible(False)
     return figure

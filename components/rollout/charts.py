@@ -1,9 +1,12 @@
 """Charts of a rollout's evidence: each metric over time, the challenger beside the champion, and the traffic."""
 
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from components.page import SMALL, WIDE
 
 TITLES = {
     "errors": "Failed requests",
@@ -13,6 +16,10 @@ TITLES = {
     "shadow": "Other answers than the champion to clients",
 }
 PHASES = {"baseline": "start, baseline", "compare": "comparison", "shadow": "shadow"}
+LONGEST_TITLE = 50
+"""Characters of a title that fit in the narrow chart."""
+LETTER = 0.016
+"""Width of a letter as part of the narrow chart's."""
 INK, GOOD, BAD, CHAMPION, CHALLENGER = "#1c2430", "#1a7f4b", "#b3261e", "#8a94a3", "#2f5d9e"
 TONES = {"roll back": BAD, "go on": GOOD, "hold": CHAMPION}
 SAID = {"roll back": "worse", "go on": "no worse", "hold": "undecided"}
@@ -23,19 +30,25 @@ def said(verdict: str, upper: float, margin: float) -> str:
     return "not enough to tell" if verdict == "go on" and upper > margin else SAID[verdict]
 
 
-def evidence_chart(result: dict[str, Any]) -> Figure:
-    """A row for each metric: the harm with its confidence sequence and the margin, and both revisions' shares."""
-    metrics = result["metrics"]
-    figure = Figure(figsize=(10.4, 2.5 * len(metrics)), layout="constrained")
-    rows = figure.subplots(len(metrics), 2, squeeze=False, width_ratios=(3, 2))
-    for (left, right), (name, metric) in zip(rows, metrics.items(), strict=True):
+def evidence_chart(result: dict[str, Any], width: float) -> Figure:
+    """For each metric the harm with its confidence sequence and the margin, and both revisions' shares.
+
+    The two are in one row, or below each other in a narrow figure.
+    """
+    metrics, wide = result["metrics"], width == WIDE
+    figure = Figure(figsize=(width, (2.5 if wide else 4.4) * len(metrics)), layout="constrained")
+    if wide:
+        panels = figure.subplots(len(metrics), 2, squeeze=False, width_ratios=(3, 2))
+    else:
+        panels = figure.subplots(2 * len(metrics), 1, height_ratios=[3, 2] * len(metrics))
+    for (left, right), (name, metric) in zip(panels.reshape(-1, 2), metrics.items(), strict=True):
         points = _moments(name, result["timeline"])
         _harm(left, name, metric, points)
         _shares(right, metric, points)
         for axes in (left, right):
             _mark_phases(axes, result, points, named=axes is left)
-            axes.set_xlabel("seconds", fontsize=8)
-            axes.tick_params(labelsize=8)
+            axes.set_xlabel("seconds", fontsize=SMALL)
+            axes.tick_params(labelsize=SMALL)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -57,12 +70,14 @@ def _moments(name: str, timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _harm(axes: Axes, name: str, metric: dict[str, Any], points: list[dict[str, Any]]) -> None:
     colour, margin = TONES[metric["verdict"]], 100 * metric["margin"]
     words = said(metric["verdict"], metric["upper"], metric["margin"]) if points else "no data"
-    axes.set_title(f"{TITLES[name]}: {words}", color=colour, loc="left", fontsize=10.5, fontweight="bold")
+    axes.set_title(
+        fill(f"{TITLES[name]}: {words}", LONGEST_TITLE), color=colour, loc="left", fontsize=10.5, fontweight="bold"
+    )
     axes.axhline(0, color="0.7", linewidth=1)
     axes.axhline(margin, color=BAD, linewidth=1.2, linestyle="--")
     axes.annotate(f"margin {margin:g}", (1, margin), xycoords=("axes fraction", "data"), xytext=(-4, 3),
-                  textcoords="offset points", color=BAD, fontsize=8, ha="right")  # fmt: skip
-    axes.set_ylabel("harm, points", fontsize=8)
+                  textcoords="offset points", color=BAD, fontsize=SMALL, ha="right")  # fmt: skip
+    axes.set_ylabel("harm, points", fontsize=SMALL)
     if not points:
         return
     seconds = [point["seconds"] for point in points]
@@ -93,12 +108,12 @@ def _shares(axes: Axes, metric: dict[str, Any], points: list[dict[str, Any]]) ->
         shares = [100 * value for value in values]
         label = f"{who}: {role['bad']} of {role['total']}"
         axes.plot(seconds, shares, color=colour, linewidth=1.8, label=label, marker="o" if len(shares) == 1 else None)
-    axes.set_ylabel("%", fontsize=8)
+    axes.set_ylabel("%", fontsize=SMALL)
     axes.set_ylim(bottom=0)
     low, high = axes.get_ylim()
     axes.set_ylim(low, max(1.45 * high, 1.0))
     if axes.lines:
-        axes.legend(fontsize=8, frameon=False, loc="upper left")
+        axes.legend(fontsize=SMALL, frameon=False, loc="upper left")
 
 
 def _mark_phases(axes: Axes, result: dict[str, Any], points: list[dict[str, Any]], named: bool) -> None:
@@ -112,15 +127,15 @@ def _mark_phases(axes: Axes, result: dict[str, Any], points: list[dict[str, Any]
         start, end = max(period["started_s"], first), min(period["ended_s"], last)
         if period["started_s"] > first:
             axes.axvline(period["started_s"], color="0.8", linewidth=0.8)
-        if named and end - start > 0.12 * (last - first):
-            name = PHASES.get(period["name"], f"{period['percent']}%")
-            axes.annotate(name, ((start + end) / 2, 0.97), xycoords=("data", "axes fraction"), fontsize=7.5,
+        name = PHASES.get(period["name"], f"{period['percent']}%")
+        if named and end - start > LETTER * len(name) * (last - first):
+            axes.annotate(name, ((start + end) / 2, 0.97), xycoords=("data", "axes fraction"), fontsize=SMALL,
                           color="0.45", ha="center", va="top")  # fmt: skip
 
 
-def traffic_chart(result: dict[str, Any], outcome: str) -> Figure:
+def traffic_chart(result: dict[str, Any], outcome: str, width: float) -> Figure:
     """The challenger's share over the seconds of the rollout, with the names of phases and steps."""
-    figure = Figure(figsize=(10.4, 2.2), layout="constrained")
+    figure = Figure(figsize=(width, 2.2), layout="constrained")
     axes = figure.subplots()
     end = max(result["seconds"], 0.1)
     for index, period in enumerate(result["periods"]):
@@ -129,13 +144,13 @@ def traffic_chart(result: dict[str, Any], outcome: str) -> Figure:
         axes.plot([start, stop], [period["percent"]] * 2, color=CHALLENGER, linewidth=2)
         label = PHASES.get(period["name"], f"{period['percent']}%")
         axes.annotate(label, ((start + stop) / 2, period["percent"]), xytext=(0, 4 + 10 * (index % 2)),
-                      textcoords="offset points", ha="center", fontsize=8, color=INK)  # fmt: skip
+                      textcoords="offset points", ha="center", fontsize=SMALL, color=INK)  # fmt: skip
     final = 100 if result["outcome"] == "promoted" else 0
     if result["outcome"] != "held":
         tone = GOOD if final else BAD
         axes.plot([end, end * 1.06], [final] * 2, color=tone, linewidth=3)
         axes.annotate(outcome.lower(), (end * 1.06, final), xytext=(4, -3), textcoords="offset points", color=tone,
-                      fontsize=9)  # fmt: skip
-    axes.set(ylim=(-3, 112), xlim=(0, end * 1.16), xlabel="seconds", ylabel="% of traffic")
+                      fontsize=SMALL)  # fmt: skip
+    axes.set(ylim=(-3, 112), xlim=(0, end * (1.06 + 1 / width)), xlabel="seconds", ylabel="% of traffic")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,5 +1,6 @@
 """The section of the run's report about the step `rollout`: why it was decided, and the evidence over time."""
 
+from functools import partial
 from typing import Any
 
 from components import page
@@ -22,10 +23,10 @@ def section(result: dict[str, Any]) -> str:
     parts.append(page.facts(_facts(result)))
     if result["metrics"]:
         parts.append(page.paragraph(_source(result)))
-        parts.append(page.figure(evidence_chart(result), _evidence_caption(result)))
         parts.append(page.table(["", "Champion", "Challenger", "Harm (bounds)", "Margin", "Verdict"], _rows(result)))
+        parts.append(page.figure(partial(evidence_chart, result), _evidence_caption(result)))
     if len(result["periods"]) > 1:
-        parts.append(page.figure(traffic_chart(result, title), "The challenger's share of traffic over time"))
+        parts.append(page.figure(partial(traffic_chart, result, title), "The challenger's share of traffic over time"))
         parts.append(page.details("Phases and steps", page.table(*_periods(result))))
     settings = [[name, str(value)] for name, value in result["settings"].items()]
     parts.append(page.details("Settings", page.table(["Setting", "Value"], settings)))
@@ -66,12 +67,12 @@ def _evidence_caption(result: dict[str, Any]) -> str:
     alpha, beta = (100 * result["settings"][name] for name in ("alpha", "beta"))
     slow = f" Slow is above {result['slow_ms']:.0f} ms." if result["slow_ms"] else ""
     return (
-        "Left: how much worse the challenger is (line), with its confidence sequence (band: bounds that hold at every "
+        "First: how much worse the challenger is (line), with its confidence sequence (band: bounds that hold at every "
         "moment at once) and the margin (dashed). Promoted when every band ends below its margin; rolled back when a "
         "band lies above 0 and the line nearer to the margin than to 0. Dots: the verdict at each look (grey: "
-        "undecided, green: no worse, red: worse). Right: both versions' shares. A version that is no worse is rolled "
-        f"back with probability {alpha:g}% at most, one that is worse than a margin is promoted with {beta:g}% at most."
-        f"{slow}"
+        "undecided, green: no worse, red: worse). Beside or below it: both versions' shares. A version that is no "
+        f"worse is rolled back with probability {alpha:g}% at most, one that is worse than a margin is promoted with "
+        f"{beta:g}% at most.{slow}"
     )
 
 

@@ -1,5 +1,6 @@
 """The section of the run's report about the step `select_model`."""
 
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,11 +14,13 @@ def scalars(result: dict[str, Any]) -> dict[str, float]:
     """Values worth a chart over runs; none when nothing was compared."""
     if not result["compared"]:
         return {}
-    means = {candidate["name"]: candidate["mean"] for candidate in result["candidates"]}
+    candidates = {candidate["name"]: candidate for candidate in result["candidates"]}
+    chosen = candidates[result["chosen"]]
     return {
-        "cross_validation_macro_f1": means[result["chosen"]],
-        "cross_validation_best_macro_f1": means[result["best"]],
-        "candidates": len(means),
+        "macro_f1": chosen["mean"],
+        "accuracy": chosen["accuracy"],
+        "best_macro_f1": candidates[result["best"]]["mean"],
+        "candidates": len(candidates),
     }
 
 
@@ -41,7 +44,7 @@ def section(result: dict[str, Any]) -> str:
         "Macro-F1 in cross-validation: mean (dot), one standard error (bar) and folds (ticks); "
         "shaded: within one standard error of the best mean"
     )
-    parts += [page.facts(facts), page.notice(_reason(result), "good"), page.figure(scores(result), caption)]
+    parts += [page.notice(_reason(result), "good"), page.facts(facts), page.figure(partial(scores, result), caption)]
     headers = ["Candidate", "Mean macro-F1", "Deviation", "Accuracy", "Seconds a fold", "Parameters", "Changes"]
     parts.append(page.table(headers, [_row(candidate) for candidate in candidates], chosen))
     if result["few"]:
@@ -71,10 +74,10 @@ def _row(candidate: dict[str, Any]) -> list[str]:
     ]
 
 
-def scores(result: dict[str, Any]) -> Figure:
+def scores(result: dict[str, Any], width: float) -> Figure:
     """Mean, standard error and folds of each candidate; shaded is what counts as good as the best."""
     candidates = result["candidates"]
-    figure = Figure(figsize=(10, 1.3 + 0.5 * len(candidates)), layout="constrained")
+    figure = Figure(figsize=(width, 1.3 + 0.5 * len(candidates)), layout="constrained")
     axes = figure.subplots()
     for row, candidate in enumerate(candidates):
         good, chosen = candidate["mean"] >= result["threshold"], candidate["name"] == result["chosen"]
@@ -87,7 +90,7 @@ def scores(result: dict[str, Any]) -> Figure:
     best = next(candidate["mean"] for candidate in candidates if candidate["name"] == result["best"])
     axes.axvspan(result["threshold"], best, color=CHOSEN, alpha=0.12, linewidth=0)
     axes.axvline(result["threshold"], color=CHOSEN, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(candidates)), [candidate["name"] for candidate in candidates])
+    axes.set_yticks(range(len(candidates)), [page.shortened(candidate["name"], width) for candidate in candidates])
     axes.set(xlabel="macro-F1", ylim=(len(candidates) - 0.5, -0.8))
     axes.margins(x=0.06)
     axes.grid(axis="x", alpha=0.3)

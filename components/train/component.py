@@ -12,7 +12,6 @@ def train(
     request: dict,
     version: str,  # noqa: ARG001  # part of the cache's key
     model: dsl.Output[dsl.Model],
-    selection_report: dsl.Output[dsl.HTML],
     training_report: dsl.Output[dsl.HTML],
     training_metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -26,14 +25,14 @@ def train(
         version: Any text that changes when this step's code or the weights behind the encoders' names do, so that the
             cached outcome of others is not used.
         model: Checkpoint folder with the weights of the best epoch, and the results of the steps so far.
-        selection_report: The candidates with their scores, as a picture and a table.
-        training_report: Learning curves, scores and settings.
+        training_report: Learning curves, scores and settings; then the candidates with their scores. It is one page,
+            since the UI shows one of each task.
         training_metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, the ε of a
             private one, and what cross-validation gave the chosen candidate.
     """
     from pathlib import Path
 
-    from components import home, stage
+    from components import home, scalar_metrics, stage
     from components.select_model import report as selection
     from components.select_model import step as selecting
     from components.select_model.settings import SelectSettings
@@ -42,16 +41,16 @@ def train(
     from components.train.settings import TrainSettings
 
     asked, results, data = StepRequest.model_validate(request), stage.results_in(dataset.path), Path(dataset.path)
-    with stage.running("select_model", results, selection_report.path, record=asked.record) as current:
+    with stage.running("select_model", results, "", record=asked.record) as current:
         settings, select = TrainSettings.model_validate(asked.settings), SelectSettings.model_validate(asked.select)
         choice = selecting.choose(data, select, settings, sum(scores, []))
-        current.finish(choice, selection.section(choice))
+        current.finish(choice)
     with stage.running("train", results, training_report.path, [training_metrics.path], asked.record) as current:
         launcher = launchers.launcher_for(asked.target, asked.cluster)
         output, work = Path(model.path), home.work()
         result = step.run(data, choice["choice"], settings, output, work, asked.tracking_uri, launcher)
         model.metadata["dataset_digest"] = result["dataset_digest"]
         model.metadata["mlflow_run_id"] = result["mlflow_run_id"]
-        for name, value in (report.scalars(result) | selection.scalars(choice)).items():
-            training_metrics.log_metric(name, value)
-        current.finish(result, report.section(result), model.path)
+        compared = {f"cross_validation_{name}": value for name, value in selection.scalars(choice).items()}
+        scalar_metrics.log(training_metrics, report.scalars(result) | compared, "validation")
+        current.finish(result, report.section(result) + selection.section(choice), model.path)

@@ -1,5 +1,6 @@
 """The section of the run's report about the step `train`."""
 
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -8,13 +9,10 @@ from components import page
 from components.privacy import Privacy
 
 
-def scalars(result: dict[str, Any]) -> dict[str, float]:
+def scalars(result: dict[str, Any]) -> dict[str, float | None]:
     """Values worth a comparison over runs."""
-    found = {f"validation_{name}": value for name, value in result["validation"].items()} | {
-        "seconds": result["seconds"]
-    }
-    privacy = result.get("privacy")
-    return found | ({"privacy_epsilon": privacy["epsilon"]} if privacy else {})
+    privacy = result.get("privacy") or {}
+    return {**result["validation"], "seconds": result["seconds"], "privacy_epsilon": privacy.get("epsilon")}
 
 
 def section(result: dict[str, Any]) -> str:
@@ -36,7 +34,9 @@ def section(result: dict[str, Any]) -> str:
     if result["stopped_early"]:
         text = f"The training stopped early: no gain in {result['settings']['patience']} evaluations."
         parts.append(page.paragraph(text))
-    parts.append(page.figure(learning_curves(result), "Learning curves: loss, macro-F1 and learning rate by update"))
+    parts.append(
+        page.figure(partial(learning_curves, result), "Learning curves: loss, macro-F1 and learning rate by update")
+    )
     parts.append(page.table(["Epoch", "Loss", "Macro-F1", "Accuracy"], _epoch_rows(result)))
     settings = page.table(["Setting", "Value"], [[name, str(value)] for name, value in result["settings"].items()])
     parts.append(page.details("Settings", settings))
@@ -56,12 +56,16 @@ def _epoch_rows(result: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def learning_curves(result: dict[str, Any]) -> Figure:
-    """Three panels over the updates: losses, validation macro-F1, learning rate; a line marks the best epoch."""
+def learning_curves(result: dict[str, Any], width: float) -> Figure:
+    """Three panels over the updates: losses, validation macro-F1, learning rate; a line marks the best epoch.
+
+    They lie beside each other, or below each other in a narrow figure.
+    """
     training, validation = result["curves"]["training"], result["curves"]["validation"]
     best = next(point["update"] for point in validation if point["epoch"] == result["best_epoch"])
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    loss, score, rate = figure.subplots(1, 3)
+    wide = width == page.WIDE
+    figure = Figure(figsize=(width, 3 if wide else 7), layout="constrained")
+    loss, score, rate = figure.subplots(1, 3) if wide else figure.subplots(3, 1)
     updates = [point["update"] for point in training]
     evaluated = [point["update"] for point in validation]
     loss.plot(updates, [point["loss"] for point in training], label="training")

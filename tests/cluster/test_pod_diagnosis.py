@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.kfp_component import EXECUTOR
 from components.pod_diagnosis import Diagnosis, cancelled, diagnose
 from tests.cluster.access import Cluster, held
 from tests.components.test_log_excerpt import ARGO_END, DRIVER_START, IMPORT_ERROR, REFUSALS, STEP, STEP_END, WHICH
@@ -67,7 +68,9 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 def pod(cluster: Cluster, node: str, run: str, words: str, ending: str = "exit 1", **main: Any) -> dict[str, Any]:
     """The pod of an Argo node that writes its log and ends as told."""
     driver = "-driver" in node
-    arguments = ["--type", "CONTAINER", "--task_name", "choose"] if driver else ["--function_to_execute", "train"]
+    arguments = (
+        ["--type", "CONTAINER", "--task_name", "choose"] if driver else [EXECUTOR, "components.train.component:train"]
+    )
     script = f"cat >&2 <<'END'\n{words}END\n{ending}"
     usual: dict[str, Any] = {"image": cluster.busybox, "imagePullPolicy": "IfNotPresent"}
     commanded = {"command": ["sh", "-c", script, "argoexec"], "args": arguments}

@@ -11,6 +11,7 @@ from kubernetes import client
 
 from components import argo_workflow, pod_diagnosis
 from components.argo_workflow import last_attempts, nodes, task_of
+from components.kfp_component import EXECUTOR
 from components.pod_diagnosis import Diagnosis, cancelled, diagnose, first_cause
 from tests.components.test_log_excerpt import ARGO_END, DRIVER_START, IMPORT_ERROR, REFUSALS, STEP, STEP_END, WHICH
 
@@ -65,7 +66,8 @@ def pod(
     task = node.split(".")[-1 if driver else -2].partition("(")[0].removesuffix("-driver")
     arguments = ["--type", "CONTAINER", "--task_name", task]
     if not driver:
-        arguments = ["--executor_input", "{}", "--function_to_execute", task.replace("-", "_")]
+        name = task.replace("-", "_")
+        arguments = ["components.step_program", EXECUTOR, f"components.{name}.component:{name}", "{}"]
     annotations = {"pipelines.kubeflow.org/runtime-role": "driver" if driver else "launcher"}
     annotations["workflows.argoproj.io/node-name"] = node
     limits = client.V1ResourceRequirements(limits={"memory": "2Gi", "cpu": "1"})

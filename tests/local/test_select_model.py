@@ -81,7 +81,8 @@ def test_candidates_are_compared_and_the_choice_is_trained(run: Run) -> None:
     assert [len(candidate["macro_f1"]) for candidate in result["candidates"]] == [2, 2]
     assert result["choice"] == ({"layers": 1} if result["chosen"] == "half" else {})
     assert results["train"]["settings"]["layers"] == result["choice"].get("layers", 0)
-    assert list(folder.glob("artifacts/*/train/selection_report"))
+    (page,) = folder.glob("artifacts/*/train/training_report")
+    assert "Model selection" in page.read_text("utf-8")
     events = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
     kinds = [event["kind"] for event in events if event["step"] == "select_model" and event["kind"] != "progress"]
     assert kinds[-1] == "finished"

@@ -109,7 +109,7 @@ def test_the_report_shows_every_candidate_and_the_reasons(compressed: tuple[dict
     for candidate in result["candidates"]:
         assert candidate["name"] in html
         assert escape(candidate["reason"]) in html
-    assert html.count("<svg") == 1
+    assert html.count("<figure") == 1
 
 
 def test_a_dataset_that_the_teacher_was_not_trained_on_is_refused(

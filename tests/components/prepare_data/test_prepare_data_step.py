@@ -196,7 +196,7 @@ def test_the_report_shows_balance_lengths_removed_rows_and_escapes_texts(tmp_pat
     section = report.section(result)
     assert "<script>" not in section
     assert "&lt;script&gt;" in section
-    assert section.count("<svg") == 2
+    assert section.count("<figure") == 2
     for text in ("near duplicate", "same text, conflicting labels", "Median", "billing", str(result["rows_read"])):
         assert text in section
 

@@ -73,7 +73,7 @@ def result(*candidates: Summary) -> dict[str, Any]:
 def test_the_report_says_which_was_chosen_and_why() -> None:
     html = report.section(result(candidate("best", BEST), candidate("small", [0.86, 0.87, 0.86], parameters=5)))
     assert "small is the cheapest candidate within one standard error of the best mean, that of best" in html
-    assert "<tr class=chosen><td>small</td><td>0.863</td><td>0.006</td>" in html
+    assert "<tr class=chosen><td>small</td><td class=numbers>0.863</td><td class=numbers>0.006</td>" in html
     assert "not in every fold: &lt;rare&gt;" in html
     assert "<svg" in html
 
