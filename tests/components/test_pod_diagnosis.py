@@ -66,8 +66,8 @@ def pod(
     task = node.split(".")[-1 if driver else -2].partition("(")[0].removesuffix("-driver")
     arguments = ["--type", "CONTAINER", "--task_name", task]
     if not driver:
-        name = task.replace("-", "_")
-        arguments = ["components.step_program", EXECUTOR, f"components.{name}.component:{name}", "{}"]
+        function = task.replace("-", "_")
+        arguments = ["components.step_program", EXECUTOR, f"components.{function}.component:{function}", "{}"]
     annotations = {"pipelines.kubeflow.org/runtime-role": "driver" if driver else "launcher"}
     annotations["workflows.argoproj.io/node-name"] = node
     limits = client.V1ResourceRequirements(limits={"memory": "2Gi", "cpu": "1"})

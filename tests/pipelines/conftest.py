@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from components import run_record
 from pipelines.cli import app
-from tests.pipelines.kubeflow import Kubeflow
+from tests.pipelines.fake_backend import Kubeflow
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pipelines import kubeflow_api, run_progress, submit
 from pipelines.kubeflow_api import Endpoint, EndpointAway, Submitted, look_of
 from pipelines.settings import SlipwaySettings
 from tests.pipelines.conftest import User
-from tests.pipelines.kubeflow import Kubeflow, entry, run, task
+from tests.pipelines.fake_backend import Kubeflow, entry, run, task
 
 REFUSED = {"gate": {"passed": False, "checks": [{"passed": False, "words": "macro-F1 0.41 is below 0.60"}]}}
 DELIVERED = {"rollout": {"outcome": "promoted", "reason": "no harm was seen"}}

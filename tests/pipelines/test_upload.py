@@ -16,7 +16,7 @@ from pipelines.for_cluster import for_pods
 from pipelines.settings import SlipwaySettings, load_settings
 from pipelines.upload import Upload, send, with_addresses
 from tests.pipelines.conftest import User
-from tests.pipelines.kubeflow import Kubeflow
+from tests.pipelines.fake_backend import Kubeflow
 
 ROWS = "text,label\nmy parcel is late,delivery\n"
 
