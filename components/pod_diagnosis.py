@@ -68,6 +68,21 @@ def cancelled(run: str, namespace: str) -> bool:
         return False
 
 
+def created(run: str, namespace: str) -> float | None:
+    """When a run was made, in seconds since the epoch; None when that cannot be seen, which is then said.
+
+    Args:
+        run: id of the run, as in the label `pipeline/runid`.
+        namespace: where Kubeflow Pipelines runs the steps.
+    """
+    try:
+        times = [workflow["metadata"]["creationTimestamp"] for workflow in argo_workflow.workflows(run, namespace)]
+        return min(datetime.fromisoformat(time).timestamp() for time in times) if times else None
+    except Exception as error:  # see diagnose
+        _say(f"when run {run} began cannot be seen ({cut(str(error))})")
+        return None
+
+
 def first_cause(pods: Iterable[Any], sayings: Sayings, now: datetime) -> Diagnosis | None:
     """The first trouble in time among the last attempts of a run's nodes, exit tasks last; None without any.
 

@@ -4,6 +4,7 @@ A pod that is ended from outside, by Kubernetes or by somebody who terminated th
 that it started nor take back the canary that it watched.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +27,20 @@ def settled(record: Record, run: str) -> Record:
         run: id of the run.
     """
     namespace = own_namespace()
-    if namespace is None or not run or (is_told(record) and not record.failure):
+    if namespace is None or not run:
+        return record
+    record = _timed(record, run, namespace)
+    if is_told(record) and not record.failure:
         return record
     undone = [words for act in (_end_trainings, _take_canary_back) if (words := _told(act, record, run))]
     diagnosis, cancelled = pod_diagnosis.diagnose(run, namespace), pod_diagnosis.cancelled(run, namespace)
     return explained(record, diagnosis, cancelled, undone)
+
+
+def _timed(record: Record, run: str, namespace: str) -> Record:
+    """The record with the moments between which the run was there: most of what lies between the steps is waiting."""
+    moments = [*filter(None, [pod_diagnosis.created(run, namespace)]), time.time()]
+    return record._replace(events=[*record.events, *({"time": at, "step": "run", "kind": "there"} for at in moments)])
 
 
 def _told(act: Callable[[Record, str], str], record: Record, run: str) -> str:

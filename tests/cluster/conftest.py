@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import kit
+from tests.cluster import kit, workflows
 from tests.cluster.access import SCRATCH, Cluster, Say, forwarded, held
 from tests.cluster.jobs import Jobs
 
@@ -196,6 +196,19 @@ def jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             yield Jobs(cluster, namespace)
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture
+def workflow_kind(cluster: Cluster) -> Iterator[None]:
+    """The kind Workflow, also on a cluster without Argo."""
+    with held("workflow-kind"):
+        made = not cluster.kubectl("get", "crd", "workflows.argoproj.io", "--ignore-not-found")
+        if made:
+            cluster.apply(workflows.WORKFLOW_KIND)
+        cluster.kubectl("wait", "crd/workflows.argoproj.io", "--for=condition=Established", "--timeout=60s")
+        yield
+        if made:
+            cluster.kubectl("delete", "crd", "workflows.argoproj.io")
 
 
 def clear(cluster: Cluster, namespace: str) -> None:

@@ -3,8 +3,12 @@
 import pytest
 
 from components.errors import BadInput
+from components.report.aftermath import settled
+from components.report.outcome import outcome_of
+from components.run_record import Record
 from components.train.cancel import remove_jobs_of
 from components.train.job_manifest import RUN_LABEL
+from tests.cluster import workflows
 from tests.cluster.background import eventually
 from tests.cluster.jobs import Jobs
 
@@ -42,3 +46,39 @@ def test_missing_rights_are_told(jobs: Jobs) -> None:
     with pytest.raises(BadInput, match="does not let us list PyTorchJobs"):
         remove_jobs_of(RUN, "default")
     assert jobs.names() is not None
+
+
+STEPS = {
+    "kind": "Role",
+    "rules": [
+        {"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list", "watch"]},
+    ],
+}
+"""What the role of Kubeflow Pipelines gives its steps where they run."""
+
+
+@pytest.mark.usefixtures("workflow_kind")
+def test_the_closing_step_of_a_terminated_run_ends_its_training_and_calls_it_cancelled(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, names = "rbac.authorization.k8s.io", {"name": "steps", "namespace": jobs.namespace}
+    account = {"kind": "ServiceAccount", "name": "slipway-pipeline", "namespace": jobs.namespace}
+    reference = {"roleRef": {"apiGroup": api, "kind": "Role", "name": "steps"}, "subjects": [account]}
+    binding = {"apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": names} | reference
+    jobs.cluster.apply({"apiVersion": f"{api}/v1", "metadata": names} | STEPS, binding)
+    monkeypatch.setenv("SLIPWAY_RUN_ID", RUN)
+    monkeypatch.setenv("KFP_NAMESPACE", jobs.namespace)
+    workflows.make(jobs.cluster, jobs.namespace, RUN)
+    training = jobs.create(600, jobs.settings())
+    eventually(lambda: jobs.phases(training) == ["Running"])
+    asked = {"model_name": "m", "settings": {"cluster": {"namespace": jobs.namespace}}}
+    events = [{"time": 1.0, "step": "train", "kind": "started"}]
+    workflows.terminate(jobs.cluster, jobs.namespace, RUN)
+
+    record = settled(Record(None, {"preflight": asked}, None, events), RUN)
+
+    outcome = outcome_of(record)
+    assert (outcome.title, outcome.exit_code) == ("cancelled", 6)
+    assert f"PyTorchJob {training} was removed" in outcome.sentence
+    eventually(lambda: not jobs.phases(training))

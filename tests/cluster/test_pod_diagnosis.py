@@ -1,6 +1,5 @@
 """What a run died of, told by real pods in the form of Kubeflow Pipelines and with no more than its rights."""
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,8 +9,9 @@ from typing import Any
 import pytest
 
 from components.kfp_component import EXECUTOR
-from components.pod_diagnosis import Diagnosis, cancelled, diagnose
-from tests.cluster.access import Cluster, held
+from components.pod_diagnosis import Diagnosis, cancelled, created, diagnose
+from tests.cluster import workflows
+from tests.cluster.access import Cluster
 from tests.components.test_log_excerpt import ARGO_END, DRIVER_START, IMPORT_ERROR, REFUSALS, STEP, STEP_END, WHICH
 
 pytestmark = pytest.mark.cluster
@@ -23,24 +23,6 @@ RULES = [
 ]
 """Of the Role `pipeline-runner` of Kubeflow Pipelines, what a diagnosis needs."""
 
-WORKFLOW_KIND: dict[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "workflows.argoproj.io"},
-    "spec": {
-        "group": "argoproj.io",
-        "scope": "Namespaced",
-        "names": {"kind": "Workflow", "plural": "workflows", "singular": "workflow"},
-        "versions": [
-            {
-                "name": "v1alpha1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}
 WAIT_SECONDS = 120.0
 REFUSED = f"{DRIVER_START}F1126 19:31:24.543210 17 main.go:127] KFP driver: {WHICH} failed: {REFUSALS[0]}\n{ARGO_END}"
 ABSENT = "dev.local/absent:1"
@@ -191,30 +173,15 @@ def test_without_rights_one_line_says_so(
     assert "the cluster does not let us list pods" in said[0]
 
 
-@pytest.fixture
-def workflow_kind(cluster: Cluster) -> Iterator[None]:
-    """The kind Workflow, also on a cluster without Argo."""
-    with held("workflow-kind"):
-        made = not cluster.kubectl("get", "crd", "workflows.argoproj.io", "--ignore-not-found")
-        if made:
-            cluster.apply(WORKFLOW_KIND)
-        cluster.kubectl("wait", "crd/workflows.argoproj.io", "--for=condition=Established", "--timeout=60s")
-        yield
-        if made:
-            cluster.kubectl("delete", "crd", "workflows.argoproj.io")
-
-
 @pytest.mark.usefixtures("account", "workflow_kind")
 def test_a_run_that_somebody_terminated_is_known(cluster: Cluster, namespace: str) -> None:
-    """The patch is the one that the backend sends for Terminate."""
+    began = time.time()
     for run in ("terminated", "other"):
-        metadata = {"name": run, "namespace": namespace, "labels": {"pipeline/runid": run}}
-        cluster.apply(
-            {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": metadata, "spec": {"suspend": True}}
-        )
+        workflows.make(cluster, namespace, run)
     assert not cancelled("terminated", namespace)
     assert not cancelled("absent", namespace)
-    patch = json.dumps({"spec": {"activeDeadlineSeconds": 0}})
-    cluster.kubectl("patch", "workflow", "terminated", "-n", namespace, "--type=merge", "--patch", patch)
+    workflows.terminate(cluster, namespace, "terminated")
     assert cancelled("terminated", namespace)
     assert not cancelled("other", namespace)
+    assert created("other", namespace) == pytest.approx(began, abs=60)
+    assert created("absent", namespace) is None
