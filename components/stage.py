@@ -124,7 +124,8 @@ def guarded(name: str, finishes: bool = True, mirror: Mirror | None = None) -> I
         traceback.print_exc()
         _failed(name, error, 1, mirror)
         raise SystemExit(1) from None
-    progress.event(name, "finished" if finishes else "part")
+    if finishes:
+        progress.event(name, "finished")
 
 
 def record(folder: Path | None = None, store: str = "") -> Record:

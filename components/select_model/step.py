@@ -94,7 +94,8 @@ def cross_validate(dataset: Path, task: dict[str, Any]) -> list[FoldScore]:
             score = train_and_score(data, rows[~held_out], rows[held_out], settings, candidate["name"], fold)
             scores.append(score)
             words = f"{candidate['name']}, fold {fold + 1} of {folds}: macro-F1 {score['macro_f1']:.3f}"
-            progress.report(STEP, words, len(scores), folds * len(task["candidates"]))
+            progress.report(STEP, words)
+            progress.event(STEP, "part")
     return scores
 
 
