@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from components.cores import cores
 from components.encryption import VARIABLE, key_of
 from components.errors import BundleRefused, SlipwayError
-from serving import audit_options
+from serving import audit_options, log
 from serving import options as call_options
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespa
 def main(given: list[str]) -> int:
     """Run the command; returns the exit code."""
     options = arguments(given)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
-    logging.getLogger("serving").setLevel(logging.INFO)
+    log.configure()
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # kserve's default response class
     try:
         serve(options)

@@ -3,6 +3,7 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from components.api_keys import Scope as Scope
 
@@ -27,10 +28,23 @@ class Caller:
     key: str = ""
     """Id of the key (never the key itself), or of the token's signing key; empty otherwise."""
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What limits are counted by: a name is somebody else's when it was shown in another way."""
+        return self.means, self.name
+
+
+class Account(Protocol):
+    """What a request has taken of its caller's quota."""
+
+    def charge(self, texts: int, inferences: int) -> None:
+        """Take more, now that it is known what the request asks for. Raises OverQuota."""
+
 
 ANONYMOUS = Caller("anonymous")
 """Nobody: no credentials were given, or none were needed."""
 _current: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
+_account: ContextVar[Account | None] = ContextVar("account", default=None)
 
 
 def current_caller() -> Caller:
@@ -41,3 +55,22 @@ def current_caller() -> Caller:
 def set_caller(caller: Caller) -> None:
     """Name the caller for the rest of this task; each request of REST and each call of gRPC has a task of its own."""
     _current.set(caller)
+
+
+def set_account(account: Account) -> None:
+    """Say where the rest of this task is charged."""
+    _account.set(account)
+
+
+def charge(texts: int, inferences: int) -> None:
+    """Charge the caller of this task with what its request asks for.
+
+    Args:
+        texts: that it has in the queue at a time, instead of the one that it was admitted with.
+        inferences: that it takes beside those it was charged with before.
+
+    Raises:
+        OverQuota: that is more than the caller may have.
+    """
+    if account := _account.get():
+        account.charge(texts, inferences)

@@ -1,24 +1,21 @@
 """Connections of REST that cannot be held open for nothing, on top of uvicorn's protocol for HTTP/1.1.
 
 uvicorn by itself has no limit on the time or size of a request's head, on the number of connections, or on the time
-that a client takes to read an answer. A connection here waits, receives or answers. While it waits for a request it
-may be closed to make room for a new one; once the head of a request is there, the request is accepted and the
-connection is left alone until it has been answered.
+that a client takes to read an answer. `serving.crowd` says which connections make room for new ones.
 """
 
 import asyncio
 import json
 import logging
-import resource
-import socket
 from http import HTTPStatus
 from typing import Any
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
-from serving.access.rest import CERTIFICATE
+from serving.access.rest import CERTIFICATE, KNOWN
+from serving.crowd import Crowd, Standing
+from serving.errors import told
+from serving.framing import BadFraming, check_framing
 from serving.limits import Limits
 from serving.tls import certificate_name
 
@@ -29,49 +26,6 @@ FRAMING_SLACK = 1 << 20
 """Bytes on the wire of one request that are no body: head, framing of chunks, trailers."""
 PIPELINED = 32
 """Requests that may wait on one connection behind the one that is being answered."""
-
-
-class Crowd:
-    """The open connections of a server.
-
-    Args:
-        limit: how many there may be.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open: set[Connection] = set()
-        self._fresh: dict[Connection, None] = {}
-        """Those that never had a request, the oldest first."""
-        self._idle: dict[Connection, None] = {}
-        """Those that had one and have none now, the longest idle first."""
-
-    def enter(self, connection: "Connection") -> None:
-        """A new connection; when there are too many, one that waits for a request goes, maybe this one.
-
-        The fresh ones go first: to close an idle one may meet a request that is on its way.
-        """
-        self._open.add(connection)
-        if len(self._open) > self._limit:
-            oldest = next(iter(self._fresh), None) or next(iter(self._idle), None) or connection
-            self.leave(oldest)
-            oldest.drop()
-        if connection in self._open:
-            self._fresh[connection] = None
-
-    def rest(self, connection: "Connection") -> None:
-        """It has no request any more."""
-        self._idle[connection] = None
-
-    def work(self, connection: "Connection") -> None:
-        """It has a request."""
-        self._fresh.pop(connection, None)
-        self._idle.pop(connection, None)
-
-    def leave(self, connection: "Connection") -> None:
-        """It is closed."""
-        self._open.discard(connection)
-        self.work(connection)
 
 
 class _Joining:
@@ -121,6 +75,8 @@ class Connection(HttpToolsProtocol):
         """Of them, those that are no body."""
         self._in_head = True
         self._certificate: str | None = None
+        self._caller_known = False
+        self._bad_framing: BadFraming | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """A client has come, and TLS is done."""
@@ -161,6 +117,8 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         if self._certificate:
             self.scope["state"][CERTIFICATE] = self._certificate
+        if not self._caller_known:
+            self.scope["state"][KNOWN] = self._known
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head. Those behind a chunked body are not taken for such (RFC 9110, section 6.5.1)."""
@@ -168,20 +126,22 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head of a request is there: it is accepted.
-
-        The parser takes no body with a request to upgrade, so that its body would be read as another request.
+        """The head of a request is there.
 
         Raises:
-            ValueError: it is not; the parser ends the connection with status 400.
+            ValueError: it is not accepted; the parser ends the connection.
         """
         self._in_head = False
         if len(self.pipeline) >= PIPELINED:
             raise ValueError(f"more than {PIPELINED} requests wait on one connection")
-        if self.parser.should_upgrade() and any(_announces_body(*field) for field in self.headers):
-            raise ValueError("a request to upgrade with a body")
+        try:
+            check_framing(self.headers, self.parser.get_http_version(), self.parser.should_upgrade())
+        except BadFraming as error:
+            self._bad_framing = error
+            raise
         self._arrived()
-        self._crowd.work(self)
+        if not self._at_hand():
+            self._wait_for_body()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -192,20 +152,27 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The end of a request."""
         self._received = self._framing = 0
+        self._crowd.work(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """A request is answered."""
         answered_last = not self.pipeline
         super().on_response_complete()
-        if answered_last and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if answered_last:
             self._received = 0
-            self._crowd.rest(self)
+            self._crowd.wait(self, Standing.IDLE if self._caller_known else Standing.STRANGER)
+        elif self.cycle.more_body and not self.pipeline:  # the next one has begun, and only the last can lack its end
+            self._wait_for_body()
 
     def pause_writing(self) -> None:
         """The client has not read what was sent."""
         super().pause_writing()
         self._leaving = self.loop.call_later(self._limits.send_seconds, self._give_up)
+        if self._at_hand():
+            self._crowd.wait(self, Standing.LEAVING)
 
     def resume_writing(self) -> None:
         """Now it has."""
@@ -213,19 +180,33 @@ class Connection(HttpToolsProtocol):
         if self._leaving:
             self._leaving.cancel()
             self._leaving = None
+        if self._crowd.standing(self) is Standing.LEAVING:
+            self._crowd.work(self)
 
     def drop(self) -> None:
         """Make room."""
-        self.transport.close()
+        self.transport.abort()  # to close would wait for what the client does not read, or for the end of TLS
 
     def send_400_response(self, msg: str) -> None:
-        """What came is not HTTP."""
-        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+        """What came is not HTTP, or not what the server takes."""
+        error = self._bad_framing or BadFraming(HTTPStatus.BAD_REQUEST, msg)
+        self._refuse(error.status, told(error))
+
+    def _known(self) -> None:
+        """The request at hand is of a caller who may call."""
+        self._caller_known = True
+        if self._crowd.standing(self) is Standing.STRANGER:
+            self._crowd.wait(self, Standing.ARRIVING)
+
+    def _wait_for_body(self) -> None:
+        self._crowd.wait(self, Standing.ARRIVING if self._caller_known else Standing.STRANGER)
+
+    def _at_hand(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _expect(self) -> None:
         """Begin to wait for the head of a request, unless one is at hand or waited for."""
-        at_hand = self.cycle is not None and not self.cycle.response_complete
-        if self._arriving is None and not at_hand:
+        if self._arriving is None and not self._at_hand():
             self._arriving = self.loop.call_later(self._limits.header_seconds, self._late)
 
     def _arrived(self) -> None:
@@ -252,38 +233,3 @@ class Connection(HttpToolsProtocol):
         head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
-
-
-async def listen(
-    listener: socket.socket, config: uvicorn.Config, state: ServerState, lifespan: Any, limits: Limits
-) -> asyncio.Server:
-    """Take connections on a socket that is bound.
-
-    Args:
-        listener: the socket.
-        config: uvicorn's.
-        state: uvicorn's, of its server.
-        lifespan: uvicorn's, of the application.
-        limits: times and sizes.
-    """
-    crowd = Crowd(min(limits.connections, _descriptors() // 2))
-
-    def connect() -> Connection:
-        return Connection(limits, crowd, config=config, server_state=state, app_state=lifespan.state)
-
-    patience = limits.header_seconds if config.ssl else None
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(
-        connect, sock=listener, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=patience
-    )
-
-
-def _announces_body(name: bytes, value: bytes) -> bool:
-    return name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-
-
-def _descriptors() -> int:
-    """How many files and sockets the process may have open, once it has taken all that it may have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most

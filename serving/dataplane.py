@@ -4,6 +4,7 @@ Readiness is true only when the model can answer and the server is not draining;
 requests that come. Bodies are decoded by their content, whatever Content-Type says.
 """
 
+import re
 from typing import Any
 
 import orjson
@@ -13,8 +14,15 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import RequestedOutput
 
 from serving.errors import Malformed, VersionNotFound
+from serving.parsing import LARGE
 
 PLATFORM = "onnx_onnxv1"  # the V2 specification's name for ONNX
+MOST_ITEMS = 64
+"""Inputs, outputs or parameters of a request, and extents of a shape; nobody needs so many, and each costs time."""
+MOST_CONTAINERS = 10_000
+"""Lists and objects in a large body: to make hundreds of thousands of them stops the whole process for a second."""
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)', re.DOTALL)
+"""In JSON. It matches at every quotation mark, closed or not, so that the time is linear in the body."""
 SWITCHES = ("binary_data", "binary_data_output")
 """Parameters of V2's binary tensor data extension that are true or false."""
 
@@ -140,6 +148,12 @@ def v2_request(body: bytes, json_length: str | None, model_name: str) -> InferRe
     )
 
 
+def check_number(count: int, what: str) -> None:
+    """Return when a list of a request has a number of items that somebody could need. Raises InvalidInput."""
+    if count > MOST_ITEMS:
+        raise InvalidInput(f"{what} has more than {MOST_ITEMS} items")
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """Decode a JSON object. Raises InvalidInput when it is not JSON, Malformed when it is another value."""
     return _mapping(_json(body), "the request")
@@ -154,10 +168,20 @@ def _length(json_length: str | None, whole: int) -> int:
 
 
 def _json(body: bytes) -> Any:
+    if (
+        len(body) >= LARGE
+        and _containers(body) > MOST_CONTAINERS
+        and _containers(STRING.sub(b"", body)) > MOST_CONTAINERS
+    ):
+        raise InvalidInput(f"the body has more than {MOST_CONTAINERS} lists and objects")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"the body is not JSON in UTF-8 (at byte {error.pos})") from error
+
+
+def _containers(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
@@ -170,6 +194,7 @@ def _items(fields: dict[str, Any], name: str) -> list[dict[str, Any]]:
     items = fields.get(name)
     if not isinstance(items, list):
         raise Malformed(f"'{name}' is missing or not a list")
+    check_number(len(items), f"'{name}'")
     return [_mapping(item, f"{name}[{index}]") for index, item in enumerate(items)]
 
 
@@ -178,7 +203,8 @@ def _parameters(fields: dict[str, Any]) -> dict[str, Any]:
     parameters = fields.get("parameters")
     if parameters is None:
         return {}
-    for name, value in _mapping(parameters, "'parameters'").items():
+    check_number(len(_mapping(parameters, "'parameters'")), "'parameters'")
+    for name, value in parameters.items():
         if not isinstance(value, str | int | float):  # true and false are integers to Python
             raise Malformed(f"the parameter '{name[:40]}' is neither a string nor a number nor true or false")
         if name in SWITCHES and not isinstance(value, bool):
@@ -209,7 +235,8 @@ def _tensor(fields: dict[str, Any], binary: memoryview) -> tuple[InferInput, mem
     name = _text(fields, "name", "an input")
     datatype = _text(fields, "datatype", f"input '{name[:40]}'")
     given = fields.get("shape")
-    shape = [whole(extent) for extent in given] if isinstance(given, list) else [None]
+    shape = [whole(extent) for extent in given[: MOST_ITEMS + 1]] if isinstance(given, list) else [None]
+    check_number(len(shape), f"'shape' of input '{name[:40]}'")
     if None in shape:
         raise Malformed(f"'shape' of input '{name[:40]}' is missing or not a list of integers")
     parameters = _parameters(fields)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from serving.dataplane import BundleDataPlane, json_object, v2_request
 from serving.errors import Malformed
+from serving.parsing import off_loop
 from serving.repository import BundleRepository
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -103,7 +104,8 @@ class Endpoints:
     async def _infer(self, request: Request) -> Response:
         name = await self._asked(request)
         headers = dict(request.headers)
-        payload = v2_request(await request.body(), headers.get(INFERENCE_CONTENT_LENGTH_HEADER), name)
+        body = await request.body()
+        payload = await off_loop(len(body), v2_request, body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER), name)
         response, _ = await self._dataplane.infer(name, payload, headers)
         content, json_length = response.to_rest()
         if json_length is None:
@@ -121,7 +123,8 @@ class Endpoints:
         """Answer JSON with JSON, and a cloud event with a cloud event."""
         name = await self._asked(request)
         headers = dict(request.headers)
-        payload, attributes = self._dataplane.decode(await request.body(), headers)
+        body = await request.body()
+        payload, attributes = await off_loop(len(body), self._dataplane.decode, body, headers)
         response, _ = await ask(model_name=name, request=payload, headers=headers)
         content, added = self._dataplane.encode(name, response, headers, attributes)
         if isinstance(content, bytes | str):
@@ -130,7 +133,7 @@ class Endpoints:
 
     async def _index(self, request: Request) -> Response:
         body = await request.body()
-        ready_only = json_object(body).get("ready", False) if body.strip() else False
+        ready_only = (await off_loop(len(body), json_object, body)).get("ready", False) if body.strip() else False
         if not isinstance(ready_only, bool):
             raise Malformed("'ready' must be true or false")
         return answer(await self._repository.index(ready_only))

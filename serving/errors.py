@@ -1,10 +1,19 @@
 """What a request can end in besides an answer, with its place in HTTP and gRPC.
 
 `kserve.errors` has InvalidInput, ModelNotFound and ModelNotReady; these are the ones that it lacks. Messages go to
-the client: they never carry a request's text or a library's own message.
+the client: they never carry a request's text or a library's own message, and `told` bounds what they quote of it.
 """
 
 from kserve.errors import ModelNotFound
+
+TOLD = 400
+"""Characters of a message at most, in an answer as in the log."""
+
+
+def told(error: Exception | str) -> str:
+    """The message of an error as it is given to the client and to the log: whatever it quotes, it is short."""
+    message = str(error)
+    return message if len(message) <= TOLD else f"{message[:TOLD]}… ({len(message)} characters)"
 
 
 class VersionNotFound(ModelNotFound):  # type: ignore[misc]  # kserve is not typed

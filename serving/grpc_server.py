@@ -16,9 +16,12 @@ from kserve.protocol.grpc.server import GRPCServer
 from components.errors import BadInput
 from serving.access import Access
 from serving.access.grpc import Checked, Reception
+from serving.arrivals import Arrivals
+from serving.budget import Budget
 from serving.dataplane import BundleDataPlane
-from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded
+from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, told
 from serving.exchange import Recorder
+from serving.grpc_connections import Connections
 from serving.health import SERVICE_NAME, Health
 from serving.limits import Limits
 from serving.observing import ObservingInterceptor
@@ -29,6 +32,10 @@ logger = logging.getLogger("serving")
 CONNECTION_IDLE_MS = 300_000
 """Without a call, until a connection is closed; clients open another when they need one."""
 CALLS_PER_CONNECTION = 1000
+HARD_LIMIT = 2
+"""Times the limit on connections: where gRPC itself takes no more, until `Connections` has made room."""
+UNREAD_BYTES = 16 * 1024
+"""Of each call that gRPC takes before anybody reads its message; the smallest that it can be told."""
 LEAVE_S = 0.2
 """Between the first refusal of a stopping server and its end: gRPC cancels calls that arrive while it ends, so clients
 are told by UNAVAILABLE, which they may retry elsewhere, to send no more."""
@@ -56,16 +63,18 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
         limits: Limits,
         recorder: Recorder,
         access: Access,
+        budget: Budget,
         certificates: Certificates | None = None,
     ) -> None:
         super().__init__(port, dataplane, repository, kwargs={})
         self._host = host
         self._limits = limits
         self._interceptor = ErrorInterceptor()
+        self._connections = Connections(port, limits.connections)
         self._interceptors = (
-            Reception(access, limits.body_seconds),
+            Reception(access, Arrivals(budget, limits), self._connections),
             ObservingInterceptor(recorder),
-            Checked(access),
+            Checked(),
             self._interceptor,
         )
         self._credentials = grpc_credentials(certificates) if certificates else None
@@ -82,6 +91,9 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
             ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
             ("grpc.server_handshake_timeout_ms", round(1000 * self._limits.header_seconds)),
             ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+            ("grpc.max_allowed_incoming_connections", HARD_LIMIT * self._limits.connections),
+            ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
+            ("grpc.http2.bdp_probe", 0),  # it would let connections with much traffic have more of them
             ("grpc.max_connection_idle_ms", CONNECTION_IDLE_MS),
             ("grpc.keepalive_time_ms", 60_000),  # to find out about clients that are gone
             ("grpc.keepalive_timeout_ms", round(1000 * self._limits.send_seconds)),
@@ -103,6 +115,7 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
     async def start(self, max_workers: int = 1) -> None:  # noqa: ARG002  # kserve's signature
         """Accept requests; returns at once."""
         await self._server.start()
+        self._connections.watch()
 
     async def drain(self, grace: float) -> None:
         """Take no more requests, and wait for those at hand for up to `grace` seconds."""
@@ -112,6 +125,7 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
 
     async def end(self) -> None:
         """Let go of the port at once, in whatever state the server is."""
+        self._connections.end()
         if self._server:
             await self._server.stop(0)
 
@@ -141,8 +155,8 @@ class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
             raise ex
         for kind, code in CODES.items():
             if isinstance(ex, kind):
-                logger.warning("event=refused method=%s status=%s reason=%r", method_name, code.name, str(ex))
-                await context.abort(code, str(ex))
+                logger.warning("event=refused method=%s status=%s reason=%r", method_name, code.name, told(ex))
+                await context.abort(code, told(ex))
         logger.error("event=failed method=%s error=%s", method_name, type(ex).__name__, exc_info=ex)
         await context.abort(grpc.StatusCode.INTERNAL, "internal server error")
         raise ex

@@ -11,8 +11,10 @@ class Limits:
     """Texts in one request."""
     characters: int = 100_000
     """Characters of one text; the tokenizer cuts to the model's maximum length only after it has read them all."""
-    body: int = 8 * 2**20
-    """Bytes of one request, over REST and gRPC alike."""
+    body: int = 2**20
+    """Bytes of one request, over REST and gRPC alike. To parse a body of this size takes the event loop's time."""
+    bytes_at_hand: int = 64 * 2**20
+    """Bytes of all requests that are not answered yet; more are refused with 429. One identity may have half of it."""
     waiting: int = 2048
     """Texts admitted and not yet answered; more are refused with 429 at once."""
     batch_tokens: int = 2048
@@ -28,15 +30,16 @@ class Limits:
     explanation_inferences: int = 256
     """Inferences for the explanation of one text, about."""
     explaining: int = 4
-    """Requests for explanations at the same time; more are refused with 429 at once."""
+    """Requests for explanations of one identity at the same time; more are refused with 429 at once."""
     concurrency: int = 1024
-    """Requests that one identity may have at hand; 0 for any number."""
+    """Texts that one identity may have at hand, a request counting as one at least; 0 for any number. A request is
+    let through when no other is at hand, whatever it has."""
     rate: float = 0.0
-    """Requests a second of one identity; 0 for any number."""
+    """Texts a second of one identity, an explanation counting as its inferences; 0 for any number."""
     burst: int = 0
-    """Requests that one identity may send at once after a pause; 0 for what `rate` allows in a second."""
+    """Texts that one identity may send at once after a pause; 0 for what `rate` allows in a second."""
     connections: int = 4096
-    """Open REST connections; beyond, those that wait for a request are closed, the longest waiting first."""
+    """Open connections of each port, counted when they are accepted; beyond, those without a request make room."""
     header_seconds: float = 10.0
     """Until a connection has shown a whole head of a request, or a TLS or HTTP/2 handshake."""
     body_seconds: float = 30.0

@@ -117,6 +117,14 @@ DRIFT_TEXTS = Gauge(
 AUDIT_LINES = Counter("slipway_audit_lines_total", "Lines written to the audit log", registry=REGISTRY)
 AUDIT_ERRORS = Counter("slipway_audit_errors_total", "Failed attempts to write the audit log", registry=REGISTRY)
 AUDIT_LOST = Counter("slipway_audit_lost_total", "Audit records dropped because too many waited", registry=REGISTRY)
+AUDIT_LEFT_OUT = Counter(
+    "slipway_audit_left_out_total",
+    "Refused requests of callers that nobody knows, which are counted in the audit log but have no line of their own",
+    registry=REGISTRY,
+)
+LOG_LEFT_OUT = Counter(
+    "slipway_log_left_out_total", "Warnings that were not written to the log: too many of a kind", registry=REGISTRY
+)
 AUDIT_WAITING = Gauge(
     "slipway_audit_waiting",
     "Audit records in memory that could not be written yet",

@@ -8,7 +8,7 @@ from kserve.model import InferenceVerb
 
 from serving.answers import Answers
 from serving.batcher import Batcher
-from serving.caller import Scope, current_caller
+from serving.caller import Scope, charge, current_caller
 from serving.drift import Drift
 from serving.engine import Engine
 from serving.errors import Forbidden
@@ -110,5 +110,6 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         return {"explanations": [labels[0] for labels in answers.explained()]}
 
     async def _answers(self, texts: Sequence[str], explained: bool = False) -> Answers:
+        charge(texts=len(texts), inferences=len(texts) - 1)
         explanations = await self.explainer.explain(texts) if explained else None
         return Answers(self.labels, await self.batcher.probabilities(texts), explanations)

@@ -19,6 +19,10 @@ LIMITS = {
     "max_texts": ("texts", "texts in one request"),
     "max_characters": ("characters", "characters of one text"),
     "max_body": ("body", "bytes of one request"),
+    "max_bytes_at_hand": (
+        "bytes_at_hand",
+        "bytes of all requests that are not answered yet; more are refused with 429",
+    ),
     "max_waiting": ("waiting", "texts admitted and not answered yet; more are refused with 429"),
     "batch_tokens": ("batch_tokens", "tokens of one inference, padding included"),
     "batch_padding": ("batch_padding", "share of the tokens of one inference that may be padding"),
@@ -29,11 +33,11 @@ LIMITS = {
         "words with an attribution each; in longer texts some share one",
     ),
     "explanation_inferences": ("explanation_inferences", "inferences that explain one text, about"),
-    "max_explaining": ("explaining", "requests for explanations at the same time"),
-    "concurrency": ("concurrency", "requests that one identity may have at hand; 0 for any number"),
-    "rate": ("rate", "requests a second of one identity; 0 for any number"),
-    "burst": ("burst", "requests that one identity may send at once after a pause; 0 for those of a second"),
-    "max_connections": ("connections", "open REST connections; beyond, those that wait for a request are closed"),
+    "max_explaining": ("explaining", "requests for explanations of one identity at the same time"),
+    "concurrency": ("concurrency", "texts that one identity may have at hand; 0 for any number"),
+    "rate": ("rate", "texts a second of one identity, an explanation counts as its inferences; 0: any"),
+    "burst": ("burst", "texts that one identity may send at once after a pause; 0 for those of a second"),
+    "max_connections": ("connections", "open connections of each port; beyond, those without a request are closed"),
     "header_seconds": ("header_seconds", "until the head of a request, or a handshake, is there"),
     "body_seconds": ("body_seconds", "until its body is there"),
     "send_seconds": ("send_seconds", "that a client may take to read an answer"),
@@ -78,6 +82,11 @@ def limits_of(options: argparse.Namespace) -> Limits:
     for option, (field, _) in LIMITS.items():
         if given[field] < 0 or (given[field] == 0 and field not in may_be_zero):
             raise BadInput(f"--{option} is {given[field]}; expected a number above 0")
+    if given["bytes_at_hand"] < 2 * given["body"]:
+        raise BadInput(
+            f"--max_bytes_at_hand is {given['bytes_at_hand']}; expected at least twice --max_body ({given['body']}), "
+            "since one identity may have half of it"
+        )
     return dataclasses.replace(Limits(), **given)
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from kserve import ModelRepository
 
 from serving.audit import AuditLog
-from serving.caller import current_caller
+from serving.caller import ANONYMOUS, current_caller
 from serving.exchange import Exchange
 from serving.metrics import IN_FLIGHT, ModelMetrics
 from serving.model import BundleModel
 from serving.repository import Unloaded
+from serving.strangers import Strangers
 
 NO_MODEL = ModelMetrics()
 ID_CHARACTERS = 128
@@ -27,6 +28,7 @@ class ExchangeRecorder:
     def __init__(self, repository: ModelRepository, audit: AuditLog | None = None) -> None:
         self._models = repository.get_models()
         self._audit = audit
+        self._strangers = Strangers()
 
     @property
     def _model(self) -> BundleModel | Unloaded | None:
@@ -46,8 +48,9 @@ class ExchangeRecorder:
         e = exchange
         model = self.metrics
         model.answered(e.protocol, e.method, e.code, e.source, e.seconds)
-        if self._audit:
+        if self._audit and (current_caller() != ANONYMOUS or self._strangers.wants(e.code)):
             self._audit.append(request_record(exchange, model, self._audit.texts))
+        self._report()
 
     def ended(self, exchange: Exchange) -> None:
         """Count the request out."""
@@ -55,6 +58,7 @@ class ExchangeRecorder:
 
     def ready(self, ready: bool) -> None:
         """State whether the server can answer, and how its texts look."""
+        self._report()
         self.metrics.state(ready)
         if isinstance(self._model, BundleModel):
             self._model.drift.update()
@@ -66,9 +70,15 @@ class ExchangeRecorder:
 
     def stopped(self) -> None:
         """Write what the audit log still has in memory."""
+        self._report(at_once=True)
         if self._audit:
             self._audit.append({"event": "stopped", **_facts(self.metrics)})
             self._audit.close()
+
+    def _report(self, at_once: bool = False) -> None:
+        """Say in the audit log how many requests have no line."""
+        if self._audit and (left_out := self._strangers.report(at_once)):
+            self._audit.append(left_out)
 
 
 def request_record(exchange: Exchange, model: ModelMetrics, texts: bool) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from starlette.responses import Response
 
 from serving.access import Access
 from serving.access.rest import Checked
-from serving.connection import listen
+from serving.budget import Budget
 from serving.dataplane import BundleDataPlane
 from serving.endpoints import Endpoints
-from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge
+from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge, told
 from serving.exchange import Recorder
 from serving.guard import Guard
 from serving.limits import Limits
+from serving.listening import listen
 from serving.metrics import page
 from serving.observing import Observed
 from serving.openapi import document
@@ -59,6 +60,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
         limits: Limits,
         recorder: Recorder,
         access: Access,
+        budget: Budget,
         certificates: Certificates | None = None,
     ) -> None:
         port = listener.getsockname()[1]
@@ -71,6 +73,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
             context = server_context(certificates)
             self.config.ssl_context_factory = lambda *_: context
         self.access = access
+        self.budget = budget
         self.listener = listener
         self.limits = limits
         self.recorder = recorder
@@ -114,7 +117,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
         app.add_exception_handler(Exception, _fail)
 
     def _add_middlewares(self, app: fastapi.FastAPI) -> None:
-        app.add_middleware(Guard, dataplane=self.dataplane, limits=self.limits)
+        app.add_middleware(Guard, dataplane=self.dataplane, limits=self.limits, budget=self.budget)
         app.add_middleware(Checked, access=self.access)
         app.add_middleware(Observed, recorder=self.recorder)  # last, so that it is outermost and sees every answer
 
@@ -135,7 +138,8 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         self.servers = []
         for listener in sockets or ():
-            self.servers.append(await listen(listener, self.config, self.server_state, self.lifespan, self._limits))
+            listening = await listen(listener, self.config, self.server_state, self.lifespan, self._limits)
+            self.servers.append(listening)  # type: ignore[arg-type]  # it has what uvicorn uses
         self.started = True
         logger.info("event=listening http_port=%d tls=%s", self.config.port, bool(self.config.ssl))
 
@@ -147,14 +151,14 @@ def _error(status: int, message: str) -> JSONResponse:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    logger.warning("event=refused path=%r status=%d reason=%r", request.url.path, status, str(error))
-    return _error(status, str(error))
+    logger.warning("event=refused path=%r status=%d reason=%r", request.url.path[:200], status, told(error))
+    return _error(status, told(error))
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
     """No such path, or another method."""
     assert isinstance(error, HTTPException)
-    logger.warning("event=refused path=%r status=%d", request.url.path, error.status_code)
+    logger.warning("event=refused path=%r status=%d", request.url.path[:200], error.status_code)
     answer = _error(error.status_code, f"{error.detail}: {request.method} {request.url.path[:200]}")
     answer.headers.update(error.headers or {})  # with 405 the methods that are allowed
     return answer
@@ -162,5 +166,5 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
 
 async def _fail(request: Request, error: Exception) -> Response:
     """Anything else is a defect of the server; the log has the details, the client none."""
-    logger.error("event=failed path=%r error=%s", request.url.path, type(error).__name__)
+    logger.error("event=failed path=%r error=%s", request.url.path[:200], type(error).__name__)
     return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error")

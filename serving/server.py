@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 import uvloop
 from kserve import ModelServer
@@ -13,9 +14,11 @@ from kserve import ModelServer
 from components.errors import BadInput, SlipwayError
 from serving.access import Access
 from serving.audit import AuditLog
+from serving.budget import Budget
 from serving.dataplane import BundleDataPlane
 from serving.grpc_server import GrpcServer
 from serving.limits import Limits
+from serving.listening import descriptors
 from serving.model import BundleModel
 from serving.recorder import ExchangeRecorder
 from serving.repository import BundleRepository, Unloaded
@@ -23,6 +26,8 @@ from serving.rest import RestServer
 from serving.tls import Certificates
 
 logger = logging.getLogger("serving")
+DESCRIPTORS_SHARE = 4
+"""Of what the process may open, the connections of one port may have a quarter; those of gRPC half for a moment."""
 
 
 class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
@@ -61,10 +66,12 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         self.dataplane = BundleDataPlane(self.registered_models)
         repository = BundleRepository(self.registered_models, load)
         self._recorder = recorder = ExchangeRecorder(self.registered_models, audit)
-        self._rest_server = RestServer(self.dataplane, repository, http, limits, recorder, access, certificates)
+        limits = replace(limits, connections=min(limits.connections, descriptors() // DESCRIPTORS_SHARE))
+        budget = Budget(limits.bytes_at_hand)
+        self._rest_server = RestServer(self.dataplane, repository, http, limits, recorder, access, budget, certificates)
         self._rest_server.config.timeout_graceful_shutdown = int(grace_seconds)
         self._grpc_server = GrpcServer(
-            self.dataplane, repository, host, grpc_port, limits, recorder, access, certificates
+            self.dataplane, repository, host, grpc_port, limits, recorder, access, budget, certificates
         )
 
     def run(self, model: BundleModel | Unloaded) -> None:

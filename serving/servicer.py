@@ -6,7 +6,7 @@ from kserve.errors import ModelNotReady
 from kserve.protocol.grpc import grpc_predict_v2_pb2
 from kserve.protocol.grpc.servicer import InferenceServicer
 
-from serving.dataplane import BundleDataPlane
+from serving.dataplane import MOST_ITEMS, BundleDataPlane, check_number
 
 SERVICE = grpc_predict_v2_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -30,7 +30,20 @@ class VersionedServicer(InferenceServicer):  # type: ignore[misc]  # kserve is n
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answer texts."""
+        _check_numbers(request)
         self._data_plane.check_version(request.model_name, request.model_version)
         if not await self._data_plane.model_ready(request.model_name, True):
             raise ModelNotReady(request.model_name, self._data_plane.reason())
         return await super().ModelInfer(request, context)
+
+
+def _check_numbers(request: Any) -> None:
+    """Return when kserve can convert a request in no time: it makes an object of each item. Raises InvalidInput."""
+    for items, what in (
+        (request.inputs, "'inputs'"),
+        (request.outputs, "'outputs'"),
+        (request.parameters, "'parameters'"),
+        (request.raw_input_contents, "'raw_input_contents'"),
+        *((tensor.shape, "'shape' of an input") for tensor in request.inputs[: MOST_ITEMS + 1]),
+    ):
+        check_number(len(items), what)

@@ -10,7 +10,7 @@ from serving.access.keys import ApiKeys
 from serving.access.quotas import Quotas
 from serving.access.rules import Needed
 from serving.access.tokens import Tokens
-from serving.caller import ANONYMOUS, Caller, Means, Scope, set_caller
+from serving.caller import ANONYMOUS, Caller, Means, Scope, set_account, set_caller
 from serving.errors import Forbidden, Unauthenticated
 
 logger = logging.getLogger("serving")
@@ -89,7 +89,8 @@ class Access:
         if caller is ANONYMOUS:
             yield
             return
-        with self._quotas.held(caller):
+        with self._quotas.held(caller) as held:
+            set_account(held)
             yield
 
     async def _identity(self, credentials: Credentials) -> Caller:

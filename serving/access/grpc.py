@@ -4,7 +4,6 @@ Two interceptors, because a call is checked before its message is read but refus
 `Reception` is the outermost; `Checked` stands inside of what records calls, and outside of what maps errors.
 """
 
-import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,9 +14,12 @@ from typing import Any, NoReturn
 import grpc
 
 from serving.access import API_KEY, Access, Credentials
-from serving.access.rules import Needed, method_needs
+from serving.access.rules import OPEN, Needed, method_needs
+from serving.arrivals import Arrivals
 from serving.caller import ANONYMOUS, Caller, set_caller
-from serving.errors import Forbidden, NotCheckable, Overloaded, TooSlow, Unauthenticated
+from serving.errors import Forbidden, NotCheckable, Overloaded, TooLarge, TooSlow, Unauthenticated, told
+from serving.grpc_connections import Connections
+from serving.parsing import off_loop
 from serving.tls import call_certificate_name
 
 logger = logging.getLogger("serving")
@@ -26,23 +28,25 @@ REFUSALS: dict[type[Exception], grpc.StatusCode] = {
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotCheckable: grpc.StatusCode.UNAVAILABLE,
     TooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-_decision: ContextVar[Caller | Exception] = ContextVar("decision")
-"""What `Reception` found out about the call at hand."""
+_refusal: ContextVar[Exception | None] = ContextVar("refusal", default=None)
+"""What `Reception` found wrong with the call at hand."""
 
 
 class Reception(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not typed
-    """Reads the message of a call only when the caller may call, and only for so long.
+    """Reads the message of a call only when the caller may call, within its quota, and as far as there is memory.
 
     Args:
         access: decides.
-        seconds: that a message may take to arrive.
+        arrivals: reads.
+        connections: is told of calls by those who may call.
     """
 
-    def __init__(self, access: Access, seconds: float) -> None:
-        self._access, self._seconds = access, seconds
+    def __init__(self, access: Access, arrivals: Arrivals, connections: Connections) -> None:
+        self._access, self._arrivals, self._connections = access, arrivals, connections
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -54,66 +58,94 @@ class Reception(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is no
         needed = method_needs(handler_call_details.method)
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._single(handler, needed), handler.request_deserializer, handler.response_serializer
+                self._single(handler, needed), response_serializer=handler.response_serializer
             )
         if handler.unary_stream:
-            method = self._stream(handler.unary_stream, needed)
-            return grpc.unary_stream_rpc_method_handler(
-                method, handler.request_deserializer, handler.response_serializer
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(handler, needed), response_serializer=handler.response_serializer
             )
         if handler.stream_stream:
-            method = self._stream(handler.stream_stream, needed)
             return grpc.stream_stream_rpc_method_handler(
-                method, handler.request_deserializer, handler.response_serializer
+                self._conversation(handler, needed), response_serializer=handler.response_serializer
             )
         return None  # nothing here is served with a stream of requests and a single answer
 
     def _single(self, handler: grpc.RpcMethodHandler, needed: Needed) -> Callable[..., Awaitable[Any]]:
-        async def answer(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
-            request = None
-            decision = await self._decide(context, needed)
-            if isinstance(decision, Caller):
+        async def answer(_: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+            with ExitStack() as held:
                 try:
-                    async with asyncio.timeout(self._seconds):
-                        request = await anext(aiter(requests), None)
-                except TimeoutError:
-                    decision = TooSlow(f"the message did not arrive within {self._seconds:g} s")
-            _decision.set(decision)
-            if not isinstance(decision, Caller):
-                request = handler.request_deserializer(b"")
-            return await handler.unary_unary(request, context)
+                    request = await self._request(handler, needed, context, held)
+                    _refusal.set(None)
+                except tuple(REFUSALS) as error:
+                    request = handler.request_deserializer(b"")
+                    _refusal.set(error.with_traceback(None))  # whose frames have the message
+                try:
+                    return await handler.unary_unary(request, context)
+                except grpc.aio.AbortError as error:
+                    # gRPC keeps the error with the call, and the error's frames the call with its message: a circle
+                    # that lasts until the garbage is collected, which may be a thousand calls later.
+                    del request
+                    error.__context__ = error.__cause__ = None
+                    error.__traceback__ = None
+                    raise
 
         return answer
 
-    def _stream(self, method: Callable[..., Any], needed: Needed) -> Callable[..., AsyncIterator[Any]]:
-        async def answers(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            decision = await self._decide(context, needed)
-            if isinstance(decision, Exception):
-                await abort(context, decision)
-            try:
-                with self._access.admitted(decision):
-                    async for answer in method(request, context):
-                        yield answer
-            except Overloaded as error:
-                await abort(context, error)
+    def _stream(self, handler: grpc.RpcMethodHandler, needed: Needed) -> Callable[..., AsyncIterator[Any]]:
+        async def answers(_: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            with ExitStack() as held:
+                try:
+                    request = await self._request(handler, needed, context, held)
+                except tuple(REFUSALS) as error:
+                    await abort(context, error)
+                async for answer in handler.unary_stream(request, context):
+                    yield answer
 
         return answers
 
-    async def _decide(self, context: grpc.aio.ServicerContext, needed: Needed) -> Caller | Exception:
+    def _conversation(self, handler: grpc.RpcMethodHandler, needed: Needed) -> Callable[..., AsyncIterator[Any]]:
+        async def answers(_: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            with ExitStack() as held:
+                try:
+                    caller = await self._admit(needed, context, held)
+                    portion = held.enter_context(self._arrivals.portion(caller))
+                    requests = self._arrivals.small_messages(portion, context)
+                    async for answer in handler.stream_stream(
+                        (handler.request_deserializer(message) async for message in requests), context
+                    ):
+                        yield answer
+                except tuple(REFUSALS) as error:
+                    await abort(context, error)
+
+        return answers
+
+    async def _request(
+        self,
+        handler: grpc.RpcMethodHandler,
+        needed: Needed,
+        context: grpc.aio.ServicerContext,
+        held: ExitStack,
+    ) -> Any:
+        """The request of a call, decoded; None when there is none. Raises one of `REFUSALS`."""
+        caller = await self._admit(needed, context, held)
+        if needed is OPEN:
+            message = await self._arrivals.open_message(context)
+        else:
+            message = await self._arrivals.message(held.enter_context(self._arrivals.portion(caller)), context)
+        return None if message is None else await off_loop(len(message), handler.request_deserializer, message)
+
+    async def _admit(self, needed: Needed, context: grpc.aio.ServicerContext, held: ExitStack) -> Caller:
+        """Who calls; the quota is held from here on, before anything of the message is read."""
         set_caller(ANONYMOUS)
-        try:
-            caller = await self._access.caller(_credentials(context), needed)
-        except tuple(REFUSALS) as error:
-            return error
-        set_caller(caller)
+        caller = await self._access.caller(_credentials(context), needed)
+        held.enter_context(self._access.admitted(caller))
+        if caller is not ANONYMOUS:
+            held.enter_context(self._connections.call(context.peer()))
         return caller
 
 
 class Checked(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Refuses the calls that `Reception` found wrong, and holds the quota of the others."""
-
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    """Refuses the calls that `Reception` found wrong."""
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -124,15 +156,9 @@ class Checked(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return handler
 
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            decision = _decision.get()
-            if isinstance(decision, Exception):
-                await abort(context, decision)
-            with ExitStack() as held:
-                try:
-                    held.enter_context(self._access.admitted(decision))
-                except Overloaded as error:
-                    await abort(context, error)
-                return await handler.unary_unary(request, context)
+            if error := _refusal.get():
+                await abort(context, error)
+            return await handler.unary_unary(request, context)
 
         return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
 
@@ -140,13 +166,13 @@ class Checked(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 async def abort(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:
     """End a call with a refusal."""
     code = next(code for kind, code in REFUSALS.items() if isinstance(error, kind))
-    logger.warning("event=denied status=%s reason=%r", code.name, str(error))
+    logger.warning("event=denied status=%s reason=%r", code.name, told(error))
     metadata: tuple[tuple[str, str], ...] = ()
     if isinstance(error, Overloaded):
         wait = error.retry_after_s
         # The second is what gRPC's own retries heed (gRFC A6).
         metadata = (("retry-after", str(math.ceil(wait))), ("grpc-retry-pushback-ms", str(math.ceil(wait * 1000))))
-    await context.abort(code, str(error), metadata)
+    await context.abort(code, told(error), metadata)
     raise error
 
 

@@ -1,4 +1,9 @@
-"""How much one identity may ask: requests at the same time, and requests a second."""
+"""How much one identity may ask: texts at the same time, and texts a second.
+
+A request is admitted, before anything of its body is read, as one of a single text. Once it is decoded the rest is
+charged. What it takes of the rate beyond the bucket is a debt, which the next requests wait for: so one of 256 texts
+passes where 10 a second are allowed, and is followed by a pause of 25 seconds.
+"""
 
 import time
 from collections import Counter
@@ -12,6 +17,20 @@ from serving.limits import Limits
 PRUNE_ABOVE = 10_000
 """Identities; subjects of tokens may be any number."""
 Identity = tuple[str, str]
+
+
+class Held:
+    """What one request has taken."""
+
+    def __init__(self, quotas: "Quotas", caller: Caller) -> None:
+        self._quotas, self._caller = quotas, caller
+        self.texts = 1
+
+    def charge(self, texts: int, inferences: int) -> None:
+        """Take more; see `serving.caller.charge`."""
+        self._quotas.add(self._caller, max(0, texts - self.texts), others_than=self.texts)
+        self.texts = max(texts, self.texts)
+        self._quotas.owe(self._caller, inferences)
 
 
 class Quotas:
@@ -30,23 +49,35 @@ class Quotas:
         self._full_at: dict[Identity, float] = {}
 
     @contextmanager
-    def held(self, caller: Caller) -> Iterator[None]:
+    def held(self, caller: Caller) -> Iterator[Held]:
         """Count a request while it is at hand.
 
         Raises:
             OverQuota: it is one too many.
         """
-        identity = (caller.means, caller.name)
-        if self._concurrency and self._at_hand[identity] >= self._concurrency:
-            raise OverQuota(f"{self._concurrency} requests of '{caller.name}' are at hand; no more are taken")
-        self._take(identity, caller.name)
-        self._at_hand[identity] += 1
+        identity = caller.identity
+        self.add(caller, 1)
+        held = Held(self, caller)
         try:
-            yield
+            self._take(identity, caller.name)
+            yield held
         finally:
-            self._at_hand[identity] -= 1
+            self._at_hand[identity] -= held.texts
             if not self._at_hand[identity]:
                 del self._at_hand[identity]
+
+    def add(self, caller: Caller, texts: int, others_than: int = 0) -> None:
+        """Count texts that are at hand. Raises OverQuota when there are others and together they are too many."""
+        at_hand = self._at_hand[caller.identity]
+        if self._concurrency and at_hand > others_than and at_hand + texts > self._concurrency:
+            raise OverQuota(f"{at_hand} texts of '{caller.name}' are at hand; {self._concurrency} may be")
+        self._at_hand[caller.identity] = at_hand + texts
+
+    def owe(self, caller: Caller, inferences: int) -> None:
+        """Take tokens of the bucket, also such as it does not have."""
+        if self._interval:
+            full_at = max(self._now(), self._full_at.get(caller.identity, 0.0))
+            self._full_at[caller.identity] = full_at + inferences * self._interval
 
     def _take(self, identity: Identity, name: str) -> None:
         """Take a token of the bucket."""
@@ -56,7 +87,7 @@ class Quotas:
         full_at = max(now, self._full_at.get(identity, 0.0))
         wait = full_at - now - (self._burst - 1) * self._interval
         if wait > 1e-9:
-            raise OverQuota(f"'{name}' may send {1 / self._interval:g} requests a second", wait)
+            raise OverQuota(f"'{name}' may send {1 / self._interval:g} texts a second", wait)
         self._full_at[identity] = full_at + self._interval
         if len(self._full_at) > PRUNE_ABOVE:
             self._full_at = {known: when for known, when in self._full_at.items() if when > now}

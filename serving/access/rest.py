@@ -1,4 +1,4 @@
-"""The access checks of REST: before a body is read, and around the answer."""
+"""The access checks of REST: before a body is read, and around the answer. What is open to everybody takes no body."""
 
 import logging
 from contextlib import ExitStack
@@ -8,14 +8,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.access import API_KEY, Access, Credentials
 from serving.access.rules import METRICS, OPEN, Needed, path_needs
 from serving.caller import ANONYMOUS, set_caller
-from serving.errors import Forbidden, Unauthenticated
-from serving.refusal import REFUSALS, refuse
+from serving.errors import Forbidden, Unauthenticated, told
+from serving.refusal import REFUSALS, answer_unread, refuse
 
 logger = logging.getLogger("serving")
 GATEWAYS = {b"forwarded", b"x-request-id"}
 """Headers of gateways that neither Prometheus nor the API server's proxy of pods sends."""
 CERTIFICATE = "client_certificate"
 """Where in a request's `state` the name of the client certificate is, if there is one."""
+
+KNOWN = "known"
+"""Where in a request's `state` is what to call when its caller may call, until that was done on the connection."""
 
 
 class Checked:
@@ -40,10 +43,15 @@ class Checked:
                 set_caller(caller)
                 held.enter_context(self.access.admitted(caller))
             except REFUSALS as error:
-                reason = (path[:200], type(error).__name__, str(error))
+                reason = (path[:200], type(error).__name__, told(error))
                 logger.warning("event=denied path=%r error=%s reason=%r", *reason)
                 await refuse(error, scope, receive, send)
                 return
+            if needed is OPEN:
+                await answer_unread(self.app, scope, receive, send)
+                return
+            if known := scope["state"].get(KNOWN):
+                known()
             await self.app(scope, receive, send)
 
 

@@ -136,7 +136,7 @@ def test_more_than_an_identity_may_send_is_refused_over_both_protocols_with_the_
     answers = [infer(limited, limited.eager) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429]
     assert 0 < int(answers[-1].headers["retry-after"]) <= 50
-    assert "requests a second" in answers[-1].json()["error"]
+    assert "texts a second" in answers[-1].json()["error"]
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "contents": {"bytes_contents": [b"a"]}}
     request = messages.ModelInferRequest(model_name="messages", inputs=[tensor])
     with grpc.insecure_channel(limited.server.grpc) as channel, pytest.raises(grpc.RpcError) as failure:

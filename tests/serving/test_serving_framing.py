@@ -75,6 +75,57 @@ def test_a_key_behind_the_body_is_no_key(closed):
             assert answers(connection) == [status]
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /v2/health/live HTTP/1.1\r\n", 400),
+        (b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\nhost: a\r\n", 400),
+        (b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\nHost: b\r\n", 400),
+        (b"GET /v2/health/live HTTP/1.0\r\n", 200),
+        (INFER + b"transfer-encoding: gzip, chunked\r\n", 501),
+        (INFER + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", 400),
+        (INFER + b"transfer-encoding: Chunked\r\nconnection: close\r\n", 400),  # the body is not JSON
+    ],
+)
+def test_a_head_is_read_in_one_way_only(server, head, status):
+    with connected(server) as connection:
+        connection.sendall(head + b"\r\n" + b"0\r\n\r\n" * (b"chunked" in head.lower()))
+        assert answers(connection)[0] == status
+
+
+@pytest.mark.parametrize(("given", "status"), [(b"", b"401"), (b"authorization: Bearer slipway_no\r\n", b"401")])
+def test_a_body_is_not_asked_for_before_the_key_is_looked_at(closed, given, status):
+    server, _ = closed
+    with connected(server) as connection:
+        connection.sendall(INFER + given + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(BODY))
+        assert connection.recv(12).endswith(status)  # and not 100
+        connection.settimeout(3)
+        while connection.recv(1000):
+            pass
+
+
+def test_a_body_is_asked_for_once_the_key_is_good(closed):
+    server, key = closed
+    fields = f"authorization: Bearer {key}\r\nexpect: 100-continue\r\nconnection: close\r\n".encode()
+    with connected(server) as connection:
+        connection.sendall(INFER + fields + b"content-length: %d\r\n\r\n" % len(BODY))
+        assert connection.recv(12).endswith(b"100")
+        connection.sendall(BODY)
+        assert answers(connection)[-1] == 200
+
+
+def test_a_refused_client_that_sends_its_small_body_a_moment_later_keeps_its_connection(closed):
+    server, key = closed
+    body = b"content-length: %d\r\n\r\n" % len(BODY)
+    with connected(server) as connection:
+        connection.sendall(INFER + body)
+        connection.sendall(BODY)
+        while b"}" not in connection.recv(1000):
+            pass
+        connection.sendall(INFER + f"authorization: Bearer {key}\r\nconnection: close\r\n".encode() + body + BODY)
+        assert answers(connection) == [200]
+
+
 def test_fields_behind_the_body_without_end_end_the_connection(closed):
     server, _ = closed
     sent = 0
