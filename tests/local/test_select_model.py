@@ -10,28 +10,17 @@ import pytest
 from kfp import dsl, local
 
 from components.dataset import TextDataset
-from components.kfp_component import component
 from components.select_model import step
 from components.select_model.settings import SelectSettings
 from components.step_request import StepRequest
 from components.train.component import train
 from components.train.settings import TrainSettings
 from pipelines.pipeline import select_model
+from tests.local.prepared import before
 
 pytestmark = pytest.mark.local
 
 Run = Callable[[list[dict[str, Any]]], Path]
-
-
-@component
-def before(folder: str, dataset: dsl.Output[dsl.Dataset]) -> None:
-    """Stands for prepare_data."""
-    import json
-    import shutil
-    from pathlib import Path
-
-    shutil.copytree(folder, dataset.path)
-    (Path(dataset.path) / "results.json").write_text(json.dumps({"prepare_data": {"rows": 1}}), "utf-8")
 
 
 @dsl.pipeline(name="around")
