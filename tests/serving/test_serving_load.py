@@ -1,6 +1,7 @@
 """What a model server does under load, with a model that is slow or raises, and when it is asked to end."""
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -60,7 +61,11 @@ def test_an_error_of_the_model_is_internal_over_grpc(moody):
     assert failure.value.details() == "the model could not process the request"
 
 
-def test_a_full_queue_answers_at_once_and_recovers(moody):
+def test_a_full_queue_answers_at_once_and_recovers(start, moody_bundle):
+    """All texts are of one identity, whose own limit would end them before the queue is full."""
+    one_stream = ("--threads", str(len(os.sched_getaffinity(0))))
+    moody = start(moody_bundle, "--allow_unsigned", "--concurrency", "0", *one_stream).wait_ready()
+
     def many() -> httpx.Response:
         return moody.infer(*["please"] * 256)
 
