@@ -8,15 +8,19 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from model_signing import hashing, signing, verifying
+from model_signing import hashing, manifest, signing, verifying
+from model_signing._hashing.hashing import Digest  # no public name; a manifest is made of these
 
-from components.bundle import SIGNATURE
+from components.bundle import SIGNATURE, Bundle, contents_of
+from components.encryption import BundleKey
 from components.errors import BadInput, BundleRefused
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
@@ -83,34 +87,71 @@ def sign(bundle: Path, private_key: Path) -> None:
         BundleRefused: the bundle holds something other than plain files.
     """
     folder = bundle.resolve()
-    _check_plain_files(folder)
+    contents_of(folder)
     _load_private(private_key)
     config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
     config.sign(folder, folder / SIGNATURE)
 
 
-def verify(bundle: Path, public_key: Path) -> None:
-    """Return when the bundle is exactly what the owner of the key signed.
+def opened(folder: Path, public_key: Path, decryption_key: BundleKey | None = None) -> Bundle:
+    """The bundle in a folder, in memory, where it is exactly what the owner of the key signed.
+
+    Raises:
+        BundleRefused, BadInput: as `verify`, and `Bundle`.
+    """
+    return Bundle(folder, decryption_key, verify(folder, public_key))
+
+
+def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
+    """The files of a bundle that is exactly what the owner of the key signed.
+
+    Each file is read once, and what was read is verified and returned. A file that is exchanged later changes nothing
+    for whoever loads what is returned; who opens the folder again may find something else.
 
     Raises:
         BundleRefused: it is unsigned, signed by someone else, or a file was altered, added or removed.
         BadInput: the public key cannot be used.
     """
     _load_public(public_key)
-    folder = bundle.resolve()
-    _check_plain_files(folder)
-    signature = folder / SIGNATURE
-    if not signature.exists():
+    contents = contents_of(bundle.resolve())
+    if SIGNATURE not in contents:
         raise BundleRefused(f"{bundle} is unsigned: it has no {SIGNATURE}")
-    if signature.stat().st_size > SIGNATURE_LIMIT:
-        raise BundleRefused(f"{signature} is larger than {SIGNATURE_LIMIT} bytes, so it is not a signature")
-    config = verifying.Config().use_elliptic_key_verifier(public_key=public_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
+    if len(contents[SIGNATURE]) > SIGNATURE_LIMIT:
+        raise BundleRefused(f"{bundle / SIGNATURE} is larger than {SIGNATURE_LIMIT} bytes, so it is not a signature")
+    config = verifying.Config().use_elliptic_key_verifier(public_key=public_key).set_hashing_config(_InMemory(contents))  # type: ignore[no-untyped-call]
     try:
-        config.verify(folder, signature)
+        with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
+            signature.write(contents[SIGNATURE])
+            signature.flush()
+            config.verify(bundle, Path(signature.name))
     except InvalidSignature as error:
         raise BundleRefused(f"the signature of {bundle} is invalid: it was altered or forged") from error
     except Exception as error:  # a file that someone else wrote is parsed: whatever goes wrong, it is refused
         raise BundleRefused(_reason(bundle, error)) from error
+    return contents
+
+
+class _InMemory(hashing.Config):
+    """Hashes files that were read, in place of a folder that can change meanwhile. All but the signature count."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._contents = contents
+
+    def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002
+        """The manifest of all files that were read."""
+        items = [
+            manifest.FileManifestItem(
+                path=PurePosixPath(name), digest=Digest("sha256", hashlib.sha256(content).digest())
+            )
+            for name, content in self._contents.items()
+            if name != SIGNATURE
+        ]
+        form = manifest.SerializationType.from_args({"method": "files", "hash_type": "sha256", "allow_symlinks": False})
+        return manifest.Manifest(str(model_path), items, form)
+
+    def add_ignored_paths(self, *, model_path: Any, paths: Any) -> None:
+        """Ignore no more than the signature, whatever the one who signed ignored."""
 
 
 def _reason(bundle: Path, error: Exception) -> str:
@@ -123,15 +164,6 @@ def _reason(bundle: Path, error: Exception) -> str:
         added = [f"{names} was added" for names in re.findall(r"Extra files found in model '[^']*': ([^\"]+)", text)]
         return f"{bundle} is not what was signed: {'; '.join(altered + missing + added) or text}"
     return f"{SIGNATURE} of {bundle} is not a model signature ({type(error).__name__}: {text[:200]})"
-
-
-def _check_plain_files(folder: Path) -> None:
-    """Links, folders and devices have no place in a bundle; model-signing would leave out empty folders."""
-    if not folder.is_dir():
-        raise BundleRefused(f"{folder} is not a folder")
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_file():
-            raise BundleRefused(f"{path} is a link, a folder or a device; a bundle has plain files only")
 
 
 def _hashing() -> hashing.Config:

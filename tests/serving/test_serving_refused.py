@@ -12,9 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.bundle import DRAFT_FILES
-from components.encryption import VARIABLE, KeyFile, encrypt
-from components.errors import BundleRefused
+from components.bundle import DRAFT_FILES, Bundle
+from components.encryption import VARIABLE, KeyFile, encrypt, key_of
 from components.signing import KeyPair, sign
 from serving.limits import Limits
 from serving.loading import load_model, verified
@@ -72,13 +71,15 @@ def test_an_encrypted_bundle_is_refused_without_its_key(start, encrypted: Path, 
     assert (none.process.returncode, other.process.returncode) == (3, 3)
 
 
-def test_a_file_that_changes_after_it_was_verified_is_not_served(signed_bundle: Path, keys: KeyPair, tmp_path: Path):
-    folder = shutil.copytree(signed_bundle, tmp_path / "bundle")
-    found = verified(folder, keys.public_key)
-    info = (folder / "bundle.json").read_text("utf-8")
-    (folder / "bundle.json").write_text(info.replace("delivery", "refunds"))
-    with pytest.raises(BundleRefused, match="changed since it was verified"):
-        load_model("messages", "", found, 1, Limits())
+@pytest.mark.parametrize("form", ["signed_bundle", "encrypted"])
+def test_files_that_are_exchanged_after_they_were_verified_are_not_loaded(form, request, keys: KeyPair, tmp_path: Path):
+    folder = shutil.copytree(request.getfixturevalue(form), tmp_path / "bundle")
+    key = key_of(str(tmp_path / "key")) if form == "encrypted" else None
+    found, digest = verified(folder, keys.public_key, key), Bundle(folder, key).digest()
+    for path in folder.iterdir():
+        path.write_bytes(b"another")
+    model = load_model("messages", "", found, 1, Limits())
+    assert (model.digest, model.labels) == (digest, ["billing", "delivery", "account"])
 
 
 def test_a_key_that_is_none_is_a_wrong_argument(start, encrypted: Path, keys: KeyPair, tmp_path: Path):
