@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -93,13 +93,35 @@ def sign(bundle: Path, private_key: Path) -> None:
     config.sign(folder, folder / SIGNATURE)
 
 
-def opened(folder: Path, public_key: Path, decryption_key: BundleKey | None = None) -> Bundle:
-    """The bundle in a folder, in memory, where it is exactly what the owner of the key signed.
+class Wanted(NamedTuple):
+    """Which bundle is meant. A signature says who made one, not that it is this model or this version."""
+
+    model_name: str
+    digest: str = ""
+    """Empty takes any that was signed for the model, an older one too."""
+
+
+def opened(folder: Path, public_key: Path, wanted: Wanted, decryption_key: BundleKey | None = None) -> Bundle:
+    """The bundle in a folder, in memory: exactly what the owner of the key signed, and the one that is meant.
 
     Raises:
-        BundleRefused, BadInput: as `verify`, and `Bundle`.
+        BundleRefused: as `verify`, or it is another bundle than the one that is meant.
+        BadInput: as `verify` and `Bundle`.
     """
-    return Bundle(folder, decryption_key, verify(folder, public_key))
+    bundle = Bundle(folder, decryption_key, verify(folder, public_key))
+    check_digest(bundle, wanted.digest)
+    if bundle.info.model_name != wanted.model_name:
+        raise BundleRefused(
+            f"{folder} is a bundle of the model {bundle.info.model_name!r}; asked for was {wanted.model_name!r}"
+        )
+    return bundle
+
+
+def check_digest(bundle: Bundle, digest: str) -> None:
+    """Raises BundleRefused when the bundle is another than the one with this digest; an empty one is any."""
+    found = bundle.digest()
+    if digest and found != digest:
+        raise BundleRefused(f"{bundle.folder} is the bundle {found}; asked for was {digest}")
 
 
 def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:

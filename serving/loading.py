@@ -10,6 +10,7 @@ from components.encryption import BundleKey
 from components.errors import BadInput, BundleRefused, SlipwayError
 
 if TYPE_CHECKING:
+    from components.signing import Wanted
     from serving.limits import Limits
     from serving.model import BundleModel
 
@@ -21,22 +22,27 @@ class LoadFailed(SlipwayError):
     """The bundle is what was signed, but its model cannot be loaded or cannot answer."""
 
 
-def verified(folder: Path, public_key: Path | None, decryption_key: BundleKey | None = None) -> Bundle:
+def verified(
+    folder: Path, public_key: Path | None, wanted: "Wanted", decryption_key: BundleKey | None = None
+) -> Bundle:
     """The bundle in memory, once its signature is found good; without a public key as it is, with a warning.
 
     Raises:
         BadInput: the folder is not a bundle, or the key cannot be used.
-        BundleRefused: the bundle is unsigned, altered or signed by someone else.
+        BundleRefused: the bundle is unsigned, altered, signed by someone else, or another than the wanted one.
     """
     if not folder.is_dir():
         raise BadInput(f"the bundle {folder} is not a folder; give the folder with bundle.json")
+    from components.signing import check_digest, opened
+
     if public_key is None:
         logger.warning("event=unsigned_allowed bundle=%s the bundle is loaded without verification", folder)
-        return Bundle(folder, decryption_key, contents_of(folder))
-
-    from components.signing import opened
-
-    return opened(folder, public_key, decryption_key)
+        bundle = Bundle(folder, decryption_key, contents_of(folder))
+        check_digest(bundle, wanted.digest)
+        return bundle
+    if not wanted.digest:
+        logger.warning("event=any_version no --model_digest: any bundle that was signed for this model is loaded")
+    return opened(folder, public_key, wanted, decryption_key)
 
 
 def public_reason(error: BundleRefused, folder: Path) -> str:
