@@ -39,7 +39,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--model_version", default="", help="version that answers state (default: start of the bundle's digest)")
     add("--model_digest", default="", metavar="sha256:…", help="the only bundle to serve (default: any of this model)")
     trust = parser.add_mutually_exclusive_group(required=True)
-    trust.add_argument("--public_key", type=Path, help="PEM file of the signer; the bundle is verified before it loads")
+    trust.add_argument("--public_key", type=Path, help="PEM file of the signer, or folder of several")
     trust.add_argument("--allow_unsigned", action="store_true", help="load whatever is in the folder; for experiments")
     add(
         "--decryption_key",
