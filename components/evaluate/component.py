@@ -44,7 +44,8 @@ def evaluate(
     results = stage.results_in(draft.path)
     with stage.running("evaluate", results, evaluation_report.path, files, asked.record) as current:
         settings, bundle = EvaluateSettings.model_validate(asked.settings), Path(draft.path) / "bundle"
-        result = step.run(bundle, Path(dataset.path), settings, asked.tracking_uri, asked.model_name)
+        place = (asked.tracking_uri, asked.model_name, Path(asked.public_key))
+        result = step.run(bundle, Path(dataset.path), settings, *place)
         for name, value in report.scalars(result).items():
             test_metrics.log_metric(name, value)
         square = [row[: len(result["labels"])] for row in result["challenger"]["confusion"]]
