@@ -37,8 +37,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--model_name", required=True, help="name in the paths of the protocols")
     add("--model_dir", required=True, type=Path, help="folder of the bundle")
     add("--model_version", default="", help="version that answers state (default: start of the bundle's digest)")
+    add("--model_digest", default="", metavar="sha256:…", help="the only bundle to serve (default: any of this model)")
     trust = parser.add_mutually_exclusive_group(required=True)
-    trust.add_argument("--public_key", type=Path, help="PEM file of the signer; the bundle is verified before it loads")
+    trust.add_argument("--public_key", type=Path, help="PEM file of the signer, or folder of several")
     trust.add_argument("--allow_unsigned", action="store_true", help="load whatever is in the folder; for experiments")
     add(
         "--decryption_key",
@@ -71,6 +72,7 @@ def serve(options: argparse.Namespace) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
 
     # Imported here: a wrong argument is answered at once, and the setting above must come first.
+    from components.signing import Wanted
     from serving.listener import bind
     from serving.loading import load_model, verified
 
@@ -81,8 +83,10 @@ def serve(options: argparse.Namespace) -> None:
     bind(options.host, options.grpc_port).close()  # found out now; gRPC binds for itself
     decryption_key = key_of(options.decryption_key) if options.decryption_key else None
 
+    wanted = Wanted(options.model_name, options.model_digest)
+
     def load() -> "BundleModel":
-        bundle = verified(options.model_dir, options.public_key, decryption_key)
+        bundle = verified(options.model_dir, options.public_key, wanted, decryption_key)
         return load_model(options.model_name, options.model_version, bundle, options.threads, limits)
 
     model = model_or_reason(load, options)

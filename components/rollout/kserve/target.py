@@ -205,8 +205,10 @@ class KServeTarget:
 
     def _pairs(self, texts: Sequence[str], in_turn: bool) -> list[Pair]:
         current = self._checked()
-        pair = (current.champion, current.challenger)
-        champion, challenger = (readiness.ready(self.api.pods(found.version)) if found else [] for found in pair)
+        champion, challenger = (
+            asking.Side(revision, readiness.ready(self.api.pods(revision.version)) if revision else [])
+            for revision in (current.champion, current.challenger)
+        )
         found = asking.pairs(self.api, champion, challenger, texts, in_turn)
         self._checked()
         return found

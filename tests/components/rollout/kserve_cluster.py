@@ -197,3 +197,8 @@ def check(spec: dict[str, Any], before: dict[str, Any] | None) -> None:
     old = (before or {"spec": spec})["spec"]["predictor"]
     if old["name"] != stable["name"] and old["model"]["storageUri"] == stable["model"]["storageUri"]:
         raise Refused("predictor.name change requires a model change")
+
+
+def digest_for(of_version: str) -> str:
+    """The digest of the bundle that a version stands for."""
+    return f"sha256:{of_version:0>64}"

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, Refused
+from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, Refused, digest_for
 
 ISVC = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/{NAME}"
 ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/"
@@ -20,7 +20,8 @@ PORT = ":8080/proxy"
 def told(of_version: str) -> dict[str, Any]:
     """A model server's answer: to a prediction and to a question for its metadata."""
     outputs = [{"name": "label", "data": ["billing"]}]
-    return {"model_version": of_version, "outputs": outputs, "versions": [of_version]}
+    parameters = {"bundle_digest": digest_for(of_version)}
+    return {"model_version": of_version, "outputs": outputs, "versions": [of_version], "parameters": parameters}
 
 
 class _Answer(BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ from components.rollout.kserve.counting import PodCounts, PrometheusMetrics
 from components.rollout.kserve.record import Record
 from components.rollout.target import Counts, Revision, histogram
 
-OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version}") for version in ("1", "2"))
+OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version:0>64}") for version in ("1", "2"))
 LABELS = 'model_name="m",model_version="1",protocol="rest"'
 PAGE = f"""
 # TYPE slipway_requests_total counter
