@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from components.errors import BadInput
+from components.private_files import lock_file
 from serving.audit_chain import GENESIS, RECOVERED, Chain, Line, Place, parsed
 
 LOCK_S = 3.0
@@ -48,7 +49,7 @@ class FolderSink:
         self._file: IO[bytes] | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("wb")
+            self._lock = lock_file(folder / ".lock")
             _take(self._lock)
         except BlockingIOError as error:
             raise BadInput(f"another server writes its audit log to {folder}; give each a folder of its own") from error
@@ -124,7 +125,7 @@ class FolderSink:
             self._file = None
 
 
-def _take(lock: IO[bytes]) -> None:
+def _take(lock: IO[str]) -> None:
     """Lock a file; a server that is ending may hold it for a moment. Raises BlockingIOError when it stays locked."""
     until = time.monotonic() + LOCK_S
     while True:

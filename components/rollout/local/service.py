@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.rollout.local import servers, state
+from components.private_files import lock_file, private_folder, tighten
+from components.rollout.local import access, servers, state
 from components.rollout.local.client import RestClient
 from components.rollout.local.envoy import Envoy
 from components.rollout.local.state import Server, State
@@ -128,8 +129,10 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         SlipwayError: another process holds it; the message says which.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+    private_folder(folder)
+    for secret in (access.OWN_KEY, access.KEY_FILE):  # an earlier release or a copy may have left them open
+        tighten(folder / secret)
+    with lock_file(folder / LOCK) as file:
         for attempt in range(LOCK_ATTEMPTS):  # `holder` looks at the lock by taking it for a moment
             if _lock(file):
                 break
