@@ -32,7 +32,7 @@ def start(service: Path, state: State, server: Server) -> None:
     command += ["--model_dir", server.revision.bundle, "--public_key", state.public_key, "--host", "127.0.0.1"]
     command += ["--http_port", str(server.http_port), "--grpc_port", str(server.grpc_port)]
     command += ["--model_version", server.revision.version, "--threads", str(state.threads)]
-    command += ["--audit", str(service / "audit" / server.revision.version)]
+    command += access.audit_options(service, server.revision.version)
     command += ["--drain_seconds", "0"]  # no route leads to it any more when it is stopped
     command += ["--api_keys", str(access.key_file(service))] if state.auth else ["--insecure_no_auth"]
     key = decryption.options(service, server.revision.bundle)
