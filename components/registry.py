@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from components import identifiers
 from components.credentials import without_credentials
 from components.errors import BadInput
+from components.private_files import private_folder
 from components.tracking_server import connect
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -220,5 +221,5 @@ def _number(version: Version | str) -> str:
 def _make_folder(tracking_uri: str) -> None:
     if tracking_uri.startswith("sqlite:"):
         database = make_url(tracking_uri).database
-        if database:
-            Path(database).parent.mkdir(parents=True, exist_ok=True)
+        if database and not Path(database).parent.exists():
+            private_folder(Path(database).parent)

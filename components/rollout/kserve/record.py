@@ -20,7 +20,9 @@ PREFIX = "slipway.dev/"
 ROLES = ("champion", "challenger")
 FIELDS = ("version", "digest", "bundle")
 RESTORING, ROLLOUT = PREFIX + "restoring", PREFIX + "rollout"
-KEYS = (*(f"{PREFIX}{role}-{part}" for role in ROLES for part in FIELDS), RESTORING, ROLLOUT)
+HOLDER = PREFIX + "rollout-holder"
+"""Who made the last change; see `components.rollout.kserve.fence`."""
+KEYS = (*(f"{PREFIX}{role}-{part}" for role in ROLES for part in FIELDS), RESTORING, ROLLOUT, HOLDER)
 TWIN = "see-the-inferenceservice"
 LIMIT = 200_000
 """Bytes of the driver's state; Kubernetes takes 262,144 for all annotations of an object."""

