@@ -39,6 +39,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         drain_seconds: how long a stopping server, no longer ready, goes on answering clients that still come.
         grace_seconds: how long requests at hand may take after that.
         audit: where requests are recorded; closed at the end.
+        metrics: socket of the metrics; None where they are on that of REST, for callers with a key.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         drain_seconds: float = 1.0,
         grace_seconds: float = 30.0,
         audit: AuditLog | None = None,
+        metrics: socket.socket | None = None,
     ) -> None:
         super().__init__(http_port=http.getsockname()[1], grpc_port=grpc_port, enable_latency_logging=False)
         self.host = host
@@ -61,7 +63,9 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         self.dataplane = BundleDataPlane(self.registered_models)
         repository = BundleRepository(self.registered_models, load)
         self._recorder = recorder = ExchangeRecorder(self.registered_models, audit)
-        self._rest_server = RestServer(self.dataplane, repository, http, limits, recorder, access, certificates)
+        self._rest_server = RestServer(
+            self.dataplane, repository, http, limits, recorder, access, certificates, metrics
+        )
         self._rest_server.config.timeout_graceful_shutdown = int(grace_seconds)
         self._grpc_server = GrpcServer(
             self.dataplane, repository, host, grpc_port, limits, recorder, access, certificates
