@@ -37,7 +37,7 @@ class Tap:
     """Listens from its making until `close`.
 
     Args:
-        admits: whether the sender of a request with these headers (names in any case) may ask for predictions.
+        admits: whether the sender of a request with these headers (names in lower case) may ask for predictions.
     """
 
     def __init__(self, admits: Callable[[Mapping[str, str]], bool] = lambda _: True) -> None:
@@ -78,7 +78,7 @@ def _handler(texts: deque[str], admits: Callable[[Mapping[str, str]], bool]) -> 
             if not body:
                 self.close_connection = True
             is_grpc = self.headers.get_content_type() == "application/grpc"
-            if admits(self.headers):
+            if admits({name.lower(): value for name, value in self.headers.items()}):
                 texts.extend(texts_of_call(body) if is_grpc else texts_of(body))
             self.send_response(204)
             self.end_headers()
