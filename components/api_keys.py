@@ -34,6 +34,8 @@ class Scope(StrEnum):
     PREDICT = "predict"
     EXPLAIN = "explain"
     ADMIN = "admin"
+    ROLLOUT = "rollout"
+    """To mark requests as a rollout's own questions, which are no evidence about the traffic of clients."""
 
 
 class KeyEntry(BaseModel):

@@ -51,6 +51,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address of both ports (default: %(default)s; 0.0.0.0 in a container)")
     add("--http_port", type=int, default=8080, help="port of REST (default: %(default)s)")
     add("--grpc_port", type=int, default=8081, help="port of gRPC (default: %(default)s)")
+    add("--metrics_port", type=int, default=0, help="of /metrics alone, without a key (default: REST's, with one)")
     add("--threads", type=int, default=0, help="threads of one inference (default: what is fastest here)")
     add("--drain_seconds", type=float, default=1.0, help="time between SIGTERM and closed ports (default: %(default)s)")
     audit_options.add_to(parser)
@@ -81,6 +82,7 @@ def serve(options: argparse.Namespace) -> None:
     certificates = call_options.certificates_of(options)
     http = bind(options.host, options.http_port)
     bind(options.host, options.grpc_port).close()  # found out now; gRPC binds for itself
+    metrics = call_options.metrics_socket(options)
     decryption_key = key_of(options.decryption_key) if options.decryption_key else None
 
     wanted = Wanted(options.model_name, options.model_digest)
@@ -96,7 +98,16 @@ def serve(options: argparse.Namespace) -> None:
 
     audit = audit_options.audit_of(options)
     server = BundleServer(
-        options.host, http, options.grpc_port, limits, access, load, certificates, options.drain_seconds, audit=audit
+        options.host,
+        http,
+        options.grpc_port,
+        limits,
+        access,
+        load,
+        certificates,
+        options.drain_seconds,
+        audit=audit,
+        metrics=metrics,
     )
     server.run(model)
 

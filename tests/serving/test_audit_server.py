@@ -25,6 +25,7 @@ from components.errors import BadInput
 from serving import audit_options
 from serving.audit_chain import verify
 from serving.audit_files import audit_files, places
+from tests.conftest import free_port
 
 ROUND_S = 1.0
 """Allowed beyond the flush interval, for a machine so busy that the thread which writes has to wait for its turn."""
@@ -92,7 +93,9 @@ def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
 ):
     folder, file = tmp_path / "audit", tmp_path / "api-keys.json"
     key = api_keys.add(file, "shop", [Scope.PREDICT])[1]
-    options = ("--api_keys", file, "--rate", "0.001", "--burst", "4", "--open_metrics", "--drain_seconds", "0")
+    port = free_port()
+    options = ("--api_keys", file, "--rate", "0.001", "--burst", "4", "--drain_seconds", "0")
+    options += ("--metrics_port", str(port))
     server = start(signed_bundle, "--public_key", keys.public_key, "--audit", folder, *options)
     until = time.monotonic() + 60
     while "event=listening" not in server.log() and time.monotonic() < until:
@@ -116,7 +119,7 @@ def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
             except grpc.RpcError:
                 break
     httpx.post(f"{server.model_url}/infer", json=content, headers=mine)
-    page = httpx.get(f"{server.url}/metrics").text
+    page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     stop(server)
     found = [(one["caller"], one["method"], one["protocol"], one["status"]) for one in requests_in(folder)]
     assert found[:5] == [

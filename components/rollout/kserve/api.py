@@ -20,6 +20,8 @@ ABSENT = "0"
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 CONTAINER = "kserve-container"
 PORT = 8080
+METRICS_PORT = "prometheus.io/port"
+"""Annotation of a pod; where its model server's metrics are, with `PORT` for servers that have no port for them."""
 KSERVE_NAMESPACE, KSERVE_CONFIG = "kserve", "inferenceservice-config"
 
 
@@ -125,13 +127,19 @@ class ServiceApi:
         )
 
     def ask_pod(
-        self, pod: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout_s: float = 20.0
+        self,
+        pod: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 20.0,
+        port: int = PORT,
     ) -> tuple[int, bytes]:
         """The HTTP status and body that a pod's model server answers with, through the API server's proxy.
 
         The status is 0 when nothing came back in time. `body` is sent as JSON by POST; without one, it is a GET.
         """
-        whole = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{PORT}/proxy{path}"
+        whole = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy{path}"
         sent = {"Content-Type": "application/json"} if body is not None else {}
         try:
             answer = self.connection.call_api(

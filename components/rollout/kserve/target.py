@@ -111,7 +111,7 @@ class KServeTarget:
         return found
 
     def send(self, texts: Sequence[str]) -> int:
-        """Send each text through the gateway; return how many reached a revision."""
+        """Send each text through the gateway; return how many a revision admitted."""
         if self.settings.protocol == "grpc":
             return endpoint.send_grpc(self.endpoint(), self.name, texts)
         return endpoint.send(self.endpoint(), self.name, texts, endpoint.credentials())

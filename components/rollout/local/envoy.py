@@ -13,17 +13,15 @@ import httpx
 
 from components.errors import BadInput, SlipwayError
 from components.private_files import private_folder
-from components.rollout.local import envoy_config, processes
-from components.rollout.local.envoy_config import GRPC_METHOD, GRPC_SERVICE, Assignment, Upstream
+from components.rollout.local import envoy_config, envoy_evidence, processes
+from components.rollout.local.envoy_config import Assignment, Upstream
 from components.rollout.local.processes import Daemon
-from components.rollout.target import LATENCY_BOUNDS_MS, Counts, Histogram
+from components.rollout.target import Counts
 
 START_TIMEOUT_S = 20.0
 APPLY_TIMEOUT_S = 10.0
 DRAIN_TIMEOUT_S = 20.0
 """Longer than a request may take (`envoy_config.UPSTREAM_TIMEOUT`)."""
-GRPC_ERRORS = ("2", "4", "13", "14", "15")
-"""gRPC codes that are the server's fault: unknown, deadline exceeded, internal, unavailable, data loss."""
 _ADMIN_ADDRESS, _ADMIN_SOCKET = "admin-address", "admin.sock"
 _LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path (unix(7))."""
@@ -100,8 +98,11 @@ class Envoy:
     def counts(self, upstreams: Sequence[Upstream]) -> dict[str, Counts]:
         """What revisions did with predictions since Envoy started or first knew them, by version."""
         time.sleep(2 * envoy_config.STATS_INTERVAL_S)  # latencies come into the histograms with the next flush
-        found = self._stats(r"^cluster\.revision-.*-(rest|grpc)\.(upstream_rq_(5xx|completed|time)|grpc\..*)$")
-        return {upstream.version: _counts(found, upstream) for upstream in upstreams}
+        found = self._stats(rf"^{envoy_evidence.PREFIX}\.")
+        return {
+            upstream.version: envoy_evidence.counts_of(found, [upstream.cluster(kind) for kind in ("rest", "grpc")])
+            for upstream in upstreams
+        }
 
     def drained(self, upstream: Upstream) -> None:
         """Wait until no request is on its way to a revision that no route leads to any more."""
@@ -181,27 +182,6 @@ def _short(folder: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{opened}"
     finally:
         os.close(opened)
-
-
-def _counts(found: dict[str, Any], upstream: Upstream) -> Counts:
-    rest, grpc = f"cluster.{upstream.cluster('rest')}", f"cluster.{upstream.cluster('grpc')}"
-    call = f"{grpc}.grpc.{GRPC_SERVICE}.{GRPC_METHOD}"
-    calls = found.get(f"{call}.success", 0) + found.get(f"{call}.failure", 0)
-    call_errors = sum(found.get(f"{call}.{code}", 0) for code in GRPC_ERRORS)
-    return Counts(
-        found.get(f"{rest}.upstream_rq_completed", 0) + calls,
-        found.get(f"{rest}.upstream_rq_5xx", 0) + call_errors,
-        _histogram([found.get(f"{name}.upstream_rq_time") for name in (rest, grpc)]),
-    )
-
-
-def _histogram(parts: Sequence[list[int] | None]) -> Histogram:
-    """One histogram of several; Envoy's list of buckets ends with that of all above the last bound."""
-    counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
-    for part in parts:
-        for index, count in enumerate(part or ()):
-            counts[min(index, len(counts) - 1)] += count
-    return Histogram(counts=tuple(counts))
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
