@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import platform
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,27 @@ from onnxruntime.quantization import (
 
 from components.classifier import open_session
 
+CPU = Path("/proc/cpuinfo")
 Feed = dict[str, npt.NDArray[np.int64]]
 MATRICES = ("MatMul", "Attention", "Gemm")
 """Operators whose int8 form is faster; the rest is small."""
 FLOAT = {"DefaultTensorType": onnx.TensorProto.FLOAT}
 """Fused operators have output types that the quantiser cannot infer; all floating-point values here are float32."""
+
+
+@lru_cache(maxsize=1)
+def overflows() -> bool:
+    """Whether sums of int8 products overflow on this machine, so that weights must keep to 7 bits.
+
+    An x86 processor without VNNI adds two products of unsigned and signed bytes in 16 bits, which saturate (ONNX
+    Runtime's guide to quantisation, on `reduce_range`). A bundle with 7 bits is right everywhere; one that was made
+    where nothing overflows may lose quality where sums do.
+    """
+    try:
+        flags = CPU.read_text("ascii").split()
+    except OSError:  # no Linux
+        return False
+    return platform.machine() == "x86_64" and not any(flag.endswith("_vnni") for flag in flags)
 
 
 def quantise_dynamically(source: Path, target: Path, kept_float: Sequence[str] = ()) -> None:
@@ -42,6 +60,7 @@ def quantise_dynamically(source: Path, target: Path, kept_float: Sequence[str] =
             str(target),
             per_channel=True,
             weight_type=QuantType.QInt8,
+            reduce_range=overflows(),
             nodes_to_exclude=list(kept_float),
             extra_options=FLOAT | {"MatMulConstBOnly": True},
         )
@@ -72,6 +91,7 @@ def quantise_statically(source: Path, target: Path, feeds: Iterable[Feed], kept_
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=overflows(),
             nodes_to_exclude=list(kept_float),
             calibrate_method=CalibrationMethod.MinMax,
             extra_options=FLOAT | {"MatMulConstBOnly": True, "QuantizeBias": False},

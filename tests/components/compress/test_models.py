@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from components.checkpoint import load_checkpoint
-from components.compress import architecture, export, relations
+from components.compress import architecture, export, quantise, relations
 from components.compress.augment import UNLABELLED, Augmenter
 from components.compress.distil import distil, distillation_loss, new_student, student_layers
 from components.compress.lessons import Lessons, LiveTeaching
@@ -170,6 +170,26 @@ def test_an_unknown_architecture_is_exported_faithfully_and_quantised(name: str,
     with torch.inference_mode():
         wanted = [export.LogitsOnly(model)(*map(torch.from_numpy, sample)).numpy() for sample in samples]
     assert export.greatest_difference(tmp_path / "int8.onnx", samples, wanted) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "expected"),
+    [
+        ("fpu avx2", "x86_64", True),
+        ("avx2 avx_vnni", "x86_64", False),
+        ("avx512f avx512_vnni", "x86_64", False),
+        ("asimd", "aarch64", False),
+        (None, "x86_64", False),
+    ],
+)
+def test_weights_keep_to_seven_bits_where_sums_of_products_overflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str | None, machine: str, expected: bool
+) -> None:
+    if flags:
+        (tmp_path / "cpuinfo").write_text(f"model name : a processor\nflags : {flags}\n")
+    monkeypatch.setattr(quantise, "CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr(quantise.platform, "machine", lambda: machine)
+    assert quantise.overflows.__wrapped__() is expected
 
 
 @pytest.mark.parametrize("name", CONFIGS)
