@@ -18,6 +18,7 @@ from pathlib import Path
 from components import api_keys
 from components.api_keys import KeyEntry, Scope
 from components.errors import BadInput
+from components.private_files import private_folder
 
 KEY_FILE, OWN_KEY, ROLLOUT_KEY, AUDIT_KEY = "api-keys.json", "own-key", "rollout-key", "audit-key"
 AUDIT, AUDIT_HEADS = "audit", "audit-heads"
@@ -48,7 +49,7 @@ def audit_options(service: Path, version: str) -> list[str]:
     Raises:
         BadInput: the key cannot be kept.
     """
-    key, heads = service / AUDIT_KEY, service / AUDIT_HEADS
+    key, heads = private_folder(service) / AUDIT_KEY, service / AUDIT_HEADS
     try:
         if not key.exists():
             api_keys.write_private(key, secrets.token_hex(32) + "\n")
