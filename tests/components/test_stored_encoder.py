@@ -111,9 +111,9 @@ def test_it_is_compared_and_trained_and_the_model_names_its_address(
         encoder=stored, max_length=32, epochs=1, processes=1, threads_per_process=1, experiment="tests"
     )
     candidates = [{"name": "one"}, {"name": "two", "layers": 1}]
-    items = select_model.plan(SelectSettings(candidates=candidates, folds=2, epochs=1), settings)
-    assert {item["weights"] for item in items} == {encoder_identity(stored)}
-    assert select_model.cross_validate(small_dataset.folder, items[0])["macro_f1"] >= 0
+    tasks = select_model.plan(SelectSettings(candidates=candidates, folds=2, epochs=1), settings)
+    assert {task["candidates"][0]["weights"] for task in tasks} == {encoder_identity(stored)}
+    assert len(select_model.cross_validate(small_dataset.folder, tasks[0])) == 2
 
     output, tracking = tmp_path / "model", f"sqlite:///{tmp_path / 'mlflow.db'}"
     result = train.run(small_dataset.folder, {}, settings, output, tmp_path / "work", tracking)

@@ -61,6 +61,7 @@ def audit_options(service: Path, version: str) -> list[str]:
 
 def rollout_headers(service: Path, auth: bool) -> dict[str, str]:
     """What a request of the rollout needs, whose questions alone may be marked as such; else as `headers`."""
+    headers(service, auth)  # made now, so that servers know it from their start: they look at the file once a second
     return _bearer(service, ROLLOUT_KEY, ROLLOUT, [Scope.PREDICT, Scope.ROLLOUT]) if auth else {}
 
 
