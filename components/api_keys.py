@@ -21,6 +21,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from components.errors import BadInput
+from components.private_files import lock_file, private_folder
 
 PREFIX = "slipway"
 """Of every key, so that scanners for leaked secrets and people recognise one."""
@@ -33,6 +34,8 @@ class Scope(StrEnum):
     PREDICT = "predict"
     EXPLAIN = "explain"
     ADMIN = "admin"
+    ROLLOUT = "rollout"
+    """To mark requests as a rollout's own questions, which are no evidence about the traffic of clients."""
 
 
 class KeyEntry(BaseModel):
@@ -149,8 +152,9 @@ def revoke(path: Path, identifier: str) -> KeyEntry:
 def _changing(path: Path) -> Iterator[None]:
     """Let one process at a time change the file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f".{path.name}.lock").open("a") as lock:
+        if not path.parent.exists():  # one that is there is its owner's to open for others
+            private_folder(path.parent)
+        with lock_file(path.with_name(f".{path.name}.lock")) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:

@@ -12,6 +12,9 @@ The step compress writes a draft, without card and signature. The first three ma
 
 import hashlib
 import json
+import os
+import stat
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.encryption import ENVELOPE, SUFFIX, BundleKey, Decryption, default_key
-from components.errors import BadInput
+from components.errors import BadInput, BundleRefused
 from components.privacy import Privacy
 
 MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
@@ -77,16 +80,20 @@ class Bundle:
     Args:
         folder: where it is.
         key: opens it if it is encrypted, once something in it is read; None for that of the environment.
+        contents: what `contents_of` found in the folder, which is then not looked at again: what was verified is what
+            is loaded. None reads the files whenever they are asked for.
 
     Raises:
         BadInput: a file is missing or `bundle.json` is not as expected.
     """
 
-    def __init__(self, folder: str | Path, key: BundleKey | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, key: BundleKey | None = None, contents: Mapping[str, bytes] | None = None
+    ) -> None:
         self.folder = Path(folder)
-        self.encrypted = (self.folder / ENVELOPE).is_file()
-        self._key = key
-        missing = [path.name for path in map(self._path, DRAFT_FILES) if not path.is_file()]
+        self._key, self._contents = key, contents
+        self.encrypted = self._has(ENVELOPE)
+        missing = [name for name in map(self._stored, DRAFT_FILES) if not self._has(name)]
         if missing:
             raise BadInput(f"{self.folder} is not a bundle: it lacks {', '.join(missing)}")
         if not self.encrypted:
@@ -109,22 +116,37 @@ class Bundle:
         """
         if self.encrypted:
             return self._decryption.read(name)
-        try:
-            return self._path(name).read_bytes()
-        except OSError as error:
-            raise BadInput(f"{self._path(name)} cannot be read: {error.strerror}") from error
+        return self._bytes(name)
 
     @cached_property
     def _decryption(self) -> Decryption:
-        return Decryption(self.folder, self._key or default_key())
+        return Decryption(self.folder, self._key or default_key(), self._bytes)
 
-    def _path(self, name: str) -> Path:
-        return self.folder / (name + SUFFIX * self.encrypted)
+    def _bytes(self, stored: str) -> bytes:
+        """What a file holds, encrypted or not."""
+        if self._contents is not None:
+            return self._contents[stored]
+        try:
+            return (self.folder / stored).read_bytes()
+        except OSError as error:
+            raise BadInput(f"{self.folder / stored} cannot be read: {error.strerror}") from error
+
+    def _has(self, stored: str) -> bool:
+        return (self.folder / stored).is_file() if self._contents is None else stored in self._contents
+
+    def _stored(self, name: str) -> str:
+        """The name of the file that holds one of `DRAFT_FILES`."""
+        return name + SUFFIX * self.encrypted
+
+    def release(self) -> None:
+        """Free the contents that were given; what `info` says stays, nothing can be read any more."""
+        _ = self.info
+        self._contents = self._contents and {}
 
     @property
     def size(self) -> int:
         """Bytes of the model and the tokenizer."""
-        return sum(self._path(name).stat().st_size for name in (MODEL, TOKENIZER))
+        return sum((self.folder / self._stored(name)).stat().st_size for name in (MODEL, TOKENIZER))
 
     def digest(self) -> str:
         """`sha256:…` over the names and contents of all files but the signature.
@@ -132,24 +154,41 @@ class Bundle:
         Raises:
             BadInput: something in the folder is no file that can be read.
         """
-        return digest_of(self.folder)
+        whole = hashlib.sha256()
+        try:
+            names = [path.name for path in self.folder.iterdir()] if self._contents is None else self._contents
+        except OSError as error:
+            raise BadInput(f"the bundle {self.folder} cannot be read: {error.strerror}") from error
+        for name in sorted(names):
+            if name != SIGNATURE:
+                content = hashlib.sha256(self._bytes(name)).hexdigest()
+                whole.update(json.dumps([name, content]).encode())
+        return f"sha256:{whole.hexdigest()}"
 
 
-def digest_of(folder: Path) -> str:
-    """The digest of the bundle in a folder, see `Bundle.digest`.
+def contents_of(folder: Path) -> dict[str, bytes]:
+    """All files of a bundle by name, each read once: whoever exchanges one later exchanges nothing.
 
     Raises:
-        BadInput: something in it is no file that can be read.
+        BundleRefused: there is no such folder, or something in it is not a plain file that can be read.
     """
-    whole = hashlib.sha256()
+    if not folder.is_dir():
+        raise BundleRefused(f"{folder} is not a folder")
+    return {path.name: _plain(path) for path in sorted(folder.iterdir())}
+
+
+def _plain(path: Path) -> bytes:
+    """The content of a file that is no link. What was opened is looked at: a path may mean something else by then."""
+    what = f"{path} is a link, a folder or a device; a bundle has plain files only"
     try:
-        for path in sorted(folder.iterdir()):
-            if path.name != SIGNATURE:
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                whole.update(json.dumps([path.name, content]).encode())
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not make us wait
     except OSError as error:
-        raise BadInput(f"{error.filename} in the bundle {folder} cannot be read: {error.strerror}") from error
-    return f"sha256:{whole.hexdigest()}"
+        raise BundleRefused(what if path.is_symlink() else f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise BundleRefused(what)
+    with os.fdopen(number, "rb") as file:
+        return file.read()
 
 
 def write_info(folder: str | Path, info: BundleInfo) -> None:

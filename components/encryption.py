@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -189,16 +190,21 @@ def encrypt(folder: Path, names: tuple[str, ...], key: BundleKey) -> None:
 class Decryption:
     """Reads the encrypted files of one folder.
 
+    Args:
+        folder: of the files, for messages.
+        key: that wraps the data key.
+        stored: gives the content of a file by its name in the folder.
+
     Raises:
         BundleRefused: there is no key, it is another than that of the bundle, or `encryption.json` was altered.
         BadInput: KMS cannot be used.
     """
 
-    def __init__(self, folder: Path, key: BundleKey | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, key: BundleKey | None, stored: Callable[[str], bytes]) -> None:
+        self._folder, self._stored = folder, stored
         try:
-            self._envelope = Envelope.model_validate_json((folder / ENVELOPE).read_bytes())
-        except (OSError, ValidationError) as error:
+            self._envelope = Envelope.model_validate_json(stored(ENVELOPE))
+        except (BadInput, ValidationError) as error:
             raise BundleRefused(f"{folder / ENVELOPE} does not describe an encrypted bundle") from error
         if key is None:
             kind, key_id = self._envelope.key_kind, self._envelope.key_id
@@ -216,8 +222,8 @@ class Decryption:
         """
         path = self._folder / f"{name}{SUFFIX}"
         try:
-            return _opened(self._cipher, path.read_bytes(), _bound_to(self._envelope.bundle, name))
-        except (InvalidTag, ValueError, OSError) as error:
+            return _opened(self._cipher, self._stored(path.name), _bound_to(self._envelope.bundle, name))
+        except (InvalidTag, ValueError, BadInput) as error:
             raise BundleRefused(f"{path} cannot be decrypted: it was altered or belongs elsewhere") from error
 
 

@@ -20,8 +20,10 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from components import identifiers
 from components.credentials import without_credentials
 from components.errors import BadInput
+from components.private_files import private_folder
 from components.tracking_server import connect
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -98,6 +100,8 @@ class Registry:
 
     def register(self, bundle_uri: str, digest: str, tags: Mapping[str, str]) -> Version:
         """Add a version and make it the challenger."""
+        identifiers.bundle_uri(bundle_uri, "the place of the bundle")
+        identifiers.digest(digest, "the digest of the bundle")
         all_tags = dict(tags) | {BUNDLE_URI: bundle_uri, DIGEST: digest}
         with self._usable():
             try:
@@ -134,7 +138,7 @@ class Registry:
                 self._tag(number, REPLACES, replaced)
                 self._alias(CHAMPION, number)
             if replaced:
-                self._alias(PREVIOUS, replaced)
+                self._alias(PREVIOUS, identifiers.version(replaced, f"the tag {REPLACES} of version {number}"))
             elif aliases.get(PREVIOUS) == number:
                 self._client.delete_registered_model_alias(self.model_name, PREVIOUS)
             if aliases.get(CHALLENGER) == number:
@@ -184,7 +188,13 @@ class Registry:
                 f"version {found.version} of {self.model_name} has no tags {BUNDLE_URI} and {DIGEST}: Slipway did not "
                 "register it; remove it, or use another model name"
             )
-        return Version(str(found.version), tags[BUNDLE_URI], tags[DIGEST], tags)
+        of = f"of version {found.version} of {self.model_name} in the registry"
+        return Version(
+            identifiers.version(str(found.version), f"the number {of}"),
+            identifiers.bundle_uri(tags[BUNDLE_URI], f"the tag {BUNDLE_URI} {of}"),
+            identifiers.digest(tags[DIGEST], f"the tag {DIGEST} {of}"),
+            tags,
+        )
 
     def _source(self, bundle_uri: str) -> str:
         """MLflow servers refuse folders outside their own artifacts as a source; the tag has the true place."""
@@ -211,5 +221,5 @@ def _number(version: Version | str) -> str:
 def _make_folder(tracking_uri: str) -> None:
     if tracking_uri.startswith("sqlite:"):
         database = make_url(tracking_uri).database
-        if database:
-            Path(database).parent.mkdir(parents=True, exist_ok=True)
+        if database and not Path(database).parent.exists():
+            private_folder(Path(database).parent)

@@ -7,16 +7,23 @@ public.pem    what every server that loads bundles must be given
 import hashlib
 import os
 import re
+import shlex
+import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from model_signing import hashing, signing, verifying
+from model_signing import hashing, manifest, signing, verifying
+from model_signing._hashing.hashing import Digest  # no public name; a manifest is made of these
 
-from components.bundle import SIGNATURE
+from components import trust
+from components.bundle import SIGNATURE, Bundle, contents_of
+from components.encryption import BundleKey
 from components.errors import BadInput, BundleRefused
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
@@ -83,55 +90,123 @@ def sign(bundle: Path, private_key: Path) -> None:
         BundleRefused: the bundle holds something other than plain files.
     """
     folder = bundle.resolve()
-    _check_plain_files(folder)
+    contents_of(folder)
     _load_private(private_key)
     config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
     config.sign(folder, folder / SIGNATURE)
 
 
-def verify(bundle: Path, public_key: Path) -> None:
-    """Return when the bundle is exactly what the owner of the key signed.
+class Wanted(NamedTuple):
+    """Which bundle is meant. A signature says who made one, not that it is this model or this version."""
+
+    model_name: str
+    digest: str = ""
+    """Empty takes any that was signed for the model, an older one too."""
+
+
+def opened(folder: Path, public_key: Path, wanted: Wanted, decryption_key: BundleKey | None = None) -> Bundle:
+    """The bundle in a folder, in memory: exactly what the owner of the key signed, and the one that is meant.
+
+    Raises:
+        BundleRefused: as `verify`, it is another bundle than the one that is meant, or on the list of refused ones.
+        BadInput: as `verify` and `Bundle`.
+    """
+    bundle = Bundle(folder, decryption_key, verify(folder, public_key))
+    check_digest(bundle, wanted.digest)
+    if bundle.digest() in trust.refused_digests(public_key):
+        raise BundleRefused(f"{folder} is the bundle {bundle.digest()}, which {trust.REFUSED} refuses")
+    if bundle.info.model_name != wanted.model_name:
+        raise BundleRefused(
+            f"{folder} is a bundle of the model {bundle.info.model_name!r}; asked for was {wanted.model_name!r}"
+        )
+    return bundle
+
+
+def check_digest(bundle: Bundle, digest: str) -> None:
+    """Raises BundleRefused when the bundle is another than the one with this digest; an empty one is any."""
+    found = bundle.digest()
+    if digest and found != digest:
+        raise BundleRefused(f"{bundle.folder} is the bundle {found}; asked for was {digest}")
+
+
+def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
+    """The files of a bundle that is exactly what the owner of the key, or of one of several, signed.
+
+    Each file is read once, and what was read is verified and returned. A file that is exchanged later changes nothing
+    for whoever loads what is returned; who opens the folder again may find something else.
+
+    Args:
+        bundle: its folder.
+        public_key: a PEM file, or a folder of them; see `components.trust`.
 
     Raises:
         BundleRefused: it is unsigned, signed by someone else, or a file was altered, added or removed.
-        BadInput: the public key cannot be used.
+        BadInput: a public key cannot be used.
     """
-    _load_public(public_key)
-    folder = bundle.resolve()
-    _check_plain_files(folder)
-    signature = folder / SIGNATURE
-    if not signature.exists():
+    keys = trust.public_keys(public_key)
+    for key in keys:
+        _load_public(key)
+    contents = contents_of(bundle.resolve())
+    if SIGNATURE not in contents:
         raise BundleRefused(f"{bundle} is unsigned: it has no {SIGNATURE}")
-    if signature.stat().st_size > SIGNATURE_LIMIT:
-        raise BundleRefused(f"{signature} is larger than {SIGNATURE_LIMIT} bytes, so it is not a signature")
-    config = verifying.Config().use_elliptic_key_verifier(public_key=public_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
+    if len(contents[SIGNATURE]) > SIGNATURE_LIMIT:
+        raise BundleRefused(f"{bundle / SIGNATURE} is larger than {SIGNATURE_LIMIT} bytes, so it is not a signature")
+    with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
+        signature.write(contents[SIGNATURE])
+        signature.flush()
+        if not any(_signed_with(key, bundle, contents, Path(signature.name)) for key in keys):
+            given = (
+                "another key than the given public key" if len(keys) == 1 else f"none of the {len(keys)} public keys"
+            )
+            raise BundleRefused(f"{bundle} is signed with {given}")
+    return contents
+
+
+def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signature: Path) -> bool:
+    """Whether the signature is the key owner's. Raises BundleRefused when it is, or claims so, and does not hold."""
+    config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(_InMemory(contents))  # type: ignore[no-untyped-call]
     try:
-        config.verify(folder, signature)
+        config.verify(bundle, signature)
     except InvalidSignature as error:
         raise BundleRefused(f"the signature of {bundle} is invalid: it was altered or forged") from error
     except Exception as error:  # a file that someone else wrote is parsed: whatever goes wrong, it is refused
+        if str(error).startswith("Key mismatch"):
+            return False
         raise BundleRefused(_reason(bundle, error)) from error
+    return True
+
+
+class _InMemory(hashing.Config):
+    """Hashes files that were read, in place of a folder that can change meanwhile. All but the signature count."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._contents = contents
+
+    def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002
+        """The manifest of all files that were read."""
+        items = [
+            manifest.FileManifestItem(
+                path=PurePosixPath(name), digest=Digest("sha256", hashlib.sha256(content).digest())
+            )
+            for name, content in self._contents.items()
+            if name != SIGNATURE
+        ]
+        form = manifest.SerializationType.from_args({"method": "files", "hash_type": "sha256", "allow_symlinks": False})
+        return manifest.Manifest(str(model_path), items, form)
+
+    def add_ignored_paths(self, *, model_path: Any, paths: Any) -> None:
+        """Ignore no more than the signature, whatever the one who signed ignored."""
 
 
 def _reason(bundle: Path, error: Exception) -> str:
     text = str(error).replace("\\", "")
-    if text.startswith("Key mismatch"):
-        return f"{bundle} is signed with another key than the given public key"
     if text.startswith("Signature mismatch"):
         altered = [f"{name} was altered" for name in re.findall(r"Hash mismatch for '([^']+)'", text)]
         missing = [f"{names} is missing" for names in re.findall(r"Missing files in model '[^']*': ([^\"]+)", text)]
         added = [f"{names} was added" for names in re.findall(r"Extra files found in model '[^']*': ([^\"]+)", text)]
         return f"{bundle} is not what was signed: {'; '.join(altered + missing + added) or text}"
     return f"{SIGNATURE} of {bundle} is not a model signature ({type(error).__name__}: {text[:200]})"
-
-
-def _check_plain_files(folder: Path) -> None:
-    """Links, folders and devices have no place in a bundle; model-signing would leave out empty folders."""
-    if not folder.is_dir():
-        raise BundleRefused(f"{folder} is not a folder")
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_file():
-            raise BundleRefused(f"{path} is a link, a folder or a device; a bundle has plain files only")
 
 
 def _hashing() -> hashing.Config:
@@ -166,8 +241,22 @@ def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
+def _check_private(path: Path) -> None:
+    """Refuse a private key that others on this machine can read.
+
+    A mounted Secret is left alone: Kubernetes mounts it read-only for one pod, where its mode keeps nobody out.
+    """
+    mode = path.stat().st_mode
+    if mode & 0o077 and not os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise BadInput(
+            f"the private key {path} has the mode {stat.S_IMODE(mode):04o}, so others can read or change it; "
+            f"`chmod 600 {shlex.quote(str(path))}`, and make a new pair if somebody may have read it"
+        )
+
+
 def _load_private(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
+        _check_private(path)
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadInput(f"{path} is not an unencrypted PEM private key ({error})") from error

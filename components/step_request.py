@@ -18,7 +18,8 @@ class StepRequest(Settings):
     tracking_uri: str = setting("", "the MLflow tracking server with the model registry")
     cluster: ClusterSettings = ClusterSettings()
     public_key: str = setting(
-        f"{PUBLIC_KEY_FOLDER}/public.pem", "public key of the signer whose bundles are served on this machine"
+        PUBLIC_KEY_FOLDER,
+        "folder of public keys, or a PEM file: of whose bundles are compared with and served on this machine",
     )
     record: str = setting("", "URI below which pods keep the records of runs")
 

@@ -106,6 +106,9 @@ knative() {
     available kourier-system --all
     kubectl patch configmap config-network --namespace knative-serving --type merge \
         --patch '{"data": {"ingress-class": "kourier.ingress.networking.knative.dev"}}'
+    # Kourier lets a stream wait for ever by default; of Envoy's other limits for edge proxies it has no setting.
+    kubectl patch configmap config-kourier --namespace knative-serving --type merge \
+        --patch '{"data": {"stream-idle-timeout": "120s"}}'
     ports='[{"name": "http2", "port": 80, "protocol": "TCP", "targetPort": 8080, "nodePort": '$NODE_PORT'}]'
     kubectl patch service kourier --namespace kourier-system --patch "{\"spec\": {\"ports\": $ports}}"
 }
@@ -216,16 +219,36 @@ hub() {
         --dry-run=client --output yaml | apply -f -
 }
 
+# The key of the rollout from before there was a scope that lets it mark its questions, which are no evidence: it gets that scope.
+rollout_scope() {
+    local changed
+    changed=$(kubectl get secret slipway-api-keys --namespace "$NAMESPACE" --output json | python3 -c '
+import base64, json, sys
+secret = json.loads(sys.stdin.read() or "{}")
+file = json.loads(base64.b64decode(secret.get("data", {}).get("api-keys.json", "")) or "{}")
+old = [key for key in file.get("keys", ()) if key["identity"] == "rollout" and "rollout" not in key["scopes"]]
+for key in old:
+    key["scopes"].append("rollout")
+if old:
+    metadata = {name: secret["metadata"][name] for name in ("name", "namespace")}
+    data = {"api-keys.json": base64.b64encode(json.dumps(file).encode()).decode()}
+    print(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}))')
+    [[ -z $changed ]] || apply -f - <<<"$changed"
+}
+
 # slipway-api-keys: who may ask the model servers, hashes only; slipway-client: the key that the step rollout shows them.
 # `slipway keys` makes keys for others.
 api_keys() {
     local made
-    kubectl get secret slipway-api-keys --namespace "$NAMESPACE" >/dev/null 2>&1 && return
+    if kubectl get secret slipway-api-keys --namespace "$NAMESPACE" >/dev/null 2>&1; then
+        rollout_scope
+        return
+    fi
     made=$(python3 -c '
 import hashlib, json, secrets
 number, word = secrets.token_hex(6), secrets.token_urlsafe(32)
 key = f"slipway_{number}_{word}"
-entry = {"id": number, "identity": "rollout", "scopes": ["predict"], "sha256": hashlib.sha256(key.encode()).hexdigest()}
+entry = {"id": number, "identity": "rollout", "scopes": ["predict", "rollout"], "sha256": hashlib.sha256(key.encode()).hexdigest()}
 print(key)
 print(json.dumps({"keys": [entry]}))')
     kubectl create secret generic slipway-client --namespace "$NAMESPACE" --from-env-file=/dev/stdin \

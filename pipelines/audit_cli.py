@@ -9,9 +9,11 @@ import typer
 from rich.console import Console
 
 from components.errors import BadInput
+from components.rollout.local import access
 from pipelines.places import Places
-from serving.audit_chain import Head, Place, Verification, verify
+from serving.audit_chain import Numbered, Place, Verification, verify
 from serving.audit_files import audit_files, places
+from serving.audit_heads import heads_in
 
 SHOWN = 20
 STANDARD_INPUT = "-"
@@ -33,47 +35,90 @@ def verify_command(
             "of other kinds are passed over. By default, the logs of the service on this machine."
         ),
     ] = "",
-    key: Annotated[Path | None, typer.Option(help="Key of the hashes, if the server has one (--audit_key).")] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Key of the hashes, if the server has one (--audit_key); on this machine the service's own."),
+    ] = None,
     head: Annotated[
-        str, typer.Option(metavar="SEQ:HASH", help="A line that must be there, as the server's own log names it.")
+        str,
+        typer.Option(
+            metavar="FILE|-|SEQ:HASH",
+            help="Lines that must be there: the file of --audit_head, or the server's ordinary log, from a file or the "
+            "standard input. For the service on this machine, its own files by default.",
+        ),
     ] = "",
 ) -> None:
     """Check that no line was altered, removed or moved. Exit codes: 0 intact, 1 changed, 2 there is no such log."""
     from serving.audit import key_of
 
     try:
-        secret = key_of(key)
-        expected = _head(head)
-        logs = _logs(log or str(Places.here().service / "audit"))
-        if expected and len(logs) > 1:
-            raise BadInput(f"--head is of one log, but {log} has {len(logs)}; give the folder of one")
+        given = _heads(head, log)
+        logs = _logs(log) if log else _local_logs()
+        secret = key_of(key or _local_key(log))
+        if given and len(logs) > 1:
+            raise BadInput(f"--head is of one log, but {log or 'the service'} has {len(logs)}; give the folder of one")
     except BadInput as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"BadInput: {error}", markup=False)
         raise typer.Exit(error.exit_code) from None
-    intact = [_reported(name, verify(lines, secret, expected)) for name, lines in logs]
+    intact = [_reported(name, verify(lines, secret, given or heads, whole)) for name, lines, heads, whole in logs]
     raise typer.Exit(0 if all(intact) else 1)
 
 
-def _head(given: str) -> Head | None:
-    seq, _, value = given.partition(":")
-    if given and not (seq.isdigit() and len(value) == 64):
-        raise BadInput(f"--head is {given!r}; expected SEQ:HASH, as in the server's log (event=audit_head)")
-    return (int(seq), value) if given else None
+Heads = list[Numbered]
+Log = tuple[str, Iterable[Place], Heads, bool]
+"""Its name, its lines, the heads that are known of it, and whether these are all lines that a server kept."""
 
 
-def _logs(given: str) -> list[tuple[str, Iterable[Place]]]:
+def _heads(given: str, log: str) -> Heads:
+    if given == STANDARD_INPUT and log == STANDARD_INPUT:
+        raise BadInput("both the log and --head are the standard input; give a file for one of them")
+    if not given:
+        return []
+    try:
+        text = sys.stdin.read() if given == STANDARD_INPUT else Path(given).read_text("utf-8")
+    except FileNotFoundError:
+        text = given
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--head {given} cannot be read ({error})") from error
+    return [(head.seq, head.hash) for head in heads_in(text, f"--head {given}")]
+
+
+def _local_key(log: str) -> Path | None:
+    """The key of the service on this machine, for logs of its own."""
+    service = Places.here().service
+    key = service / access.AUDIT_KEY
+    ours = not log or Path(log).absolute().is_relative_to(service)
+    return key if ours and key.exists() else None
+
+
+def _local_logs() -> list[Log]:
+    """Those of the service on this machine, with the heads that its servers noted; a log that is gone has one still."""
+    service = Places.here().service
+    noted = {file.stem: _heads(str(file), "") for file in sorted((service / access.AUDIT_HEADS).glob("*.jsonl"))}
+    try:
+        logs = _logs(str(service / access.AUDIT))
+    except BadInput:
+        if not noted:
+            raise
+        logs = []
+    found = {Path(name).name: (name, lines, noted.pop(Path(name).name, []), whole) for name, lines, _, whole in logs}
+    gone = [(str(service / access.AUDIT / version), iter(()), heads, True) for version, heads in noted.items()]
+    return [*found.values(), *gone]
+
+
+def _logs(given: str) -> list[Log]:
     """The logs by name."""
     if given == STANDARD_INPUT:
-        return [("standard input", _stream())]
+        return [("standard input", _stream(), [], False)]
     path = Path(given)
     if path.is_file():
-        return [(given, places([path]))]
+        return [(given, places([path]), [], False)]
     if not path.is_dir():
         raise BadInput(f"there is no audit log at {given}; give the folder or file that a model server writes")
     folders = [folder for folder in (path, *sorted(path.iterdir())) if folder.is_dir() and audit_files(folder)]
     if not folders:
         raise BadInput(f"{given} has no audit-*.jsonl; give the folder that a model server writes")
-    return [(str(folder), places(audit_files(folder))) for folder in folders]
+    return [(str(folder), places(audit_files(folder)), [], True) for folder in folders]
 
 
 def _stream() -> Iterator[Place]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from components import progress, stage
 from components.errors import SlipwayError
+from components.private_files import lock_file, private_folder
 from pipelines import form
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
@@ -28,7 +29,7 @@ def exclusive(places: Places, run: str) -> Iterator[None]:
     Raises:
         SlipwayError: another run holds it.
     """
-    with (places.home / "run.lock").open("a+") as file:
+    with lock_file(private_folder(places.home) / "run.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

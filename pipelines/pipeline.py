@@ -139,7 +139,7 @@ def pipeline(
         draft = compressed.outputs["draft"]
         # never from the cache: the champion may have changed
         evaluated = _fresh(evaluate(draft=draft, dataset=dataset, request=asked.outputs["evaluate"]), DATA)
-        with_encryption_key(evaluated)
+        with_encryption_key(with_public_key(evaluated))
         # kfp.local knows an output in a condition only by the name `Output`; it is the same as `passed`.
         with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
             # never from the cache: the registry may have changed; the step knows its own versions

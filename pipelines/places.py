@@ -14,6 +14,7 @@ from pathlib import Path
 
 from components import home
 from components.encryption import KMS
+from components.private_files import private_folder
 from components.target import meant
 from pipelines import for_cluster
 from pipelines.settings import SlipwaySettings
@@ -27,8 +28,16 @@ class Places:
 
     @classmethod
     def here(cls) -> "Places":
-        """The places of this folder and environment."""
-        return cls(home.home())
+        """The places of this folder and environment; those of an earlier release become this user's alone.
+
+        Raises:
+            BadInput: they belong to somebody else.
+        """
+        places = cls(home.home())
+        for folder in (places.home, places.service):
+            if folder.exists():
+                private_folder(folder)
+        return places
 
     @property
     def runs(self) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from components import stage
+from components.private_files import private_folder
 from components.report.outcome import Outcome, outcome_of
 from components.report.step import run as write_report
 from components.run_record import REPORT
@@ -28,6 +29,7 @@ GRACE_SECONDS = 20.0
 def new_run(places: Places) -> Path:
     """A folder for a new run."""
     folder = places.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    private_folder(places.home)
     folder.mkdir(parents=True)
     return folder
 

@@ -5,13 +5,13 @@ to which the defaults come with the version of the code.
 """
 
 import hashlib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from components import run_record
 from components.cluster import ClusterSettings, own_namespace
 from components.code import code_version
 from components.encoder import encoder_identity
+from components.image import SIGNING_FOLDER
 from components.prepare_data import sources
 from components.select_model import step as select_model
 from components.step_request import StepRequest
@@ -70,7 +70,8 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
     place = {"target": settings.target, "tracking_uri": settings.tracking_uri}
     cluster = settings.cluster
     trainers = cluster.model_copy(update={name: ClusterSettings.model_fields[name].default for name in OF_SERVERS})
-    public_key = str(Path(settings.registry.keys) / "public.pem")
+    in_pods = settings.registry.keys == SIGNING_FOLDER  # there the public key is mounted, at its default place
+    signer = {} if in_pods else {"public_key": settings.registry.keys}
     data = sources.version(settings.data)
     weights = [encoder_identity(encoder) for _, encoder in encoders(settings)]
     return Requests(
@@ -78,9 +79,9 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
         compare=select_model.plan(settings.select, settings.train, record),
         train=request("train", select=sections.get("select", {}), cluster=trainers, **place),
         compress=request("compress", **named),
-        evaluate=request("evaluate", **registered),
+        evaluate=request("evaluate", **registered, **signer),
         register=request("registry", **registered),
-        rollout=request("rollout", cluster=cluster, public_key=public_key, **named, **place),
+        rollout=request("rollout", cluster=cluster, **signer, **named, **place),
         data_version=_digest(code_version("prepare_data"), run if data is None else data),
         selection_version=code_version("select_model", "train"),
         training_version=_digest(code_version("select_model", "train"), *weights),

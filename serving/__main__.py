@@ -37,8 +37,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--model_name", required=True, help="name in the paths of the protocols")
     add("--model_dir", required=True, type=Path, help="folder of the bundle")
     add("--model_version", default="", help="version that answers state (default: start of the bundle's digest)")
+    add("--model_digest", default="", metavar="sha256:…", help="the only bundle to serve (default: any of this model)")
     trust = parser.add_mutually_exclusive_group(required=True)
-    trust.add_argument("--public_key", type=Path, help="PEM file of the signer; the bundle is verified before it loads")
+    trust.add_argument("--public_key", type=Path, help="PEM file of the signer, or folder of several")
     trust.add_argument("--allow_unsigned", action="store_true", help="load whatever is in the folder; for experiments")
     add(
         "--decryption_key",
@@ -50,6 +51,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address of both ports (default: %(default)s; 0.0.0.0 in a container)")
     add("--http_port", type=int, default=8080, help="port of REST (default: %(default)s)")
     add("--grpc_port", type=int, default=8081, help="port of gRPC (default: %(default)s)")
+    add("--metrics_port", type=int, default=0, help="of /metrics alone, without a key (default: REST's, with one)")
     add("--threads", type=int, default=0, help="threads of one inference (default: what is fastest here)")
     add("--drain_seconds", type=float, default=1.0, help="time between SIGTERM and closed ports (default: %(default)s)")
     audit_options.add_to(parser)
@@ -71,6 +73,7 @@ def serve(options: argparse.Namespace) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
 
     # Imported here: a wrong argument is answered at once, and the setting above must come first.
+    from components.signing import Wanted
     from serving.listener import bind
     from serving.loading import load_model, verified
 
@@ -79,10 +82,13 @@ def serve(options: argparse.Namespace) -> None:
     certificates = call_options.certificates_of(options)
     http = bind(options.host, options.http_port)
     bind(options.host, options.grpc_port).close()  # found out now; gRPC binds for itself
+    metrics = call_options.metrics_socket(options)
     decryption_key = key_of(options.decryption_key) if options.decryption_key else None
 
+    wanted = Wanted(options.model_name, options.model_digest)
+
     def load() -> "BundleModel":
-        bundle = verified(options.model_dir, options.public_key, decryption_key)
+        bundle = verified(options.model_dir, options.public_key, wanted, decryption_key)
         return load_model(options.model_name, options.model_version, bundle, options.threads, limits)
 
     model = model_or_reason(load, options)
@@ -92,7 +98,16 @@ def serve(options: argparse.Namespace) -> None:
 
     audit = audit_options.audit_of(options)
     server = BundleServer(
-        options.host, http, options.grpc_port, limits, access, load, certificates, options.drain_seconds, audit=audit
+        options.host,
+        http,
+        options.grpc_port,
+        limits,
+        access,
+        load,
+        certificates,
+        options.drain_seconds,
+        audit=audit,
+        metrics=metrics,
     )
     server.run(model)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.errors import BadInput
-from serving.audit_chain import Chain
+from serving.audit_chain import CHANGED, Chain
+from serving.audit_heads import Head, HeadNotes
 from serving.metrics import AUDIT_ERRORS, AUDIT_LINES, AUDIT_LOST, AUDIT_WAITING
 from serving.redact import redacted
 
@@ -35,6 +36,22 @@ class Sink(Protocol):
     def write(self, lines: bytes) -> bool:
         """Append whole lines durably; returns whether a new file was begun after them."""
 
+    @property
+    def name(self) -> str:
+        """Of the file that is written; empty for none."""
+
+    def has(self, head: Head) -> bool:
+        """Whether the log has a line."""
+
+    def append(self, lines: bytes) -> None:
+        """Append whole lines durably, and begin no new file."""
+
+    def outdated(self) -> dict[str, Any] | None:
+        """What to record before `remove`, if there is something to remove."""
+
+    def remove(self) -> None:
+        """Remove the files that are not to be kept."""
+
     def close(self) -> None:
         """Let go."""
 
@@ -47,13 +64,22 @@ class AuditLog:
         key: of the HMAC; None for plain SHA-256.
         flush_s: longest wait of a record in memory, seconds.
         texts: whether records keep their texts, redacted.
+        heads: where its head is noted.
 
     Raises:
-        BadInput: the log cannot be opened.
+        BadInput: the log cannot be opened, or its head not be noted.
     """
 
-    def __init__(self, sink: Sink, key: bytes | None = None, flush_s: float = 0.2, texts: bool = False) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        key: bytes | None = None,
+        flush_s: float = 0.2,
+        texts: bool = False,
+        heads: HeadNotes | None = None,
+    ) -> None:
         self.texts = texts
+        self._heads = heads or HeadNotes()
         self._sink = sink
         self._flush_s = flush_s
         self._chain = Chain(key)
@@ -64,6 +90,8 @@ class AuditLog:
         self._stop = threading.Event()
         try:
             self._open()
+            if missing := self._heads.begin(self._sink.has, self._head()):
+                self._waiting.append({"time": _now(), "event": CHANGED, "missing": [one.seq for one in missing]})
         except OSError as error:
             raise BadInput(f"the audit log cannot be written: {error}") from error
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -84,7 +112,8 @@ class AuditLog:
         if self._thread.is_alive():  # nobody reads the standard output, say
             logger.error("event=audit_failed error=a write has not ended; records=%d are lost", len(self._waiting))
             return
-        logger.info("event=audit_head seq=%d hash=%s", self._chain.seq, self._chain.head)
+        if not self._broken:
+            self._heads.note(self._head(), now=True)
         self._sink.close()
 
     def _run(self) -> None:
@@ -93,6 +122,9 @@ class AuditLog:
             stop = self._stop.wait(self._flush_s)
             self._flush()  # the last one here too: a write may never end, and whoever closes does not wait for ever
 
+    def _head(self) -> Head:
+        return Head(self._chain.seq, self._chain.head, self._sink.name)
+
     def _open(self) -> None:
         expected = self._chain.seq
         recovered = self._sink.open(self._chain)
@@ -100,7 +132,7 @@ class AuditLog:
             self._waiting.popleft()  # got through before the failure
         self._broken = False
         if recovered:
-            logger.warning("event=audit_recovered torn_bytes=%d", recovered["torn_bytes"])
+            logger.warning("event=audit_%s torn_bytes=%d", recovered["event"], recovered.get("torn_bytes", 0))
             self._waiting.appendleft({"time": _now(), **recovered})
 
     def _flush(self) -> None:
@@ -115,8 +147,12 @@ class AuditLog:
             if self._lost:
                 lost, self._lost = self._lost, 0
                 batch.append({"time": _now(), "event": "lost", "records": lost})
-            if batch and self._sink.write(b"".join(map(self._line, batch))):
-                logger.info("event=audit_head seq=%d hash=%s", self._chain.seq, self._chain.head)
+            begun = bool(batch) and self._sink.write(b"".join(map(self._line, batch)))
+            if begun and (removed := self._sink.outdated()):
+                batch.append({"time": _now(), **removed})
+                self._sink.append(self._line(batch[-1]))
+                self._sink.remove()
+            self._heads.note(self._head(), now=begun)
             AUDIT_LINES.inc(len(batch))
             self._failing = False
         except Exception as error:  # whatever it is, the thread must live on

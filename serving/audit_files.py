@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from components.errors import BadInput
-from serving.audit_chain import GENESIS, RECOVERED, Chain, Line, Place, parsed
+from components.private_files import lock_file
+from serving.audit_chain import GENESIS, KEYED, RECOVERED, REMOVED, THROUGH, UNKEYED, Chain, Line, Place, parsed
+from serving.audit_heads import Head
 
 LOCK_S = 3.0
 _NAME = re.compile(r"audit-(\d{6})\.jsonl")
@@ -48,7 +50,7 @@ class FolderSink:
         self._file: IO[bytes] | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("wb")
+            self._lock = lock_file(folder / ".lock")
             _take(self._lock)
         except BlockingIOError as error:
             raise BadInput(f"another server writes its audit log to {folder}; give each a folder of its own") from error
@@ -62,7 +64,7 @@ class FolderSink:
             chain: is set to the last line that has the form of one.
 
         Returns:
-            what to record of a line that was left half written; None if there is none.
+            what to record of a line that was left half written, or that was the last one without a key; else None.
 
         Raises:
             OSError: the file cannot be read or written.
@@ -71,6 +73,7 @@ class FolderSink:
         chain.seq, chain.head = 0, GENESIS
         files = audit_files(self.folder)
         torn = content = b""
+        line: Line | None = None
         for path in reversed(files):
             content = path.read_bytes()
             line, torn = _last_line(content)
@@ -80,13 +83,48 @@ class FolderSink:
         self._file = self._append_to(files[-1] if files else self.folder / "audit-000001.jsonl")
         if torn or content[-1:] not in (b"", b"\n"):
             self._file.write(b"\n")
+        unkeyed = {}
+        if line and chain.key and not line.intact(chain.key) and line.intact(None):
+            unkeyed = {UNKEYED: line.seq}
         if not torn:
-            return None
-        return {"event": RECOVERED, "torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
+            return {"event": KEYED, **unkeyed} if unkeyed else None
+        digest = hashlib.sha256(torn).hexdigest()
+        return {"event": RECOVERED, "torn_bytes": len(torn), "torn_sha256": digest, **unkeyed}
+
+    @property
+    def name(self) -> str:
+        """Of the file that is written."""
+        return Path(str(self._file.name)).name if self._file else ""
+
+    def has(self, head: Head) -> bool:
+        """Whether the log has a line; looked for in the newest files first."""
+        wanted = b',"hash":"%b"}' % head.hash.encode()
+        for path in reversed(audit_files(self.folder)):
+            content = path.read_bytes()
+            if (at := content.find(wanted)) >= 0:
+                line = parsed(content[content.rfind(b"\n", 0, at) + 1 : at + len(wanted)])
+                return line is not None and line.seq == head.seq
+        return False
+
+    def outdated(self) -> dict[str, Any] | None:
+        """What to record before `remove`: the last line of the files that are not to be kept."""
+        for path in reversed(self._outdated()):
+            line, _ = _last_line(path.read_bytes())
+            if line:
+                return {"event": REMOVED, THROUGH: [line.seq, line.hash]}
+        return None
+
+    def remove(self) -> None:
+        """Remove the files that are not to be kept."""
+        for old in self._outdated():
+            old.unlink()
+
+    def _outdated(self) -> list[Path]:
+        return audit_files(self.folder)[: -self.keep] if self.keep else []
 
     @staticmethod
     def _append_to(path: Path) -> IO[bytes]:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0)
+        return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
 
     def write(self, lines: bytes) -> bool:
         """Append whole lines and bring them to the disk; returns whether this was the last write to a file.
@@ -94,15 +132,20 @@ class FolderSink:
         Raises:
             OSError: they could not be written, or not all; `open` finds out how far it got.
         """
+        self.append(lines)
+        assert self._file is not None
+        if os.fstat(self._file.fileno()).st_size < self.file_bytes:
+            return False
+        self._next_file()
+        return True
+
+    def append(self, lines: bytes) -> None:
+        """Append whole lines, whatever the size of the file; raises OSError as `write` does."""
         assert self._file is not None
         written = self._file.write(lines)
         if written != len(lines):
             raise OSError(f"{written} of {len(lines)} bytes were written")
         os.fsync(self._file.fileno())
-        if os.fstat(self._file.fileno()).st_size < self.file_bytes:
-            return False
-        self._next_file()
-        return True
 
     def _next_file(self) -> None:
         files = audit_files(self.folder)
@@ -114,8 +157,6 @@ class FolderSink:
             os.fsync(directory)  # so that the new name survives a loss of power too
         finally:
             os.close(directory)
-        for old in files[: -(self.keep - 1) or None] if self.keep else ():
-            old.unlink()
 
     def close(self) -> None:
         """Let go of the file; the folder stays locked until the process ends."""
@@ -124,7 +165,7 @@ class FolderSink:
             self._file = None
 
 
-def _take(lock: IO[bytes]) -> None:
+def _take(lock: IO[str]) -> None:
     """Lock a file; a server that is ending may hold it for a moment. Raises BlockingIOError when it stays locked."""
     until = time.monotonic() + LOCK_S
     while True:
@@ -182,6 +223,23 @@ class StreamSink:
             self._rest = whole[sent:begun]
             self._last = parsed(whole[:begun].rstrip(b"\n").rpartition(b"\n")[2]) or self._last
         return False
+
+    name = ""
+    """It is no file."""
+
+    def has(self, head: Head) -> bool:  # noqa: ARG002 (what was written is with the platform)
+        """Whether the log has a line: this process begins a new one."""
+        return True
+
+    def append(self, lines: bytes) -> None:
+        """As `write`."""
+        self.write(lines)
+
+    def outdated(self) -> None:
+        """Nothing: the platform keeps the lines."""
+
+    def remove(self) -> None:
+        """Nothing."""
 
     def close(self) -> None:
         """The stream stays open."""

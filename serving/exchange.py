@@ -6,11 +6,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from serving.caller import ANONYMOUS, Scope, current_caller
+
 ABANDONED = 499
 """The client went before it was answered; the code that nginx made usual."""
 
-CLIENT, COMPARISON = "client", "comparison"
-"""Sources: a rollout that asks both revisions directly marks its questions, which are no client's traffic."""
+CLIENT, COMPARISON, STRANGER = "client", "comparison", "stranger"
+"""Sources: a rollout that asks both revisions directly marks its questions, which are no client's traffic; a stranger
+has shown no credentials that are good, so nothing that becomes of its requests says anything about the model."""
 
 
 @dataclass
@@ -21,8 +24,8 @@ class Exchange:
     """`rest` or `grpc`."""
     method: str
     """`infer`, `predict`, `explain`, `load`, `unload`, `metadata` or `other`."""
-    source: str
-    """`CLIENT` or `COMPARISON`."""
+    marked: bool = False
+    """Whether its head says that a rollout compares with it. Anybody can say so: see `source`."""
     bytes_in: int = 0
     bytes_out: int = 0
     """Of bodies, without heads."""
@@ -33,6 +36,18 @@ class Exchange:
     request_id: str = ""
     texts: Sequence[str] = ()
     started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def source(self) -> str:
+        """`CLIENT`, `COMPARISON` or `STRANGER`, by the caller of the request that this task answers.
+
+        The mark is believed of those alone who may drive rollouts, or else any client could hide its requests from a
+        rollout's evidence.
+        """
+        caller = current_caller()
+        if caller == ANONYMOUS:
+            return STRANGER
+        return COMPARISON if self.marked and Scope.ROLLOUT in caller.scopes else CLIENT
 
 
 class Recorder(Protocol):

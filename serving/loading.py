@@ -3,13 +3,14 @@
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from components.bundle import Bundle, digest_of
+from components.bundle import Bundle, contents_of
 from components.encryption import BundleKey
 from components.errors import BadInput, BundleRefused, SlipwayError
 
 if TYPE_CHECKING:
+    from components.signing import Wanted
     from serving.limits import Limits
     from serving.model import BundleModel
 
@@ -21,32 +22,27 @@ class LoadFailed(SlipwayError):
     """The bundle is what was signed, but its model cannot be loaded or cannot answer."""
 
 
-class Verified(NamedTuple):
-    """A bundle, and what it was before it was verified: what is loaded must still be that."""
-
-    bundle: Bundle
-    digest: str
-
-
-def verified(folder: Path, public_key: Path | None, decryption_key: BundleKey | None = None) -> Verified:
-    """The bundle, once its signature is found good; without a public key it is taken as it is, with a warning.
+def verified(
+    folder: Path, public_key: Path | None, wanted: "Wanted", decryption_key: BundleKey | None = None
+) -> Bundle:
+    """The bundle in memory, once its signature is found good; without a public key as it is, with a warning.
 
     Raises:
         BadInput: the folder is not a bundle, or the key cannot be used.
-        BundleRefused: the bundle is unsigned, altered or signed by someone else.
+        BundleRefused: the bundle is unsigned, altered, signed by someone else, or another than the wanted one.
     """
     if not folder.is_dir():
         raise BadInput(f"the bundle {folder} is not a folder; give the folder with bundle.json")
+    from components.signing import check_digest, opened
+
     if public_key is None:
         logger.warning("event=unsigned_allowed bundle=%s the bundle is loaded without verification", folder)
-        bundle = Bundle(folder, decryption_key)
-        return Verified(bundle, bundle.digest())
-
-    from components.signing import verify
-
-    digest = digest_of(folder)
-    verify(folder, public_key)
-    return Verified(Bundle(folder, decryption_key), digest)
+        bundle = Bundle(folder, decryption_key, contents_of(folder))
+        check_digest(bundle, wanted.digest)
+        return bundle
+    if not wanted.digest:
+        logger.warning("event=any_version no --model_digest: any bundle that was signed for this model is loaded")
+    return opened(folder, public_key, wanted, decryption_key)
 
 
 def public_reason(error: BundleRefused, folder: Path) -> str:
@@ -57,25 +53,25 @@ def public_reason(error: BundleRefused, folder: Path) -> str:
     return reason
 
 
-def load_model(name: str, version: str, found: Verified, threads: int, limits: "Limits") -> "BundleModel":
-    """The model, warmed up.
+def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "Limits") -> "BundleModel":
+    """The model, warmed up. Of the bundle only `info` can be read then.
 
     Args:
         name: in the paths of the protocols.
         version: stated in answers; empty for the start of the digest.
-        found: a verified bundle.
+        bundle: in memory, verified.
         threads: of one inference; 0 to find out.
         limits: what the server accepts.
 
     Raises:
-        BundleRefused: it cannot be decrypted, or a file changed since it was verified.
+        BundleRefused: it cannot be decrypted.
         LoadFailed: the model cannot be loaded or cannot answer.
     """
     from serving.engine import open_engine
     from serving.errors import InferenceFailed
     from serving.model import BundleModel
 
-    bundle, digest = found
+    digest = bundle.digest()
     version = version or digest.removeprefix("sha256:")[:VERSION_DIGITS]
     try:
         model = BundleModel(name, open_engine(bundle, threads), digest, version, limits)
@@ -84,6 +80,5 @@ def load_model(name: str, version: str, found: Verified, threads: int, limits: "
         raise LoadFailed(str(error)) from error
     except InferenceFailed as error:
         raise LoadFailed(f"the model of {bundle.folder} cannot answer a test request: {error.__cause__}") from error
-    if bundle.digest() != digest:
-        raise BundleRefused(f"{bundle.folder} changed since it was verified")
+    bundle.release()
     return model

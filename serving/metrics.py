@@ -39,7 +39,7 @@ REQUESTS = Counter(
 )
 DURATION = Histogram(
     "slipway_request_duration_seconds",
-    "From the head of an inference or explanation request to the head of its answer; answers with 5xx left out",
+    "From the head of an inference or explanation request to the head of its answer; of answers with 2xx alone",
     (*MODEL, "protocol", "method", "source"),
     buckets=SECONDS,
     registry=REGISTRY,
@@ -163,7 +163,7 @@ class ModelMetrics:
     def answered(self, protocol: str, method: str, code: int, source: str, seconds: float) -> None:
         """Count an outcome. `code` is an HTTP status; 499 when the client went before it was answered."""
         REQUESTS.labels(*self._model, protocol, method, str(code), source).inc()
-        if method in TIMED and code < 499:
+        if method in TIMED and 200 <= code < 300:  # a refusal is quick, and would make the model look so
             DURATION.labels(*self._model, protocol, method, source).observe(seconds)
 
     def state(self, ready: bool) -> None:

@@ -13,10 +13,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.exchange import ABANDONED, CLIENT, COMPARISON, Exchange, Observation, Recorder
+from serving.exchange import ABANDONED, COMPARISON, Exchange, Observation, Recorder
 
 SOURCE = "x-slipway-source"
-"""Header or metadata that says `comparison` in the questions of a rollout."""
+"""Header or metadata that says `comparison` in the questions of a rollout; `Exchange.source` says who is believed."""
 REQUEST_ID = "x-request-id"
 MODEL = r"/v[12]/models/[^/:]+(/versions/[^/]+)?"
 REST_METHODS = tuple(
@@ -111,13 +111,9 @@ def rest_exchange(scope: Scope) -> Exchange | None:
         return None
     method = next((name for verb_, pattern, name in REST_METHODS if verb == verb_ and pattern.fullmatch(path)), "other")
     headers = dict(scope["headers"])
-    source = _source(headers.get(SOURCE.encode(), b"").decode("latin-1"))
+    marked = headers.get(SOURCE.encode(), b"") == COMPARISON.encode()
     request_id = headers.get(REQUEST_ID.encode(), b"").decode("latin-1")
-    return Exchange("rest", method, source, request_id=request_id)
-
-
-def _source(value: str) -> str:
-    return COMPARISON if value == COMPARISON else CLIENT
+    return Exchange("rest", method, marked, request_id=request_id)
 
 
 def _length(headers: Any) -> int:
@@ -142,7 +138,7 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  #
             return await continuation(handler_call_details)
         metadata = dict(handler_call_details.invocation_metadata or ())
         request_id = str(metadata.get(REQUEST_ID, ""))
-        exchange = Exchange("grpc", method, _source(metadata.get(SOURCE, "")), request_id=request_id)
+        exchange = Exchange("grpc", method, metadata.get(SOURCE) == COMPARISON, request_id=request_id)
         observation = Observation(exchange, self._recorder)
         call = asyncio.current_task()
         assert call is not None  # gRPC answers each call in a task of its own

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--client_ca", type=Path, metavar="PEM", help="mutual TLS: every client must have a certificate of this CA")
     add("--client_scopes", default="predict,explain", help="of clients with nothing else (default: %(default)s)")
     add("--insecure_no_auth", action="store_true", help="answer everybody who reaches the ports; for experiments")
-    add("--open_metrics", action="store_true", help="/metrics needs no credentials")
+    add("--open_metrics", action="store_true", help=argparse.SUPPRESS)  # was; see `metrics_socket`
     group = parser.add_argument_group("TLS, on both ports")
     group.add_argument("--tls_cert", type=Path, metavar="PEM", help="the server's certificate and its chain")
     group.add_argument("--tls_key", type=Path, metavar="PEM", help="its private key")
@@ -107,6 +108,26 @@ def certificates_of(options: argparse.Namespace) -> "Certificates | None":
     return Certificates(options.tls_cert, options.tls_key, options.client_ca)
 
 
+def metrics_socket(options: argparse.Namespace) -> socket.socket | None:
+    """The port of the metrics, if they have their own.
+
+    Raises:
+        BadInput: it is not free, or it is asked for in the old way, by which gateways let clients in, too.
+    """
+    from serving.listener import bind
+
+    if options.open_metrics:
+        raise BadInput(
+            "--open_metrics is no more: clients reached /metrics through gateways. Give --metrics_port PORT, where it "
+            "needs no key, and let nobody but scrapers and the rollout reach that port"
+        )
+    if not options.metrics_port:
+        return None
+    if options.metrics_port in (options.http_port, options.grpc_port):
+        raise BadInput(f"--metrics_port is {options.metrics_port}, which is a port for clients; choose another")
+    return bind(options.host, options.metrics_port)
+
+
 def access_of(options: argparse.Namespace, limits: Limits) -> "Access":
     """Who may call.
 
@@ -131,7 +152,6 @@ def access_of(options: argparse.Namespace, limits: Limits) -> "Access":
         tokens=_tokens(options),
         certificate_scopes=_scopes(options.client_scopes) if options.client_ca else frozenset(),
         insecure=options.insecure_no_auth,
-        metrics_open=options.open_metrics,
     )
 
 

@@ -123,5 +123,8 @@ class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
 def _public_reason(error: SlipwayError) -> str:
     """Without paths and other internals; the log has all of it."""
     if isinstance(error, BundleRefused):
-        return "BundleRefused: the bundle is unsigned, altered, incomplete or signed by someone else"
+        return (
+            "BundleRefused: the bundle is unsigned, altered, incomplete, signed by someone else, or another than the "
+            "one that this server is to serve"
+        )
     return f"{type(error).__name__}: the bundle cannot be loaded; the server's log says why"

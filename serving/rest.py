@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from serving.access import Access
 from serving.access.rest import Checked
+from serving.access.rules import METRICS
 from serving.budget import Budget
 from serving.dataplane import BundleDataPlane
 from serving.endpoints import Endpoints
@@ -27,6 +28,7 @@ from serving.guard import Guard
 from serving.limits import Limits
 from serving.listening import listen
 from serving.metrics import page
+from serving.metrics_port import MetricsPort
 from serving.observing import Observed
 from serving.openapi import document
 from serving.repository import BundleRepository
@@ -50,7 +52,7 @@ COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
-    """Serves a data plane on a socket that is bound already."""
+    """Serves a data plane on a socket that is bound already, and its metrics there or on a socket of their own."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
         access: Access,
         budget: Budget,
         certificates: Certificates | None = None,
+        metrics: socket.socket | None = None,
     ) -> None:
         port = listener.getsockname()[1]
         super().__init__("kserve.model_server:app", dataplane, repository, port)
@@ -74,7 +77,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
             self.config.ssl_context_factory = lambda *_: context
         self.access = access
         self.budget = budget
-        self.listener = listener
+        self.listener, self.metrics = listener, metrics
         self.limits = limits
         self.recorder = recorder
         self._server = _Server(self.config, limits)
@@ -82,7 +85,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
     async def start(self) -> None:
         """Serve until `stop`."""
         self.create_application()
-        await self._server.serve(sockets=[self.listener])
+        await self._server.serve(sockets=[self.listener, *([self.metrics] if self.metrics else [])])
 
     def stop(self) -> None:
         """Take no more connections; `start` returns when the requests at hand are answered."""
@@ -95,7 +98,8 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
 
     def _register_endpoints(self, app: fastapi.FastAPI) -> None:
         app.openapi = self._document  # type: ignore[method-assign]
-        app.add_route("/metrics", self._metrics, methods=["GET"])
+        if not self.metrics:
+            app.add_route(METRICS, self._metrics, methods=["GET"])
         Endpoints(self.dataplane, self.model_repository_extension).register(app)
 
     def _document(self) -> dict[str, Any]:
@@ -120,6 +124,8 @@ class RestServer(RESTServer):  # type: ignore[misc]  # kserve is not typed
         app.add_middleware(Guard, dataplane=self.dataplane, limits=self.limits, budget=self.budget)
         app.add_middleware(Checked, access=self.access)
         app.add_middleware(Observed, recorder=self.recorder)  # last, so that it is outermost and sees every answer
+        if self.metrics:  # but those of the other port, where no client is
+            app.add_middleware(MetricsPort, port=self.metrics.getsockname()[1], page=self._metrics)
 
 
 class _Server(uvicorn.Server):

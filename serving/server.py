@@ -44,6 +44,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         drain_seconds: how long a stopping server, no longer ready, goes on answering clients that still come.
         grace_seconds: how long requests at hand may take after that.
         audit: where requests are recorded; closed at the end.
+        metrics: socket of the metrics; None where they are on that of REST, for callers with a key.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         drain_seconds: float = 1.0,
         grace_seconds: float = 30.0,
         audit: AuditLog | None = None,
+        metrics: socket.socket | None = None,
     ) -> None:
         super().__init__(http_port=http.getsockname()[1], grpc_port=grpc_port, enable_latency_logging=False)
         self.host = host
@@ -68,7 +70,9 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         self._recorder = recorder = ExchangeRecorder(self.registered_models, audit)
         limits = replace(limits, connections=min(limits.connections, descriptors() // DESCRIPTORS_SHARE))
         budget = Budget(limits.bytes_at_hand)
-        self._rest_server = RestServer(self.dataplane, repository, http, limits, recorder, access, budget, certificates)
+        self._rest_server = RestServer(
+            self.dataplane, repository, http, limits, recorder, access, budget, certificates, metrics
+        )
         self._rest_server.config.timeout_graceful_shutdown = int(grace_seconds)
         self._grpc_server = GrpcServer(
             self.dataplane, repository, host, grpc_port, limits, recorder, access, budget, certificates

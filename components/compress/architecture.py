@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
+from components.checkpoint import load_config
 from components.compress.settings import CompressSettings
 from components.encoder import encoder_folder
 from components.errors import BadInput
@@ -79,7 +80,7 @@ def check_encoder(name: str, settings: CompressSettings) -> None:
         BadInput: it cannot.
     """
     if settings.distil or settings.prune:
-        _check_type(AutoConfig.from_pretrained(encoder_folder(name)).model_type)
+        _check_type(load_config(encoder_folder(name)).model_type)
 
 
 def _check_type(model_type: str) -> None:

@@ -3,35 +3,34 @@
 from pathlib import Path
 from typing import Any
 
-from components import storage
+from components import signing, storage
 from components.bundle import MODEL, TOKENIZER, Bundle
 from components.dataset import TextDataset
-from components.errors import BadInput
+from components.errors import BadInput, BundleRefused
 from components.registry import Version
 
 
-def fetch(champion: Version, folder: Path) -> Path:
-    """Bring the champion's bundle to `folder`.
+def fetch(champion: Version, model_name: str, public_key: Path, folder: Path) -> Bundle:
+    """Bring the champion's bundle to `folder` and open it, as a server would: verified, and in memory.
 
     Raises:
-        BadInput: it cannot be fetched, or is not what was registered.
+        BadInput: it cannot be fetched, is not what was registered, or is not signed by the owner of the key.
     """
     way_out = f"restore it, or take the alias champion from version {champion.version} in MLflow"
     try:
         storage.download_folder(champion.bundle_uri, folder)
-        digest = Bundle(folder).digest()
+        return signing.opened(folder, public_key, signing.Wanted(model_name, champion.digest))
     except BadInput as error:
         raise BadInput(f"the bundle of champion {champion.version} cannot be read ({error}); {way_out}") from error
-    if digest != champion.digest:
+    except BundleRefused as error:
         raise BadInput(
-            f"the bundle of champion {champion.version} at {champion.bundle_uri} is not what was registered; {way_out}"
-        )
-    return folder
+            f"the bundle of champion {champion.version} at {champion.bundle_uri} is not what was registered ({error}); "
+            f"{way_out}"
+        ) from error
 
 
-def same_model(one: Path, other: Path) -> bool:
+def same_model(first: Bundle, second: Bundle) -> bool:
     """Whether two bundles or drafts answer alike by construction: same model, tokenizer, labels, length and data."""
-    first, second = Bundle(one), Bundle(other)
     told = ("labels", "max_length", "dataset_digest")
     return all(getattr(first.info, name) == getattr(second.info, name) for name in told) and all(
         first.read(name) == second.read(name) for name in (MODEL, TOKENIZER)

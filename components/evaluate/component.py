@@ -44,7 +44,8 @@ def evaluate(
     results = stage.results_in(draft.path)
     with stage.running("evaluate", results, evaluation_report.path, files, asked.record) as current:
         settings, bundle = EvaluateSettings.model_validate(asked.settings), Path(draft.path) / "bundle"
-        result = step.run(bundle, Path(dataset.path), settings, asked.tracking_uri, asked.model_name)
+        place = (asked.tracking_uri, asked.model_name, Path(asked.public_key))
+        result = step.run(bundle, Path(dataset.path), settings, *place)
         typed_metrics.log_scalars(test_metrics, result)
         typed_metrics.log_classification(test_confusion, result)
         current.finish(result, report.section(result))

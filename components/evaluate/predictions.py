@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from components.bundle import Bundle
 from components.classifier import Classifier
 from components.errors import SlipwayError
 from components.evaluate.scores import Floats, Indices, Scores, score
@@ -49,7 +50,7 @@ class Evaluated:
         return self.clean.to_json() | {"typos": noisy}
 
 
-def evaluated(bundle: Path, exam: Exam) -> Evaluated:
+def evaluated(bundle: Path | Bundle, exam: Exam) -> Evaluated:
     """Ask a bundle or draft for the labels of the texts; its labels are matched with the dataset's by name.
 
     Raises:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components import progress
+from components.bundle import Bundle
 from components.classifier import Classifier
 from components.dataset import TextDataset
 from components.errors import BadInput
@@ -27,7 +28,9 @@ SCORES = {"macro_f1": macro_f1, "accuracy": accuracy}
 MISTAKES_SHOWN, MISTAKES_EXPLAINED, TYPOS_SHOWN = 10, 4, 5
 
 
-def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: str, model_name: str) -> dict[str, Any]:
+def run(
+    draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: str, model_name: str, public_key: Path
+) -> dict[str, Any]:
     """Evaluate a draft bundle on the test split, beside the champion of the registry, and let the gate decide.
 
     Args:
@@ -36,6 +39,7 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
         settings: what the gate asks for.
         tracking_uri: MLflow tracking server with the registry.
         model_name: the registered model.
+        public_key: PEM of the signer of the champion's bundle.
 
     Returns:
         Plain JSON: `labels`, `texts` (their number), `challenger` and `champion` (scores; the champion null when there
@@ -72,10 +76,10 @@ def run(draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: st
     champion = None
     if current:
         with tempfile.TemporaryDirectory() as folder:
-            bundle = champions.fetch(current, Path(folder) / "bundle")
+            bundle = champions.fetch(current, model_name, public_key, Path(folder) / "bundle")
             champion = evaluated(bundle, exam)
             result["champion"] = champion.to_json() | champions.facts(current, champion.labels, data)
-            if champions.same_model(draft, bundle):
+            if champions.same_model(Bundle(draft), bundle):
                 result["identical_to_champion"] = current.version
     result |= _intervals(exam, challenger, champion, settings)
     members = None

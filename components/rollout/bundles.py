@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from components import storage
+from components import identifiers, storage
 from components.bundle import Bundle
 from components.errors import BadInput
 
@@ -16,9 +16,10 @@ def fetch(uri: str, digest: str, service: Path) -> Path:
     Whether it is what was registered and signed is for others to verify.
 
     Raises:
-        BadInput: the bundle cannot be fetched.
+        BadInput: the bundle cannot be fetched, or the digest is none.
     """
-    folder = service.absolute() / FOLDER / digest.removeprefix("sha256:")
+    named = identifiers.digest(digest, "the digest of the bundle").removeprefix("sha256:")
+    folder = service.absolute() / FOLDER / named
     if not _is(folder, digest):
         storage.download_folder(uri, folder)
     return folder

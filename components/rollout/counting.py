@@ -3,8 +3,35 @@
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from components.rollout.target import Counts, Histogram
+
+ABANDONED = 499
+
+
+class Ending(StrEnum):
+    """How a request ended, as evidence about the revision that it came to."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    """The client went; whether it would have been answered is not known."""
+    REFUSED = "refused"
+    """Not admitted, for what it is or who sent it: no evidence."""
+
+
+COUNTED = (Ending.ANSWERED, Ending.FAILED)
+"""What becomes of an admitted request."""
+
+
+def ending_of(status: int) -> Ending:
+    """Of an HTTP status; 499, or 0 for none at all, says that the client went before there was one."""
+    if status in (0, ABANDONED):
+        return Ending.ABANDONED
+    if 200 <= status < 300:
+        return Ending.ANSWERED
+    return Ending.FAILED if status >= 500 else Ending.REFUSED
 
 
 @dataclass(frozen=True)
@@ -27,6 +54,7 @@ class Tally:
             bool(self.last.source and seen.source != self.last.source)
             or seen.requests < self.last.requests
             or seen.errors < self.last.errors
+            or seen.abandoned < self.last.abandoned
             or seen.latencies.total < self.last.latencies.total
         )
         return Tally(self.total if began_again else self.kept, seen)
@@ -39,7 +67,8 @@ def since(now: Counts, before: Counts) -> Counts:
     else:
         pairs = zip(now.latencies.counts, before.latencies.counts, strict=True)
         latencies = Histogram(now.latencies.bounds, tuple(after - earlier for after, earlier in pairs))
-    return Counts(now.requests - before.requests, now.errors - before.errors, latencies)
+    abandoned = now.abandoned - before.abandoned
+    return Counts(now.requests - before.requests, now.errors - before.errors, latencies, abandoned)
 
 
 def total_of(parts: Iterable[Counts]) -> Counts:
@@ -49,7 +78,8 @@ def total_of(parts: Iterable[Counts]) -> Counts:
 
 def _sum(first: Counts, second: Counts) -> Counts:
     latencies = _together(first.latencies, second.latencies)
-    return Counts(first.requests + second.requests, first.errors + second.errors, latencies)
+    abandoned = first.abandoned + second.abandoned
+    return Counts(first.requests + second.requests, first.errors + second.errors, latencies, abandoned)
 
 
 def _together(first: Histogram, second: Histogram) -> Histogram:

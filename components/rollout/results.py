@@ -27,7 +27,7 @@ def result(state: RolloutState, decision: Decision, settings: RolloutSettings) -
     """The result of a rollout that ended or is held.
 
     Keys: outcome, reason, version, digest, champion (version before, or null), serving (version after, or null),
-    seconds, resumed, requests {challenger, champion, clients, probes, challenger_errors, champion_errors},
+    seconds, resumed, requests {challenger, champion, clients, probes, and errors and abandoned of both},
     compared texts and failures, baseline_p95_ms, slow_ms, p95_ms of both, periods, timeline, metrics, settings.
     """
     challenger, champion = state.counts(state.revision), state.counts(state.champion)
@@ -49,6 +49,8 @@ def result(state: RolloutState, decision: Decision, settings: RolloutSettings) -
             "probes": state.probes,
             "challenger_errors": challenger.errors,
             "champion_errors": champion.errors,
+            "challenger_abandoned": challenger.abandoned,
+            "champion_abandoned": champion.abandoned,
             "copied": state.copied,
             "sticky": state.sticky,
         },

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from components import identifiers
 from components.cluster import ClusterSettings
 from components.dataset import TextDataset
 from components.registry import Registry, Version
@@ -52,6 +53,12 @@ def run(
         BadInput: dataset, registry, bundle or ports cannot be used.
         SlipwayError: another rollout is going on, or the proxy is gone; to run again goes on.
     """
+    for value, form in (
+        (version, identifiers.version),
+        (bundle_uri, identifiers.bundle_uri),
+        (digest, identifiers.digest),
+    ):
+        form(value, "what the step register handed on")
     probes = probes_of(TextDataset(dataset))
     registry = Registry(tracking_uri, model_name)
     if resolve(target_name) == "kubernetes":

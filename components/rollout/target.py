@@ -86,11 +86,14 @@ class Counts:
     """
 
     requests: int = 0
-    """Requests with an outcome: answered, failed or timed out. Never those still on their way."""
+    """Admitted requests with an outcome: answered, failed or timed out. Never those still on their way, nor those that
+    were refused (a 4xx status): anybody can have any number of them refused, quickly, by the worst of revisions."""
     errors: int = 0
-    """Of these, answers with a 5xx status, broken connections and time-outs. A 4xx is the client's fault: no error."""
+    """Of these, answers with a 5xx status, broken connections and time-outs."""
     latencies: Histogram = field(default_factory=Histogram)
-    """Of the answers; those with an error may be left out (they say little) where the proxy can tell them apart."""
+    """Of the answers with a 2xx status."""
+    abandoned: int = 0
+    """Requests whose clients went before they were answered: neither a success nor a failure, and not in `requests`."""
     source: str = ""
     """What counted: another value than before says that the counters started again from 0 (a pod or proxy restarted),
     even when they are higher than before. Empty when the target cannot tell."""

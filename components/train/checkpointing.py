@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from components.errors import SlipwayError
+from components.private_files import lock_file
 from components.train.loop import Position, Training
 
 KEPT = 2
@@ -30,7 +31,7 @@ def exclusive(work: Path) -> Iterator[None]:
     Raises:
         SlipwayError: another training held the folder for `LOCK_WAIT_SECONDS`.
     """
-    with (work / "lock").open("w") as file:
+    with lock_file(work / "lock") as file:
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         while True:
             try:

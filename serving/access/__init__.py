@@ -41,7 +41,6 @@ class Access:
         tokens: checks tokens, if they are accepted.
         certificate_scopes: what a caller may do that shows nothing but a client certificate.
         insecure: ask for no credentials at all.
-        metrics_open: whether everybody may read the metrics.
     """
 
     def __init__(
@@ -51,12 +50,10 @@ class Access:
         tokens: Tokens | None = None,
         certificate_scopes: frozenset[Scope] = frozenset(),
         insecure: bool = False,
-        metrics_open: bool = False,
     ) -> None:
         self._quotas, self._keys, self._tokens = quotas, keys, tokens
         self._certificate_scopes = certificate_scopes
         self._insecure = insecure
-        self.metrics_open = metrics_open
         if insecure:
             logger.warning("event=insecure_no_auth everybody who reaches the ports is answered")
 

@@ -6,14 +6,12 @@ from contextlib import ExitStack
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.access import API_KEY, Access, Credentials
-from serving.access.rules import METRICS, OPEN, Needed, path_needs
+from serving.access.rules import OPEN, Needed, path_needs
 from serving.caller import ANONYMOUS, set_caller
 from serving.errors import Forbidden, Unauthenticated, told
 from serving.refusal import REFUSALS, answer_unread, refuse
 
 logger = logging.getLogger("serving")
-GATEWAYS = {b"forwarded", b"x-request-id"}
-"""Headers of gateways that neither Prometheus nor the API server's proxy of pods sends."""
 CERTIFICATE = "client_certificate"
 """Where in a request's `state` the name of the client certificate is, if there is one."""
 
@@ -37,8 +35,7 @@ class Checked:
         path = scope["path"]
         with ExitStack() as held:
             try:
-                scraped = path == METRICS and self.access.metrics_open and not _through_gateway(scope)
-                needed = OPEN if scraped else _needs(path)
+                needed = _needs(path)
                 caller = await self.access.caller(_credentials(scope), needed)
                 set_caller(caller)
                 held.enter_context(self.access.admitted(caller))
@@ -60,11 +57,6 @@ def _needs(path: str) -> Needed:
     if not path.isprintable():
         raise Forbidden("the path has characters that no path here has")
     return path_needs(path)
-
-
-def _through_gateway(scope: Scope) -> bool:
-    """Whether a gateway passed a request on, which leads the world to every path: Envoy, or Knative's queue proxy."""
-    return any(name in GATEWAYS or name.startswith(b"x-envoy-") for name, _ in scope["headers"])
 
 
 def _credentials(scope: Scope) -> Credentials:

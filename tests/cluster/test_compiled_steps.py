@@ -37,7 +37,7 @@ def keys(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[si
     """Keys as `manifests/install.sh` makes them: for signing, and for clients of the model servers."""
     folder = tmp_path_factory.mktemp("keys")
     pair = signing.key_pair(folder)
-    _, key = api_keys.add(folder / "api-keys.json", "rollout", [api_keys.Scope.PREDICT])
+    _, key = api_keys.add(folder / "api-keys.json", "rollout", [api_keys.Scope.PREDICT, api_keys.Scope.ROLLOUT])
     made = {
         ("Secret", "slipway-signing"): ("private.pem", pair.private_key.read_bytes()),
         ("Secret", "slipway-api-keys"): ("api-keys.json", (folder / "api-keys.json").read_bytes()),

@@ -15,7 +15,7 @@ from tests.cluster.access import Cluster
 
 pytestmark = pytest.mark.cluster
 
-OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version}") for version in ("1", "2"))
+OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version:0>64}") for version in ("1", "2"))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The registry: a real MLflow registry in SQLite, and once over HTTP."""
 
+import hashlib
 import logging
 import shutil
 import socket
@@ -53,8 +54,13 @@ def registry(empty_database: Path, tmp_path: Path) -> Registry:
     return Registry(f"sqlite:///{tmp_path}/mlflow.db", "topics")
 
 
+def digest_of(name: str) -> str:
+    """A digest for each name."""
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
 def add(registry: Registry, name: str) -> str:
-    return registry.register(f"/bundles/{name}", f"sha256:{name}", {"draft_digest": name}).version
+    return registry.register(f"/bundles/{name}", digest_of(name), {"draft_digest": name}).version
 
 
 def aliases(registry: Registry) -> dict[str, str]:
@@ -72,15 +78,15 @@ def test_an_unknown_model_has_no_versions(registry: Registry) -> None:
 
 
 def test_a_registered_version_is_the_challenger_and_keeps_its_tags(registry: Registry) -> None:
-    registry.register("/bundles/a", "sha256:a", {"dataset_digest": "sha256:d", "empty": ""})
+    registry.register("/bundles/a", digest_of("a"), {"dataset_digest": "sha256:d", "empty": ""})
     version = registry.challenger()
     assert version is not None
-    assert (version.version, version.bundle_uri, version.digest) == ("1", "/bundles/a", "sha256:a")
+    assert (version.version, version.bundle_uri, version.digest) == ("1", "/bundles/a", digest_of("a"))
     assert version.tags == {
         "dataset_digest": "sha256:d",
         "empty": "",
         "bundle_uri": "/bundles/a",
-        "digest": "sha256:a",
+        "digest": digest_of("a"),
     }
     assert registry.version("1") == version
 
@@ -263,7 +269,7 @@ def test_what_the_environment_says_of_another_server_is_not_shown_to_ours(
     present = app.before_request_funcs.get(None, [])
     monkeypatch.setitem(app.before_request_funcs, None, [*present, lambda: seen.append(str(request.headers))])
     registry = Registry(server, "elsewhere")
-    registry.register("s3://bundles/elsewhere/b", "sha256:b", {})
+    registry.register("s3://bundles/elsewhere/b", digest_of("b"), {})
     challenger = registry.challenger()
     tracker = Tracker(server, "tests", "train", tmp_path, "sha256:1")
     tracker.log_metrics({"train_loss": 1.0}, 1)
@@ -279,7 +285,7 @@ def test_a_server_keeps_versions_in_folders_and_object_stores(server: str) -> No
     assert aliases(registry) == {}
     add(registry, "a")
     registry.promote("1")
-    registry.register("s3://bundles/topics/b", "sha256:b", {"draft_digest": "b"})
+    registry.register("s3://bundles/topics/b", digest_of("b"), {"draft_digest": "b"})
     registry.promote("2")
     assert aliases(registry) == {"champion": "2", "previous": "1"}
     assert registry.version("1").bundle_uri == "/bundles/a"
@@ -294,6 +300,14 @@ def test_the_registry_is_where_the_tracking_server_is_whatever_the_environment_s
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
-    Registry(f"sqlite:///{tmp_path / 'own.db'}", "messages").register("/bundles/one", "sha256:1", {})
+    Registry(f"sqlite:///{tmp_path / 'own.db'}", "messages").register("/bundles/one", digest_of("one"), {})
     assert (tmp_path / "own.db").exists()
     assert not (tmp_path / "elsewhere.db").exists()
+
+
+@pytest.mark.parametrize(("tag", "value"), [("digest", "sha256:../../elsewhere"), ("bundle_uri", "s3://bucket/../all")])
+def test_a_tag_that_somebody_altered_is_refused_and_named(registry: Registry, tag: str, value: str) -> None:
+    number = add(registry, "a")
+    registry._client.set_model_version_tag("topics", number, tag, value)
+    with pytest.raises(BadInput, match=f"the tag {tag} of version 1 of topics in the registry is "):
+        registry.champion() or registry.challenger()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components import signing
-from components.bundle import SIGNATURE
+from components.bundle import SIGNATURE, Bundle
 from components.errors import BadInput, BundleRefused
 
 
@@ -206,3 +206,58 @@ def test_the_identity_is_a_fingerprint_of_the_public_key(keys: signing.KeyPair, 
     assert text.startswith("sha256:")
     assert len(text) == len("sha256:") + 64
     assert text != signing.identity(signing.key_pair(tmp_path / "other keys").public_key)
+
+
+def test_a_private_key_that_others_can_read_is_refused_with_the_command_that_mends_it(
+    bundle: Path, keys: signing.KeyPair
+) -> None:
+    for mode in (0o644, 0o640, 0o602):
+        keys.private_key.chmod(mode)
+        with pytest.raises(BadInput, match=f"has the mode {mode:04o}.*`chmod 600 .*private.pem`"):
+            signing.sign(bundle, keys.private_key)
+        with pytest.raises(BadInput, match="chmod 600"):
+            signing.key_pair(keys.private_key.parent)
+    keys.private_key.chmod(0o600)
+    signing.sign(bundle, keys.private_key)
+
+
+def test_bundles_of_the_old_and_the_new_key_are_accepted_while_a_key_is_changed(
+    bundle: Path, keys: signing.KeyPair, tmp_path: Path
+) -> None:
+    new, trusted = signing.key_pair(tmp_path / "new keys"), tmp_path / "trusted"
+    trusted.mkdir()
+    shutil.copy(keys.public_key, trusted / "public-2025.pem")
+    shutil.copy(new.public_key, trusted / "public.pem")
+    (trusted / "private.pem").write_text("not looked at")
+    signing.verify(bundle, trusted)
+    signing.sign(bundle, new.private_key)
+    signing.verify(bundle, trusted)
+    signing.sign(bundle, signing.key_pair(tmp_path / "strange keys").private_key)
+    with pytest.raises(BundleRefused, match="signed with none of the 2 public keys"):
+        signing.verify(bundle, trusted)
+    signing.sign(bundle, keys.private_key)
+    (trusted / "public-2025.pem").unlink()
+    with pytest.raises(BundleRefused, match="signed with another key"):
+        signing.verify(bundle, trusted)
+    (trusted / "public.pem").unlink()
+    with pytest.raises(BadInput, match="trusted holds no public key"):
+        signing.verify(bundle, trusted)
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_refused_digest_is_refused_whoever_signed_it(
+    draft_bundle: Path, keys: signing.KeyPair, tmp_path: Path, as_folder: bool
+) -> None:
+    folder = shutil.copytree(draft_bundle, tmp_path / "signed")
+    signing.sign(folder, keys.private_key)
+    place = keys.public_key.parent if as_folder else keys.public_key
+    wanted = signing.Wanted("messages", Bundle(folder).digest())
+    refused = keys.public_key.with_name("refused-digests.txt")
+    refused.write_text(f"# withdrawn\n\nsha256:{'0' * 64}\n")
+    assert signing.opened(folder, place, wanted).digest() == wanted.digest
+    refused.write_text(f"{wanted.digest}  # it leaks a name\n")
+    with pytest.raises(BundleRefused, match=f"{wanted.digest}, which refused-digests.txt refuses"):
+        signing.opened(folder, place, wanted)
+    refused.write_text("sha256:abc\n")
+    with pytest.raises(BadInput, match="a line of .*refused-digests.txt is 'sha256:abc'"):
+        signing.opened(folder, place, wanted)

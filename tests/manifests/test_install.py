@@ -1,5 +1,7 @@
 """What manifests/install.sh would do to a cluster, told by its dry run."""
 
+import base64
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -207,3 +209,62 @@ def test_an_unknown_part_mode_or_service_is_refused(parts: list[str], serving: s
     with pytest.raises(subprocess.CalledProcessError) as refused:
         dry_run(*parts, serving=serving, service=service)
     assert refused.value.returncode == 2
+
+
+KEYED = """#!/usr/bin/env bash
+case "$*" in
+*"secret slipway-api-keys"*json) printf '%s' "$SECRET" && exit ;;
+*"--output json") echo '{"metadata": {"name": "copied"}}' && exit ;;
+get*slipway-public-key*) exit 1 ;;
+get*) exit 0 ;;
+esac
+given=$(cat)
+case "$given" in *api-keys.json*) printf '%s' "$given" >"$LOG" ;; esac
+"""
+
+
+@pytest.mark.parametrize("scopes", [["predict"], ["predict", "rollout"]])
+def test_the_rollouts_key_of_before_may_mark_its_questions_and_no_other_may(tmp_path: Path, scopes: list[str]) -> None:
+    keys = [{"id": "4f1c", "identity": "rollout", "scopes": scopes}, {"id": "4f1d", "identity": "shop", "scopes": []}]
+    data = {"api-keys.json": base64.b64encode(json.dumps({"keys": keys}).encode()).decode()}
+    secret = {"metadata": {"name": "slipway-api-keys", "namespace": "slipway", "uid": "1"}, "data": data}
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KEYED)
+    kubectl.chmod(0o755)
+    log = tmp_path / "log"
+    given = {"LOG": str(log), "HOME": str(tmp_path), "SECRET": json.dumps(secret)}
+    environment = given | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run([str(INSTALL), "secrets"], text=True, capture_output=True, check=True, env=environment)
+    if "rollout" in scopes:
+        assert not log.exists()
+        return
+    applied = json.loads(log.read_text())
+    assert applied["metadata"] == {"name": "slipway-api-keys", "namespace": "slipway"}
+    found = json.loads(base64.b64decode(applied["data"]["api-keys.json"]))["keys"]
+    assert [key["scopes"] for key in found] == [["predict", "rollout"], []]
+
+
+def test_the_gateway_s_limits_are_for_the_gateway_that_is_made() -> None:
+    made = {item["kind"]: item for item in yaml.safe_load_all((INSTALL.parent / "gateway.yaml").read_text("utf-8"))}
+    policy, gateway = made["ClientTrafficPolicy"], made["Gateway"]
+    (target,) = policy["spec"]["targetRefs"]
+    assert (target["kind"], target["name"]) == ("Gateway", gateway["metadata"]["name"])
+    assert policy["metadata"]["namespace"] == gateway["metadata"]["namespace"]
+
+
+def test_only_scrapers_and_the_api_server_reach_the_port_of_the_metrics() -> None:
+    base = INSTALL.parent / "base"
+    runtime = yaml.safe_load((base / "runtime" / "serving-runtime.yaml").read_text("utf-8"))["spec"]
+    port = int(runtime["annotations"]["prometheus.io/port"])
+    assert f"--metrics_port={port}" in runtime["containers"][0]["args"]
+    assert port not in [named["containerPort"] for named in runtime["containers"][0]["ports"]]
+    policies = yaml.safe_load_all((base / "network-policies.yaml").read_text("utf-8"))
+    found = {policy["metadata"]["name"]: policy["spec"].get("ingress", []) for policy in policies}
+    reaching = [rule for rule in found["model-server"] if any(_covers(ports, port) for ports in rule["ports"])]
+    (scrapers,) = (rule["from"] for rule in reaching)
+    assert scrapers == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert any(_covers(ports, port) for ports in found["model-server-from-api-server"][0]["ports"])
+
+
+def _covers(ports: dict[str, int], port: int) -> bool:
+    return ports["port"] <= port <= ports.get("endPort", ports["port"])

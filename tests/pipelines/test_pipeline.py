@@ -97,8 +97,9 @@ def test_the_signing_key_is_in_the_pod_that_signs_and_in_no_other(pods) -> None:
         if "slipway-client" in [secret["secretName"] for secret in pod.get("secretAsEnv", [])]
     }
     assert asked == {"rollout"}
-    (public,) = pods["rollout"]["configMapAsVolume"]
-    assert (public["configMapName"], public["mountPath"]) == ("slipway-public-key", "/etc/slipway/keys")
+    for name in ("evaluate", "rollout"):
+        (public,) = pods[name]["configMapAsVolume"]
+        assert (public["configMapName"], public["mountPath"]) == ("slipway-public-key", "/etc/slipway/keys")
 
 
 def test_the_hub_s_token_is_in_the_pods_that_load_encoders_or_data_where_there_is_one(pods) -> None:

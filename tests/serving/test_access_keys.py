@@ -284,13 +284,3 @@ def test_an_id_that_is_there_twice_is_bad_input(tmp_path: Path):
     file.write_text(json.dumps({"keys": twice}))
     with pytest.raises(BadInput, match="more than once"):
         api_keys.read(file)
-
-
-def test_open_metrics_are_open_to_scrapers_and_not_through_a_gateway(start, signed_bundle, keys, closed):
-    options = ("--public_key", keys.public_key, "--api_keys", closed.file, "--open_metrics")
-    url = f"{start(signed_bundle, *options).wait_ready().url}/metrics"
-    assert httpx.get(url).status_code == 200
-    assert httpx.get(url, headers={"x-forwarded-uri": "/api/v1/namespaces/a/pods/b/proxy/metrics"}).status_code == 200
-    for name in ("x-envoy-expected-rq-timeout-ms", "x-request-id", "forwarded"):
-        assert httpx.get(url, headers={name: "1"}).status_code == 401
-        assert httpx.get(url, headers={name: "1"} | bearer(closed.reader)).status_code == 200

@@ -33,7 +33,7 @@ def write(folder: Path, count: int, key: bytes | None = None, file_bytes: int = 
 
 
 def check(folder: Path, key: bytes | None = None, head: tuple[int, str] | None = None) -> Verification:
-    return verify(places(audit_files(folder)), key, head)
+    return verify(places(audit_files(folder)), key, [head] if head else [], whole=True)
 
 
 def numbers(folder: Path) -> list[int]:
@@ -90,7 +90,10 @@ def test_a_shortened_log_lacks_the_head_that_was_noted(tmp_path: Path):
     (file,) = audit_files(tmp_path)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
     assert check(tmp_path).problems == []
-    assert "line 5 with the expected hash is not there" in check(tmp_path, head=(found.seq, found.head)).problems[0]
+    (problem,) = check(tmp_path, head=(found.seq, found.head)).problems
+    assert problem == "the log ends with seq 4, but seq 5 was noted: its end is missing, or the whole"
+    file.unlink()
+    assert "ends with seq 0" in check(tmp_path, head=(found.seq, found.head)).problems[0]
 
 
 @pytest.mark.parametrize("cut", [2, 5, 60])
@@ -116,13 +119,23 @@ def test_a_last_line_that_lacks_only_its_newline_is_whole(tmp_path: Path):
     assert (check(tmp_path).problems, numbers(tmp_path)) == ([], [0, 1, 2, 3, 4, 5, 6])
 
 
-def test_a_server_that_is_killed_while_it_recovers_recovers_too(tmp_path: Path):
+@pytest.mark.parametrize("torn", [b'{"seq":5,"prev":"ab', b"x", b'{"seq":5,"prev":"ab\n{"seq":5,"pr'])
+def test_more_than_one_torn_line_or_another_than_the_next_is_a_change_also_after_a_restart(tmp_path: Path, torn: bytes):
     write(tmp_path, 5)
     (file,) = audit_files(tmp_path)
-    file.write_bytes(file.read_bytes()[:-20] + b'\n{"seq":5,"prev":"ab')
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:4]) + torn)
+    assert "is not an audit line: altered" in check(tmp_path).problems[0]
     write(tmp_path, 2, first=5)
-    found = check(tmp_path)
-    assert (found.problems, len(found.notes)) == ([], 1)
+    assert "is not an audit line: altered" in check(tmp_path).problems[0]
+
+
+def test_a_log_that_was_overwritten_is_changed_also_after_a_restart(tmp_path: Path):
+    write(tmp_path, 5)
+    (file,) = audit_files(tmp_path)
+    file.write_bytes(b"nothing to see here")
+    assert len(check(tmp_path).problems) == 1
+    write(tmp_path, 2)
+    assert len(check(tmp_path).problems) == 1
 
 
 def test_one_chain_goes_through_all_files_and_restarts(tmp_path: Path):
@@ -135,17 +148,63 @@ def test_one_chain_goes_through_all_files_and_restarts(tmp_path: Path):
     assert "missing" in check(tmp_path, KEY).problems[0]
 
 
-def test_old_files_go_when_only_so_many_are_kept(tmp_path: Path):
-    sink = FolderSink(tmp_path, file_bytes=1, keep=3)
-    log = AuditLog(sink, flush_s=60)
-    for number in range(10):
+def rotating(folder: Path, count: int) -> AuditLog:
+    """A log of which three files are kept, each with a line or two."""
+    log = AuditLog(FolderSink(folder, file_bytes=1, keep=3), flush_s=60)
+    for number in range(count):
         log.append({"n": number})
         log._flush()
-    log.close()
+    return log
+
+
+def test_old_files_go_when_only_so_many_are_kept_and_the_log_says_so(tmp_path: Path):
+    rotating(tmp_path, 10).close()
     assert [path.name for path in audit_files(tmp_path)] == [f"audit-{number:06d}.jsonl" for number in (9, 10, 11)]
     found = check(tmp_path)
     assert found.problems == []
-    assert "begins with seq 9" in found.notes[0]
+    assert re.fullmatch(r"the log begins with seq \d+; the server removed the files before it", found.notes[0])
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_oldest_files_that_no_server_removed_are_missed_also_after_a_restart(tmp_path: Path, lost: int):
+    write(tmp_path, 5, file_bytes=300)
+    for file in audit_files(tmp_path)[:lost]:
+        file.unlink()
+    assert "no line says that a server removed the files before it" in check(tmp_path).problems[0]
+    write(tmp_path, 2, first=5, file_bytes=300)
+    assert "no line says that a server removed the files before it" in check(tmp_path).problems[0]
+
+
+def test_more_oldest_files_than_the_server_removed_are_missed(tmp_path: Path):
+    rotating(tmp_path, 10).close()
+    audit_files(tmp_path)[0].unlink()
+    assert "no line says that a server removed the files before it" in check(tmp_path).problems[0]
+
+
+def test_a_kill_between_the_line_and_the_removal_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FolderSink, "remove", lambda self: None)  # noqa: ARG005
+    rotating(tmp_path, 5).close()
+    assert check(tmp_path).problems == []
+
+
+def test_a_log_that_gets_a_key_later_says_where_and_is_intact(tmp_path: Path):
+    write(tmp_path, 5)
+    write(tmp_path, 3, KEY, first=5)
+    found = check(tmp_path, KEY)
+    assert found.problems == []
+    assert "line 1 to audit-000001.jsonl, line 5: written before the log had a key" in found.notes[0]
+    (file,) = audit_files(tmp_path)
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:5]))
+    assert "written without the key" in check(tmp_path, KEY).problems[0]
+    file.write_bytes(b"".join([*lines[:4], *lines[5:]]))
+    assert check(tmp_path, KEY).problems != []
+
+
+def test_lines_without_the_key_do_not_pass_after_those_with_it(tmp_path: Path):
+    write(tmp_path, 3, KEY)
+    write(tmp_path, 3, first=3)
+    assert len(check(tmp_path, KEY).problems) == 3
 
 
 class FullDisk(FolderSink):

@@ -25,6 +25,7 @@ from components.errors import BadInput
 from serving import audit_options
 from serving.audit_chain import verify
 from serving.audit_files import audit_files, places
+from tests.conftest import free_port
 
 ROUND_S = 1.0
 """Allowed beyond the flush interval, for a machine so busy that the thread which writes has to wait for its turn."""
@@ -81,7 +82,10 @@ def test_every_request_is_recorded_with_its_model_and_outcome(start, signed_bund
     assert 0 < first["ms"] < 60_000
     assert len({one["id"] for one in found}) == 5
     assert not any("texts" in one for one in found)
-    assert f"event=audit_head seq={everything[-1]['seq']} hash={everything[-1]['hash']}" in server.log()
+    assert (
+        f"event=audit_head file=audit-000001.jsonl seq={everything[-1]['seq']} hash={everything[-1]['hash']}"
+        in server.log()
+    )
 
 
 def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
@@ -89,7 +93,9 @@ def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
 ):
     folder, file = tmp_path / "audit", tmp_path / "api-keys.json"
     key = api_keys.add(file, "shop", [Scope.PREDICT])[1]
-    options = ("--api_keys", file, "--rate", "0.001", "--burst", "4", "--open_metrics", "--drain_seconds", "0")
+    port = free_port()
+    options = ("--api_keys", file, "--rate", "0.001", "--burst", "4", "--drain_seconds", "0")
+    options += ("--metrics_port", str(port))
     server = start(signed_bundle, "--public_key", keys.public_key, "--audit", folder, *options)
     until = time.monotonic() + 60
     while "event=listening" not in server.log() and time.monotonic() < until:
@@ -113,7 +119,7 @@ def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
             except grpc.RpcError:
                 break
     httpx.post(f"{server.model_url}/infer", json=content, headers=mine)
-    page = httpx.get(f"{server.url}/metrics").text
+    page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     stop(server)
     found = [(one["caller"], one["method"], one["protocol"], one["status"]) for one in requests_in(folder)]
     assert found[:5] == [
@@ -242,6 +248,8 @@ def test_a_server_whose_log_cannot_be_written_goes_on_and_says_so(start, signed_
     [
         (["--audit", "FILE/audit"], "the audit log cannot be written to"),
         (["--audit_texts"], "need --audit FOLDER"),
+        (["--audit_head", "FILE"], "need --audit FOLDER"),
+        (["--audit", "FOLDER", "--audit_head", "FOLDER/head"], "expected a file elsewhere"),
         (["--audit", "FOLDER", "--audit_flush_seconds", "0"], "--audit_flush_seconds is 0"),
         (["--audit", "FOLDER", "--audit_flush_seconds", "inf"], "--audit_flush_seconds is inf"),
         (["--audit", "FOLDER", "--audit_key", "FILE"], "has 0 bytes; expected at least 16"),
@@ -254,3 +262,14 @@ def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: list[s
     given = [str(tmp_path / option) if option.isupper() or "/" in option else option for option in options]
     with pytest.raises(BadInput, match=message):
         audit_options.audit_of(parser.parse_args(given))
+
+
+def test_a_server_without_a_key_warns_and_one_with_a_key_does_not(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    parser = argparse.ArgumentParser()
+    audit_options.add_to(parser)
+    (tmp_path / "key").write_text("k" * 32)
+    for name, key in (("with", ["--audit_key", str(tmp_path / "key")]), ("without", [])):
+        log = audit_options.audit_of(parser.parse_args(["--audit", str(tmp_path / name), *key]))
+        assert log
+        log.close()
+        assert ("event=audit_without_key" in caplog.text) == (name == "without")

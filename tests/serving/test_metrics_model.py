@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -14,9 +15,12 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from prometheus_client.parser import text_string_to_metric_families
 
+from components import api_keys
+from components.api_keys import Scope
 from components.bundle import Bins, Bundle, updated_info, write_info
 from components.classifier import Classifier
 from components.reference import reference_of
+from tests.conftest import free_port
 
 USUAL = ["late parcel", "where is my parcel", "refund please", "thank you for the quick help", "the app crashes again"]
 
@@ -108,9 +112,6 @@ def test_usual_texts_are_no_drift_and_others_are(start, referenced: Path):
     assert values(server, "slipway_drift_texts") == {"messages": 400.0}
     labels = values(server, "slipway_predictions_total", by="label")
     assert sum(labels.values()) == 400
-    headers = {"x-slipway-source": "comparison"}
-    httpx.post(f"{server.model_url}/infer", json=question(["日本語 " * 40] * 200), headers=headers)
-    assert values(server, "slipway_drift_texts") == {"messages": 400.0}
     for _ in range(9):
         assert server.infer(*["日本語 " * 40] * 250).status_code == 200
     index = values(server, "slipway_drift_index", by="feature")
@@ -118,6 +119,18 @@ def test_usual_texts_are_no_drift_and_others_are(start, referenced: Path):
     assert index["length"] > 0.2
     assert index["unknown"] > 0.2
     assert index["label"] > 0.2
+
+
+def test_questions_of_a_rollout_are_no_drift_and_those_of_others_are(start, referenced: Path, tmp_path: Path):
+    file, port = tmp_path / "api-keys.json", free_port()
+    _, client = api_keys.add(file, "shop", [Scope.PREDICT])
+    _, rollout = api_keys.add(file, "rollout", [Scope.PREDICT, Scope.ROLLOUT])
+    server = start(referenced, "--allow_unsigned", "--api_keys", file, "--metrics_port", str(port)).wait_ready()
+    page = SimpleNamespace(url=f"http://127.0.0.1:{port}")
+    for key, taken in ((rollout, 0.0), (client, 200.0)):
+        headers = {"x-slipway-source": "comparison", "x-api-key": key}
+        httpx.post(f"{server.model_url}/infer", json=question(["日本語 " * 40] * 200), headers=headers)
+        assert values(page, "slipway_drift_texts") == {"messages": taken}
 
 
 def test_processes_that_share_a_folder_answer_for_each_other(

@@ -112,17 +112,6 @@ def test_a_message_that_is_no_request_is_the_clients_fault(server):
     assert change.total() == change.total(code="400", protocol="grpc") == 1
 
 
-def test_questions_of_a_rollout_are_told_from_those_of_clients(server):
-    change = Change(server, REQUESTS)
-    headers = {"x-slipway-source": "comparison"}
-    assert httpx.post(f"{server.model_url}/infer", json=TEXTS, headers=headers).status_code == 200
-    with grpc.insecure_channel(server.grpc) as channel:
-        stub = services.GRPCInferenceServiceStub(channel)
-        stub.ModelInfer(question("late parcel"), metadata=tuple(headers.items()))
-    assert change.total(source="comparison", protocol="rest") == change.total(source="comparison", protocol="grpc") == 1
-    assert change.total(source="client") == 0
-
-
 def test_requests_of_clients_that_go_are_counted_as_499(moody):
     change, durations = Change(moody, REQUESTS), Change(moody, DURATIONS)
     body = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["again"]}]}).encode()

@@ -31,7 +31,7 @@ def test_a_rollout_reads_from_prometheus_what_the_server_counted(server, tmp_pat
     static = {"targets": [address], "labels": {"namespace": "models", "pod": "pod-1"}}
     with prometheus.running(tmp_path, {"job_name": "servers", "static_configs": [static]}) as url:
         server.infer("my parcel is late", "my card was charged")
-        server.infer(5)  # refused: counted as a request, and as no error
+        server.infer(5)  # refused: no evidence
         said = counts_of(text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text))
         assert said.requests > 1
 

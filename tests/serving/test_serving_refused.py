@@ -12,10 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.bundle import DRAFT_FILES
-from components.encryption import VARIABLE, KeyFile, encrypt
-from components.errors import BundleRefused
-from components.signing import KeyPair, sign
+from components.bundle import DRAFT_FILES, Bundle, updated_info, write_info
+from components.encryption import VARIABLE, KeyFile, encrypt, key_of
+from components.signing import KeyPair, Wanted, sign
 from serving.limits import Limits
 from serving.loading import load_model, verified
 
@@ -72,13 +71,45 @@ def test_an_encrypted_bundle_is_refused_without_its_key(start, encrypted: Path, 
     assert (none.process.returncode, other.process.returncode) == (3, 3)
 
 
-def test_a_file_that_changes_after_it_was_verified_is_not_served(signed_bundle: Path, keys: KeyPair, tmp_path: Path):
-    folder = shutil.copytree(signed_bundle, tmp_path / "bundle")
-    found = verified(folder, keys.public_key)
-    info = (folder / "bundle.json").read_text("utf-8")
-    (folder / "bundle.json").write_text(info.replace("delivery", "refunds"))
-    with pytest.raises(BundleRefused, match="changed since it was verified"):
-        load_model("messages", "", found, 1, Limits())
+@pytest.mark.parametrize("form", ["signed_bundle", "encrypted"])
+def test_files_that_are_exchanged_after_they_were_verified_are_not_loaded(form, request, keys: KeyPair, tmp_path: Path):
+    folder = shutil.copytree(request.getfixturevalue(form), tmp_path / "bundle")
+    key = key_of(str(tmp_path / "key")) if form == "encrypted" else None
+    digest = Bundle(folder, key).digest()
+    found = verified(folder, keys.public_key, Wanted("messages", digest), key)
+    for path in folder.iterdir():
+        path.write_bytes(b"another")
+    model = load_model("messages", "", found, 1, Limits())
+    assert (model.digest, model.labels) == (digest, ["billing", "delivery", "account"])
+
+
+@pytest.mark.parametrize("form", ["signed_bundle", "encrypted"])
+def test_an_older_signed_bundle_is_refused_in_the_place_of_a_newer_one(form, request, start, keys, tmp_path: Path):
+    older, newer = request.getfixturevalue(form), f"sha256:{'1' * 64}"
+    key = ("--decryption_key", tmp_path / "key") if form == "encrypted" else ()
+    server = start(older, "--public_key", keys.public_key, *key, "--model_version", "7", "--model_digest", newer)
+    assert last_line(server) == f"BundleRefused: {older} is the bundle {Bundle(older).digest()}; asked for was {newer}"
+    assert server.process.returncode == 3
+
+
+@pytest.mark.parametrize("form", ["signed_bundle", "encrypted"])
+def test_a_bundle_that_was_signed_as_another_model_is_refused(form, start, draft_bundle, keys, tmp_path: Path):
+    folder = shutil.copytree(draft_bundle, tmp_path / "other")
+    write_info(folder, updated_info(Bundle(folder).info, model_name="complaints"))
+    key = ()
+    if form == "encrypted":
+        encrypt(folder, DRAFT_FILES, KeyFile(key_file(tmp_path, "key")))
+        key = ("--decryption_key", tmp_path / "key")
+    sign(folder, keys.private_key)
+    server = start(folder, "--public_key", keys.public_key, *key, "--model_version", "7")
+    assert last_line(server).endswith("is a bundle of the model 'complaints'; asked for was 'messages'")
+    assert server.process.returncode == 3
+
+
+def test_the_bundle_that_is_asked_for_is_served(start, encrypted: Path, keys: KeyPair, tmp_path: Path):
+    options = ("--decryption_key", tmp_path / "key", "--model_digest", Bundle(encrypted).digest())
+    server = start(encrypted, "--public_key", keys.public_key, *options).wait_ready()
+    assert server.infer("late parcel").json()["parameters"]["bundle_digest"] == Bundle(encrypted).digest()
 
 
 def test_a_key_that_is_none_is_a_wrong_argument(start, encrypted: Path, keys: KeyPair, tmp_path: Path):

@@ -1,9 +1,12 @@
 """Load, unload and list, for administrators: what is loaded again was verified again."""
 
 import json
+import random
 import shutil
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +20,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from components import api_keys
 from components.api_keys import Scope
 
+LOADS = 80
 BODY = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}).encode()
 
 
@@ -134,3 +138,30 @@ def test_tritonclient_lists_loads_and_unloads(managed):
         assert not client.is_model_ready("messages")
         client.load_model("messages", headers=managed.headers)
         assert client.is_model_ready("messages")
+
+
+def test_a_model_that_is_exchanged_while_it_is_loaded_and_put_back_never_answers(managed, moody_bundle, tmp_path):
+    """A writer does so again and again; the other model answers `billing` to all."""
+    model, stop = managed.bundle / "model.onnx", Event()
+    contents = [(moody_bundle / "model.onnx").read_bytes(), model.read_bytes()]
+
+    def write() -> None:
+        waits = random.Random(1)
+        while not stop.is_set():
+            for content, seconds in zip(contents, (0.02, 0.1), strict=True):
+                (tmp_path / "new").write_bytes(content)
+                (tmp_path / "new").replace(model)
+                stop.wait(waits.uniform(0.0, seconds))
+
+    writer, answers = Thread(target=write), Counter[str]()
+    writer.start()
+    try:
+        for _ in range(LOADS):
+            loaded = change(managed, "load").status_code == 200
+            answers[infer(managed).json()["outputs"][0]["data"][0] if loaded else "refused"] += 1
+    finally:
+        stop.set()
+        writer.join()
+    assert answers["refused"] > 0, "the writer never met the reader"
+    assert answers["delivery"] > 0
+    assert answers["billing"] == 0, answers

@@ -1,6 +1,8 @@
 """The few requests about one InferenceService that a rollout makes of the Kubernetes API."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kubernetes import client
@@ -8,15 +10,23 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from components.errors import BadInput, SlipwayError
-from components.kubernetes_api import TIMEOUT, asking, connect
+from components.kubernetes_api import TIMEOUT, asking, connect, message
 from components.rollout.kserve.manifest import GROUP, MODE, PLURAL, VERSION, VERSION_LABEL, Mode
 
 FIELD_MANAGER = "slipway-rollout"
 """Owner of the fields that a rollout sets (server-side apply); fields of other managers stay as they are."""
+ABSENT = "0"
+"""A `resourceVersion` that the API server accepts for an object that is not there, and for no other."""
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 CONTAINER = "kserve-container"
 PORT = 8080
+METRICS_PORT = "prometheus.io/port"
+"""Annotation of a pod; where its model server's metrics are, with `PORT` for servers that have no port for them."""
 KSERVE_NAMESPACE, KSERVE_CONFIG = "kserve", "inferenceservice-config"
+
+
+class Changed(SlipwayError):
+    """The object is not, or no longer, the one that a change was made for."""
 
 
 class ServiceApi:
@@ -56,14 +66,22 @@ class ServiceApi:
             return []
         return [route for route in found if route is not None]
 
-    def apply(self, service: dict[str, Any]) -> dict[str, Any]:
-        """Make the fields that are ours so (server-side apply); those that we left out and had set before go."""
+    def apply(self, service: dict[str, Any], manager: str = FIELD_MANAGER) -> dict[str, Any]:
+        """Make the fields that are ours so (server-side apply); those that we left out and had set before go.
+
+        Args:
+            service: the fields; with a `resourceVersion` they are applied to that state of the object only.
+            manager: their owner.
+
+        Raises:
+            Changed: the object is in another state.
+        """
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{PLURAL}/{self.name}"
-        with asking("change InferenceServices", needs="KServe"):
+        with asking("change InferenceServices", needs="KServe"), _if_unchanged():
             answer = self.connection.call_api(
                 path,
                 "PATCH",
-                query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
+                query_params=[("fieldManager", manager), ("force", "true")],
                 header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
                 body=service,  # the library writes it as JSON, which is YAML
                 auth_settings=["BearerToken"],
@@ -73,13 +91,18 @@ class ServiceApi:
             )
         return dict(answer)
 
-    def delete(self) -> None:
-        """Remove the InferenceService; nothing happens when it is gone."""
+    def delete(self, resource_version: str) -> None:
+        """Remove the InferenceService in a certain state; nothing happens when it is gone.
+
+        Raises:
+            Changed: it is in another state.
+        """
         gone = SlipwayError("gone")
+        options = client.V1DeleteOptions(preconditions=client.V1Preconditions(resource_version=resource_version))
         try:
-            with asking("delete InferenceServices", missing=gone):
+            with asking("delete InferenceServices", missing=gone), _if_unchanged():
                 self._custom.delete_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, PLURAL, self.name, _request_timeout=TIMEOUT
+                    GROUP, VERSION, self.namespace, PLURAL, self.name, body=options, _request_timeout=TIMEOUT
                 )
         except SlipwayError as error:
             if error is not gone:
@@ -104,13 +127,19 @@ class ServiceApi:
         )
 
     def ask_pod(
-        self, pod: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout_s: float = 20.0
+        self,
+        pod: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 20.0,
+        port: int = PORT,
     ) -> tuple[int, bytes]:
         """The HTTP status and body that a pod's model server answers with, through the API server's proxy.
 
         The status is 0 when nothing came back in time. `body` is sent as JSON by POST; without one, it is a GET.
         """
-        whole = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{PORT}/proxy{path}"
+        whole = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy{path}"
         sent = {"Content-Type": "application/json"} if body is not None else {}
         try:
             answer = self.connection.call_api(
@@ -169,6 +198,17 @@ class ServiceApi:
                     return None
                 raise
         return found
+
+
+@contextmanager
+def _if_unchanged() -> Iterator[None]:
+    """Name the refusal of a change that was made for another state: a conflict, or, for `ABSENT`, an invalid value."""
+    try:
+        yield
+    except ApiException as error:
+        if error.status == 409 or (error.status == 422 and "must be specified for an update" in message(error)):
+            raise Changed(message(error)) from error
+        raise
 
 
 def _mode(name: str) -> Mode:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.endpoint import credentials
 from components.rollout.probes import text_key
-from components.rollout.questions import COMPARISON, label_of, question
-from components.rollout.target import Pair
+from components.rollout.questions import COMPARISON, Reply, label_of, question, reply_of
+from components.rollout.target import Pair, Revision
 
 THREADS = 4
 
@@ -17,32 +17,38 @@ THREADS = 4
 class Answer(NamedTuple):
     """What a pod said to one text."""
 
-    label: str | None
+    reply: Reply | None
     """None when it failed."""
     ms: float | None
     """With the way through the API server; None when it failed."""
 
 
-def pairs(
-    api: ServiceApi, champion: Sequence[Any], challenger: Sequence[Any], texts: Sequence[str], in_turn: bool
-) -> list[Pair]:
+class Side(NamedTuple):
+    """A revision and its pods; None and none where there is no such."""
+
+    revision: Revision | None
+    pods: Sequence[Any]
+
+
+def pairs(api: ServiceApi, champion: Side, challenger: Side, texts: Sequence[str], in_turn: bool) -> list[Pair]:
     """Both revisions' answers, in the order of the texts.
 
     Args:
         api: of the service.
-        champion: its pods, asked in turn.
-        challenger: its pods, likewise.
+        champion: whose pods are asked in turn.
+        challenger: likewise.
         texts: what they are asked.
         in_turn: one request after the other, so that none slows another, and each revision first every other time;
             else a few at the same time.
     """
     questions = [
-        (pods, i, text) for i, text in enumerate(texts) for pods in (champion, challenger)[:: -1 if i % 2 else 1]
+        (side.pods, i, text) for i, text in enumerate(texts) for side in (champion, challenger)[:: -1 if i % 2 else 1]
     ]
     with ThreadPoolExecutor(1 if in_turn else THREADS) as pool:
         answers = list(pool.map(lambda given: answer(api, *given), questions))
     both = [answers[2 * i : 2 * i + 2][:: -1 if i % 2 else 1] for i in range(len(texts))]
-    return [_pair(old, new, text) for (old, new), text in zip(both, texts, strict=True)]
+    sides = (champion, challenger)
+    return [_pair(sides, answered, text) for answered, text in zip(both, texts, strict=True)]
 
 
 def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answer:
@@ -53,9 +59,14 @@ def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answ
     began = time.perf_counter()
     status, body = api.ask_pod(pod, path, question(text), COMPARISON | credentials())
     ms = 1000 * (time.perf_counter() - began)
-    label = label_of(status, body)
-    return Answer(label, None if label is None else ms)
+    reply = reply_of(status, body)
+    return Answer(reply, None if reply is None else ms)
 
 
-def _pair(champion: Answer, challenger: Answer, text: str) -> Pair:
-    return Pair(champion.label, challenger.label, champion.ms, challenger.ms, text_key(text))
+def _pair(sides: tuple[Side, Side], answers: Sequence[Answer], text: str) -> Pair:
+    labels = [
+        label_of(answer.reply, side.revision) if side.revision else None
+        for side, answer in zip(sides, answers, strict=True)
+    ]
+    old, new = (None if label is None else answer.ms for label, answer in zip(labels, answers, strict=True))
+    return Pair(labels[0], labels[1], old, new, text_key(text))

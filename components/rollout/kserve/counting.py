@@ -15,33 +15,32 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
 from components.errors import BadInput, SlipwayError
-from components.rollout.counting import Tally, since, total_of
-from components.rollout.kserve.api import ServiceApi
+from components.rollout.counting import Ending, Tally, ending_of, since, total_of
+from components.rollout.kserve.api import METRICS_PORT, PORT, ServiceApi
 from components.rollout.target import Counts, Histogram
 
 REQUESTS, SECONDS = "slipway_requests", "slipway_request_duration_seconds"
 INFERENCE = {"infer", "predict"}
 CLIENT = "client"
-SERVER_ERROR = 500
 STALE_S = 60.0
 """A sample of Prometheus that is older says nothing about now."""
 
 
 def counts_of(families: Iterable[Metric]) -> Counts:
     """The clients' inference requests in a model server's metrics; without them, none were counted yet."""
-    requests = errors = 0
+    endings: dict[Ending, int] = defaultdict(int)
     buckets: dict[float, float] = defaultdict(float)
     for family in families:
         for sample in family.samples:
             labels = sample.labels
-            if labels.get("source") != CLIENT:
+            if labels.get("source") != CLIENT or labels.get("method") not in INFERENCE:
                 continue
-            if sample.name == f"{REQUESTS}_total" and labels.get("method") in INFERENCE:
-                requests += int(sample.value)
-                errors += int(sample.value) if int(labels["code"]) >= SERVER_ERROR else 0
-            elif sample.name == f"{SECONDS}_bucket":
+            if sample.name == f"{REQUESTS}_total":
+                endings[ending_of(int(labels["code"]))] += int(sample.value)
+            elif sample.name == f"{SECONDS}_bucket":  # of answers with 2xx alone
                 buckets[float(labels["le"])] += sample.value
-    return Counts(requests, errors, _histogram(buckets))
+    failed = endings[Ending.FAILED]
+    return Counts(endings[Ending.ANSWERED] + failed, failed, _histogram(buckets), endings[Ending.ABANDONED])
 
 
 def _histogram(cumulative: dict[float, float]) -> Histogram:
@@ -55,7 +54,7 @@ def _histogram(cumulative: dict[float, float]) -> Histogram:
 
 
 class PodMetrics:
-    """Reads `/metrics` of each pod through the API server."""
+    """Reads `/metrics` of each pod through the API server, at a port that no gateway leads clients to."""
 
     def __init__(self, api: ServiceApi) -> None:
         self._api = api
@@ -64,10 +63,15 @@ class PodMetrics:
         """Counts by pod name; pods that do not answer are missing."""
         found = {}
         for pod in pods:
-            status, body = self._api.ask_pod(pod.metadata.name, "/metrics", timeout_s=5.0)
+            status, body = self._api.ask_pod(pod.metadata.name, "/metrics", timeout_s=5.0, port=_metrics_port(pod))
             if status == httpx.codes.OK:
                 found[pod.metadata.name] = counts_of(text_string_to_metric_families(body.decode()))
         return found
+
+
+def _metrics_port(pod: Any) -> int:
+    given = (pod.metadata.annotations or {}).get(METRICS_PORT, "")
+    return int(given) if given.isdecimal() else PORT
 
 
 class PrometheusMetrics:

@@ -12,6 +12,7 @@ from components.cluster import own_namespace
 from components.credentials import API_KEY
 from components.errors import BadInput, SlipwayError
 from components.inference import GrpcClient, ModelClient
+from components.rollout.counting import COUNTED, ending_of
 from components.rollout.kserve.manifest import Mode
 from components.rollout.questions import question
 
@@ -20,6 +21,8 @@ TIMEOUT_S = 30.0
 THREADS = 4
 UNROUTED = (0, 404, 502, 503, 504)
 """Statuses of the gateway itself: no revision has counted the request (or it died with it)."""
+FAILED_CALLS = ("UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "DATA_LOSS")
+"""Codes of gRPC of calls that a revision counts as failed; UNAVAILABLE is the gateway's own, and the others refuse."""
 
 
 class Endpoint(NamedTuple):
@@ -80,7 +83,7 @@ def send_grpc(endpoint: Endpoint, model: str, texts: Sequence[str]) -> int:
             try:
                 client.predict([text])
             except SlipwayError as error:
-                return "UNAVAILABLE" not in str(error)
+                return any(f"answered {code}:" in str(error) for code in FAILED_CALLS)
             return True
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -88,7 +91,7 @@ def send_grpc(endpoint: Endpoint, model: str, texts: Sequence[str]) -> int:
 
 
 def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str, str]) -> int:
-    """Send each text through the endpoint, a few at the same time; returns how many reached a revision.
+    """Send each text through the endpoint, a few at the same time; returns how many a revision admitted and counts.
 
     Raises:
         BadInput: nothing at all listens there.
@@ -109,7 +112,7 @@ def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str
 
         with ThreadPoolExecutor(THREADS) as pool:
             statuses = list(pool.map(ask, texts))
-    return sum(status not in UNROUTED for status in statuses)
+    return sum(status not in UNROUTED and ending_of(status) in COUNTED for status in statuses)
 
 
 def version_that_answers(endpoint: Endpoint, model: str, protocol: Protocol) -> str | None:

@@ -86,6 +86,6 @@ def _predictor(revision: Revision, settings: ClusterSettings) -> dict[str, Any]:
             "runtime": settings.serving_runtime,
             "protocolVersion": "v2" if settings.protocol == "rest" else "grpc-v2",
             "storageUri": revision.bundle,
-            "args": [f"--model_version={revision.version}"],
+            "args": [f"--model_version={revision.version}", f"--model_digest={revision.digest}"],
         },
     }

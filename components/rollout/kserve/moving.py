@@ -29,6 +29,7 @@ class Traffic:
         settings: how many pods a revision has.
         waiting: for the service.
         apply: makes the InferenceService say what a record says.
+        delete: removes the InferenceService.
         who_answers: the version that a new request through the gateway reaches; None when nobody says.
 
     Every method raises `SlowCluster` when the cluster does not do what it was asked.
@@ -41,10 +42,11 @@ class Traffic:
         settings: ClusterSettings,
         waiting: Waiting,
         apply: Callable[[Record], None],
+        delete: Callable[[], None],
         who_answers: Callable[[], str | None],
     ) -> None:
         self._api, self._mode, self._settings, self._waiting = api, mode, settings, waiting
-        self._apply, self._who_answers = apply, who_answers
+        self._apply, self._delete, self._who_answers = apply, delete, who_answers
 
     def split(self, current: Record, percent: int) -> None:
         """Lead a share of new requests to the challenger, once it has the pods for it.
@@ -91,7 +93,7 @@ class Traffic:
 
     def remove(self) -> None:
         """Delete the service, and wait until no route is left that a new one of its name could meet."""
-        self._api.delete()
+        self._delete()
         self._waiting.until("the removal", self._api.gone, ROUTE_TIMEOUT_S)
 
     def _has_routes(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from components import identifiers
 from components.errors import BadInput
 from components.rollout.target import Revision
 
@@ -19,7 +20,9 @@ PREFIX = "slipway.dev/"
 ROLES = ("champion", "challenger")
 FIELDS = ("version", "digest", "bundle")
 RESTORING, ROLLOUT = PREFIX + "restoring", PREFIX + "rollout"
-KEYS = (*(f"{PREFIX}{role}-{part}" for role in ROLES for part in FIELDS), RESTORING, ROLLOUT)
+HOLDER = PREFIX + "rollout-holder"
+"""Who made the last change; see `components.rollout.kserve.fence`."""
+KEYS = (*(f"{PREFIX}{role}-{part}" for role in ROLES for part in FIELDS), RESTORING, ROLLOUT, HOLDER)
 TWIN = "see-the-inferenceservice"
 LIMIT = 200_000
 """Bytes of the driver's state; Kubernetes takes 262,144 for all annotations of an object."""
@@ -66,7 +69,7 @@ def read(found: Mapping[str, str], percent: int, replicas: int = 1) -> Record:
     """The record in an InferenceService's annotations.
 
     Raises:
-        BadInput: the driver's state is damaged.
+        BadInput: the driver's state is damaged, or a version, digest or place is none.
     """
     try:
         kept = json.loads(gzip.decompress(base64.b64decode(found[ROLLOUT]))) if ROLLOUT in found else {}
@@ -87,7 +90,10 @@ def _revision(found: Mapping[str, str], role: str) -> Revision | None:
     parts = {part: found.get(f"{PREFIX}{role}-{part}") for part in FIELDS}
     if not all(parts.values()):
         return None
-    return Revision(str(parts["version"]), str(parts["bundle"]), str(parts["digest"]))
+    forms = {"version": identifiers.version, "bundle": identifiers.bundle_uri, "digest": identifiers.digest}
+    return Revision(
+        **{part: form(str(parts[part]), f"the annotation {PREFIX}{role}-{part}") for part, form in forms.items()}
+    )
 
 
 def _packed(kept: dict[str, Any]) -> str:

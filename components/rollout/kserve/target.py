@@ -13,6 +13,7 @@ from components.cluster import ClusterSettings, own_namespace
 from components.errors import RevisionFailed, SlipwayError
 from components.rollout.kserve import asking, counting, endpoint, gateway, manifest, readiness, record, routing
 from components.rollout.kserve.api import ServiceApi
+from components.rollout.kserve.fence import Fence
 from components.rollout.kserve.lease import Lease
 from components.rollout.kserve.moving import Traffic
 from components.rollout.kserve.record import Record
@@ -41,8 +42,11 @@ class KServeTarget:
         self.mode = self.api.mode(settings.deployment_mode)
         self.name = name
         self._waiting = Waiting(self.api, self.mode)
-        self._traffic = Traffic(self.api, self.mode, settings, self._waiting, self._apply, self._who_answers)
         self._lease = Lease(self.api.connection, self.namespace, f"{name}-rollout")
+        self._fence = Fence(self.api, self._lease)
+        self._traffic = Traffic(
+            self.api, self.mode, settings, self._waiting, self._apply, self._fence.delete, self._who_answers
+        )
         self._pending: dict[str, Any] | None = None
         """The driver's state before there is a service that could keep it."""
         self._found: str | None = None
@@ -107,7 +111,7 @@ class KServeTarget:
         return found
 
     def send(self, texts: Sequence[str]) -> int:
-        """Send each text through the gateway; return how many reached a revision."""
+        """Send each text through the gateway; return how many a revision admitted."""
         if self.settings.protocol == "grpc":
             return endpoint.send_grpc(self.endpoint(), self.name, texts)
         return endpoint.send(self.endpoint(), self.name, texts, endpoint.credentials())
@@ -164,7 +168,8 @@ class KServeTarget:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the service for one driver, wherever it runs."""
-        with self._lease.holding():
+        with self._lease.holding(self._fence.last()):
+            self._fence.claim()
             self._counts = counting.from_json(self.record().counts)
             yield
 
@@ -205,8 +210,10 @@ class KServeTarget:
 
     def _pairs(self, texts: Sequence[str], in_turn: bool) -> list[Pair]:
         current = self._checked()
-        pair = (current.champion, current.challenger)
-        champion, challenger = (readiness.ready(self.api.pods(found.version)) if found else [] for found in pair)
+        champion, challenger = (
+            asking.Side(revision, readiness.ready(self.api.pods(revision.version)) if revision else [])
+            for revision in (current.champion, current.challenger)
+        )
         found = asking.pairs(self.api, champion, challenger, texts, in_turn)
         self._checked()
         return found
@@ -230,9 +237,8 @@ class KServeTarget:
                 raise NoSplit(routing.NEEDS) from error
 
     def _apply(self, current: Record) -> None:
-        self._lease.check()
         current.counts = counting.to_json(self._counts) if current.state is not None else {}
-        self.api.apply(manifest.service(self.name, self.namespace, current, self.mode, self.settings))
+        self._fence.apply(manifest.service(self.name, self.namespace, current, self.mode, self.settings))
 
     def _checked(self) -> Record:
         """The record, unless the challenger's model server ended."""

@@ -9,6 +9,7 @@ from components.rollout.kserve import asking, readiness, routing
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.manifest import Mode
 from components.rollout.kserve.record import Record
+from components.rollout.questions import foreign
 from components.rollout.target import Revision
 from components.train.pods import PodJudge, without_node
 
@@ -56,7 +57,7 @@ class Waiting:
         """Return when `wanted` new pods of the revision are ready, and one answers predictions.
 
         Raises:
-            RevisionFailed: it cannot start; the pod's own words say why.
+            RevisionFailed: it cannot start, as the pod's own words say, or another bundle answers.
             SlowCluster: it takes longer than `timeout_s`.
         """
         judge = PodJudge(unschedulable_s)
@@ -68,7 +69,12 @@ class Waiting:
             found = readiness.ready(pods)
             if words := readiness.refusal(self._api, pods if not found else ()):
                 raise RevisionFailed(f"version {revision.version}: {words}")
-            return len(found) >= wanted and asking.answer(self._api, found, 0, "a first request").label is not None
+            if len(found) < wanted:
+                return False
+            reply = asking.answer(self._api, found, 0, "a first request").reply
+            if words := foreign(reply, revision):
+                raise RevisionFailed(words)
+            return reply is not None
 
         what = f"version {revision.version}" + (f" with {wanted} pods" if wanted > 1 else "")
         try:

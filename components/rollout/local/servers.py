@@ -9,6 +9,7 @@ from components.errors import BadInput, RevisionFailed
 from components.rollout.local import access, decryption, processes
 from components.rollout.local.client import RestClient
 from components.rollout.local.state import Server, State
+from components.rollout.questions import foreign
 from components.rollout.target import Revision
 
 STOP_GRACE_S = 20.0
@@ -31,8 +32,9 @@ def start(service: Path, state: State, server: Server) -> None:
     command = [sys.executable, "-m", "serving", "--model_name", state.model_name]
     command += ["--model_dir", server.revision.bundle, "--public_key", state.public_key, "--host", "127.0.0.1"]
     command += ["--http_port", str(server.http_port), "--grpc_port", str(server.grpc_port)]
-    command += ["--model_version", server.revision.version, "--threads", str(state.threads)]
-    command += ["--audit", str(service / "audit" / server.revision.version)]
+    command += ["--model_version", server.revision.version, "--model_digest", server.revision.digest]
+    command += ["--threads", str(state.threads)]
+    command += access.audit_options(service, server.revision.version)
     command += ["--drain_seconds", "0"]  # no route leads to it any more when it is stopped
     command += ["--api_keys", str(access.key_file(service))] if state.auth else ["--insecure_no_auth"]
     key = decryption.options(service, server.revision.bundle)
@@ -58,7 +60,7 @@ def wait_ready(service: Path, server: Server, client: RestClient, timeout_s: flo
     """Return when it has answered some predictions, the slow first one included.
 
     Raises:
-        RevisionFailed: it ended, or did not answer in time.
+        RevisionFailed: it ended, did not answer in time, or answers with another bundle.
     """
     end = time.monotonic() + timeout_s
     answered = 0
@@ -70,7 +72,10 @@ def wait_ready(service: Path, server: Server, client: RestClient, timeout_s: flo
             raise RevisionFailed(
                 f"version {server.revision.version} was not ready within {timeout_s:g} s (its last words: {last!r})"
             )
-        if client.ask(server.http_port, WARM_UP_TEXTS[answered]).label is None:
+        answer = client.ask(server.http_port, WARM_UP_TEXTS[answered])
+        if words := foreign(answer.reply, server.revision):
+            raise RevisionFailed(words)
+        if answer.reply is None:
             time.sleep(0.1)
         else:
             answered += 1

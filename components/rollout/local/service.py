@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
+from components import progress
 from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.rollout.local import servers, state
+from components.private_files import lock_file, private_folder, tighten
+from components.rollout.local import access, servers, state
 from components.rollout.local.client import RestClient
 from components.rollout.local.envoy import Envoy
 from components.rollout.local.state import Server, State
@@ -67,6 +69,9 @@ class Service:
         if challenger and not challenger.alive():
             self.state.percent = 0
         self.apply()
+        if self.envoy_alive() and self.envoy.is_open():
+            words = "the proxy's administration is open to everybody on this machine, as an earlier release started it"
+            progress.report("rollout", f"{words}; `slipway stop` and `slipway start` close it")
         if not self.envoy_alive():
             here = self.state
             here.envoy = self.envoy.start(here.host, here.http_port, here.grpc_port)
@@ -128,8 +133,10 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         SlipwayError: another process holds it; the message says which.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+    private_folder(folder)
+    for secret in (access.OWN_KEY, access.KEY_FILE, access.AUDIT_KEY):
+        tighten(folder / secret)  # an earlier release or a copy may have left it open
+    with lock_file(folder / LOCK) as file:
         for attempt in range(LOCK_ATTEMPTS):  # `holder` looks at the lock by taking it for a moment
             if _lock(file):
                 break

@@ -3,7 +3,9 @@
 Copies come over HTTP/1.1, those of gRPC calls too: the proxy translates, and a call is one framed message in the body.
 
 It listens on a Unix socket in a folder that only this user can enter, so that nobody else on the machine ever gets a
-client's text, not even when this process was killed and the proxy goes on copying. Headers are thrown away.
+client's text, not even when this process was killed and the proxy goes on copying. Headers are thrown away. The proxy
+copies what anybody sends, before a server has looked at it, so the tap keeps only the texts of those whom it is told
+to: texts of strangers are no evidence.
 """
 
 import contextlib
@@ -13,6 +15,7 @@ import struct
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -31,13 +34,17 @@ FRAME = struct.Struct(">BI")
 
 
 class Tap:
-    """Listens from its making until `close`."""
+    """Listens from its making until `close`.
 
-    def __init__(self) -> None:
+    Args:
+        admits: whether the sender of a request with these headers (names in lower case) may ask for predictions.
+    """
+
+    def __init__(self, admits: Callable[[Mapping[str, str]], bool] = lambda _: True) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="slipway-"))  # short: socket names may have 107 characters
         self.path = self._folder / "tap"
         self._texts: deque[str] = deque(maxlen=KEPT)
-        self._server = _Server(str(self.path), _handler(self._texts))
+        self._server = _Server(str(self.path), _handler(self._texts, admits))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -62,7 +69,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
     block_on_close = False
 
 
-def _handler(texts: deque[str]) -> type[BaseHTTPRequestHandler]:
+def _handler(texts: deque[str], admits: Callable[[Mapping[str, str]], bool]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -71,7 +78,8 @@ def _handler(texts: deque[str]) -> type[BaseHTTPRequestHandler]:
             if not body:
                 self.close_connection = True
             is_grpc = self.headers.get_content_type() == "application/grpc"
-            texts.extend(texts_of_call(body) if is_grpc else texts_of(body))
+            if admits({name.lower(): value for name, value in self.headers.items()}):
+                texts.extend(texts_of_call(body) if is_grpc else texts_of(body))
             self.send_response(204)
             self.end_headers()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.rollout.counting import since
+from components.rollout.counting import COUNTED, ending_of, since
 from components.rollout.local import access, comparing, servers, service
 from components.rollout.local.client import RestClient
 from components.rollout.local.service import Service
@@ -51,7 +51,7 @@ class LocalTarget:
         self._auth, self._needs_champion = auth, needs_champion
         self._tap: Tap | None = None
         self._open()
-        self._client = RestClient(model_name, access.headers(self._service.folder, auth))
+        self._client = RestClient(model_name, access.rollout_headers(self._service.folder, auth))
 
     def champion(self) -> Revision | None:
         """The revision that serves."""
@@ -112,9 +112,9 @@ class LocalTarget:
         }
 
     def send(self, texts: Sequence[str]) -> int:
-        """Send each text through the public endpoint; return how many were routed to a revision."""
+        """Send each text through the public endpoint; return how many a revision admitted."""
         answers = self._client.ask_all((self._state.http_port, text) for text in texts)
-        return sum(answer.version is not None for answer in answers)
+        return sum(answer.version is not None and ending_of(answer.status) in COUNTED for answer in answers)
 
     def compare(self, texts: Sequence[str]) -> list[Pair]:
         """Ask both revisions for each text directly."""
@@ -243,7 +243,8 @@ class LocalTarget:
     def _shadow(self, percent: int) -> None:
         """Open or close the tap and let the routes know."""
         if percent and not self._tap:
-            self._tap = Tap()
+            folder = self._service.folder
+            self._tap = Tap(lambda sent: access.may_predict(folder, sent)) if self._auth else Tap()
         self._state.tap = str(self._tap.path) if self._tap and percent else ""
         self._state.copied_percent = percent
         self._service.apply()

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from components import signing
 from components.bundle import INFO, MODEL, Bundle
 from components.dataset import TextDataset, write_dataset
 from components.errors import BadInput, SlipwayError
@@ -17,25 +18,40 @@ from components.evaluate import report, step
 from components.evaluate.settings import EvaluateSettings
 from components.registry import Registry
 
+Promote = Callable[..., Path]
 SETTINGS = EvaluateSettings(bootstrap_samples=500)
 
 
 @pytest.fixture(scope="session")
 def registry_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registry")
-    Registry(f"sqlite:///{folder}/mlflow.db", "topics")
+    Registry(f"sqlite:///{folder}/mlflow.db", "messages")
     return folder / "mlflow.db"
 
 
 @pytest.fixture
 def registry(registry_database: Path, tmp_path: Path) -> Registry:
     shutil.copy(registry_database, tmp_path / "mlflow.db")
-    return Registry(f"sqlite:///{tmp_path}/mlflow.db", "topics")
+    return Registry(f"sqlite:///{tmp_path}/mlflow.db", "messages")
 
 
-def promote(registry: Registry, bundle: Path, dataset_digest: str = "") -> None:
-    version = registry.register(str(bundle), Bundle(bundle).digest(), {"dataset_digest": dataset_digest})
-    registry.promote(version)
+@pytest.fixture
+def keys(tmp_path: Path) -> signing.KeyPair:
+    return signing.key_pair(tmp_path / "keys")
+
+
+@pytest.fixture
+def promote(registry: Registry, keys: signing.KeyPair, tmp_path: Path) -> Promote:
+    """Make a draft, signed, the champion; returns where its bundle is."""
+
+    def function(draft: Path, dataset_digest: str = "", signer: signing.KeyPair = keys) -> Path:
+        bundle = shutil.copytree(draft, tmp_path / "champion")
+        signing.sign(bundle, signer.private_key)
+        digest = Bundle(bundle).digest()
+        registry.promote(registry.register(str(bundle), digest, {"dataset_digest": dataset_digest}))
+        return bundle
+
+    return function
 
 
 def with_labels(draft: Path, folder: Path, labels: Sequence[str]) -> Path:
@@ -49,7 +65,8 @@ def with_labels(draft: Path, folder: Path, labels: Sequence[str]) -> Path:
 def evaluate(
     draft: Path, dataset: TextDataset, tmp_path: Path, settings: EvaluateSettings = SETTINGS
 ) -> dict[str, Any]:
-    return step.run(draft, dataset.folder, settings, f"sqlite:///{tmp_path}/mlflow.db", "topics")
+    registry = (f"sqlite:///{tmp_path}/mlflow.db", "messages")
+    return step.run(draft, dataset.folder, settings, *registry, tmp_path / "keys" / "public.pem")
 
 
 @pytest.mark.usefixtures("registry")
@@ -86,9 +103,9 @@ def test_a_challenger_with_shuffled_labels_is_refused_and_the_page_says_why(
 
 
 def test_a_challenger_is_compared_with_the_champion_text_by_text(
-    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
 ) -> None:
-    promote(registry, draft_bundle, small_dataset.digest)
+    promote(draft_bundle, small_dataset.digest)
     shuffled = with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"])
     result = evaluate(shuffled, small_dataset, tmp_path)
     assert not result["gate"]["passed"]
@@ -103,9 +120,9 @@ def test_a_challenger_is_compared_with_the_champion_text_by_text(
 
 
 def test_a_better_challenger_replaces_a_bad_champion(
-    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
 ) -> None:
-    promote(registry, with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"]))
+    promote(with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"]))
     result = evaluate(draft_bundle, small_dataset, tmp_path)
     assert result["gate"]["passed"]
     assert result["difference"]["macro_f1"]["low"] > 0.5
@@ -113,9 +130,9 @@ def test_a_better_challenger_replaces_a_bad_champion(
 
 
 def test_a_challenger_identical_to_the_champion_passes_and_says_so(
-    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
 ) -> None:
-    promote(registry, draft_bundle)
+    promote(draft_bundle)
     strict = EvaluateSettings(min_class_recall=1, max_calibration_error=0, bootstrap_samples=500)
     result = evaluate(draft_bundle, small_dataset, tmp_path, strict)
     assert result["identical_to_champion"] == "1"
@@ -125,9 +142,9 @@ def test_a_challenger_identical_to_the_champion_passes_and_says_so(
 
 
 def test_a_champion_that_lacks_a_label_is_wrong_on_its_texts(
-    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
 ) -> None:
-    promote(registry, with_labels(draft_bundle, tmp_path / "old", ["billing", "delivery", "login"]))
+    promote(with_labels(draft_bundle, tmp_path / "old", ["billing", "delivery", "login"]))
     result = evaluate(draft_bundle, small_dataset, tmp_path)
     champion = result["champion"]
     assert champion["labels_it_lacks"] == ["account"]
@@ -140,9 +157,9 @@ def test_a_champion_that_lacks_a_label_is_wrong_on_its_texts(
 
 
 def test_labels_in_another_order_change_nothing(
-    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
 ) -> None:
-    promote(registry, draft_bundle)
+    promote(draft_bundle)
     splits = {
         split: (small_dataset.texts(split), [2 - label for label in small_dataset.label_ids(split)])
         for split in ("train", "validation", "test")
@@ -154,15 +171,24 @@ def test_labels_in_another_order_change_nothing(
 
 
 def test_a_champion_whose_bundle_is_gone_or_changed_stops_the_step_with_a_way_out(
-    draft_bundle: Path, small_dataset: TextDataset, registry: Registry, tmp_path: Path
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
 ) -> None:
-    bundle = Path(shutil.copytree(draft_bundle, tmp_path / "stored"))
-    promote(registry, bundle)
+    bundle = promote(draft_bundle)
     (bundle / MODEL).write_bytes((bundle / MODEL).read_bytes() + b"\0")
-    with pytest.raises(BadInput, match="champion 1 at .*stored is not what was registered; restore it, or take"):
+    with pytest.raises(
+        BadInput, match="champion 1 at .*champion is not what was registered .*altered.*; restore it, or take"
+    ):
         evaluate(draft_bundle, small_dataset, tmp_path)
     shutil.rmtree(bundle)
-    with pytest.raises(BadInput, match="bundle of champion 1 cannot be read .*stored does not exist"):
+    with pytest.raises(BadInput, match="bundle of champion 1 cannot be read .*champion does not exist"):
+        evaluate(draft_bundle, small_dataset, tmp_path)
+
+
+def test_a_champion_that_somebody_else_signed_and_registered_is_not_loaded(
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
+) -> None:
+    promote(draft_bundle, signer=signing.key_pair(tmp_path / "other keys"))
+    with pytest.raises(BadInput, match="not what was registered .*signed with another key"):
         evaluate(draft_bundle, small_dataset, tmp_path)
 
 

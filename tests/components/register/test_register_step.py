@@ -55,7 +55,8 @@ def place(fresh_registry: Path, tmp_path: Path) -> Place:
 def results(draft_bundle: Path, small_dataset: TextDataset, fresh_registry: Path) -> dict[str, Any]:
     """What the steps before reported; of compress and training only what the card reads."""
     settings = EvaluateSettings(bootstrap_samples=200)
-    found = evaluate.run(draft_bundle, small_dataset.folder, settings, f"sqlite:///{fresh_registry}", "topics")
+    registry, no_key = f"sqlite:///{fresh_registry}", Path("no-champion-no-key.pem")
+    found = evaluate.run(draft_bundle, small_dataset.folder, settings, registry, "topics", no_key)
     row = {"name": "teacher", "macro_f1": 0.97, "accuracy": 0.98, "size_bytes": 2_500_000, "latency_ms": {"1": 1.5}}
     return {
         "prepare_data": {"source": "messages.csv", "rows_read": 300, "rows_kept": 204},

@@ -19,7 +19,11 @@ POD_S, ROUTE_S, STATUS_S, GATEWAY_S = 0.1, 0.15, 0.05, 0.25
 
 
 class Refused(Exception):
-    """A webhook says no."""
+    """A webhook says no, with this status."""
+
+    def __init__(self, words: str, status: int = 400) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 @dataclass
@@ -54,19 +58,35 @@ class Cluster:
         """Of the gateway to clients, by status and version."""
         self.shortages: set[str] = set()
         self.applied: list[dict[str, Any]] = []
+        self.states = 0
         self.turn, self.last_apply = 0, 0.0
         self.lock = threading.RLock()
 
     def apply(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """What a server-side apply of the only manager does."""
+        """What a server-side apply of the manager of all fields does, and of one of annotations alone."""
         with self.lock:
+            self.check_state(wanted["metadata"].get("resourceVersion"))
+            self.states += 1
+            state = {"resourceVersion": str(self.states)}
+            if "spec" not in wanted:
+                assert self.service
+                annotations = self.service["metadata"]["annotations"] | wanted["metadata"]["annotations"]
+                self.service["metadata"] |= state | {"annotations": annotations}
+                return self.service
             check(wanted["spec"], self.service)
             status = (self.service or {}).get("status", {})
-            self.service = wanted | {"status": status}
+            self.service = wanted | {"status": status, "metadata": wanted["metadata"] | state}
             self.applied.append(wanted["spec"])
             self.last_apply = time.monotonic()
             self.tick()
             return self.service
+
+    def check_state(self, wanted: str | None) -> None:
+        """What the API server does with a `resourceVersion`; 0 is for objects that are not there."""
+        found = self.service["metadata"]["resourceVersion"] if self.service else "0"
+        if wanted and wanted != found:
+            words = "must be specified for an update" if wanted == "0" else "the object has been modified"
+            raise Refused(words, 422 if wanted == "0" else 409)
 
     def tick(self) -> None:
         """Let everybody do what is due."""
@@ -197,3 +217,8 @@ def check(spec: dict[str, Any], before: dict[str, Any] | None) -> None:
     old = (before or {"spec": spec})["spec"]["predictor"]
     if old["name"] != stable["name"] and old["model"]["storageUri"] == stable["model"]["storageUri"]:
         raise Refused("predictor.name change requires a model change")
+
+
+def digest_for(of_version: str) -> str:
+    """The digest of the bundle that a version stands for."""
+    return f"sha256:{of_version:0>64}"

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, Refused
+from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, Refused, digest_for
 
 ISVC = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/{NAME}"
 ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/"
@@ -20,7 +20,8 @@ PORT = ":8080/proxy"
 def told(of_version: str) -> dict[str, Any]:
     """A model server's answer: to a prediction and to a question for its metadata."""
     outputs = [{"name": "label", "data": ["billing"]}]
-    return {"model_version": of_version, "outputs": outputs, "versions": [of_version]}
+    parameters = {"bundle_digest": digest_for(of_version)}
+    return {"model_version": of_version, "outputs": outputs, "versions": [of_version], "parameters": parameters}
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -105,12 +106,18 @@ class _Api(_Answer):
         try:
             self._send(200, self.cluster.apply(self._body()))
         except Refused as error:
-            self._send(400, {"kind": "Status", "message": str(error)})
+            self._send(error.status, {"kind": "Status", "message": str(error)})
 
     def do_DELETE(self) -> None:  # noqa: N802
-        with self.cluster.lock:
-            self.cluster.service = None
-        self._send(200, {})
+        options = self._body() or {}
+        try:
+            with self.cluster.lock:
+                self.cluster.check_state(options.get("preconditions", {}).get("resourceVersion"))
+                self.cluster.service = None
+        except Refused as error:
+            self._send(error.status, {"kind": "Status", "message": str(error)})
+        else:
+            self._send(200, {})
 
 
 @contextmanager

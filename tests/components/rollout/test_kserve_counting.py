@@ -17,7 +17,7 @@ from components.rollout.kserve.counting import PodCounts, PrometheusMetrics
 from components.rollout.kserve.record import Record
 from components.rollout.target import Counts, Revision, histogram
 
-OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version}") for version in ("1", "2"))
+OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version:0>64}") for version in ("1", "2"))
 LABELS = 'model_name="m",model_version="1",protocol="rest"'
 PAGE = f"""
 # TYPE slipway_requests_total counter
@@ -26,11 +26,17 @@ slipway_requests_total{{{LABELS},method="infer",code="400",source="client"}} 4
 slipway_requests_total{{{LABELS},method="infer",code="500",source="client"}} 3
 slipway_requests_total{{{LABELS},method="infer",code="503",source="client"}} 3
 slipway_requests_total{{{LABELS},method="infer",code="500",source="comparison"}} 50
+slipway_requests_total{{{LABELS},method="infer",code="499",source="client"}} 5
+slipway_requests_total{{{LABELS},method="infer",code="401",source="stranger"}} 4900
+slipway_requests_total{{{LABELS},method="infer",code="503",source="stranger"}} 80
 slipway_requests_total{{{LABELS},method="metadata",code="200",source="client"}} 7
 # TYPE slipway_request_duration_seconds histogram
 slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="client",le="0.01"}} 60
 slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="client",le="0.1"}} 90
 slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="client",le="+Inf"}} 94
+slipway_request_duration_seconds_bucket{{{LABELS},method="explain",source="client",le="0.01"}} 0
+slipway_request_duration_seconds_bucket{{{LABELS},method="explain",source="client",le="0.1"}} 0
+slipway_request_duration_seconds_bucket{{{LABELS},method="explain",source="client",le="+Inf"}} 40
 slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="comparison",le="0.01"}} 50
 slipway_request_duration_seconds_bucket{{{LABELS},method="infer",source="comparison",le="+Inf"}} 50
 """
@@ -40,9 +46,9 @@ def counted(requests: int, errors: int = 0) -> Counts:
     return Counts(requests, errors, histogram([5.0] * (requests - errors)))
 
 
-def test_clients_requests_are_counted_with_their_errors_and_latencies() -> None:
+def test_admitted_requests_of_clients_are_counted_with_their_errors_and_latencies() -> None:
     found = counting.counts_of(text_string_to_metric_families(PAGE))
-    assert (found.requests, found.errors) == (100, 6)
+    assert (found.requests, found.errors, found.abandoned) == (96, 6, 5)
     assert found.latencies.bounds == (10.0, 100.0)
     assert found.latencies.counts == (60, 30, 4)
 

@@ -10,8 +10,9 @@ from components.errors import BadInput
 from components.rollout.kserve import manifest, record
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision
+from tests.components.rollout.kserve_cluster import digest_for
 
-OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version}") for version in ("1", "2"))
+OLD, NEW = (Revision(version, f"s3://models/{version}", digest_for(version)) for version in ("1", "2"))
 SETTINGS = ClusterSettings(namespace="models", min_replicas=2, max_replicas=4)
 
 
@@ -53,8 +54,8 @@ def test_every_annotation_that_changes_has_a_constant_twin_in_the_pod_template()
     """KServe copies annotations of the service to the template unless the predictor has its own."""
     busy = service(Record(OLD, NEW, 10, state={"phase": "traffic"}, restoring=True))
     ours = {key for key in busy["metadata"]["annotations"] if key.startswith(record.PREFIX)}
-    assert ours == set(record.KEYS)
-    assert ours <= set(busy["spec"]["predictor"]["annotations"])
+    assert ours == set(record.KEYS) - {record.HOLDER}  # which comes with the change
+    assert set(record.KEYS) <= set(busy["spec"]["predictor"]["annotations"])
     later = service(Record(OLD, NEW, 50, state={"phase": "traffic", "step": 2}))
     assert later["spec"]["predictor"]["annotations"] == busy["spec"]["predictor"]["annotations"]
 
@@ -62,7 +63,7 @@ def test_every_annotation_that_changes_has_a_constant_twin_in_the_pod_template()
 def test_knative_mode_shows_the_challenger_with_its_share() -> None:
     predictor = service(Record(OLD, NEW, 10))["spec"]["predictor"]
     assert predictor["model"]["storageUri"] == NEW.bundle
-    assert predictor["model"]["args"] == ["--model_version=2"]
+    assert predictor["model"]["args"] == ["--model_version=2", f"--model_digest={NEW.digest}"]
     assert predictor["canaryTrafficPercent"] == 10  # noqa: PLR2004
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 4)
 

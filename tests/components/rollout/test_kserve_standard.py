@@ -1,5 +1,6 @@
 """Rollouts in KServe's Standard mode under load: no request is lost, and no side lacks pods for its share."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -166,3 +167,14 @@ def test_a_gateway_that_cannot_be_asked_gets_time_to_follow(make_site: Any) -> N
         target.set_traffic(50)
         target.promote()
     assert site.lost == {}
+
+
+def test_a_challenger_that_answers_with_another_bundle_is_no_candidate(make_site: Any) -> None:
+    """An older signed bundle was put in its place, say: its pods say so in every answer."""
+    site = make_site()
+    target, other = site.serve(FIRST), replace(SECOND, digest=THIRD.digest)
+    target.deploy(other)
+    with pytest.raises(RevisionFailed, match=f"answers with the bundle {SECOND.digest}; registered was {THIRD.digest}"):
+        target.wait_ready(other, 10.0)
+    assert [pair.challenger for pair in target.compare(["late parcel"])] == [None]
+    assert [pair.champion for pair in target.compare(["late parcel"])] == ["billing"]

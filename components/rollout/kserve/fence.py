@@ -1,0 +1,114 @@
+"""Lets only the newest holder of a rollout's lease change its InferenceService.
+
+A driver that was cut off does not know that another has taken over, and what it sent before may arrive after that. So
+the service carries a fencing token: the number of the lease's holder that changed it last. Each change is made for the
+state (`resourceVersion`) in which no later holder's token was seen, and the API server refuses it in any other. A new
+holder puts its token there before it reads anything else; from then on all that earlier ones do is refused.
+
+https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from components.errors import SlipwayError
+from components.rollout.kserve.api import ABSENT, FIELD_MANAGER, Changed, ServiceApi
+from components.rollout.kserve.lease import Lease, words
+from components.rollout.kserve.manifest import GROUP, VERSION
+from components.rollout.kserve.record import HOLDER
+
+CLAIM_MANAGER = f"{FIELD_MANAGER}-holder"
+ATTEMPTS, PAUSE_S = 50, 0.1
+"""KServe writes the service's status while a change is on its way, and each such write makes a new state."""
+
+
+class Fence:
+    """The changes of one InferenceService.
+
+    Args:
+        api: of the service.
+        lease: of its rollouts. Who does not hold it (a command before there is a rollout) has no token of its own.
+
+    Every method that changes something raises `SlipwayError` when the lease is lost, or a later holder was there.
+    """
+
+    def __init__(self, api: ServiceApi, lease: Lease) -> None:
+        self._api, self._lease = api, lease
+
+    def last(self) -> int:
+        """The number of the holder that changed the service last; 0 when none did."""
+        return _number(_token(self._api.read()))
+
+    def claim(self) -> None:
+        """Let the service name this holder, so that what earlier ones do is refused from now on.
+
+        A service that was made by a release without this token gets it with the first change: alone, it would come into
+        the pod template and begin a new revision.
+        """
+
+        def change(found: dict[str, Any] | None, token: str) -> None:
+            if found and HOLDER in found["spec"]["predictor"].get("annotations", {}):
+                metadata = {"name": self._api.name, "annotations": {HOLDER: token}, "resourceVersion": _state(found)}
+                kind = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "InferenceService"}
+                self._api.apply(kind | {"metadata": metadata}, CLAIM_MANAGER)
+
+        self._change(change)
+
+    def apply(self, service: dict[str, Any]) -> None:
+        """Make the fields of the service so; see `ServiceApi.apply`."""
+
+        def change(found: dict[str, Any] | None, token: str) -> None:
+            held = {HOLDER: token} if token else {}
+            metadata = service["metadata"] | {"resourceVersion": _state(found)}
+            metadata["annotations"] = metadata.get("annotations", {}) | held
+            self._api.apply(service | {"metadata": metadata})
+
+        self._change(change)
+
+    def delete(self) -> None:
+        """Remove the service."""
+
+        def change(found: dict[str, Any] | None, token: str) -> None:  # noqa: ARG001 (nothing is left to carry it)
+            if found:
+                self._api.delete(_state(found))
+
+        self._change(change)
+
+    def _change(self, change: Callable[[dict[str, Any] | None, str], None]) -> None:
+        """Make a change for the state in which the service is; again, while others write to it at the same moment."""
+        for attempt in range(ATTEMPTS):
+            found = self._api.read()
+            try:
+                change(found, self._checked(_token(found)))
+                return
+            except Changed as error:
+                if attempt == ATTEMPTS - 1:
+                    raise SlipwayError(f"InferenceService {self._api.name} changes all the time: {error}") from error
+                time.sleep(PAUSE_S)
+
+    def _checked(self, found: str) -> str:
+        """The token of the next change, given that of the last."""
+        self._lease.check()
+        if not self._lease.held:
+            return found
+        if _number(found) > self._lease.transition:
+            other = words(found.partition(" ")[2])
+            raise SlipwayError(
+                f"another rollout has taken {self._api.namespace}/{self._api.name} over ({other}); "
+                "this one was cut off for too long and changes nothing any more"
+            )
+        return self._lease.token
+
+
+def _token(found: dict[str, Any] | None) -> str:
+    return str(((found or {}).get("metadata", {}).get("annotations") or {}).get(HOLDER, ""))
+
+
+def _number(token: str) -> int:
+    number = token.partition(" ")[0]
+    return int(number) if number.isascii() and number.isdigit() else 0
+
+
+def _state(found: dict[str, Any] | None) -> str:
+    return str(found["metadata"]["resourceVersion"]) if found else ABSENT

@@ -1,0 +1,72 @@
+"""The limits of a proxy that strangers reach, as Envoy's own list for edge proxies asks for them.
+
+https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge
+"""
+
+import resource
+from typing import Any
+
+Json = dict[str, Any]
+
+BUFFER_BYTES = 32 * 1024
+"""Of a connection, in each direction; beyond it Envoy stops reading until the other side has taken something."""
+HEAP_BYTES = 512 * 1024 * 1024
+MOST_CONNECTIONS = 10_000
+DESCRIPTORS_PER_CONNECTION = 3
+"""A client's connection and one to a server, and room for what else is open."""
+_MONITORS = "type.googleapis.com/envoy.extensions.resource_monitors"
+HTTP2: Json = {
+    "max_concurrent_streams": 100,
+    "initial_stream_window_size": 64 * 1024,
+    "initial_connection_window_size": 1024 * 1024,
+}
+CONNECTION_MANAGER: Json = {
+    "common_http_protocol_options": {
+        "idle_timeout": "30s",
+        "max_headers_count": 100,
+        # Servers behind may take `x_api_key` and `x-api-key` for the same.
+        "headers_with_underscores_action": "REJECT_REQUEST",
+    },
+    "http2_protocol_options": HTTP2,
+    "max_request_headers_kb": 32,
+    "request_headers_timeout": "10s",
+    "request_timeout": "60s",
+    "stream_idle_timeout": "60s",
+    # One path has one form from here on, or an escaped prediction would go past the route that counts predictions.
+    "normalize_path": True,
+    "merge_slashes": True,
+    "path_with_escaped_slashes_action": "REJECT_REQUEST",
+    "server_name": "slipway",
+}
+
+
+def overload_manager() -> Json:
+    """What Envoy does before it runs out of memory or of descriptors."""
+    heap = {"@type": f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": HEAP_BYTES}
+    connections = {
+        "@type": f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": most_connections(),
+    }
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            {"name": "envoy.resource_monitors.fixed_heap", "typed_config": heap},
+            {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections},
+        ],
+        "actions": [
+            _above_heap("envoy.overload_actions.shrink_heap", 0.9),
+            _above_heap("envoy.overload_actions.disable_http_keepalive", 0.9),
+            _above_heap("envoy.overload_actions.stop_accepting_requests", 0.95),
+            _above_heap("envoy.overload_actions.stop_accepting_connections", 0.98),
+        ],
+    }
+
+
+def most_connections() -> int:
+    """Connections of clients: as many as the descriptors that a process of this user may have leave room for."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(min(descriptors // DESCRIPTORS_PER_CONNECTION, MOST_CONNECTIONS), 1)
+
+
+def _above_heap(action: str, share: float) -> Json:
+    return {"name": action, "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": share}}]}
