@@ -21,6 +21,10 @@ LOOK_S = 0.1
 """Between two looks at the number of open files, which cost microseconds while there are few."""
 PAUSE = 20
 """Times what a look took, until the next: no more than a twentieth of the time goes into looking."""
+CROWD = 0.5
+"""Of the limit: from there on, looks tell who came before whom, so that those who came last keep their time."""
+CROWDED_PAUSE = 2
+"""The same from there on: many may be coming, and gRPC closes all beyond its own limit."""
 DESCRIPTORS = Path("/dev/fd")
 MAPPED = "::ffff:"
 """Before an address of IPv4 on a socket for both."""
@@ -50,6 +54,9 @@ class Connections:
         self._turn = 0
         self._seen: dict[str, None] = {}
         """Addresses that were there at the last look, in the order in which they came."""
+        self._peers: dict[tuple[int, int], str | None] = {}
+        """The other side of each open file, by its number and inode: to ask costs more than all else in a look. A
+        number alone is taken again as soon as it is free."""
         self._watching: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -80,13 +87,15 @@ class Connections:
         while True:
             await asyncio.sleep(pause)
             began = time.perf_counter()
-            if len(os.listdir(DESCRIPTORS)) > self._limit or len(self._calls) > 2 * self._limit:
+            crowded = len(os.listdir(DESCRIPTORS)) > CROWD * self._limit
+            if crowded or len(self._calls) > 2 * self._limit:
                 self._look()
-            pause = max(LOOK_S, PAUSE * (time.perf_counter() - began))
+            pause = max(LOOK_S, (CROWDED_PAUSE if crowded else PAUSE) * (time.perf_counter() - began))
 
     def _look(self) -> None:
         """Find the connections, and end those that are too many."""
-        found = dict(self._found())
+        self._peers = dict(self._files())
+        found = {peer: number for (number, _), peer in self._peers.items() if peer}
         known = [peer for peer in self._seen if peer in found]
         self._seen = dict.fromkeys([*known, *found])
         self._calls = {peer: calls for peer, calls in self._calls.items() if peer in found or calls.at_hand}
@@ -102,12 +111,18 @@ class Connections:
         idle = [peer for peer, calls in self._calls.items() if not calls.at_hand and peer in self._seen]
         return strangers + sorted(idle, key=lambda peer: self._calls[peer].last)
 
-    def _found(self) -> Iterator[tuple[str, int]]:
-        """Address of the other side and descriptor of each connection."""
+    def _files(self) -> Iterator[tuple[tuple[int, int], str | None]]:
+        """Number and inode of each open file, and the other side when it is one of the port's connections."""
         for name in os.listdir(DESCRIPTORS):
-            with _duplicate(int(name)) as connection:
-                if connection and (peer := self._peer(connection)):
-                    yield peer, int(name)
+            number = int(name)
+            with suppress(OSError):  # closed meanwhile
+                file = (number, os.fstat(number).st_ino)
+                yield file, self._peers[file] if file in self._peers else self._peer_of(number)
+
+    def _peer_of(self, number: int) -> str | None:
+        with _duplicate(number) as connection:
+            return self._peer(connection) if connection else None
+        return None  # closed meanwhile
 
     def _end(self, peer: str, number: int) -> None:
         """End a connection; gRPC sees that the other side has closed it."""
