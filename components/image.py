@@ -12,3 +12,5 @@ SIGNING_FOLDER, ENCRYPTION_FOLDER, PUBLIC_KEY_FOLDER, CREDENTIALS_FOLDER, HUB_FO
     f"/etc/slipway/{name}" for name in ("signing", "encryption", "keys", "credentials", "hub")
 )
 ENCRYPTION_KEY = f"{ENCRYPTION_FOLDER}/bundle.key"
+SIGNING_JOB = "job:"
+"""Before a namespace, in `registry.keys`: bundles are signed there, by a Job that has the key; no step has it."""

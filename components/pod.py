@@ -11,11 +11,10 @@ from kfp import dsl, kubernetes
 
 from components.cluster import HUB_SECRET
 from components.credentials import API_KEY
-from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER, PUBLIC_KEY_FOLDER, SIGNING_FOLDER
+from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER, PUBLIC_KEY_FOLDER
 
 STORE_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-public-key"
-SIGNING_SECRET, ENCRYPTION_SECRET = "slipway-signing", "slipway-encryption"
-CLIENT_SECRET = "slipway-client"
+ENCRYPTION_SECRET, CLIENT_SECRET = "slipway-encryption", "slipway-client"
 RUN_ID = "SLIPWAY_RUN_ID"
 
 
@@ -46,11 +45,6 @@ def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
     kubernetes.set_security_context(task, run_as_non_root=True)
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)
     return task.set_memory_request(resources.memory).set_memory_limit(resources.memory_limit)
-
-
-def with_signing_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Mount the private key that bundles are signed with."""
-    return kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER)
 
 
 def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:

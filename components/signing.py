@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -31,12 +31,27 @@ SIGNATURE_LIMIT = 1 << 20
 """Bytes. The signature of a bundle takes some 2 KB; a larger file is not one and is not parsed."""
 
 
+class Signer(Protocol):
+    """Whoever signs bundles, with a key that need not lie here."""
+
+    @property
+    def public_key(self) -> Path:
+        """A PEM file: what the bundles that it signs are verified with."""
+
+    def sign(self, bundle: Path) -> None:
+        """Write `signature.json` over all other files of the bundle."""
+
+
 @dataclass(frozen=True)
 class KeyPair:
     """The two PEM files of a signer."""
 
     private_key: Path
     public_key: Path
+
+    def sign(self, bundle: Path) -> None:
+        """As the function `sign`."""
+        sign(bundle, self.private_key)
 
 
 def key_pair(folder: Path) -> KeyPair:
@@ -94,6 +109,31 @@ def sign(bundle: Path, private_key: Path) -> None:
     _load_private(private_key)
     config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
     config.sign(folder, folder / SIGNATURE)
+
+
+def sign_digests(digests: Mapping[str, str], private_key: Path) -> bytes:
+    """The content of `signature.json` for a bundle of which only the digests are at hand.
+
+    Args:
+        digests: SHA-256 of each file but the signature, in hexadecimal digits, by the file's name.
+        private_key: a PEM file.
+
+    Raises:
+        BadInput: the private key cannot be used, or there is nothing to sign.
+    """
+    if not digests or SIGNATURE in digests:
+        raise BadInput(f"a bundle with the files {sorted(digests)} cannot be signed; expected all but {SIGNATURE}")
+    _load_private(private_key)
+    known = _Digests({name: bytes.fromhex(digest) for name, digest in digests.items()})
+    config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(known)  # type: ignore[no-untyped-call]
+    with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
+        config.sign(Path("bundle"), Path(signature.name))
+        return signature.read()
+
+
+def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """What `sign_digests` takes: the SHA-256 of each file but the signature, in hexadecimal digits, by name."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if name != SIGNATURE}
 
 
 class Wanted(NamedTuple):
@@ -164,7 +204,8 @@ def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
 
 def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signature: Path) -> bool:
     """Whether the signature is the key owner's. Raises BundleRefused when it is, or claims so, and does not hold."""
-    config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(_InMemory(contents))  # type: ignore[no-untyped-call]
+    known = _Digests({name: bytes.fromhex(digest) for name, digest in digests_of(contents).items()})
+    config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(known)  # type: ignore[no-untyped-call]
     try:
         config.verify(bundle, signature)
     except InvalidSignature as error:
@@ -176,21 +217,18 @@ def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signatu
     return True
 
 
-class _InMemory(hashing.Config):
-    """Hashes files that were read, in place of a folder that can change meanwhile. All but the signature count."""
+class _Digests(hashing.Config):
+    """Digests that are known, in place of a folder to hash, which can change meanwhile or be elsewhere."""
 
-    def __init__(self, contents: Mapping[str, bytes]) -> None:
+    def __init__(self, digests: Mapping[str, bytes]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._contents = contents
+        self._digests = digests
 
     def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002
-        """The manifest of all files that were read."""
+        """The manifest of all files."""
         items = [
-            manifest.FileManifestItem(
-                path=PurePosixPath(name), digest=Digest("sha256", hashlib.sha256(content).digest())
-            )
-            for name, content in self._contents.items()
-            if name != SIGNATURE
+            manifest.FileManifestItem(path=PurePosixPath(name), digest=Digest("sha256", digest))
+            for name, digest in self._digests.items()
         ]
         form = manifest.SerializationType.from_args({"method": "files", "hash_type": "sha256", "allow_symlinks": False})
         return manifest.Manifest(str(model_path), items, form)

@@ -1,6 +1,6 @@
 """What can be known to be wrong with a cluster before any step runs: what is not installed, absent, or not allowed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from kubernetes import client
@@ -8,6 +8,7 @@ from kubernetes import client
 from components.cluster import ClusterSettings, own_namespace
 from components.errors import BadInput
 from components.kubernetes_api import TIMEOUT, asking, connect
+from components.register.signing_job import SIGNER, signing_namespace
 from components.rollout.kserve.control import check_reachable
 
 APPLY = "`kubectl apply -k manifests/overlays/kind`"
@@ -44,6 +45,12 @@ FURTHER_RIGHTS = (
     Right("get", "", "configmaps", name="slipway-public-key"),
 )
 """What a run does in one of KServe's modes only, or what lets the preflight see more. `manifests/` gives them all."""
+SIGNING_RIGHTS = (
+    Right("create", "batch", "jobs"),
+    Right("delete", "batch", "jobs"),
+    Right("get", "batch", "cronjobs", name=SIGNER),
+)
+"""What a run does there whose bundles are signed there; see `components.register.signing_job`."""
 RIGHTS_OF_STEPS = (
     Right("list", "", "pods"),
     Right("get", "", "pods", "log"),
@@ -56,7 +63,7 @@ KINDS = (
 )
 
 
-def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name: str = "") -> None:
+def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name: str = "", keys: str = "") -> None:
     """Look at everything in the cluster that a later step will need.
 
     What we may not read (another's Secret, say) is taken to be there: only what is known to be absent is an error.
@@ -65,6 +72,7 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
         settings: of the cluster.
         encrypted: whether bundles are, so that model servers need the key.
         model_name: name of the served model, so that its gateway is asked, too; empty leaves that out.
+        keys: what signs, as in `registry.keys`.
 
     Raises:
         BadInput: the first thing that is not there, or not allowed; the message says what and what to do.
@@ -75,9 +83,7 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
     if _absent(core.read_namespace, namespace):
         raise BadInput(f"namespace {namespace} does not exist in the cluster; {APPLY}, or set cluster.namespace")
     with asking("ask what we may do"):
-        if missing := list(_missing_rights(client.AuthorizationV1Api(api), namespace)):
-            allowed = "see manifests/base/rbac.yaml"
-            raise BadInput(f"the cluster does not let us {missing[0]} in namespace {namespace}; {allowed}")
+        _check_rights(client.AuthorizationV1Api(api), namespace, RIGHTS)
     for group, version, plural, program in KINDS:
         if _absent(custom.list_namespaced_custom_object, group, version, namespace, plural, limit=1):
             raise BadInput(f"the cluster knows no {plural}; install {program} (manifests/install.sh)")
@@ -98,12 +104,28 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
         raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
     if _absent(core.read_namespaced_config_map, "slipway-public-key", namespace):
         raise BadInput(f"there is no ConfigMap slipway-public-key in namespace {namespace}; {SECRETS} makes it")
+    if (place := signing_namespace(keys)) is not None:
+        _check_signing(api, place)
     if model_name:
         check_reachable(model_name, settings)
 
 
-def _missing_rights(api: client.AuthorizationV1Api, namespace: str) -> Iterator[Right]:
-    for right in RIGHTS:
+def _check_signing(api: client.ApiClient, namespace: str) -> None:
+    """See that bundles can be signed in a namespace. The private key is not looked at: to see it is to read it."""
+    with asking("ask what we may do"):
+        _check_rights(client.AuthorizationV1Api(api), namespace, SIGNING_RIGHTS)
+    if _absent(client.BatchV1Api(api).read_namespaced_cron_job, SIGNER, namespace):
+        raise BadInput(f"there is no CronJob {SIGNER} in namespace {namespace}, which signs bundles; {APPLY}")
+
+
+def _check_rights(api: client.AuthorizationV1Api, namespace: str, rights: Sequence[Right]) -> None:
+    if missing := next(_missing_rights(api, namespace, rights), None):
+        allowed = "see manifests/base/rbac.yaml"
+        raise BadInput(f"the cluster does not let us {missing} in namespace {namespace}; {allowed}")
+
+
+def _missing_rights(api: client.AuthorizationV1Api, namespace: str, rights: Sequence[Right]) -> Iterator[Right]:
+    for right in rights:
         asked = client.V1ResourceAttributes(namespace=namespace, **right._asdict())
         review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=asked))
         answer = api.create_self_subject_access_review(review, _request_timeout=TIMEOUT)

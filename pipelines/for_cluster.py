@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from components.cluster import STORE
 from components.credentials import without_credentials
 from components.errors import BadInput
-from components.image import ENCRYPTION_KEY, SIGNING_FOLDER
+from components.image import ENCRYPTION_KEY, SIGNING_JOB
 from pipelines.settings import SlipwaySettings
 
 BUNDLES = "bundles"
@@ -94,7 +94,8 @@ def check_tracking(settings: SlipwaySettings) -> None:
 
 
 def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
-    """Settings of a run whose steps are pods, too: nothing of them may mean this machine. Keys are mounted secrets.
+    """Settings of a run whose steps are pods, too: nothing of them may mean this machine. Bundles are signed by
+    a Job in the namespace of the cluster's settings, the key of encryption is a mounted secret.
 
     What was left open becomes what `manifests/` makes. To do it twice changes nothing.
 
@@ -110,6 +111,7 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
             settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"store": STORE})})
         )
     cluster, registry = settings.cluster, settings.registry
+    keys = registry.keys if registry.keys.startswith(SIGNING_JOB) else SIGNING_JOB + cluster.namespace
     encryption_key = registry.encryption_key
     if encryption_key and not encryption_key.startswith(KMS):
         encryption_key = ENCRYPTION_KEY
@@ -122,7 +124,7 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
         update={
             "target": "kubernetes",
             "tracking_uri": tracking_uri,
-            "registry": registry.model_copy(update={"keys": SIGNING_FOLDER, "encryption_key": encryption_key}),
+            "registry": registry.model_copy(update={"keys": keys, "encryption_key": encryption_key}),
             "cluster": cluster.model_copy(update=own),
         }
     )

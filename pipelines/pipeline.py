@@ -18,7 +18,6 @@ from components.pod import (
     with_encryption_key,
     with_hub,
     with_public_key,
-    with_signing_key,
 )
 from components.prepare_data.component import prepare_data
 from components.register.component import register
@@ -144,7 +143,7 @@ def pipeline(
         with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
             # never from the cache: the registry may have changed; the step knows its own versions
             registered = _fresh(register(draft=draft, request=asked.outputs["register"]), LIGHT)
-            with_encryption_key(with_signing_key(registered))
+            with_encryption_key(registered)
             # never from the cache: it acts on the world
             bundle = registered.outputs["bundle"]
             rolled_out = _fresh(rollout(bundle=bundle, dataset=dataset, request=asked.outputs["rollout"]), LIGHT)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from components import home
 from components.encryption import KMS
+from components.errors import BadInput
+from components.image import SIGNING_JOB
 from components.private_files import private_folder
 from components.target import meant
 from pipelines import for_cluster
@@ -53,13 +55,15 @@ class Places:
         """The settings with every place that was left open filled in, and every path absolute.
 
         Raises:
-            BadInput: the target is Kubernetes, and pods cannot reach a store.
+            BadInput: the target is Kubernetes, and pods cannot reach a store; or bundles are to be signed by a Job.
         """
         tracking_uri = f"sqlite:///{self.home / 'mlflow.db'}"
         if meant(settings.target) == "kubernetes":
             settings, tracking_uri = for_cluster.with_stores(settings), ""
         registry = settings.registry
-        keys = Path(os.environ.get("SLIPWAY_KEYS", registry.keys)).expanduser().absolute()
+        keys = os.environ.get("SLIPWAY_KEYS", registry.keys)
+        if keys.startswith(SIGNING_JOB):
+            raise BadInput(f"registry.keys is {keys}, for runs whose steps are pods; give a folder with the key pair")
         store = registry.store or str(self.home / "bundles")
         if "://" not in store:
             store = str(Path(store).expanduser().absolute())
@@ -70,7 +74,11 @@ class Places:
             update={
                 "tracking_uri": settings.tracking_uri or tracking_uri,
                 "registry": registry.model_copy(
-                    update={"store": store, "keys": str(keys), "encryption_key": encryption_key}
+                    update={
+                        "store": store,
+                        "keys": str(Path(keys).expanduser().absolute()),
+                        "encryption_key": encryption_key,
+                    }
                 ),
             }
         )

@@ -10,7 +10,7 @@ from components.cluster import own_namespace
 from components.compress import architecture
 from components.encryption import key_of
 from components.errors import BadInput
-from components.image import SIGNING_FOLDER
+from components.image import SIGNING_JOB
 from components.registry import Registry
 from components.rollout import control
 from components.rollout.local.processes import port_problem
@@ -64,7 +64,7 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         check_encoder(encoder)
         architecture.check_encoder(encoder, settings.compress)
     storage.check_writable(settings.registry.store)
-    if settings.registry.keys != SIGNING_FOLDER:
+    if not settings.registry.keys.startswith(SIGNING_JOB):
         signing.key_pair(Path(settings.registry.keys))
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
@@ -74,7 +74,8 @@ def check(settings: SlipwaySettings, service: Path) -> None:
 
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
-        check_cluster(settings.cluster, bool(settings.registry.encryption_key), settings.model_name)
+        registry = settings.registry
+        check_cluster(settings.cluster, bool(registry.encryption_key), settings.model_name, registry.keys)
     elif not control.is_running(service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)

@@ -11,7 +11,7 @@ from components import run_record
 from components.cluster import ClusterSettings, own_namespace
 from components.code import code_version
 from components.encoder import encoder_identity
-from components.image import SIGNING_FOLDER
+from components.image import SIGNING_JOB
 from components.prepare_data import sources
 from components.select_model import step as select_model
 from components.step_request import StepRequest
@@ -70,7 +70,7 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
     place = {"target": settings.target, "tracking_uri": settings.tracking_uri}
     cluster = settings.cluster
     trainers = cluster.model_copy(update={name: ClusterSettings.model_fields[name].default for name in OF_SERVERS})
-    in_pods = settings.registry.keys == SIGNING_FOLDER  # there the public key is mounted, at its default place
+    in_pods = settings.registry.keys.startswith(SIGNING_JOB)  # there the public key is mounted, at its default place
     signer = {} if in_pods else {"public_key": settings.registry.keys}
     data = sources.version(settings.data)
     weights = [encoder_identity(encoder) for _, encoder in encoders(settings)]

@@ -8,7 +8,9 @@ class RegistrySettings(Settings):
 
     store: str = setting("", "where bundles are kept: a folder or `s3://bucket/prefix`; empty for Slipway's home")
     keys: str = setting(
-        "~/.config/slipway/keys", "folder of the signing key pair, made at first use; keep it out of repositories"
+        "~/.config/slipway/keys",
+        "folder of the signing key pair, made at first use; keep it out of repositories. Runs whose steps are pods "
+        "have `job:NAMESPACE`: a Job of the CronJob slipway-signer signs there, and no step has the key",
     )
     encryption_key: str = setting(
         "",

@@ -11,8 +11,9 @@ from components.encryption import BundleKey, encrypt, key_of
 from components.errors import BadInput, BundleRefused, GateRefused
 from components.register.card import model_card
 from components.register.settings import RegistrySettings
+from components.register.signing_job import signer_of
 from components.registry import Registry, Version
-from components.signing import KeyPair
+from components.signing import Signer
 
 
 def run(
@@ -47,7 +48,7 @@ def run(
     if evaluation and not evaluation["gate"]["passed"]:
         raise GateRefused(f"nothing is registered: {'; '.join(evaluation['gate']['reasons'])}")
     opened = Bundle(draft)
-    keys = signing.key_pair(Path(settings.keys).expanduser())
+    keys = signer_of(settings.keys)
     registry = Registry(tracking_uri, model_name)
     with tempfile.TemporaryDirectory() as work:
         bundle = Path(work) / "bundle"
@@ -79,7 +80,7 @@ def run(
 
 
 def _registered(
-    registry: Registry, draft: Bundle, identical: str | None, keys: tuple[KeyPair, BundleKey | None], folder: Path
+    registry: Registry, draft: Bundle, identical: str | None, keys: tuple[Signer, BundleKey | None], folder: Path
 ) -> Version | None:
     """The version of this draft, or of the champion that is identical to it, if its bundle is in place and ours.
 
@@ -110,7 +111,7 @@ def _write(
     bundle: Path,
     results: dict[str, Any],
     names: tuple[str, str],
-    keys: tuple[KeyPair, BundleKey | None],
+    keys: tuple[Signer, BundleKey | None],
 ) -> None:
     """Complete the draft in another folder, encrypt it if there is a key, sign it, and see that the signature holds."""
     signer, encryption_key = keys
@@ -125,7 +126,7 @@ def _write(
     (bundle / CARD).write_text(card, "utf-8")
     if encryption_key:
         encrypt(bundle, DRAFT_FILES, encryption_key)
-    signing.sign(bundle, signer.private_key)
+    signer.sign(bundle)
     signing.verify(bundle, signer.public_key)
 
 
@@ -191,7 +192,7 @@ def adopt(bundle: Path, settings: RegistrySettings, tracking_uri: str, model_nam
     opened = Bundle(bundle, _encryption_key(settings))
     if opened.info.model_name != model_name:
         raise BadInput(f"{bundle} is a bundle of model {opened.info.model_name!r}, but model_name is {model_name!r}")
-    public_key = signing.key_pair(Path(settings.keys).expanduser()).public_key
+    public_key = signer_of(settings.keys).public_key
     signing.verify(bundle, public_key)
     registry = Registry(tracking_uri, model_name)
     known = registry.find("digest", opened.digest())

@@ -1,5 +1,7 @@
 """A bundle is loaded only when it is exactly what the owner of the key signed."""
 
+import base64
+import json
 import multiprocessing
 import os
 import shutil
@@ -11,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from components import signing
-from components.bundle import SIGNATURE, Bundle
+from components.bundle import INFO, SIGNATURE, Bundle, contents_of
 from components.errors import BadInput, BundleRefused
+from components.register import signer
 
 
 @pytest.fixture
@@ -261,3 +264,32 @@ def test_a_refused_digest_is_refused_whoever_signed_it(
     refused.write_text("sha256:abc\n")
     with pytest.raises(BadInput, match="a line of .*refused-digests.txt is 'sha256:abc'"):
         signing.opened(folder, place, wanted)
+
+
+def test_what_is_signed_by_its_digests_alone_is_verified_like_a_signed_folder(
+    bundle: Path, keys: signing.KeyPair
+) -> None:
+    (bundle / SIGNATURE).unlink(missing_ok=True)
+    digests = signing.digests_of(contents_of(bundle))
+    (bundle / SIGNATURE).write_bytes(signing.sign_digests(digests, keys.private_key))
+    signing.verify(bundle, keys.public_key)
+    (bundle / INFO).write_bytes((bundle / INFO).read_bytes() + b" ")
+    with pytest.raises(BundleRefused, match=f"{INFO} was altered"):
+        signing.verify(bundle, keys.public_key)
+
+
+@pytest.mark.parametrize("digests", [{}, {SIGNATURE: "a" * 64}])
+def test_nothing_and_a_signature_are_not_signed(keys: signing.KeyPair, digests: dict[str, str]) -> None:
+    with pytest.raises(BadInput, match="cannot be signed"):
+        signing.sign_digests(digests, keys.private_key)
+
+
+def test_the_signer_s_program_says_the_signature_and_no_more(
+    bundle: Path, keys: signing.KeyPair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bundle / SIGNATURE).unlink(missing_ok=True)
+    monkeypatch.setenv(signer.FILES_VARIABLE, json.dumps(signing.digests_of(contents_of(bundle))))
+    signer.main(str(keys.private_key.parent))
+    (line,) = capsys.readouterr().out.splitlines()
+    (bundle / SIGNATURE).write_bytes(base64.b64decode(line.removeprefix(signer.ANSWER)))
+    signing.verify(bundle, keys.public_key)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from pipelines.cluster_preflight import FURTHER_RIGHTS, RIGHTS, Right
+from pipelines.cluster_preflight import FURTHER_RIGHTS, RIGHTS, SIGNING_RIGHTS, Right
 
 ROOT = Path(__file__).parents[2]
 CALL = re.compile(r"\.((?:create|delete|list|patch|read|replace)_namespaced_\w+)\b")
@@ -38,7 +38,7 @@ def calls() -> Iterator[tuple[str, str]]:
 
 def asked(method: str) -> tuple[str, str]:
     """Verb and resource, with subresource, of a method of the client."""
-    api = next(api for api in (client.CoreV1Api, client.CoordinationV1Api) if hasattr(api, method))
+    api = next(api for api in (client.CoreV1Api, client.CoordinationV1Api, client.BatchV1Api) if hasattr(api, method))
     code = inspect.getsource(getattr(api, f"{method}_with_http_info"))
     found = re.search(r"/namespaces/\{namespace\}/(\w+)(?:/\{name\}(?:/(\w+))?)?'", code)
     assert found
@@ -52,7 +52,7 @@ def test_every_call_of_the_kubernetes_api_is_in_the_tables() -> None:
     assert [call for call in sorted(found) if asked(call[1]) not in known] == []
 
 
-TABLE = (*RIGHTS, *FURTHER_RIGHTS)
+TABLE = (*RIGHTS, *FURTHER_RIGHTS, *SIGNING_RIGHTS)
 
 
 def objects() -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_pods_get_addresses_and_keys_of_the_cluster_for_those_of_this_machine() 
     passed = for_cluster.for_pods(here)
     assert passed.tracking_uri == INSIDE
     assert passed.cluster.tracking_uri == passed.cluster.gateway == ""
-    assert passed.registry.keys == "/etc/slipway/signing"
+    assert passed.registry.keys == "job:slipway"
     assert passed.registry.encryption_key == "/etc/slipway/encryption/bundle.key"
     assert for_cluster.for_pods(passed) == passed
 

@@ -83,14 +83,9 @@ def test_every_step_gets_the_store_s_credentials_and_its_run_from_the_cluster(co
         assert pod["securityContext"] == {"runAsNonRoot": True}
 
 
-def test_the_signing_key_is_in_the_pod_that_signs_and_in_no_other(pods) -> None:
-    holders = {
-        name: volume["mountPath"]
-        for name, pod in pods.items()
-        for volume in pod.get("secretAsVolume", [])
-        if volume["secretName"] == "slipway-signing"
-    }
-    assert holders == {"register": "/etc/slipway/signing"}
+def test_the_signing_key_is_in_no_pod_of_a_step_and_the_api_key_in_the_rollout_s_alone(pods) -> None:
+    mounted = {volume["secretName"] for pod in pods.values() for volume in pod.get("secretAsVolume", [])}
+    assert mounted == {"slipway-s3", "slipway-hub", "slipway-encryption"}
     asked = {
         name
         for name, pod in pods.items()

@@ -45,7 +45,8 @@ def test_the_compiled_pipeline_is_sent_with_the_form_and_nothing_of_this_machine
     assert str(Path.home()) + "/" not in json.dumps(run)
     executors = run["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     mounted = [secret["secretName"] for secret in executors["exec-register"]["secretAsVolume"]]
-    assert "slipway-signing" in mounted
+    assert "slipway-s3" in mounted
+    assert "slipway-signing" not in mounted
     assert run["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"].keys() == parameters.keys()
 
 

@@ -1,0 +1,159 @@
+"""Signing where no step has the key: by a Job in the cluster, of the CronJob slipway-signer of `manifests/`.
+
+The Job gets the digests of a bundle's files in an annotation of its pod; the signature is the last line of its log. The
+API server admits no Job of a step that is other than the CronJob's template (manifests/base/admission/signing.yaml).
+"""
+
+import base64
+import binascii
+import json
+import secrets
+import tempfile
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client, watch
+
+from components import progress, signing
+from components.bundle import SIGNATURE, contents_of
+from components.cluster import own_namespace
+from components.errors import BadInput, SlipwayError
+from components.image import SIGNING_JOB
+from components.kubernetes_api import TIMEOUT, asking, connect
+from components.register.signer import ANSWER
+from components.train.pods import symptoms
+
+SIGNER, PUBLIC_KEY = "slipway-signer", "slipway-public-key"
+FILES = "slipway.dev/files"
+"""Annotation of the pod, from which it gets `components.register.signer.FILES_VARIABLE`."""
+LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "signer"}
+INSTALL = "`manifests/install.sh secrets`"
+LIMIT_S = 300.0
+"""How long a Job may take from its making to its end, the pull of its image included."""
+LOOK_S = 5
+
+
+def signing_namespace(keys: str) -> str | None:
+    """The namespace whose Jobs sign, of the setting `registry.keys`; None where that is a folder."""
+    if not keys.startswith(SIGNING_JOB):
+        return None
+    return keys.removeprefix(SIGNING_JOB) or own_namespace() or "default"
+
+
+def signer_of(keys: str) -> signing.Signer:
+    """Who signs, as the setting `registry.keys` says.
+
+    Raises:
+        BadInput: the folder's keys cannot be used, or there is no cluster.
+    """
+    namespace = signing_namespace(keys)
+    return signing.key_pair(Path(keys).expanduser()) if namespace is None else SigningJob(namespace)
+
+
+class SigningJob:
+    """Signs by Jobs of one namespace.
+
+    Args:
+        namespace: with the CronJob, the private key and the public key.
+        limit_s: how long a Job may take, in seconds.
+
+    Raises:
+        BadInput: there is no cluster to talk to. Every method raises it when the cluster does not let us.
+    """
+
+    def __init__(self, namespace: str, limit_s: float = LIMIT_S) -> None:
+        api = connect()
+        self._namespace, self._limit_s = namespace, limit_s
+        self._core, self._batch = client.CoreV1Api(api), client.BatchV1Api(api)
+
+    @cached_property
+    def public_key(self) -> Path:
+        """The public key of the namespace, in a file."""
+        missing = BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {self._namespace}; {INSTALL} makes it")
+        with asking("read the public key", missing):
+            found = self._core.read_namespaced_config_map(PUBLIC_KEY, self._namespace, _request_timeout=TIMEOUT)
+        if signing.PUBLIC not in (found.data or {}):
+            raise BadInput(f"the ConfigMap {PUBLIC_KEY} in namespace {self._namespace} has no {signing.PUBLIC}")
+        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / signing.PUBLIC
+        path.write_text(found.data[signing.PUBLIC], "utf-8")
+        return path
+
+    def sign(self, bundle: Path) -> None:
+        """Write the signature of the bundle.
+
+        Raises:
+            BundleRefused: the bundle holds something other than plain files.
+            SlipwayError: no signature came.
+        """
+        name = f"sign-{secrets.token_hex(5)}"
+        digests = signing.digests_of(contents_of(bundle.resolve()))
+        progress.report("register", f"Job {self._namespace}/{name} signs")
+        with asking("create Jobs"):
+            self._batch.create_namespaced_job(self._namespace, self._job(name, digests), _request_timeout=TIMEOUT)
+        try:
+            pod = self._ended(name)
+            with asking("read the logs of pods"):
+                log = self._core.read_namespaced_pod_log(
+                    pod.metadata.name, self._namespace, tail_lines=50, _request_timeout=TIMEOUT
+                )
+        finally:
+            self._remove(name)
+        (bundle / SIGNATURE).write_bytes(_signature_in(log, f"{self._namespace}/{pod.metadata.name}"))
+
+    def _job(self, name: str, digests: dict[str, str]) -> dict[str, Any]:
+        """The CronJob's Job, with the digests."""
+        missing = BadInput(f"there is no CronJob {SIGNER} in namespace {self._namespace}; apply manifests/")
+        with asking("read the CronJob that signs", missing):
+            found = self._batch.read_namespaced_cron_job(SIGNER, self._namespace, _request_timeout=TIMEOUT)
+        spec = self._batch.api_client.sanitize_for_serialization(found.spec.job_template.spec)
+        files = json.dumps(digests, separators=(",", ":"), sort_keys=True)
+        spec["template"]["metadata"] = {"labels": LABELS, "annotations": {FILES: files}}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name, "namespace": self._namespace, "labels": LABELS},
+            "spec": spec,
+        }
+
+    def _ended(self, name: str) -> Any:
+        """The pod of a Job, when it has ended."""
+        end, pod = time.monotonic() + self._limit_s, None
+        while (left := end - time.monotonic()) > 0:
+            with asking("watch pods"):
+                events = watch.Watch().stream(
+                    self._core.list_namespaced_pod,
+                    self._namespace,
+                    label_selector=f"batch.kubernetes.io/job-name={name}",
+                    timeout_seconds=max(1, min(LOOK_S, int(left))),
+                    _request_timeout=TIMEOUT,
+                )
+                for event in events:
+                    pod = event["object"]
+                    if pod.status.phase in ("Succeeded", "Failed"):
+                        return pod
+        why = "; ".join(words for _, _, words in symptoms(pod)) if pod else "it has no pod"
+        raise SlipwayError(
+            f"Job {self._namespace}/{name}, which signs the bundle, did not end within {self._limit_s:.0f} s "
+            f"({why or 'its pod does not start'}); is there a Secret slipway-signing? {INSTALL} makes it"
+        )
+
+    def _remove(self, name: str) -> None:
+        """Remove a Job and its pod. What fails is reported; Kubernetes removes such a Job later by itself."""
+        try:
+            with asking("delete Jobs"):
+                self._batch.delete_namespaced_job(
+                    name, self._namespace, propagation_policy="Background", _request_timeout=TIMEOUT
+                )
+        except SlipwayError as error:
+            progress.report("register", f"Job {self._namespace}/{name} could not be removed: {error}")
+
+
+def _signature_in(log: str, pod: str) -> bytes:
+    lines = log.strip().splitlines()
+    answers = [line.removeprefix(ANSWER) for line in lines if line.startswith(ANSWER)]
+    try:
+        return base64.b64decode(answers[-1], validate=True)
+    except (IndexError, binascii.Error) as error:
+        raise SlipwayError(f"pod {pod} signed nothing: {lines[-1] if lines else 'it said nothing'}") from error
