@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster import kit, workflows
 from tests.cluster.access import SCRATCH, Cluster, Say, forwarded, held
 from tests.cluster.jobs import Jobs
+from tests.cluster.step_account import KINDS, Steps, wait_for_policies
 
 
 @pytest.fixture(scope="session")
@@ -194,6 +196,25 @@ def jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             environment.setenv("KUBECONFIG", rights)
             environment.delenv("SLIPWAY_RUN_ID", raising=False)
             yield Jobs(cluster, namespace)
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def steps(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
+    """The account of the steps in a namespace with what the manifests make of rights."""
+    namespace = f"slipway-admission-{uuid.uuid4().hex[:6]}"
+    folder = tmp_path_factory.mktemp("admission")
+    resource = kit.ROOT / "manifests" / "overlays" / "kind"
+    content = {"resources": [os.path.relpath(resource, folder)], "namespace": namespace}
+    (folder / "kustomization.yaml").write_text(json.dumps(content))
+    made = yaml.safe_load_all(cluster.kubectl("kustomize", str(folder)))
+    try:
+        cluster.apply(*(item for item in made if item["kind"] in KINDS))
+        account = cluster.as_account("slipway-pipeline", namespace, folder)
+        asked = Steps(cluster, namespace, account)
+        wait_for_policies(asked)
+        yield asked
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 

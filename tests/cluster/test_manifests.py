@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 PIPELINE, TRAINER, SERVER = (f"slipway-{name}" for name in ("pipeline", "trainer", "server"))
 ALLOWED = [
     ("create", "pytorchjobs.kubeflow.org"),
-    ("watch", "pytorchjobs.kubeflow.org"),
+    ("list", "pytorchjobs.kubeflow.org"),
     ("delete", "pytorchjobs.kubeflow.org"),
     ("list", "workloads.kueue.x-k8s.io"),
     ("watch", "pods"),
@@ -30,7 +30,10 @@ ALLOWED = [
     ("patch", "inferenceservices.serving.kserve.io"),
     ("delete", "inferenceservices.serving.kserve.io"),
     ("get", "pods/proxy"),
-    ("get", "revisions.serving.knative.dev"),
+    ("get", "services.serving.knative.dev"),
+    ("create", "jobs.batch"),
+    ("delete", "jobs.batch"),
+    ("get", "cronjobs.batch/slipway-signer"),
     ("update", "leases.coordination.k8s.io"),
 ]
 FORBIDDEN = [
@@ -44,6 +47,18 @@ FORBIDDEN = [
     ("impersonate", "serviceaccounts"),
     ("patch", "pytorchjobs.kubeflow.org"),
     ("patch", "workloads.kueue.x-k8s.io"),
+    ("get", "pods"),
+    ("get", "jobs.batch"),
+    ("patch", "jobs.batch"),
+    ("get", "cronjobs.batch"),
+    ("patch", "cronjobs.batch/slipway-signer"),
+    ("create", "cronjobs.batch"),
+    ("delete", "leases.coordination.k8s.io"),
+    ("patch", "podtemplates/slipway-trainer"),
+    ("patch", "configmaps/slipway-serving"),
+    ("get", "revisions.serving.knative.dev"),
+    ("create", "httproutes.gateway.networking.k8s.io"),
+    ("patch", "validatingadmissionpolicies.admissionregistration.k8s.io"),
 ]
 
 
@@ -96,7 +111,7 @@ def test_pipeline_steps_may_find_the_ingress_gateway_wherever_it_is(platform: An
     assert not platform.may(PIPELINE, "get", "configmaps", namespace="kserve")
 
 
-@pytest.mark.parametrize("account", [TRAINER, SERVER, "slipway-platform"])
+@pytest.mark.parametrize("account", [TRAINER, SERVER, "slipway-platform", "slipway-signer"])
 @pytest.mark.parametrize(("verb", "resource"), [*ALLOWED, ("get", "secrets"), ("get", "configmaps")])
 def test_pods_that_only_compute_have_no_rights(platform: Any, account: str, verb: str, resource: str) -> None:
     assert not platform.may(account, verb, resource)
