@@ -2,6 +2,7 @@
 # What Slipway stands on, in the cluster of KUBECONFIG, from upstream releases by URL. To run it again changes nothing.
 #
 #   manifests/install.sh [--dry-run] [PART]...      --dry-run only prints the kubectl commands
+#   manifests/install.sh --pin                      write the checksums of the releases that install.sums lacks; apply nothing
 #
 #   certificates    cert-manager
 #   serving         KServe on Knative Serving and Kourier; SLIPWAY_SERVING=standard: on Gateway API and Envoy Gateway, which listens
@@ -10,7 +11,7 @@
 #   pipelines       Kubeflow Pipelines, standalone
 #   secrets         the secrets that manifests/ refers to, unless they are there; copies for steps of Kubeflow Pipelines
 #
-# Without a part it does all of them. It needs kubectl, git (kubectl reads kustomizations of repositories), python3 and openssl.
+# Without a part it does all of them. It needs kubectl, git (kubectl reads kustomizations of repositories), curl, python3 and openssl.
 set -euo pipefail
 
 CERT_MANAGER=v1.21.1
@@ -19,8 +20,8 @@ KOURIER=knative-v1.21.1
 ENVOY_GATEWAY=v1.8.3 # brings the custom resources of Gateway API 1.5.1
 KSERVE_KNATIVE=v0.20.0
 KSERVE_STANDARD=v0.21.0 # the first one that splits a canary's traffic without Knative
-TRAINING_OPERATOR=v1.9.4
-PIPELINES=2.17.0
+TRAINING_OPERATOR=4445c12aa62e4345b0c2c6ac9b215a70eca46ed7 # v1.9.4: a tag can be moved, a commit cannot
+PIPELINES=4a3592cb2dd0a91a4652ab93893ec8beda1f3158         # 2.17.0
 NODE_PORT=31080 # of the ingress gateway; kind-cluster.yaml leads 127.0.0.1:8080 there
 
 SERVING=${SLIPWAY_SERVING:-knative}
@@ -30,6 +31,11 @@ STEPS=${SLIPWAY_STEPS_NAMESPACE:-kubeflow} # where Kubeflow Pipelines runs steps
 KEYS=${SLIPWAY_KEYS:-$HOME/.config/slipway/keys}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GITHUB=https://github.com
+DOWNLOADS=$(mktemp -d)
+trap 'rm -rf "$DOWNLOADS"' EXIT
+# shellcheck source-path=SCRIPTDIR
+. "$HERE/release-sums.sh"
+. "$HERE/uploads.sh"
 
 say() { printf '== %s\n' "$*" >&2; }
 
@@ -41,10 +47,12 @@ only_print() {
         case "$*" in *' -f -' | */dev/stdin) cat >/dev/null ;; esac
         case "$1 $2 ${3:-}" in
         'get configmap inferenceservice-config') echo '{"data": {"deploy": "{}", "ingress": "{}"}}' ;;
+        "get namespace $STEPS") ;; # the part before makes it
         get*) return 1 ;; # nothing is there yet
         esac
     }
     make_keys() { :; }
+    checked() { echo "$1"; }
     exec 3>&1
 }
 
@@ -64,7 +72,7 @@ patiently() {
 }
 
 certificates() {
-    apply -f "$GITHUB/cert-manager/cert-manager/releases/download/$CERT_MANAGER/cert-manager.yaml"
+    release "$GITHUB/cert-manager/cert-manager/releases/download/$CERT_MANAGER/cert-manager.yaml"
     available cert-manager --all
 }
 
@@ -80,7 +88,7 @@ serving() {
             return 2
             ;;
         esac
-        apply -f "$GITHUB/envoyproxy/gateway/releases/download/$ENVOY_GATEWAY/install.yaml"
+        release "$GITHUB/envoyproxy/gateway/releases/download/$ENVOY_GATEWAY/install.yaml"
         available envoy-gateway-system --all
         kserve "$KSERVE_STANDARD" Standard disableIstioVirtualHost=true enableGatewayApi=true
         patiently gateway
@@ -97,11 +105,11 @@ gateway() {
 }
 
 knative() {
-    local release=$GITHUB/knative/serving/releases/download/$KNATIVE ports
-    apply -f "$release/serving-crds.yaml"
+    local place=$GITHUB/knative/serving/releases/download/$KNATIVE ports
+    release "$place/serving-crds.yaml"
     established
-    apply -f "$release/serving-core.yaml"
-    apply -f "$GITHUB/knative-extensions/net-kourier/releases/download/$KOURIER/kourier.yaml"
+    release "$place/serving-core.yaml"
+    release "$GITHUB/knative-extensions/net-kourier/releases/download/$KOURIER/kourier.yaml"
     available knative-serving --all
     available kourier-system --all
     kubectl patch configmap config-network --namespace knative-serving --type merge \
@@ -115,11 +123,12 @@ knative() {
 
 # kserve VERSION MODE KEY=JSON...   the keys are those of the section `ingress` of KServe's configuration
 kserve() {
-    local release=$GITHUB/kserve/kserve/releases/download/$1 changed
+    local place=$GITHUB/kserve/kserve/releases/download/$1 changed file
     kubectl create namespace kserve --dry-run=client --output yaml | apply -f -
-    apply -f "$release/kserve-crds.yaml"
+    release "$place/kserve-crds.yaml"
     established
-    patiently apply -f "$release/kserve.yaml"
+    file=$(checked "$place/kserve.yaml")
+    patiently apply -f "$file"
     available kserve kserve-controller-manager
     changed=$(kubectl get configmap inferenceservice-config --namespace kserve --output json |
         python3 -c '
@@ -150,9 +159,11 @@ pipelines() {
 }
 
 # slipway-s3: AWS_* as in the environment, else new credentials for the S3 server of manifests/. slipway-signing and
-# slipway-public-key: the key pair in $SLIPWAY_KEYS, the one of `slipway run`. slipway-hub: HF_TOKEN and HF_ENDPOINT as in the environment.
+# slipway-public-key: the key pair in $SLIPWAY_KEYS, the one of `slipway run`, and all public keys beside it. slipway-hub: HF_TOKEN and HF_ENDPOINT as in the environment.
 secrets() {
     local endpoint host https=0
+    check_public_files
+    tell_uploads
     kubectl get namespace "$NAMESPACE" >/dev/null 2>&1 || kubectl create namespace "$NAMESPACE"
     if ! kubectl get secret slipway-s3 --namespace "$NAMESPACE" >/dev/null 2>&1; then
         endpoint=${AWS_ENDPOINT_URL_S3:-${AWS_ENDPOINT_URL:-http://s3.$NAMESPACE.svc.cluster.local:9000}}
@@ -169,14 +180,44 @@ VALUES
     fi
     signing_keys
     api_keys
+    audit_key
     hub
-    for_steps secret/slipway-s3 secret/slipway-signing secret/slipway-client secret/slipway-encryption secret/slipway-hub \
-        configmap/slipway-public-key
+    for_steps secret/slipway-s3 secret/slipway-client secret/slipway-encryption secret/slipway-hub configmap/slipway-public-key
+    no_key_for_steps
+}
+
+# Whether anything signs in the cluster: only pipelines do.
+signs() { kubectl get namespace "$STEPS" >/dev/null 2>&1; }
+
+# Earlier releases copied the private key to where the steps run.
+no_key_for_steps() {
+    [[ $STEPS != "$NAMESPACE" ]] && kubectl get secret slipway-signing --namespace "$STEPS" >/dev/null 2>&1 || return 0
+    say "removing Secret $STEPS/slipway-signing: an earlier release copied the private key there, where every step could read it." \
+        "Pipelines that were compiled by that release want it: compile them again. Who may run strange code there makes a new key pair"
+    kubectl delete secret slipway-signing --namespace "$STEPS"
+}
+
+# The public keys beside the private one: several while the key is changed.
+public_files() {
+    local file
+    for file in "$KEYS"/*.pem; do
+        [[ ! -f $file || $file == "$KEYS/private.pem" ]] || printf '%s\n' "$file"
+    done
+}
+
+check_public_files() {
+    local file
+    public_files | while IFS= read -r file; do
+        if grep -q 'PRIVATE KEY' "$file"; then
+            say "$file holds a private key, and every *.pem beside private.pem is uploaded as a public one; move it elsewhere"
+            return 1
+        fi
+    done
 }
 
 # Key pairs are never replaced unasked: no bundle that was signed with the former one would be served any more.
 signing_keys() {
-    local present
+    local present file files
     present=$(kubectl get configmap slipway-public-key --namespace "$NAMESPACE" --output 'jsonpath={.data.public\.pem}' 2>/dev/null) || present=
     if [[ ! -f $KEYS/private.pem ]]; then
         [[ -z $present ]] || return 0
@@ -188,10 +229,24 @@ signing_keys() {
             "that was signed with it is served any more"
         return 0
     fi
-    kubectl create secret generic slipway-signing --namespace "$NAMESPACE" --from-file="$KEYS/private.pem" \
-        --dry-run=client --output yaml | apply -f -
-    kubectl create configmap slipway-public-key --namespace "$NAMESPACE" --from-file="$KEYS/public.pem" \
-        --dry-run=client --output yaml | apply -f -
+    if signs; then
+        kubectl create secret generic slipway-signing --namespace "$NAMESPACE" --from-file="$KEYS/private.pem" \
+            --dry-run=client --output yaml | apply -f -
+    fi
+    files=("--from-file=$KEYS/public.pem")
+    while IFS= read -r file; do
+        [[ $file == "$KEYS/public.pem" ]] || files+=("--from-file=$file")
+    done < <(public_files)
+    [[ ! -f $KEYS/refused-digests.txt ]] || files+=("--from-file=$KEYS/refused-digests.txt")
+    kubectl create configmap slipway-public-key --namespace "$NAMESPACE" "${files[@]}" --dry-run=client --output yaml | apply -f -
+}
+
+# slipway-audit: with it the model servers chain the lines of their audit log, and who has it not cannot write others. It is never
+# replaced: a log is checked with the key that it was written with.
+audit_key() {
+    kubectl get secret slipway-audit --namespace "$NAMESPACE" >/dev/null 2>&1 && return
+    python3 -c 'import secrets; print(secrets.token_urlsafe(32))' |
+        kubectl create secret generic slipway-audit --namespace "$NAMESPACE" --from-file=audit.key=/dev/stdin
 }
 
 # As `slipway run` does at first use: ECDSA P-256.
@@ -272,6 +327,10 @@ print(json.dumps(whole))' "$STEPS" | apply -f -
     done
 }
 
+if [[ ${1:-} == --pin ]]; then
+    pin
+    exit
+fi
 if [[ ${1:-} == --dry-run ]]; then
     only_print
     shift
@@ -284,7 +343,7 @@ for part; do
         "$part"
         ;;
     *)
-        sed -n '2,13s/^# \{0,1\}//p' "$0"
+        sed -n '2,14s/^# \{0,1\}//p' "$0"
         exit 2
         ;;
     esac

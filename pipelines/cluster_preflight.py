@@ -87,10 +87,9 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
     for group, version, plural, program in KINDS:
         if _absent(custom.list_namespaced_custom_object, group, version, namespace, plural, limit=1):
             raise BadInput(f"the cluster knows no {plural}; install {program} (manifests/install.sh)")
-    if _absent(core.read_namespaced_secret, settings.secret, namespace):
-        raise BadInput(f"there is no Secret {settings.secret} in namespace {namespace}; {SECRETS} makes it")
-    if _absent(core.read_namespaced_secret, "slipway-api-keys", namespace):
-        raise BadInput(f"there is no Secret slipway-api-keys in namespace {namespace}; {SECRETS} makes it")
+    for secret in (settings.secret, "slipway-api-keys", "slipway-audit"):
+        if _absent(core.read_namespaced_secret, secret, namespace):
+            raise BadInput(f"there is no Secret {secret} in namespace {namespace}; {SECRETS} makes it")
     if encrypted and _absent(core.read_namespaced_secret, "slipway-encryption", namespace):
         raise BadInput(
             f"there is no Secret slipway-encryption in namespace {namespace}, and bundles are encrypted; make it as "

@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import os
+import secrets
 import shutil
 import time
 import uuid
@@ -158,7 +159,7 @@ def platform(
     clear(cluster, namespace)  # a session that was killed could not
     if not cluster.storage:
         kit.make_volumes(cluster, namespace)
-    cluster.apply(s3_secret(credentials, namespace))
+    cluster.apply(s3_secret(credentials, namespace), audit_secret(namespace))
     for name in ("s3", "mlflow"):
         cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=300s")
     with forwarded(cluster, namespace, "mlflow", 5000) as mlflow, forwarded(cluster, namespace, "s3", 9000) as s3:
@@ -281,4 +282,14 @@ def s3_secret(credentials: dict[str, str], namespace: str) -> dict[str, Any]:
             "annotations": {f"serving.kserve.io/{key}": value for key, value in annotations.items()},
         },
         "stringData": credentials | {"AWS_ENDPOINT_URL_S3": f"http://{host}"},
+    }
+
+
+def audit_secret(namespace: str) -> dict[str, Any]:
+    """The key of the model servers' audit log, as manifests/install.sh makes it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "slipway-audit", "namespace": namespace},
+        "stringData": {"audit.key": secrets.token_urlsafe(32)},
     }

@@ -16,7 +16,14 @@ from kubernetes import client, config
 from components import signing
 from components.cluster import ClusterSettings
 from components.errors import BadInput
-from pipelines.cluster_preflight import FURTHER_RIGHTS, RIGHTS, RIGHTS_OF_STEPS, Right, check_cluster
+from pipelines.cluster_preflight import (
+    FURTHER_RIGHTS,
+    RIGHTS,
+    RIGHTS_OF_STEPS,
+    SIGNING_RIGHTS,
+    Right,
+    check_cluster,
+)
 from tests.cluster import kit
 from tests.cluster.access import Cluster, held
 from tests.cluster.conftest import kustomization
@@ -108,7 +115,7 @@ def allowed(cluster: Cluster, user: str, namespace: str, *rights: Right) -> list
 def test_the_steps_of_both_kinds_have_every_right_that_they_ask_for(
     cluster: Cluster, applied: str, runner: str
 ) -> None:
-    asked = [*RIGHTS, *FURTHER_RIGHTS]
+    asked = [*RIGHTS, *FURTHER_RIGHTS, *SIGNING_RIGHTS]
     for user in (runner, f"system:serviceaccount:{applied}:slipway-pipeline"):
         assert allowed(cluster, user, applied, *asked) == asked, user
     assert allowed(cluster, runner, STEPS, *RIGHTS_OF_STEPS) == list(RIGHTS_OF_STEPS)
@@ -121,6 +128,9 @@ def test_the_steps_of_kubeflow_pipelines_get_no_further_rights(cluster: Cluster,
         Right("create", "", "pods", "exec"),
         Right("patch", "kubeflow.org", "pytorchjobs"),
         Right("get", "", "configmaps"),
+        Right("get", "batch", "jobs"),
+        Right("patch", "batch", "cronjobs", name="slipway-signer"),
+        Right("patch", "", "podtemplates", name="slipway-trainer"),
     ]
     assert allowed(cluster, runner, applied, *refused) == []
 
@@ -138,7 +148,7 @@ def as_runner(cluster: Cluster, runner: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.usefixtures("as_runner")
 def test_the_preflight_of_a_run_that_was_submitted_finds_all_that_it_needs(cluster: Cluster, applied: str) -> None:
-    check_cluster(ClusterSettings(namespace=applied))
+    check_cluster(ClusterSettings(namespace=applied), keys=f"job:{applied}")
     with pytest.raises(BadInput, match="no service account absent"):
         check_cluster(ClusterSettings(namespace=applied, server_account="absent"))
     with pytest.raises(BadInput, match="no ServingRuntime absent"):
@@ -167,8 +177,12 @@ def test_the_steps_get_copies_of_their_secrets_and_the_keys_fit(cluster: Cluster
         return cluster.read(kind, name, "--namespace", namespace)["data"]
 
     steps = f"{applied}-steps"
-    for name in ("slipway-s3", "slipway-signing", "slipway-client", "slipway-hub"):
+    for name in ("slipway-s3", "slipway-client", "slipway-hub"):
         assert data("secret", name, steps) == data("secret", name, applied)
+    copied = {item["metadata"]["name"] for item in cluster.read("secrets", "--namespace", steps)["items"]}
+    assert copied == {"slipway-s3", "slipway-client", "slipway-hub"}
+    assert set(data("secret", "slipway-signing", applied)) == {"private.pem"}
+    assert set(data("secret", "slipway-audit", applied)) == {"audit.key"}
     assert set(data("secret", "slipway-hub", steps)) == {"HF_TOKEN"}
     public = data("configmap", "slipway-public-key", steps)["public.pem"]
     (tmp_path / "public.pem").write_text(public)
