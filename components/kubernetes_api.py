@@ -16,6 +16,8 @@ TIMEOUT = (5.0, 30.0)
 """Seconds to connect to the API server, and to wait for its answer."""
 
 PASSING = (429, 500, 502, 503, 504)
+POLICY = "ValidatingAdmissionPolicy"
+"""In the words of a policy's refusal, whose status is 422; see manifests/base/admission."""
 
 
 class ApiAway(SlipwayError):
@@ -68,7 +70,7 @@ def asking(what: str, missing: SlipwayError | None = None, needs: str = "manifes
         words = message(error)
         if error.status in PASSING:
             raise ApiAway(words) from error
-        if error.status in (401, 403):
+        if error.status in (401, 403) or POLICY in words:
             advice = "see manifests/ for the rights that are needed"
             raise BadInput(f"the cluster does not let us {what} ({words}); {advice}") from error
         if error.status == 404:

@@ -10,6 +10,8 @@ from components.errors import BadInput
 from components.kubernetes_api import TIMEOUT, asking, connect
 from components.register.signing_job import SIGNER, signing_namespace
 from components.rollout.kserve.control import check_reachable
+from components.train.job_manifest import GROUP, PLURAL, VERSION, job_manifest
+from components.train.settings import TrainSettings
 
 APPLY = "`kubectl apply -k manifests/overlays/kind`"
 SECRETS = "`manifests/install.sh secrets`"
@@ -103,10 +105,24 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
         raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
     if _absent(core.read_namespaced_config_map, "slipway-public-key", namespace):
         raise BadInput(f"there is no ConfigMap slipway-public-key in namespace {namespace}; {SECRETS} makes it")
+    check_admitted(custom, settings, namespace)
     if (place := signing_namespace(keys)) is not None:
         _check_signing(api, place)
     if model_name:
         check_reachable(model_name, settings)
+
+
+def check_admitted(custom: client.CustomObjectsApi, settings: ClusterSettings, namespace: str) -> None:
+    """See that the API server would admit a training of these settings: policies may refuse its image, say.
+
+    Raises:
+        BadInput: it would not; the message has its words.
+    """
+    train = TrainSettings(processes=settings.processes_per_pod)
+    job = job_manifest("preflight", "preflight", settings.store, train, settings, namespace)
+    with asking("train with these settings"):
+        place = (GROUP, VERSION, namespace, PLURAL)
+        custom.create_namespaced_custom_object(*place, job, dry_run="All", _request_timeout=TIMEOUT)
 
 
 def _check_signing(api: client.ApiClient, namespace: str) -> None:

@@ -2,10 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client, config
 
+from components.cluster import ClusterSettings
+from components.errors import BadInput
+from pipelines.cluster_preflight import check_admitted
 from tests.cluster.step_account import IMAGE, Steps, changed, lease, service, signer, trainer
 
 pytestmark = pytest.mark.cluster
@@ -260,3 +265,14 @@ def test_without_the_object_that_says_what_is_usual_nothing_is_admitted(steps: S
             {key: given[key] for key in ("apiVersion", "kind", "data")}
             | {"metadata": {"name": "slipway-serving", "namespace": steps.namespace}}
         )
+
+
+def test_a_run_is_told_before_its_first_step_that_its_trainings_would_be_refused(steps: Steps, tmp_path: Path) -> None:
+    account = steps.cluster.as_account("slipway-pipeline", steps.namespace, tmp_path)
+    custom = client.CustomObjectsApi(config.new_client_from_config(account))
+    settings = ClusterSettings(namespace=steps.namespace, image=IMAGE)
+    check_admitted(custom, settings, steps.namespace)
+    strange = settings.model_copy(update={"image": "example.com/own:1"})
+    with pytest.raises(BadInput, match="the image .* is example.com/own:1; the PodTemplate slipway-trainer admits"):
+        check_admitted(custom, strange, steps.namespace)
+    assert steps.cluster.read("pytorchjobs.kubeflow.org", "--namespace", steps.namespace)["items"] == []

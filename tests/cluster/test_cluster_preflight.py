@@ -24,7 +24,7 @@ def ready(platform: Any, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
         place = (name, "--namespace", platform.namespace)
         if not platform.cluster.kubectl("get", kind.split()[0], *place, "--ignore-not-found"):
             platform.cluster.kubectl("create", *kind.split(), *place, f"--from-literal={key}=none")
-    return ClusterSettings(namespace=platform.namespace)
+    return ClusterSettings(namespace=platform.namespace, image=platform.cluster.image)
 
 
 def test_a_cluster_with_the_manifests_is_accepted(ready: ClusterSettings) -> None:
@@ -36,7 +36,7 @@ def test_the_rights_of_the_pipeline_s_account_are_enough(
     platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-pipeline", platform.namespace, tmp_path))
-    check_cluster(ready)
+    check_cluster(ready, keys=f"job:{platform.namespace}")
 
 
 def test_a_gateway_that_does_not_answer_is_told_before_the_run(

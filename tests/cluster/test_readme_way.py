@@ -148,14 +148,14 @@ def as_runner(cluster: Cluster, runner: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.usefixtures("as_runner")
 def test_the_preflight_of_a_run_that_was_submitted_finds_all_that_it_needs(cluster: Cluster, applied: str) -> None:
-    check_cluster(ClusterSettings(namespace=applied), keys=f"job:{applied}")
+    check_cluster(ClusterSettings(namespace=applied, image=cluster.image), keys=f"job:{applied}")
     with pytest.raises(BadInput, match="no service account absent"):
-        check_cluster(ClusterSettings(namespace=applied, server_account="absent"))
+        check_cluster(ClusterSettings(namespace=applied, image=cluster.image, server_account="absent"))
     with pytest.raises(BadInput, match="no ServingRuntime absent"):
-        check_cluster(ClusterSettings(namespace=applied, runtime="absent"))
+        check_cluster(ClusterSettings(namespace=applied, image=cluster.image, runtime="absent"))
     cluster.kubectl("delete", "configmap", "slipway-public-key", "--namespace", applied)
     with pytest.raises(BadInput, match="no ConfigMap slipway-public-key"):
-        check_cluster(ClusterSettings(namespace=applied))
+        check_cluster(ClusterSettings(namespace=applied, image=cluster.image))
 
 
 @pytest.mark.usefixtures("as_runner")
@@ -166,7 +166,7 @@ def test_without_the_binding_the_preflight_says_what_is_missing(cluster: Cluster
     while allowed(cluster, runner, applied, *RIGHTS):  # the API server hears of it a moment later
         pass
     with pytest.raises(BadInput, match="does not let us create pytorchjobs"):
-        check_cluster(ClusterSettings(namespace=applied))
+        check_cluster(ClusterSettings(namespace=applied, image=cluster.image))
 
 
 PATCH = json.dumps([{"op": "remove", "path": "/subjects/1"}])
