@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client, config
 from mlflow import MlflowClient
 
 from components.cluster import ClusterSettings
@@ -20,6 +22,7 @@ from components.train import step
 from components.train.pytorchjob import PyTorchJobLauncher
 from components.train.remote import newest_checkpoint
 from components.train.settings import TrainSettings
+from pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
 
 pytestmark = pytest.mark.cluster
@@ -149,9 +152,28 @@ def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoin
     assert starts == sorted(set(starts))
 
 
+def admit(platform: Any, image: str, secret: str) -> None:
+    """Let trainings have another image and Secret, too; the API server hears of it a moment later."""
+    own = {"name": "tests", "image": image, "envFrom": [{"secretRef": {"name": secret}}]}
+    patch = json.dumps({"template": {"spec": {"containers": [own]}}})
+    place = ("--namespace", platform.namespace, f"--patch={patch}")
+    platform.cluster.kubectl("patch", "podtemplate", "slipway-trainer", *place)
+    asked = client.CustomObjectsApi(config.new_client_from_config(os.environ["KUBECONFIG"]))
+    settings = ClusterSettings(namespace=platform.namespace, image=image, secret=secret)
+
+    def admitted() -> bool:
+        with suppress(BadInput):
+            check_admitted(asked, settings, platform.namespace)
+            return True
+        return False
+
+    eventually(admitted)
+
+
 @pytest.fixture(scope="module")
-def broken(new_trainings: Callable[[], Trainings]) -> dict[str, tuple[Trainings, Background]]:
+def broken(platform: Any, new_trainings: Callable[[], Trainings]) -> dict[str, tuple[Trainings, Background]]:
     """Trainings that cannot go well, started at the same time: each takes a while until that is sure."""
+    admit(platform, image="localhost:1/absent:1", secret="absent")
     absent = "http://absent:5000"
     started = {}
     for name, changes, address, settings in (
@@ -235,6 +257,7 @@ from components.cluster import ClusterSettings
 from components.train import step
 from components.train.pytorchjob import PyTorchJobLauncher
 from components.train.settings import TrainSettings
+from pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
 launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({trainings.cluster_settings().model_dump_json()!r}))
 settings = TrainSettings.model_validate_json({settings.model_dump_json()!r})
