@@ -168,6 +168,7 @@ VALUES
             "serving.kserve.io/s3-usehttps=$https" "serving.kserve.io/s3-region=${AWS_DEFAULT_REGION:-us-east-1}"
     fi
     store_roles
+    tracking_logins
     signing_keys
     api_keys
     hub
@@ -205,6 +206,33 @@ AWS_DEFAULT_REGION=${region:-us-east-1}
 VALUES
         [[ -z $host ]] || kubectl annotate secret "slipway-s3-$role" --namespace "$NAMESPACE" "serving.kserve.io/s3-endpoint=$host" \
             "serving.kserve.io/s3-usehttps=$https" "serving.kserve.io/s3-region=${region:-us-east-1}"
+    done
+}
+
+# MLflow asks for a login: slipway-mlflow has what is its own, the Secrets of steps and trainers have theirs. A login that steps had
+# already, for an MLflow elsewhere, is the trainers' too.
+tracking_logins() {
+    local secret name password known
+    if ! kubectl get secret slipway-mlflow --namespace "$NAMESPACE" >/dev/null 2>&1; then
+        kubectl create secret generic slipway-mlflow --namespace "$NAMESPACE" --from-env-file=/dev/stdin <<VALUES
+MLFLOW_AUTH_ADMIN_PASSWORD=$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')
+MLFLOW_FLASK_SERVER_SECRET_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')
+VALUES
+    fi
+    known=$(value_of slipway-s3 MLFLOW_TRACKING_USERNAME '')
+    for secret in slipway-s3 slipway-s3-trainers; do
+        [[ -z $(value_of $secret MLFLOW_TRACKING_USERNAME '') ]] || continue
+        name=slipway-steps
+        [[ $secret == slipway-s3 ]] || name=slipway-trainers
+        password=$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')
+        if [[ -n $known && $known != slipway-steps ]]; then
+            name=$known password=$(value_of slipway-s3 MLFLOW_TRACKING_PASSWORD '')
+        fi
+        LOGIN=$name PASSWORD=$password python3 -c '
+import json, os
+login = {"MLFLOW_TRACKING_USERNAME": os.environ["LOGIN"], "MLFLOW_TRACKING_PASSWORD": os.environ["PASSWORD"]}
+print(json.dumps({"stringData": login}))' |
+            kubectl patch secret $secret --namespace "$NAMESPACE" --patch-file /dev/stdin
     done
 }
 

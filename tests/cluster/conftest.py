@@ -156,11 +156,16 @@ def platform(
     clear(cluster, namespace)  # a session that was killed could not
     if not cluster.storage:
         kit.make_volumes(cluster, namespace)
-    for secret in store_secrets(credentials, namespace):
-        cluster.apply(secret)
+    cluster.apply(*store_secrets(credentials, namespace), mlflow_secret(namespace))
     for name in ("s3", "mlflow"):
         cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=300s")
-    with forwarded(cluster, namespace, "mlflow", 5000) as mlflow, forwarded(cluster, namespace, "s3", 9000) as s3:
+    with (
+        forwarded(cluster, namespace, "mlflow", 5000) as mlflow,
+        forwarded(cluster, namespace, "s3", 9000) as s3,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        for name, value in login("").items():
+            environment.setenv(name, value)
         say("MLflow and S3 are at work")
         yield Platform(cluster, folder, mlflow, s3, credentials, namespace)
     clear(cluster, namespace)
@@ -248,6 +253,23 @@ def kustomization(cluster: Cluster, folder: Path, namespace: str, overlay: str =
     return folder
 
 
+LOGINS = {"": "slipway-steps", "-trainers": "slipway-trainers"}
+
+
+def login(role: str) -> dict[str, str]:
+    """What a role shows MLflow."""
+    if role not in LOGINS:
+        return {}
+    return {"MLFLOW_TRACKING_USERNAME": LOGINS[role], "MLFLOW_TRACKING_PASSWORD": f"password-of-the-tests{role}"}
+
+
+def mlflow_secret(namespace: str) -> dict[str, Any]:
+    """The secret of the MLflow server that manifests/install.sh makes."""
+    values = dict.fromkeys(("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"), "of-the-tests-alone")
+    metadata = {"name": "slipway-mlflow", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
+
+
 def store_secrets(credentials: dict[str, str], namespace: str) -> list[dict[str, Any]]:
     """The secrets of the store that manifests/install.sh makes: of steps, for whom the credentials are, and others."""
     host = f"s3.{namespace}.svc.cluster.local:9000"
@@ -263,6 +285,6 @@ def store_secrets(credentials: dict[str, str], namespace: str) -> list[dict[str,
             "namespace": namespace,
             "annotations": {f"serving.kserve.io/{key}": value for key, value in annotations.items()},
         }
-        values = credentials | (own if role else {}) | {"AWS_ENDPOINT_URL_S3": f"http://{host}"}
+        values = credentials | (own if role else {}) | {"AWS_ENDPOINT_URL_S3": f"http://{host}"} | login(role)
         made.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values})
     return made
