@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from botocore.client import Config
 from botocore.exceptions import ClientError
@@ -220,3 +221,28 @@ def test_each_role_opens_in_the_store_what_it_needs_and_no_more(platform: Any, s
         for place in (own, others):
             with pytest.raises(ClientError, match="AccessDenied"):
                 client.put_object(Bucket=bucket, Key=place, Body=b"evil")
+
+
+def test_mlflow_asks_for_a_login_and_trainers_cannot_touch_the_registry(platform: Any) -> None:
+    def status(name: str, password: str) -> int:
+        where = f"{platform.mlflow}/api/2.0/mlflow/registered-models/search"
+        return httpx.get(where, auth=(name, password) if name else None, trust_env=False, timeout=30.0).status_code
+
+    def login(secret: str) -> tuple[str, str]:
+        data = platform.read("secret", secret)["data"]
+        name, password = (
+            base64.b64decode(data[f"MLFLOW_TRACKING_{what}"]).decode() for what in ("USERNAME", "PASSWORD")
+        )
+        return name, password
+
+    assert status("", "") == status("admin", "guessed") == httpx.codes.UNAUTHORIZED
+    assert status(*login("slipway-s3")) == httpx.codes.OK
+    name, password = login("slipway-s3-trainers")
+    made = httpx.post(
+        f"{platform.mlflow}/api/2.0/mlflow/registered-models/create",
+        json={"name": "evil"},
+        auth=(name, password),
+        trust_env=False,
+        timeout=30.0,
+    )
+    assert made.status_code == httpx.codes.FORBIDDEN
