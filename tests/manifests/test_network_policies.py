@@ -196,6 +196,34 @@ def test_a_value_of_an_overlay_opens_the_way_to_a_store_elsewhere(
     assert not allowed(changed, POD[other], place, 443)
 
 
+COLLECTOR = Peer("observability", {"app.kubernetes.io/name": "opentelemetry-collector"})
+PRIVATE = Peer(address="10.3.2.1")
+OPTIONS = [
+    (
+        "model-server-to-issuer",
+        ("server", Peer(address="192.0.2.10"), 443),
+        ("trainer", Peer(address="192.0.2.10"), 443),
+    ),
+    ("model-server-to-tracing", ("server", COLLECTOR, 4317), ("server", POD["stranger"], 4317)),
+    ("tracking-from-pipelines", (Peer("kubeflow", {"app": "ml-pipeline"}), "mlflow", 5000), ("server", "mlflow", 5000)),
+    ("trainer-to-hub", ("trainer", "internet", 443), ("trainer", PRIVATE, 443)),
+    ("trainer-to-hub", ("trainer", "internet", 443), ("trainer", "metadata service", 443)),
+    ("trainer-to-hub", ("trainer", "internet", 443), ("server", "internet", 443)),
+]
+
+
+@pytest.mark.parametrize(("name", "opened", "closed"), OPTIONS)
+def test_an_option_opens_one_way_and_no_other(
+    policies: list[dict[str, Any]], name: str, opened: tuple[Any, Any, int], closed: tuple[Any, Any, int]
+) -> None:
+    text = (OVERLAYS.parent / "network-options.yaml").read_text("utf-8")
+    (option,) = [item for item in yaml.safe_load_all(text) if item["metadata"]["name"] == name]
+    peers = [POD.get(peer, peer) if isinstance(peer, str) else peer for peer in (*opened[:2], *closed[:2])]
+    assert not allowed(policies, peers[0], peers[1], opened[2])
+    assert allowed([*policies, option], peers[0], peers[1], opened[2])
+    assert not allowed([*policies, option], peers[2], peers[3], closed[2])
+
+
 def test_the_labels_are_those_of_the_pods_that_are_made(policies: list[dict[str, Any]]) -> None:
     job = job_manifest("train-1", "1", "s3://slipway/x", TrainSettings(), ClusterSettings(), "slipway")
     pod = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["metadata"]["labels"]
