@@ -24,7 +24,11 @@ class ClusterSettings(Settings):
         "", "address of the MLflow tracking server for pods, when theirs is another; empty for tracking_uri"
     )
     image: str = setting(IMAGE, "container image of the pods", min_length=1)
-    secret: str = setting("slipway-s3", "Secret with the AWS_* variables of the store", min_length=1)
+    secret: str = setting(
+        "slipway-s3-trainers",
+        "Secret of trainers, with the AWS_* variables of the store and MLflow's login",
+        min_length=1,
+    )
     service_account: str = setting("slipway-trainer", "service account of trainers; it needs no rights", min_length=1)
     processes_per_pod: int = setting(1, "worker processes of each pod of a training", "processes", ge=1)
     elastic: bool = setting(False, "workers only, that meet by torchelastic's rendezvous, in place of a master")

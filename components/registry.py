@@ -24,7 +24,7 @@ from components import identifiers
 from components.credentials import without_credentials
 from components.errors import BadInput
 from components.private_files import private_folder
-from components.tracking_server import connect
+from components.tracking_server import advice, connect
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 BUNDLE_URI, DIGEST, OUTCOME, REASON, REPLACES = "bundle_uri", "digest", "outcome", "reason", "replaces"
@@ -210,7 +210,7 @@ class Registry:
                 raise BadInput(f"the registry {self._shown_uri} has no {wanted}; see `slipway status`") from error
             reason = without_credentials(str(error).splitlines()[0][:500] if str(error) else type(error).__name__)
             raise BadInput(
-                f"the MLflow registry {self._shown_uri} cannot be used ({reason}); check tracking_uri"
+                f"the MLflow registry {self._shown_uri} cannot be used ({reason}); {advice(error)}"
             ) from error
 
 

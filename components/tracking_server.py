@@ -8,6 +8,7 @@ server, and a workspace makes it fail on one that has none.
 import os
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 OF_ONE_SERVER = ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN")
@@ -25,3 +26,10 @@ def connect(uri: str) -> MlflowClient:
         for name in OF_ONE_SERVER:
             os.environ.pop(name, None)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def advice(error: Exception) -> str:
+    """What to look at when a tracking server cannot be used."""
+    refused = isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)
+    login = ", and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if refused else ""
+    return f"check tracking_uri{login}"

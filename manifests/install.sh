@@ -178,6 +178,8 @@ VALUES
         kubectl annotate secret slipway-s3 --namespace "$NAMESPACE" "serving.kserve.io/s3-endpoint=$host" \
             "serving.kserve.io/s3-usehttps=$https" "serving.kserve.io/s3-region=${AWS_DEFAULT_REGION:-us-east-1}"
     fi
+    store_roles
+    tracking_logins
     signing_keys
     api_keys
     audit_key
@@ -213,6 +215,71 @@ check_public_files() {
             return 1
         fi
     done
+}
+
+# Each role has a key of its own for the store: slipway-s3 is the steps', slipway-s3-trainers and slipway-s3-servers the others'. The S3
+# server of manifests/ makes them its users, by slipway-s3-root, which is nobody else's. A store elsewhere has users of its own:
+# SLIPWAY_TRAINERS_ACCESS_KEY_ID and SLIPWAY_TRAINERS_SECRET_ACCESS_KEY name one, SLIPWAY_SERVERS_… the other.
+store_roles() {
+    local endpoint host region role id key https=0
+    endpoint=$(value_of slipway-s3 AWS_ENDPOINT_URL_S3 "http://s3.$NAMESPACE.svc.cluster.local:9000")
+    region=$(value_of slipway-s3 AWS_DEFAULT_REGION us-east-1)
+    host=${endpoint#*://}
+    [[ $endpoint != https:* ]] || https=1
+    for role in root trainers servers; do
+        kubectl get secret "slipway-s3-$role" --namespace "$NAMESPACE" >/dev/null 2>&1 && continue
+        id=SLIPWAY_${role^^}_ACCESS_KEY_ID key=SLIPWAY_${role^^}_SECRET_ACCESS_KEY
+        id=${!id:-} key=${!key:-}
+        if [[ $host == "s3.$NAMESPACE.svc"* ]]; then
+            id=slipway-$role key=$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')
+        elif [[ $role == root ]]; then
+            continue
+        elif [[ -z $id || -z $key ]]; then
+            say "the $role get the key of the steps, with all that it may do at ${host:-AWS}; for one of their own, remove the Secret" \
+                "slipway-s3-$role, set SLIPWAY_${role^^}_ACCESS_KEY_ID and SLIPWAY_${role^^}_SECRET_ACCESS_KEY and run this again"
+            id=$(value_of slipway-s3 AWS_ACCESS_KEY_ID '') key=$(value_of slipway-s3 AWS_SECRET_ACCESS_KEY '')
+        fi
+        kubectl create secret generic "slipway-s3-$role" --namespace "$NAMESPACE" --from-env-file=/dev/stdin <<VALUES
+AWS_ACCESS_KEY_ID=$id
+AWS_SECRET_ACCESS_KEY=$key
+${endpoint:+AWS_ENDPOINT_URL_S3=$endpoint}
+AWS_DEFAULT_REGION=${region:-us-east-1}
+VALUES
+        [[ -z $host ]] || kubectl annotate secret "slipway-s3-$role" --namespace "$NAMESPACE" "serving.kserve.io/s3-endpoint=$host" \
+            "serving.kserve.io/s3-usehttps=$https" "serving.kserve.io/s3-region=${region:-us-east-1}"
+    done
+}
+
+# MLflow asks for a login: slipway-mlflow has what is its own, the Secrets of steps and trainers have theirs. A login that steps had
+# already, for an MLflow elsewhere, is the trainers' too.
+tracking_logins() {
+    local secret name password known
+    if ! kubectl get secret slipway-mlflow --namespace "$NAMESPACE" >/dev/null 2>&1; then
+        kubectl create secret generic slipway-mlflow --namespace "$NAMESPACE" --from-env-file=/dev/stdin <<VALUES
+MLFLOW_AUTH_ADMIN_PASSWORD=$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')
+MLFLOW_FLASK_SERVER_SECRET_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')
+VALUES
+    fi
+    known=$(value_of slipway-s3 MLFLOW_TRACKING_USERNAME '')
+    for secret in slipway-s3 slipway-s3-trainers; do
+        [[ -z $(value_of $secret MLFLOW_TRACKING_USERNAME '') ]] || continue
+        name=slipway-steps
+        [[ $secret == slipway-s3 ]] || name=slipway-trainers
+        password=$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')
+        if [[ -n $known && $known != slipway-steps ]]; then
+            name=$known password=$(value_of slipway-s3 MLFLOW_TRACKING_PASSWORD '')
+        fi
+        LOGIN=$name PASSWORD=$password python3 -c '
+import json, os
+login = {"MLFLOW_TRACKING_USERNAME": os.environ["LOGIN"], "MLFLOW_TRACKING_PASSWORD": os.environ["PASSWORD"]}
+print(json.dumps({"stringData": login}))' |
+            kubectl patch secret $secret --namespace "$NAMESPACE" --patch-file /dev/stdin
+    done
+}
+
+# value_of SECRET KEY ABSENT   ABSENT when there is no such Secret, nothing when it has no such key
+value_of() {
+    kubectl get secret "$1" --namespace "$NAMESPACE" --output "jsonpath={.data.$2}" 2>/dev/null | base64 --decode || printf '%s' "$3"
 }
 
 # Key pairs are never replaced unasked: no bundle that was signed with the former one would be served any more.

@@ -100,6 +100,12 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
     for account in (settings.service_account, settings.server_account):
         if _absent(core.read_namespaced_service_account, account, namespace):
             raise BadInput(f"there is no service account {account} in namespace {namespace}; {APPLY}")
+    for secret in _secrets_of(core, settings.server_account, namespace):
+        if _absent(core.read_namespaced_secret, secret, namespace):
+            raise BadInput(
+                f"there is no Secret {secret} in namespace {namespace}, with which {settings.server_account} reads "
+                f"bundles; {SECRETS} makes it"
+            )
     runtime = ("serving.kserve.io", "v1alpha1", namespace, "servingruntimes", settings.runtime)
     if _absent(custom.get_namespaced_custom_object, *runtime):
         raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
@@ -146,6 +152,18 @@ def _missing_rights(api: client.AuthorizationV1Api, namespace: str, rights: Sequ
         answer = api.create_self_subject_access_review(review, _request_timeout=TIMEOUT)
         if not answer.status.allowed:
             yield right
+
+
+def _secrets_of(core: client.CoreV1Api, account: str, namespace: str) -> list[str]:
+    """The Secrets that a service account names, of which KServe takes the credentials of the store."""
+    with asking("look at what is installed"):
+        try:
+            found = core.read_namespaced_service_account(account, namespace, _request_timeout=TIMEOUT)
+        except client.ApiException as error:
+            if error.status == 403:
+                return []
+            raise
+    return [secret.name for secret in found.secrets or []]
 
 
 def _absent(read: Any, *arguments: Any, **options: Any) -> bool:

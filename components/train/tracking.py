@@ -13,7 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from components import progress
 from components.credentials import without_credentials
 from components.errors import BadInput
-from components.tracking_server import connect
+from components.tracking_server import advice, connect
 from components.train.checkpointing import write_json
 
 STEP = "train"
@@ -37,7 +37,7 @@ class Tracker:
             self.client = connect(uri)
             run = self._existing_run() or self._new_run(experiment, run_name)
         except (MlflowException, OSError) as error:
-            words = f"the MLflow tracking server {uri} cannot be used ({error}); check tracking_uri"
+            words = f"the MLflow tracking server {uri} cannot be used ({error}); {advice(error)}"
             raise BadInput(without_credentials(words)) from error
         self.run_id: str = run.info.run_id
         self._known_parameters: dict[str, str] = run.data.params

@@ -159,10 +159,16 @@ def platform(
     clear(cluster, namespace)  # a session that was killed could not
     if not cluster.storage:
         kit.make_volumes(cluster, namespace)
-    cluster.apply(s3_secret(credentials, namespace), audit_secret(namespace))
+    cluster.apply(*store_secrets(credentials, namespace), mlflow_secret(namespace), audit_secret(namespace))
     for name in ("s3", "mlflow"):
         cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=300s")
-    with forwarded(cluster, namespace, "mlflow", 5000) as mlflow, forwarded(cluster, namespace, "s3", 9000) as s3:
+    with (
+        forwarded(cluster, namespace, "mlflow", 5000) as mlflow,
+        forwarded(cluster, namespace, "s3", 9000) as s3,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        for name, value in login("").items():
+            environment.setenv(name, value)
         say("MLflow and S3 are at work")
         yield Platform(cluster, folder, mlflow, s3, credentials, namespace)
     clear(cluster, namespace)
@@ -269,20 +275,41 @@ def kustomization(cluster: Cluster, folder: Path, namespace: str, overlay: str =
     return folder
 
 
-def s3_secret(credentials: dict[str, str], namespace: str) -> dict[str, Any]:
-    """The secret that manifests/install.sh makes."""
+LOGINS = {"": "slipway-steps", "-trainers": "slipway-trainers"}
+
+
+def login(role: str) -> dict[str, str]:
+    """What a role shows MLflow."""
+    if role not in LOGINS:
+        return {}
+    return {"MLFLOW_TRACKING_USERNAME": LOGINS[role], "MLFLOW_TRACKING_PASSWORD": f"password-of-the-tests{role}"}
+
+
+def mlflow_secret(namespace: str) -> dict[str, Any]:
+    """The secret of the MLflow server that manifests/install.sh makes."""
+    values = dict.fromkeys(("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"), "of-the-tests-alone")
+    metadata = {"name": "slipway-mlflow", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
+
+
+def store_secrets(credentials: dict[str, str], namespace: str) -> list[dict[str, Any]]:
+    """The secrets of the store that manifests/install.sh makes: of steps, for whom the credentials are, and others."""
     host = f"s3.{namespace}.svc.cluster.local:9000"
     annotations = {"s3-endpoint": host, "s3-usehttps": "0", "s3-region": "us-east-1"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": "slipway-s3",
+    made = []
+    for role in ("", "-root", "-trainers", "-servers"):
+        own = {"AWS_ACCESS_KEY_ID": credentials["AWS_ACCESS_KEY_ID"] + role}
+        own["AWS_SECRET_ACCESS_KEY"] = hashlib.sha256(
+            f"{credentials['AWS_SECRET_ACCESS_KEY']}{role}".encode()
+        ).hexdigest()
+        metadata = {
+            "name": f"slipway-s3{role}",
             "namespace": namespace,
             "annotations": {f"serving.kserve.io/{key}": value for key, value in annotations.items()},
-        },
-        "stringData": credentials | {"AWS_ENDPOINT_URL_S3": f"http://{host}"},
-    }
+        }
+        values = credentials | (own if role else {}) | {"AWS_ENDPOINT_URL_S3": f"http://{host}"} | login(role)
+        made.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values})
+    return made
 
 
 def audit_secret(namespace: str) -> dict[str, Any]:

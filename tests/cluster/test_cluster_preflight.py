@@ -74,3 +74,11 @@ def test_encrypted_bundles_need_their_key_in_the_cluster(ready: ClusterSettings)
 def test_what_is_absent_is_named(ready: ClusterSettings, field: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         check_cluster(ready.model_copy(update={field: "absent"}))
+
+
+def test_a_missing_secret_of_model_servers_is_named(platform: Any, ready: ClusterSettings) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "secrets": [{"name": "absent"}]}
+    metadata = {"name": "another-server", "namespace": platform.namespace}
+    platform.cluster.apply(account | {"metadata": metadata})
+    with pytest.raises(BadInput, match="no Secret absent in namespace .* with which another-server reads bundles"):
+        check_cluster(ready.model_copy(update={"server_account": "another-server"}))

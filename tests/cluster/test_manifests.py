@@ -1,5 +1,6 @@
 """The manifests on a real API server: valid, idempotent, with few rights, and what they run is at work."""
 
+import base64
 import io
 import os
 import time
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from botocore.client import Config
+from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -120,7 +123,7 @@ def test_pods_that_only_compute_have_no_rights(platform: Any, account: str, verb
 def test_no_manifest_holds_a_secret(platform: Any) -> None:
     text = platform.cluster.kubectl("kustomize", str(platform.folder))
     assert "kind: Secret" not in text
-    assert "name: slipway-s3" in text
+    assert "name: slipway-s3-trainers" in text
 
 
 def test_containers_run_as_a_user_without_rights_on_a_read_only_disk(platform: Any) -> None:
@@ -208,3 +211,53 @@ def answered(ask: Callable[[], Any], seconds: float = 60.0) -> Any:
             if time.monotonic() > end:
                 raise
             time.sleep(1.0)
+
+
+def test_each_role_opens_in_the_store_what_it_needs_and_no_more(platform: Any, store: str) -> None:
+    bucket, _, prefix = store.removeprefix("s3://").partition("/")
+    steps = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+    bundle, data = f"{prefix}/bundles/messages/1/model.onnx", f"{prefix}/trainings/{'0' * 16}/dataset/train.parquet"
+    for key in (bundle, data):
+        steps.put_object(Bucket=bucket, Key=key, Body=b"x")
+    for role, own, others in (("servers", bundle, data), ("trainers", data, bundle)):
+        secret = platform.read("secret", f"slipway-s3-{role}")["data"]
+        access, key = (
+            base64.b64decode(secret[f"AWS_{name}"]).decode() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+        )
+        client = boto3.client(
+            "s3",
+            aws_access_key_id=access,
+            aws_secret_access_key=key,
+            config=Config(s3={"addressing_style": "path"}),
+        )
+        assert client.get_object(Bucket=bucket, Key=own)["Body"].read() == b"x"
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.get_object(Bucket=bucket, Key=others)
+        for place in (own, others):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                client.put_object(Bucket=bucket, Key=place, Body=b"evil")
+
+
+def test_mlflow_asks_for_a_login_and_trainers_cannot_touch_the_registry(platform: Any) -> None:
+    def status(name: str, password: str) -> int:
+        where = f"{platform.mlflow}/api/2.0/mlflow/registered-models/search"
+        return httpx.get(where, auth=(name, password) if name else None, trust_env=False, timeout=30.0).status_code
+
+    def login(secret: str) -> tuple[str, str]:
+        data = platform.read("secret", secret)["data"]
+        name, password = (
+            base64.b64decode(data[f"MLFLOW_TRACKING_{what}"]).decode() for what in ("USERNAME", "PASSWORD")
+        )
+        return name, password
+
+    assert status("", "") == status("admin", "guessed") == httpx.codes.UNAUTHORIZED
+    assert status(*login("slipway-s3")) == httpx.codes.OK
+    name, password = login("slipway-s3-trainers")
+    made = httpx.post(
+        f"{platform.mlflow}/api/2.0/mlflow/registered-models/create",
+        json={"name": "evil"},
+        auth=(name, password),
+        trust_env=False,
+        timeout=30.0,
+    )
+    assert made.status_code == httpx.codes.FORBIDDEN

@@ -70,7 +70,7 @@ def serving(
         _object("ConfigMap", "slipway-public-key", platform.namespace, {"public.pem": keys.public_key.read_text()}),
         _object("Secret", "slipway-api-keys", platform.namespace, {"api-keys.json": _base64(key_file.read_text())}),
     )
-    store = platform.new_store()
+    store = f"{platform.new_store()}/bundles"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in platform.environment.items():
             patch.setenv(name, value)
