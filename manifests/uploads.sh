@@ -3,7 +3,11 @@
 
 tell_uploads() {
     say "these go to the cluster of $(command kubectl config current-context 2>/dev/null </dev/null || echo KUBECONFIG); what is there already stays unless told otherwise:"
-    tell secret slipway-s3 "credentials of the store, for steps, trainers and model servers; $(store_words)"
+    tell secret slipway-s3 "credentials of the store and a login of MLflow, for steps; $(store_words)"
+    tell secret slipway-s3-trainers "the same for trainers, which read data and write checkpoints; $(role_words TRAINERS)"
+    tell secret slipway-s3-servers "credentials of the store for model servers, which read bundles; $(role_words SERVERS)"
+    tell secret slipway-s3-root "the own key of the S3 server of manifests/, for its pod alone, where there is no other store"
+    tell secret slipway-mlflow "the password of MLflow's admin and the key of its sessions, for its pod alone; new ones"
     if signs; then
         tell secret slipway-signing "the private key $KEYS/private.pem, for the Jobs of the signer alone; $(pair_words)"
     else
@@ -31,6 +35,18 @@ store_words() {
     local key=${AWS_ACCESS_KEY_ID:-}
     [[ -n $key ]] || { echo "new ones for the S3 server of manifests/" && return; }
     echo "AWS_* of the environment: key id $key, secret's SHA-256 begins with $(printf %s "${AWS_SECRET_ACCESS_KEY:-}" | sha256 | cut -c1-12)"
+}
+
+# role_words ROLE   whose key goes up for a role
+role_words() {
+    local id=SLIPWAY_$1_ACCESS_KEY_ID
+    if [[ -n ${!id:-} ]]; then
+        echo "key id ${!id} of the environment"
+    elif [[ -n ${AWS_ACCESS_KEY_ID:-} ]]; then
+        echo "a new one for the S3 server of manifests/; elsewhere the steps' key, unless SLIPWAY_$1_ACCESS_KEY_ID is set"
+    else
+        echo "a new one for the S3 server of manifests/"
+    fi
 }
 
 pair_words() {
