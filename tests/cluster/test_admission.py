@@ -101,7 +101,7 @@ ATTACKS_BY_TRAINERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "reads the signing key": (
         lambda job: container(job)["envFrom"].append({"secretRef": {"name": "slipway-signing"}}),
-        "from the Secrets slipway-s3, slipway-hub alone",
+        "from the Secrets slipway-s3-trainers, slipway-hub alone",
     ),
     "reads a key of the signing key": (
         lambda job: container(job)["env"].append(
