@@ -11,6 +11,7 @@ from kubernetes import client, config
 from components.cluster import ClusterSettings
 from components.errors import BadInput
 from pipelines.cluster_preflight import check_admitted
+from tests.cluster.background import eventually
 from tests.cluster.step_account import IMAGE, Steps, changed, lease, service, signer, trainer
 
 pytestmark = pytest.mark.cluster
@@ -276,3 +277,11 @@ def test_a_run_is_told_before_its_first_step_that_its_trainings_would_be_refused
     with pytest.raises(BadInput, match="the image .* is example.com/own:1; the PodTemplate slipway-trainer admits"):
         check_admitted(custom, strange, steps.namespace)
     assert steps.cluster.read("pytorchjobs.kubeflow.org", "--namespace", steps.namespace)["items"] == []
+
+    own = {"name": "own", "image": "example.com/own:1", "envFrom": [{"secretRef": {"name": "own"}}]}
+    patch = json.dumps({"template": {"spec": {"containers": [own]}}})
+    place = ("--namespace", steps.namespace, f"--patch={patch}")
+    steps.cluster.kubectl("patch", "podtemplate", "slipway-trainer", *place)  # puts it before the trainer's
+    eventually(lambda: "own" in steps.create(trainer(steps, image="x")))
+    check_admitted(custom, strange.model_copy(update={"secret": "own"}), steps.namespace)
+    check_admitted(custom, settings, steps.namespace)
