@@ -30,6 +30,6 @@ def connect(uri: str) -> MlflowClient:
 
 def advice(error: Exception) -> str:
     """What to look at when a tracking server cannot be used."""
-    refused = isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)
+    refused = isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)  # type: ignore[no-untyped-call]
     login = ", and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if refused else ""
     return f"check tracking_uri{login}"

@@ -74,7 +74,7 @@ def apply(database: str, logins: dict[str, Login], admin_password: str) -> None:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore()
-    store.init_db(database)
+    store.init_db(database)  # type: ignore[no-untyped-call]
     _set(store, Login(ADMIN, admin_password), administrator=True)
     for role, login in logins.items():
         _set(store, login, administrator=False)
