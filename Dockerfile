@@ -20,8 +20,8 @@ RUN /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build
 COPY serving /app/serving
 # What a server takes of the components; a test says when it takes more.
 COPY components/__init__.py components/api_keys.py components/bundle.py components/classifier.py components/cores.py \
-     components/encryption.py components/errors.py components/explanation.py components/identifiers.py components/latency.py \
-     components/private_files.py components/privacy.py components/reference.py components/signing.py components/trust.py \
+     components/encryption.py components/errors.py components/explanation.py components/identifiers.py components/kms.py \
+     components/latency.py components/private_files.py components/privacy.py components/reference.py components/signing.py components/trust.py \
      /app/components/
 # Every module of ours still finds what it imports, and boto3 the services that we use.
 COPY docker/check_imports.py /build/

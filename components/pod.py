@@ -49,8 +49,8 @@ def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
 
 
 def with_signing_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Mount the private key that bundles are signed with."""
-    return kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER)
+    """Mount the private key that bundles are signed with; there is none where a key in KMS signs."""
+    return kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER, optional=True)
 
 
 def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:

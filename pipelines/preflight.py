@@ -45,7 +45,8 @@ def run(form: Mapping[str, Any]) -> Requests:
 def check(settings: SlipwaySettings, service: Path) -> None:
     """Look at everything that a later step will need.
 
-    In a pod the signing key is left out: only the step that signs may see it, and Kubernetes mounts it or says why not.
+    In a pod a private key is left out: only the step that signs may see it, and says what is wrong with it. One in KMS
+    is asked for its public key.
 
     Args:
         settings: of the run.
@@ -64,8 +65,8 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         check_encoder(encoder)
         architecture.check_encoder(encoder, settings.compress)
     storage.check_writable(settings.registry.store)
-    if settings.registry.keys != SIGNING_FOLDER:
-        signing.key_pair(Path(settings.registry.keys))
+    if settings.registry.keys != SIGNING_FOLDER or settings.registry.signing_key:
+        signing.key_pair(Path(settings.registry.keys), settings.registry.signing_key)
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
     Registry(settings.tracking_uri, settings.model_name).champion()

@@ -91,6 +91,8 @@ def test_the_signing_key_is_in_the_pod_that_signs_and_in_no_other(pods) -> None:
         if volume["secretName"] == "slipway-signing"
     }
     assert holders == {"register": "/etc/slipway/signing"}
+    (of_register,) = [each for each in pods["register"]["secretAsVolume"] if each["secretName"] == "slipway-signing"]
+    assert of_register["optional"], "a key in KMS signs without one"
     asked = {
         name
         for name, pod in pods.items()
