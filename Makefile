@@ -3,15 +3,20 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check test-cluster cluster-install bench-serving bench-compression bench-rollout
+.PHONY: setup run test check lock test-cluster cluster-install bench-serving bench-compression bench-rollout
 
 setup: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+# After a change of pyproject.toml; ARGS=--upgrade takes the newest versions that fit.
+lock: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python docker/lock.py $(ARGS)
 
 run: setup
 	$(BIN)/slipway run

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from components.encoder import PACKAGED, encoder_folder
+from components.encoder import PACKAGED, encoder_folder, split_revision
 from components.errors import BadInput
 from components.pooling import MeanPooledBert, is_mean_pooled
 
@@ -58,7 +58,8 @@ def load_config(folder: str | Path) -> PretrainedConfig:
     """
     try:
         _refuse_code(folder, "config.json")
-        config: PretrainedConfig = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        name, revision = split_revision(str(folder))
+        config: PretrainedConfig = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _unknown(str(folder), error) from error
     return config
@@ -66,7 +67,8 @@ def load_config(folder: str | Path) -> PretrainedConfig:
 
 def _refuse_code(folder: str | Path, name: str) -> None:
     """Refuse a model that names code to run (`auto_map`), also where transformers has a class of its own for it."""
-    path = cached_file(str(folder), name, _raise_exceptions_for_missing_entries=False)
+    repository, revision = split_revision(str(folder))
+    path = cached_file(repository, name, revision=revision, _raise_exceptions_for_missing_entries=False)
     if path and json.loads(Path(path).read_text("utf-8")).get("auto_map"):
         raise BadInput(
             f"{name} of {folder} names code of its own (auto_map), which would run here with all rights; Slipway loads "
@@ -82,7 +84,10 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """
     try:
         _refuse_code(folder, "tokenizer_config.json")
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        name, revision = split_revision(str(folder))
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name, revision=revision, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise _unknown(str(folder), error) from error
     if tokenizer.pad_token is None:
@@ -104,8 +109,10 @@ def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
         BadInput: there is no such encoder.
     """
     try:
+        name, revision = split_revision(encoder)
         model: PreTrainedModel = _class_for(encoder).from_pretrained(
-            encoder,
+            name,
+            revision=revision,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
             label2id={label: index for index, label in enumerate(labels)},

@@ -23,7 +23,7 @@ def is_stored(name: str) -> bool:
 
 
 def encoder_folder(name: str) -> str:
-    """What transformers can load for `minilm`, a folder here or on S3, or a Hugging Face name (returned as it is).
+    """What `components.checkpoint` loads for `minilm`, a folder here or on S3, or a hub's name (returned as it is).
 
     A folder on S3 is brought to this machine's home first.
 
@@ -78,8 +78,6 @@ def _fetched(uri: str) -> Path:
 def encoder_identity(name: str) -> str:
     """`sha256:…` over the files of an encoder that lies in a folder; name and version of one on S3 or from a hub.
 
-    The name alone when the hub does not tell the revision within seconds.
-
     Raises:
         BadInput: as `encoder_folder`.
     """
@@ -89,7 +87,7 @@ def encoder_identity(name: str) -> str:
         return f"{name}@{storage.version_of(name)}"
     folder = Path(encoder_folder(name))
     if not folder.is_dir():
-        return _hub_identity(name)
+        return pinned(name)
     whole = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file():
@@ -98,10 +96,28 @@ def encoder_identity(name: str) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def _hub_identity(name: str) -> str:
-    from huggingface_hub import HfApi
+def pinned(name: str) -> str:
+    """The name of an encoder on a hub with its commit of now, `org/name@COMMIT`; other names as they are.
 
+    A revision may be named (`org/name@v2`). Without a hub that answers it is the commit in this machine's cache; the
+    name is as it was where there is none, and then the encoder cannot be loaded either.
+
+    Raises:
+        BadInput: as `encoder_folder`.
+    """
+    if is_stored(name) or Path(encoder_folder(name)).is_dir():
+        return name
+    from huggingface_hub import hf_hub_download
+
+    repository, revision = split_revision(name)
     try:
-        return f"{name}@{HfApi().model_info(name, timeout=HUB_SECONDS).sha}"
+        file = hf_hub_download(repository, "config.json", revision=revision, etag_timeout=HUB_SECONDS)
     except Exception:  # the HTTP library's classes differ between versions; whether it can be had is asked elsewhere
         return name
+    return f"{repository}@{Path(file).parent.name}"  # the cache has a folder for each commit
+
+
+def split_revision(name: str) -> tuple[str, str]:
+    """Name and revision of an encoder on a hub; of a folder, or without a revision, it is `main`."""
+    repository, _, revision = name.partition("@")
+    return (repository, revision) if revision and not Path(name).exists() else (name, "main")

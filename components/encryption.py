@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
+from components import kms
 from components.errors import BadInput, BundleRefused
 
 ENVELOPE = "encryption.json"
@@ -134,7 +135,7 @@ class KmsKey:
         """See `BundleKey`. Raises BadInput when KMS cannot be used."""
         if not self._key_id:
             raise BadInput(f"{KMS} names no key to encrypt with; give {KMS}KEY-ID")
-        made = self._ask("generate_data_key", KeyId=self._key_id, KeySpec="AES_256", EncryptionContext=_context(bundle))
+        made = self._ask("generate_data_key", self._key_id, KeySpec="AES_256", EncryptionContext=_context(bundle))
         return made["Plaintext"], made["CiphertextBlob"], made["KeyId"]
 
     def unwrap(self, envelope: Envelope) -> bytes:
@@ -142,31 +143,17 @@ class KmsKey:
         _check_kind(self.kind, envelope)
         context = _context(envelope.bundle)
         key_id = self._key_id or envelope.key_id
-        answer = self._ask("decrypt", CiphertextBlob=envelope.wrapped, EncryptionContext=context, KeyId=key_id)
+        answer = self._ask("decrypt", key_id, CiphertextBlob=envelope.wrapped, EncryptionContext=context)
         data_key: bytes = answer["Plaintext"]
         return data_key
 
-    def _ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        import boto3  # here, since it is slow to import and few bundles need it
-        from botocore.client import Config
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        limits = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
+    def _ask(self, operation: str, key_id: str, **arguments: Any) -> dict[str, Any]:
         try:
-            client = boto3.session.Session().client("kms", config=limits)
-            answer: dict[str, Any] = getattr(client, operation)(**arguments)
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            if code in REFUSED_BY_KMS:
-                raise BundleRefused(f"KMS does not unwrap the data key of the bundle ({code})") from error
-            raise BadInput(
-                f"KMS key {arguments['KeyId']!r} cannot be used ({code}); check id and permissions"
-            ) from error
-        except (BotoCoreError, ValueError) as error:
-            raise BadInput(
-                f"KMS cannot be used ({type(error).__name__}); check AWS_* region and credentials"
-            ) from error
-        return answer
+            return kms.ask(operation, key_id, **arguments)
+        except kms.KmsRefused as error:
+            if error.code in REFUSED_BY_KMS:
+                raise BundleRefused(f"KMS does not unwrap the data key of the bundle ({error.code})") from error
+            raise
 
 
 def encrypt(folder: Path, names: tuple[str, ...], key: BundleKey) -> None:

@@ -1,6 +1,6 @@
 """Sign bundles and verify them before they are loaded: OpenSSF model-signing with an ECDSA P-256 key pair.
 
-private.pem   PKCS #8, mode 0600, never leaves the machine or secret store that signs
+private.pem   PKCS #8, mode 0600, never leaves the machine or secret store that signs; none with a key in KMS
 public.pem    what every server that loads bundles must be given
 """
 
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -25,6 +25,9 @@ from components import trust
 from components.bundle import SIGNATURE, Bundle, contents_of
 from components.encryption import BundleKey
 from components.errors import BadInput, BundleRefused
+
+if TYPE_CHECKING:
+    from components.signing_kms import KmsSigningKey
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
 SIGNATURE_LIMIT = 1 << 20
@@ -44,9 +47,9 @@ class Signer(Protocol):
 
 @dataclass(frozen=True)
 class KeyPair:
-    """The two PEM files of a signer."""
+    """What a signer signs with, a PEM file or a key in KMS, and the PEM file that others verify with."""
 
-    private_key: Path
+    private_key: "Path | KmsSigningKey"
     public_key: Path
 
     def sign(self, bundle: Path) -> None:
@@ -54,35 +57,51 @@ class KeyPair:
         sign(bundle, self.private_key)
 
 
-def key_pair(folder: Path) -> KeyPair:
+def key_pair(folder: Path, signing_key: str = "") -> KeyPair:
     """The key pair in `folder`, made at first use; processes that start at the same time get the same pair.
 
     A folder with only `private.pem` is given its `public.pem`; when it cannot be written (a mounted secret, say), the
     public key is put in a temporary folder.
 
+    With a `signing_key` (`awskms:///` and a key in KMS) there is no `private.pem`, and `public.pem` is that key's.
+
     Raises:
-        BadInput: the folder cannot be used, the private key is missing or no P-256 key, or the two do not belong
-            together.
+        BadInput: folder or KMS cannot be used, a key is missing or no P-256 key, or the two do not belong together.
     """
-    pair = KeyPair(folder / PRIVATE, folder / PUBLIC)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not pair.private_key.exists():
-            if pair.public_key.exists() and not pair.private_key.exists():
+        if signing_key:
+            from components.signing_kms import KmsSigningKey  # few sign with it, and servers never
+
+            key = KmsSigningKey(signing_key)
+            return KeyPair(key, _public_file(folder, _public_pem(key), signing_key))
+        private_key = folder / PRIVATE
+        if not private_key.exists():
+            if (folder / PUBLIC).exists() and not private_key.exists():
                 raise BadInput(
                     f"{folder} has {PUBLIC} but not {PRIVATE}; restore the private key, or remove {PUBLIC} for a new "
                     "pair (bundles signed with the old one are then refused)"
                 )
-            _write_once(pair.private_key, _private_pem(ec.generate_private_key(ec.SECP256R1())))
-        public = _public_pem(_load_private(pair.private_key))
-        if not pair.public_key.exists() and not os.access(folder, os.W_OK):
-            pair = KeyPair(pair.private_key, Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / PUBLIC)
-        _write_once(pair.public_key, public)
-        if pair.public_key.read_bytes() != public:
-            raise BadInput(f"{PUBLIC} and {PRIVATE} in {folder} do not belong together; remove {PUBLIC} to renew it")
+            _write_once(private_key, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+        return KeyPair(private_key, _public_file(folder, _public_pem(_load_private(private_key)), PRIVATE))
     except OSError as error:
-        raise BadInput(f"the signing keys in {folder} cannot be used ({error}); set another folder for them") from error
-    return pair
+        raise BadInput(
+            f"the signing keys in {folder} cannot be used ({error}); set another folder for them, or on a cluster make "
+            "the Secret by `manifests/install.sh secrets`"
+        ) from error
+
+
+def _public_file(folder: Path, public: bytes, signer: str) -> Path:
+    """The file with the public key of a signer; it is made where there is none."""
+    path = folder / PUBLIC
+    if not path.exists() and not os.access(folder, os.W_OK):
+        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / PUBLIC
+    _write_once(path, public)
+    if path.read_bytes() != public:
+        raise BadInput(
+            f"{PUBLIC} in {folder} and {signer} do not belong together; rename (any *.pem is trusted) or remove it"
+        )
+    return path
 
 
 def identity(public_key: Path) -> str:
@@ -97,17 +116,23 @@ def identity(public_key: Path) -> str:
     return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
-def sign(bundle: Path, private_key: Path) -> None:
+def sign(bundle: Path, private_key: "Path | KmsSigningKey") -> None:
     """Write `signature.json` over all other files of the bundle.
 
     Raises:
-        BadInput: the private key cannot be used.
+        BadInput: the private key, or KMS, cannot be used.
         BundleRefused: the bundle holds something other than plain files.
     """
     folder = bundle.resolve()
     contents_of(folder)
-    _load_private(private_key)
-    config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
+    config = signing.Config().set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
+    if isinstance(private_key, Path):
+        _load_private(private_key)
+        config.use_elliptic_key_signer(private_key=private_key)
+    else:
+        from components.signing_kms import KmsSigner
+
+        config._signer = KmsSigner(private_key)  # what use_elliptic_key_signer does
     config.sign(folder, folder / SIGNATURE)
 
 
@@ -275,7 +300,7 @@ def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _public_pem(key: "ec.EllipticCurvePrivateKey | KmsSigningKey") -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

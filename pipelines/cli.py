@@ -197,6 +197,15 @@ def compile(
 
 
 @command
+def public_key(config: Config = None, overrides: Overrides = None) -> None:
+    """Print the public key that servers verify bundles with: of the key pair that signs, or of the key in KMS."""
+    from components import signing
+
+    registry = settings_of(config, overrides)[0].registry
+    print(signing.key_pair(Path(registry.keys), registry.signing_key).public_key.read_text("utf-8"), end="")
+
+
+@command
 def settings() -> None:
     """Print every setting with default, unit and meaning, as a Markdown table."""
     print(settings_table())

@@ -1,7 +1,8 @@
 """Settings of a run that uses a cluster: what was left open is filled in, and what cannot work is told."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from components.cluster import STORE
@@ -147,3 +148,18 @@ def is_of_this_machine(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host in ("", "localhost")
+
+
+def with_encoders(settings: SlipwaySettings, names: Mapping[str, str]) -> SlipwaySettings:
+    """The settings with other names of encoders, each under the former one."""
+    candidates: list[dict[str, Any]] = [
+        candidate | ({"encoder": names.get(name, name)} if (name := str(candidate.get("encoder", ""))) else {})
+        for candidate in settings.select.candidates
+    ]
+    name = settings.train.encoder
+    return settings.model_copy(
+        update={
+            "select": settings.select.model_copy(update={"candidates": candidates}),
+            "train": settings.train.model_copy(update={"encoder": names.get(name, name)}),
+        }
+    )

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import home, run_record, signing, stage, storage
+from components import home, run_record, stage, storage
 from components.checkpoint import check_encoder
 from components.cluster import own_namespace
 from components.compress import architecture
 from components.encryption import key_of
 from components.errors import BadInput
-from components.image import SIGNING_JOB
+from components.register.signing_job import signer_of
 from components.registry import Registry
 from components.rollout import control
 from components.rollout.local.processes import port_problem
@@ -45,7 +45,8 @@ def run(form: Mapping[str, Any]) -> Requests:
 def check(settings: SlipwaySettings, service: Path) -> None:
     """Look at everything that a later step will need.
 
-    In a pod the signing key is left out: only the step that signs may see it, and Kubernetes mounts it or says why not.
+    In a pod a private key is left out: only the step that signs may see it, and says what is wrong with it. One in KMS
+    is asked for its public key.
 
     Args:
         settings: of the run.
@@ -64,8 +65,7 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         check_encoder(encoder)
         architecture.check_encoder(encoder, settings.compress)
     storage.check_writable(settings.registry.store)
-    if not settings.registry.keys.startswith(SIGNING_JOB):
-        signing.key_pair(Path(settings.registry.keys))
+    signer_of(settings.registry.keys, settings.registry.signing_key)
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
     Registry(settings.tracking_uri, settings.model_name).champion()
@@ -75,7 +75,8 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
         registry = settings.registry
-        check_cluster(settings.cluster, bool(registry.encryption_key), settings.model_name, registry.keys)
+        keys = "" if registry.signing_key else registry.keys
+        check_cluster(settings.cluster, bool(registry.encryption_key), settings.model_name, keys)
     elif not control.is_running(service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)

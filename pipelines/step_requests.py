@@ -11,11 +11,12 @@ from components import run_record
 from components.cluster import ClusterSettings, own_namespace
 from components.code import code_version
 from components.encoder import encoder_identity
+from components.encoder import pinned as pinned_encoder
 from components.image import SIGNING_JOB
 from components.prepare_data import sources
 from components.select_model import step as select_model
 from components.step_request import StepRequest
-from pipelines.for_cluster import encoders
+from pipelines.for_cluster import encoders, with_encoders
 from pipelines.settings import SlipwaySettings
 
 OF_SERVERS = (
@@ -59,6 +60,7 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
     Raises:
         BadInput: the data, or a candidate, cannot be used.
     """
+    settings = pinned(settings)
     sections = settings.model_dump(mode="json", exclude_defaults=True)
     record = "" if own_namespace() is None else run_record.uri_of(sections)
 
@@ -73,7 +75,7 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
     in_pods = settings.registry.keys.startswith(SIGNING_JOB)  # there the public key is mounted, at its default place
     signer = {} if in_pods else {"public_key": settings.registry.keys}
     data = sources.version(settings.data)
-    weights = [encoder_identity(encoder) for _, encoder in encoders(settings)]
+    weights = [encoder_identity(name) for _, name in encoders(settings)]
     return Requests(
         prepare=request("data"),
         compare=select_model.plan(settings.select, settings.train, record),
@@ -87,6 +89,17 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
         training_version=_digest(code_version("select_model", "train"), *weights),
         compression_version=code_version("compress", "train", "evaluate"),
     )
+
+
+def pinned(settings: SlipwaySettings) -> SlipwaySettings:
+    """The settings with the commit of now of all that comes from a hub: looked up once, here, so that every step of the
+    run loads the same, and the lineage names it.
+
+    Raises:
+        BadInput: a dataset or an encoder cannot be used.
+    """
+    names = {name: pinned_encoder(name) for _, name in encoders(settings)}
+    return with_encoders(settings, names).model_copy(update={"data": sources.pinned(settings.data)})
 
 
 def _digest(*parts: str) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
@@ -22,7 +22,7 @@ from components.encoder import PACKAGED, is_stored
 from components.errors import BadInput
 from components.prepare_data import sources
 from components.train.settings import TrainSettings
-from pipelines.for_cluster import encoders
+from pipelines.for_cluster import encoders, with_encoders
 from pipelines.settings import SlipwaySettings
 
 UPLOADS = "uploads"
@@ -183,20 +183,12 @@ def _upload(setting: str, path: Path, files: dict[str, Path], store: str, name: 
 
 def _with_encoders(settings: SlipwaySettings, addresses: dict[str, str]) -> SlipwaySettings:
     """The settings with other names of encoders; one that no candidate uses would name nothing there."""
-    candidates: list[dict[str, Any]] = [
-        candidate | ({"encoder": addresses.get(name, name)} if (name := str(candidate.get("encoder", ""))) else {})
-        for candidate in settings.select.candidates
-    ]
-    name = addresses.get(settings.train.encoder, settings.train.encoder)
     used = any(setting == "train.encoder" for setting, _ in encoders(settings))
-    if not used and _encoder_path("train.encoder", name):
-        name = TrainSettings().encoder
-    return settings.model_copy(
-        update={
-            "select": settings.select.model_copy(update={"candidates": candidates}),
-            "train": settings.train.model_copy(update={"encoder": name}),
-        }
-    )
+    changed = with_encoders(settings, addresses)
+    if used or not _encoder_path("train.encoder", changed.train.encoder):
+        return changed
+    train = changed.train.model_copy(update={"encoder": TrainSettings().encoder})
+    return changed.model_copy(update={"train": train})
 
 
 def _state(files: dict[str, Path]) -> tuple[tuple[int, int], ...]:

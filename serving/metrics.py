@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from components.rollout.target import LATENCY_BOUNDS_MS
+from components.latency import LATENCY_BOUNDS_MS
 
 REGISTRY = CollectorRegistry()
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from serving.tls import Certificates
 
 DEFAULT_ALGORITHMS = "RS256,PS256,ES256,EdDSA"
+DEFAULT_TYPES = "at+jwt,JWT,none"
+JWKS_MAX_AGE = "that an issuer's keys are trusted while it does not answer; then tokens are refused"
 LIMITS = {
     "max_texts": ("texts", "texts in one request"),
     "max_characters": ("characters", "characters of one text"),
@@ -57,6 +59,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--jwks", default="", metavar="URL|FILE", help="the issuer's keys (default: by its OpenID configuration)")
     add("--jwt_algorithms", default=DEFAULT_ALGORITHMS, metavar="A,B", help="for tokens (default: %(default)s)")
     add("--jwt_leeway", type=float, default=30.0, metavar="SECONDS", help="between the clocks (default: %(default)g)")
+    add(
+        "--jwt_types", default=DEFAULT_TYPES, metavar="A,B", help="of tokens, `none` for no type (default: %(default)s)"
+    )
+    add("--jwks_max_age", type=float, default=3600.0, metavar="SECONDS", help=f"{JWKS_MAX_AGE} (default: %(default)g)")
     add("--client_ca", type=Path, metavar="PEM", help="mutual TLS: every client must have a certificate of this CA")
     add("--client_scopes", default="predict,explain", help="of clients with nothing else (default: %(default)s)")
     add("--insecure_no_auth", action="store_true", help="answer everybody who reaches the ports; for experiments")
@@ -166,9 +172,15 @@ def _tokens(options: argparse.Namespace) -> "Tokens | None":
     if not options.jwt_audience:
         raise BadInput("--jwt_issuer needs --jwt_audience: tokens for other services must not be good here")
     is_url = "://" in options.jwks or not options.jwks
-    keys = UrlKeys(options.jwks, options.jwt_issuer) if is_url else FileKeys(Path(options.jwks))
-    algorithms = [name.strip() for name in options.jwt_algorithms.split(",") if name.strip()]
-    return Tokens(options.jwt_issuer, options.jwt_audience, keys, algorithms, options.jwt_leeway)
+    if not options.jwks_max_age > 0:
+        raise BadInput(f"--jwks_max_age is {options.jwks_max_age}; expected a number of seconds above 0")
+    url_keys = (options.jwks, options.jwt_issuer, options.jwks_max_age)
+    keys = UrlKeys(*url_keys) if is_url else FileKeys(Path(options.jwks))
+    algorithms, types = (
+        [name.strip() for name in given.split(",") if name.strip()]
+        for given in (options.jwt_algorithms, options.jwt_types)
+    )
+    return Tokens(options.jwt_issuer, options.jwt_audience, keys, algorithms, options.jwt_leeway, types)
 
 
 def _scopes(given: str) -> "frozenset[Scope]":

@@ -20,11 +20,11 @@ def read(settings: DataSettings) -> dict[str, Pairs]:
     """
     import datasets  # takes more than a second to import, and only this source needs it
 
-    name = settings.source
-    revision(name)
+    name = pinned(settings.source)
     progress.report("prepare_data", f"loading {name} from the Hugging Face hub")
+    repository, _, commit = name.partition("@")
     try:
-        loaded = datasets.load_dataset(name, settings.hub_config or None)
+        loaded = datasets.load_dataset(repository, settings.hub_config or None, revision=commit or None)
     except Exception as error:  # the library raises many classes, also those of what it builds on
         raise BadInput(
             f"Hugging Face dataset {name!r} cannot be loaded ({_reason(error)}); check hub_config"
@@ -32,24 +32,44 @@ def read(settings: DataSettings) -> dict[str, Pairs]:
     return {split: _pairs(rows, settings, f"split {split} of {name!r}") for split, rows in loaded.items()}
 
 
-def revision(name: str) -> str:
-    """The revision (commit) of a dataset on the hub now; empty where only what is in the cache is used.
+def pinned(source: str) -> str:
+    """A dataset on the hub with its commit of now, `org/name@COMMIT`; a revision may be named (`org/name@v2`).
+
+    Raises:
+        BadInput: as `revision`.
+    """
+    commit = revision(source)
+    return f"{source.partition('@')[0]}@{commit}" if commit else source
+
+
+def revision(source: str) -> str:
+    """The commit of a dataset on the hub now; empty where only what is in the cache is used.
 
     `load_dataset` alone would try an unreachable hub for half a minute.
 
     Raises:
-        BadInput: there is no such dataset, or the hub cannot be reached.
+        BadInput: there is no such dataset or revision, or the hub cannot be reached.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    name, _, asked = source.partition("@")
     try:
-        return str(HfApi().dataset_info(name, timeout=TIMEOUT_SECONDS).sha or "")
+        return str(HfApi().dataset_info(name, revision=asked or None, timeout=TIMEOUT_SECONDS).sha or "")
     except OfflineModeIsEnabled:
         return ""  # only what is in the cache can be loaded then, without any wait
     except GatedRepoError:
         raise BadInput(
             f"Hugging Face dataset {name!r} is gated; accept its terms on the hub and set HF_TOKEN"
+        ) from None
+    except RevisionNotFoundError:
+        raise BadInput(
+            f"Hugging Face dataset {name!r} has no revision {asked!r}; give a branch, tag or commit"
         ) from None
     except RepositoryNotFoundError:
         raise BadInput(

@@ -14,7 +14,8 @@ class DataSettings(Settings):
 
     source: str = setting(
         SAMPLE,
-        f"a data file, a folder of them, an s3:// URI, the name of a Hugging Face dataset, or `{SAMPLE}`",
+        "a data file, a folder of them, an s3:// URI, the name of a Hugging Face dataset (`org/name`, "
+        f"`org/name@revision`), or `{SAMPLE}`",
         min_length=1,
     )
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = setting(

@@ -70,7 +70,8 @@ def version(settings: DataSettings) -> str | None:
     if source.startswith("s3://"):
         return storage.version_of(source)
     if _is_hub_name(source):
-        return hub.revision(source) or None
+        _, _, asked = source.partition("@")
+        return asked if re.fullmatch(r"[0-9a-f]{40}", asked) else hub.revision(source) or None
     try:
         return _digest(_existing(source))
     except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
@@ -85,6 +86,17 @@ def _digest(path: Path) -> str:
         with file.open("rb") as content:
             whole.update(hashlib.file_digest(content, "sha256").digest())
     return whole.hexdigest()
+
+
+def pinned(settings: DataSettings) -> DataSettings:
+    """The settings with the commit of now of a dataset on the hub, so that all steps read and name the same one.
+
+    Raises:
+        BadInput: there is no such dataset, or the hub cannot be reached.
+    """
+    if not _is_hub_name(settings.source):
+        return settings
+    return settings.model_copy(update={"source": hub.pinned(settings.source)})
 
 
 def local_path(source: str) -> Path | None:
@@ -111,10 +123,10 @@ def _existing(source: str) -> Path:
 
 
 def _is_hub_name(source: str) -> bool:
-    """Whether the source is the name of a Hugging Face dataset: not a path that exists, nor one that looks like it."""
+    """Whether the source names a Hugging Face dataset (`org/name@revision`): no path that exists, or looks like one."""
     path = Path(source).expanduser()
-    looks_like_hub = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", source) and path.suffix.lower() not in SUFFIXES
-    return bool(looks_like_hub) and source != SAMPLE and not path.exists()
+    looks_like_hub = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?", source) is not None
+    return looks_like_hub and path.suffix.lower() not in SUFFIXES and source != SAMPLE and not path.exists()
 
 
 @contextmanager

@@ -42,14 +42,26 @@ def signing_namespace(keys: str) -> str | None:
     return keys.removeprefix(SIGNING_JOB) or own_namespace() or "default"
 
 
-def signer_of(keys: str) -> signing.Signer:
-    """Who signs, as the setting `registry.keys` says.
+def signer_of(keys: str, signing_key: str = "") -> signing.Signer:
+    """Who signs, as the settings `registry.keys` and `registry.signing_key` say.
 
     Raises:
-        BadInput: the folder's keys cannot be used, or there is no cluster.
+        BadInput: the folder's keys or the key in KMS cannot be used, servers would not trust it, or there is no
+            cluster.
     """
     namespace = signing_namespace(keys)
-    return signing.key_pair(Path(keys).expanduser()) if namespace is None else SigningJob(namespace)
+    if namespace is None:
+        return signing.key_pair(Path(keys).expanduser(), signing_key)
+    if not signing_key:
+        return SigningJob(namespace)
+    pair = signing.key_pair(Path(tempfile.mkdtemp(prefix="slipway-public-key-")), signing_key)
+    own = pair.public_key.read_text("utf-8").strip()
+    if own not in (key.strip() for key in SigningJob(namespace).public_keys.values()):
+        raise BadInput(
+            f"no public key in the ConfigMap {PUBLIC_KEY} of namespace {namespace} is that of {signing_key}, so model "
+            f"servers would refuse what it signs; put what `slipway public-key` prints there, by {INSTALL}"
+        )
+    return pair
 
 
 class SigningJob:
@@ -71,14 +83,19 @@ class SigningJob:
     @cached_property
     def public_key(self) -> Path:
         """The public key of the namespace, in a file."""
+        if signing.PUBLIC not in self.public_keys:
+            raise BadInput(f"the ConfigMap {PUBLIC_KEY} in namespace {self._namespace} has no {signing.PUBLIC}")
+        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / signing.PUBLIC
+        path.write_text(self.public_keys[signing.PUBLIC], "utf-8")
+        return path
+
+    @cached_property
+    def public_keys(self) -> dict[str, str]:
+        """What model servers of the namespace verify bundles with, by file."""
         missing = BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {self._namespace}; {INSTALL} makes it")
         with asking("read the public key", missing):
             found = self._core.read_namespaced_config_map(PUBLIC_KEY, self._namespace, _request_timeout=TIMEOUT)
-        if signing.PUBLIC not in (found.data or {}):
-            raise BadInput(f"the ConfigMap {PUBLIC_KEY} in namespace {self._namespace} has no {signing.PUBLIC}")
-        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / signing.PUBLIC
-        path.write_text(found.data[signing.PUBLIC], "utf-8")
-        return path
+        return {name: value for name, value in (found.data or {}).items() if name.endswith(".pem")}
 
     def sign(self, bundle: Path) -> None:
         """Write the signature of the bundle.

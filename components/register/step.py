@@ -48,7 +48,7 @@ def run(
     if evaluation and not evaluation["gate"]["passed"]:
         raise GateRefused(f"nothing is registered: {'; '.join(evaluation['gate']['reasons'])}")
     opened = Bundle(draft)
-    keys = signer_of(settings.keys)
+    keys = signer_of(settings.keys, settings.signing_key)
     registry = Registry(tracking_uri, model_name)
     with tempfile.TemporaryDirectory() as work:
         bundle = Path(work) / "bundle"
@@ -192,7 +192,7 @@ def adopt(bundle: Path, settings: RegistrySettings, tracking_uri: str, model_nam
     opened = Bundle(bundle, _encryption_key(settings))
     if opened.info.model_name != model_name:
         raise BadInput(f"{bundle} is a bundle of model {opened.info.model_name!r}, but model_name is {model_name!r}")
-    public_key = signer_of(settings.keys).public_key
+    public_key = signer_of(settings.keys, settings.signing_key).public_key
     signing.verify(bundle, public_key)
     registry = Registry(tracking_uri, model_name)
     known = registry.find("digest", opened.digest())

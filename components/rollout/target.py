@@ -16,8 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-LATENCY_BOUNDS_MS = tuple(round(1.25**power, 3) for power in range(50))
-"""Upper bounds of the usual latency buckets: 50 bounds from 1 ms to 56 s, each 25 % above the one before."""
+from components.latency import LATENCY_BOUNDS_MS
 
 
 @dataclass(frozen=True)

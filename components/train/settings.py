@@ -12,7 +12,10 @@ class TrainSettings(Settings):
     """How the classifier is trained."""
 
     encoder: str = setting(
-        "minilm", "pretrained encoder: `minilm`, a folder here or on S3, or a Hugging Face name", min_length=1
+        "minilm",
+        "pretrained encoder: `minilm`, a folder here or on S3, or a Hugging Face name (`org/name`, "
+        "`org/name@revision`)",
+        min_length=1,
     )
     layers: int = setting(0, "keep only the first layers of the encoder; 0 keeps all", "layers", ge=0)
     max_length: int = setting(64, "longer texts are cut to this length", "tokens", ge=8, le=512)

@@ -19,6 +19,9 @@ logger = logging.getLogger("serving")
 Jwk = dict[str, Any]
 REFRESH_S = 300.0
 """Keys from a URL are asked for again after this time, so that one that the issuer took back is soon not trusted."""
+MAX_AGE_S = 3600.0
+"""How long keys from a URL are trusted while the issuer does not answer. One that it took back, because somebody stole
+it, would be good for as long as the thief keeps the issuer away from here."""
 COOLDOWN_S = 5.0
 """Between two questions at the least, however many tokens name unknown keys."""
 TIMEOUT_S = 5.0
@@ -58,13 +61,14 @@ class UrlKeys:
     Args:
         url: of the JWKS; empty to ask `issuer` for it (OpenID Connect Discovery 1.0, section 4).
         issuer: of the tokens.
+        max_age_s: how long its keys are trusted after its last answer.
 
     Raises:
         BadInput: an address is not https (http is taken for this machine only: whoever can change the answer can sign).
     """
 
-    def __init__(self, url: str, issuer: str) -> None:
-        self._url, self._issuer = url, issuer
+    def __init__(self, url: str, issuer: str, max_age_s: float = MAX_AGE_S) -> None:
+        self._url, self._issuer, self._max_age_s = url, issuer, max_age_s
         _check_url(url or issuer)
         self._keys: list[Jwk] = []
         self._asked = self._answered = float("-inf")
@@ -73,15 +77,19 @@ class UrlKeys:
 
     async def find(self, kid: str | None) -> Jwk | None:
         """See `KeySource`."""
-        found = _pick(self._keys, kid)
+        found = _pick(self._trusted(), kid)
         if found is None:
             await self._refresh()
-            found = _pick(self._keys, kid)
+            found = _pick(self._trusted(), kid)
         elif self._age() > REFRESH_S and (self._refreshing is None or self._refreshing.done()):
             self._refreshing = asyncio.create_task(self._refresh())
-        if found is None and not self._keys:
+        if found is None and not self._trusted():
             raise NotCheckable("the issuer's keys cannot be had, so the token cannot be checked")
         return found
+
+    def _trusted(self) -> list[Jwk]:
+        """The keys, unless they are too old."""
+        return self._keys if self._age() <= self._max_age_s else []
 
     def _age(self) -> float:
         return time.monotonic() - self._answered
@@ -97,7 +105,11 @@ class UrlKeys:
                 self._answered = time.monotonic()
                 logger.info("event=reloaded what=jwks keys=%d", len(self._keys))
             except (httpx.HTTPError, httpx.InvalidURL, BadInput) as error:
-                logger.error("event=reload_failed what=jwks error=%s reason=%r", type(error).__name__, str(error))
+                left = max(0.0, self._max_age_s - self._age())
+                logger.error(
+                    "event=reload_failed what=jwks error=%s reason=%r; the issuer's keys are trusted for %.0f s more%s",
+                    *(type(error).__name__, str(error), left, "" if left else ", so tokens are refused"),
+                )
 
     async def _ask(self) -> list[Jwk]:
         # The environment may name a proxy and certificates of a company, so it is trusted.

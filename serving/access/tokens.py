@@ -12,6 +12,11 @@ from serving.errors import Unauthenticated
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """All that may be allowed: signatures by a private key. Never `none`, and never HS*, whose key could sign."""
+UNTYPED = "none"
+"""Among the types: the header names none."""
+TYPES = ("at+jwt", "JWT", UNTYPED)
+"""Of access tokens: RFC 9068 demands the first, many issuers write the second (RFC 7519, 5.1) or nothing. Another type
+says that a token is for something else, a logout or a proof of possession, say (RFC 8725, 3.11)."""
 REQUIRED = ["exp", "iss", "aud", "sub"]
 LENGTH_LIMIT = 16_384
 
@@ -25,16 +30,28 @@ class Tokens:
         keys: the issuer's public keys.
         algorithms: those that are allowed.
         leeway_s: how far the clocks may be apart.
+        types: what `typ` in the header may be, of `TYPES`.
 
     Raises:
-        BadInput: an algorithm is none of `ALGORITHMS`.
+        BadInput: an algorithm is none of `ALGORITHMS`, or a type none of `TYPES`.
     """
 
     def __init__(
-        self, issuer: str, audience: str, keys: KeySource, algorithms: Sequence[str], leeway_s: float = 30.0
+        self,
+        issuer: str,
+        audience: str,
+        keys: KeySource,
+        algorithms: Sequence[str],
+        leeway_s: float = 30.0,
+        types: Sequence[str] = TYPES,
     ) -> None:
         if unknown := [name for name in algorithms if name not in ALGORITHMS]:
             raise BadInput(f"{', '.join(unknown)} cannot be allowed for tokens; choose from {', '.join(ALGORITHMS)}")
+        if not types or not set(types) <= set(TYPES):
+            raise BadInput(
+                f"{', '.join(types) or 'nothing'} cannot be the type of tokens; choose from {', '.join(TYPES)}"
+            )
+        self._types = {name.lower() for name in types}
         self._issuer, self._audience, self._keys = issuer, audience, keys
         self._algorithms, self._leeway_s = list(algorithms), leeway_s
 
@@ -49,6 +66,7 @@ class Tokens:
             if len(token) > LENGTH_LIMIT:
                 raise jwt.DecodeError
             header = jwt.get_unverified_header(token)
+            self._check_type(header)
             key = await self._key(header)
             claims = jwt.decode(
                 token,
@@ -63,6 +81,12 @@ class Tokens:
             raise Unauthenticated(_reason(error), given=True) from None
         return Caller(claims["sub"], _scopes(claims), Means.TOKEN, str(header.get("kid", "")))
 
+    def _check_type(self, header: dict[str, Any]) -> None:
+        """Raises _WrongType when the token is of a type that is not accepted. `application/` may be left out of one."""
+        accepted = self._types - {UNTYPED} if "typ" in header else self._types
+        if str(header.get("typ", UNTYPED)).lower().removeprefix("application/") not in accepted:
+            raise _WrongType
+
     async def _key(self, header: dict[str, Any]) -> jwt.PyJWK:
         """The key that the token says it was signed with, for the algorithm that it names."""
         algorithm = header.get("alg")
@@ -76,7 +100,12 @@ class Tokens:
         return jwt.PyJWK(found, algorithm)
 
 
+class _WrongType(jwt.PyJWTError):
+    """The token is for something else than access."""
+
+
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
+    (_WrongType, "the token is of a type that is not accepted here"),
     (jwt.ExpiredSignatureError, "the token has expired"),
     (jwt.ImmatureSignatureError, "the token is not valid yet"),
     (jwt.InvalidIssuedAtError, "the token is not valid yet"),

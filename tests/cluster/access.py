@@ -36,10 +36,12 @@ def held(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster with the operators, and with Slipway's image on its nodes."""
+    """A cluster with the operators, and with Slipway's images on its nodes."""
 
     kubeconfig: str
     image: str
+    """Of steps and trainers."""
+    serving_image: str
     s3_image: str
     storage: bool
     """Whether it makes volumes by itself."""

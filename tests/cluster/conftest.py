@@ -1,7 +1,8 @@
 """A real cluster for the tests: that of KUBECONFIG, or one that the test kit beside the repository starts.
 
-KUBECONFIG           the operators of `manifests/install.sh` are there; SLIPWAY_IMAGE names an image that its nodes have
-../shared/cluster    the kit; the image is built here, again when a file in it changed, unless SLIPWAY_IMAGE names one.
+KUBECONFIG           the operators of `manifests/install.sh` are there; SLIPWAY_IMAGE names an image that nodes have,
+                     and SLIPWAY_SERVING_IMAGE that of model servers (empty for the same)
+../shared/cluster    the kit; the images are built here, again when a file changed, unless SLIPWAY_IMAGE names one.
                      The cluster is taken down at the end, unless it was up before; then what the manifests made stays
                      for the next time.
 
@@ -51,13 +52,13 @@ def say(request: pytest.FixtureRequest) -> Say:
 @pytest.fixture(scope="session")
 def cluster(say: Say) -> Iterator[Cluster]:
     """The cluster of KUBECONFIG, else the kit's, else the test is skipped."""
+    image, serving_image = os.environ.get("SLIPWAY_IMAGE"), os.environ.get("SLIPWAY_SERVING_IMAGE")
     if given := os.environ.get("KUBECONFIG"):
-        image = os.environ.get("SLIPWAY_IMAGE")
         if not image:
             pytest.skip("KUBECONFIG is set: set SLIPWAY_IMAGE to an image of Slipway that the cluster's nodes have")
         s3_image = os.environ.get("S3_IMAGE", "versity/versitygw:v1.8.0")
         busybox = os.environ.get("BUSYBOX_IMAGE", "busybox:1")
-        yield Cluster(given, image, s3_image, storage=True, keep=False, busybox=busybox)
+        yield Cluster(given, image, serving_image or image, s3_image, storage=True, keep=False, busybox=busybox)
         return
     if not kit.KIT.exists():
         pytest.skip("no cluster: set KUBECONFIG and SLIPWAY_IMAGE to test against one")
@@ -68,12 +69,13 @@ def cluster(say: Say) -> Iterator[Cluster]:
         try:
             with held("starting"):
                 kubeconfig, keep = kit.start(say)
-            image = os.environ.get("SLIPWAY_IMAGE")
             if not image:
                 with held("building"):
-                    image = kit.image(say)
+                    image, serving_image = kit.images(say)
             say(f"the cluster is up; the image is {image}")
-            yield Cluster(kubeconfig, image, kit.S3_IMAGE, storage=False, keep=keep, busybox=kit.BUSYBOX)
+            yield Cluster(
+                kubeconfig, image, serving_image or image, kit.S3_IMAGE, storage=False, keep=keep, busybox=kit.BUSYBOX
+            )
         finally:
             with held("starting"):
                 use.close()
@@ -255,21 +257,16 @@ def store(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def kustomization(cluster: Cluster, folder: Path, namespace: str, overlay: str = "kind") -> Path:
     """A folder to `kubectl apply -k`: an overlay with other names for the namespace and the images."""
-    name, _, tag = cluster.image.rpartition(":")
-    s3_name, _, s3_tag = cluster.s3_image.rpartition(":")
+    images = {
+        "slipway/slipway-python": cluster.image,
+        "slipway/slipway-serving": cluster.serving_image,
+        "versity/versitygw": cluster.s3_image,
+    }
+    changed = {name: image.rpartition(":") for name, image in images.items()}
     content = {
         "resources": [os.path.relpath(kit.ROOT / "manifests" / "overlays" / overlay, folder)],
         "namespace": namespace,
-        "images": [
-            {"name": "slipway/slipway-python", "newName": name, "newTag": tag},
-            {"name": "versity/versitygw", "newName": s3_name, "newTag": s3_tag},
-        ],
-        "patches": [
-            {
-                "target": {"kind": "ServingRuntime"},
-                "patch": json.dumps([{"op": "replace", "path": "/spec/containers/0/image", "value": cluster.image}]),
-            }
-        ],
+        "images": [{"name": name, "newName": new, "newTag": tag} for name, (new, _, tag) in changed.items()],
     }
     (folder / "kustomization.yaml").write_text(json.dumps(content), "utf-8")
     return folder

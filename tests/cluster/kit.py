@@ -13,11 +13,13 @@ from tests.cluster.access import SCRATCH, Cluster, Say
 
 ROOT = Path(__file__).parents[2]
 KIT = ROOT.parent / "shared" / "cluster" / "cluster"
-IN_IMAGE = ("Dockerfile", ".dockerignore", "requirements.lock", "docker", "components", "pipelines", "serving")
+IN_IMAGE = ("Dockerfile", ".dockerignore", "docker", "components", "pipelines", "serving")
+LOCKS = ("requirements.lock", "requirements-cuda.lock", "requirements-serving.lock")
 ADDONS = ("training-operator", "kserve", "s3", "kueue")
 """Kueue last: it knows at once the kinds that are there when it starts, others after minutes."""
 
 IMAGES = "dev.local/slipway-test"
+SERVING_IMAGES = "dev.local/slipway-serving-test"
 S3_IMAGE = "dev.local/versitygw:1"
 BUSYBOX = "dev.local/busybox:1"
 STARTED = SCRATCH / "started-by-tests"
@@ -50,10 +52,10 @@ def start(say: Say) -> tuple[str, bool]:
 
 def leave(say: Say) -> None:
     """What the last session does: take down what a session started, and leave one image, since each takes gigabytes."""
-    newest = NEWEST.read_text() if NEWEST.exists() else ""
+    newest = NEWEST.read_text().split() if NEWEST.exists() else []
     images = subprocess.run([str(KIT), "ctr", "images", "ls", "-q"], capture_output=True, text=True)
     for tag in images.stdout.split():
-        if tag.startswith(f"{IMAGES}:") and tag != newest:
+        if tag.startswith((f"{IMAGES}:", f"{SERVING_IMAGES}:")) and tag not in newest:
             run_kit("ctr", "images", "rm", tag)
     if STARTED.exists():
         say("taking the test kit's cluster down")
@@ -61,36 +63,56 @@ def leave(say: Say) -> None:
         STARTED.unlink()
 
 
-def image(say: Say) -> str:
-    """The tag of the image of the code at hand, built into the kit's node unless that has it."""
-    tag = f"{IMAGES}:{content_digest()}"
-    if tag not in run_kit("ctr", "images", "ls", "-q").split():
-        say(f"building {tag}, since the code changed")
-        build(tag, say)
-    NEWEST.write_text(tag)
-    return tag
+def images(say: Say) -> tuple[str, str]:
+    """The tags of the images of steps and of model servers, built from the code at hand unless the node has them."""
+    digest = content_digest()
+    tags = (f"{IMAGES}:{digest}", f"{SERVING_IMAGES}:{digest}")
+    there = run_kit("ctr", "images", "ls", "-q").split()
+    for tag, target in zip(tags, ("", "serving"), strict=True):
+        if tag not in there:
+            say(f"building {tag}, since the code changed")
+            build(tag, say, target)
+    NEWEST.write_text("\n".join(tags))
+    return tags
 
 
-def build(tag: str, say: Say) -> None:
-    """Build the image; where the disk is full, which others may use too, go on when there is room again."""
-    for left in range(ATTEMPTS - 1, -1, -1):
-        try:
-            run_kit("build", tag, str(ROOT))
-            return
-        except AssertionError as error:
-            if "no space left on device" not in str(error).lower() or not left:
-                raise
-            free = shutil.disk_usage("/var").free / 2**30
-            say(f"the disk is full ({free:.1f} GiB are free); trying again in {PAUSE_S} s, {left} times more")
-            for begun in re.findall(r"docker-archive:(/\S+?\.tar):", str(error)):
-                Path(begun).unlink(missing_ok=True)
-            time.sleep(PAUSE_S)
+def build(tag: str, say: Say, target: str = "") -> None:
+    """Build an image; where the disk is full, which others may use too, go on when there is room again.
+
+    Args:
+        target: a stage of the Dockerfile; empty for the last.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".Dockerfile") as stages:
+        stages.write(up_to(target))
+        stages.flush()
+        for left in range(ATTEMPTS - 1, -1, -1):
+            try:
+                run_kit("build", tag, str(ROOT), stages.name)
+                return
+            except AssertionError as error:
+                if "no space left on device" not in str(error).lower() or not left:
+                    raise
+                free = shutil.disk_usage("/var").free / 2**30
+                say(f"the disk is full ({free:.1f} GiB are free); trying again in {PAUSE_S} s, {left} times more")
+                for begun in re.findall(r"docker-archive:(/\S+?\.tar):", str(error)):
+                    Path(begun).unlink(missing_ok=True)
+                time.sleep(PAUSE_S)
+
+
+def up_to(target: str) -> str:
+    """The Dockerfile up to a stage, since the kit builds the last one; whole for an empty name."""
+    whole = (ROOT / "Dockerfile").read_text("utf-8")
+    if not target:
+        return whole
+    found = re.search(rf"\A.*?^FROM \S+ AS {target}\n.*?(?=^FROM )", whole, re.MULTILINE | re.DOTALL)
+    assert found, f"the Dockerfile has no stage {target} before its last one"
+    return found[0]
 
 
 def content_digest() -> str:
     """Of everything that goes into the image."""
     whole = hashlib.sha256()
-    for name in IN_IMAGE:
+    for name in (*IN_IMAGE, *LOCKS):
         path = ROOT / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:

@@ -1,14 +1,17 @@
 """What steps are asked: only what differs from a default, and a version that changes with code, data and weights."""
 
+import json
 import shutil
 import uuid
 from pathlib import Path
 from typing import Any
 
 import boto3
+import huggingface_hub
 import pytest
 
 from components import code
+from components.prepare_data import hub
 from pipelines.settings import load_settings
 from pipelines.step_requests import Requests, requests_of
 
@@ -47,6 +50,24 @@ def test_changed_code_changes_the_versions_of_the_steps_that_run_it(
     with (source_tree / module).open("a") as file:
         file.write("# changed\n")
     assert changed(before, requests_of(load_settings(None), "run-2")) == stale
+
+
+def test_what_comes_from_a_hub_is_asked_for_by_its_commit_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, weights = "d" * 40, "e" * 40
+    monkeypatch.setattr(hub, "revision", lambda source: {"org/texts@v2": data, f"org/texts@{data}": data}[source])
+    monkeypatch.setattr(
+        huggingface_hub,
+        "hf_hub_download",
+        lambda *_, **__: f"/hub/models--org--encoder/snapshots/{weights}/config.json",
+    )
+    candidates = "select.candidates=[{encoder: org/encoder}, {layers: 3}]"
+    asked = requests_of(
+        load_settings(None, ["data.source=org/texts@v2", "train.encoder=org/encoder", candidates]), "run-1"
+    )
+    assert asked.prepare["settings"]["source"] == f"org/texts@{data}"
+    assert asked.train["settings"]["encoder"] == f"org/encoder@{weights}"
+    compared = json.dumps(asked.compare)
+    assert compared.count("org/encoder") == compared.count(f"org/encoder@{weights}") > 0
 
 
 def test_changed_data_on_this_machine_are_another_version(tmp_path: Path) -> None:

@@ -78,11 +78,16 @@ def starting(folder: Path) -> Iterator[Start]:
     with ExitStack() as ends:
 
         def start(
-            bundle: Path, *options: str | Path, http_port: int = 0, grpc_port: int = 0, open: bool = True
+            bundle: Path,
+            *options: str | Path,
+            http_port: int = 0,
+            grpc_port: int = 0,
+            open: bool = True,
+            program: tuple[str, ...] = ("-m", "serving"),
         ) -> Server:
             ports = (http_port or free_port(), grpc_port or free_port())
             log_file = folder / f"{ports[0]}.log"
-            command = [sys.executable, "-m", "serving", "--model_name", MODEL_NAME, "--model_dir", bundle]
+            command = [sys.executable, *program, "--model_name", MODEL_NAME, "--model_dir", bundle]
             command += ["--http_port", str(ports[0]), "--grpc_port", str(ports[1]), "--threads", "1", *options]
             if open and not any(option in CLOSED for option in options):
                 command.append("--insecure_no_auth")

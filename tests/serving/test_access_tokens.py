@@ -16,7 +16,8 @@ import grpc
 import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
@@ -50,11 +51,17 @@ LONG_S = 24 * 3600
 """Longer than a run of all tests takes: tokens are made when they are collected."""
 
 
-def token(private: Any = RSA, algorithm: str = "RS256", kid: str | None = "r", **claims: Any) -> str:
+def token(
+    private: Any = RSA,
+    algorithm: str = "RS256",
+    kid: str | None = "r",
+    header: dict[str, Any] | None = None,
+    **claims: Any,
+) -> str:
     now = int(time.time())
     content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + LONG_S, "iat": now, "scope": "predict"}
     content = {name: value for name, value in (content | claims).items() if value is not None}
-    return jwt.encode(content, private, algorithm, {"kid": kid} if kid else None)
+    return jwt.encode(content, private, algorithm, (header or {}) | ({"kid": kid} if kid else {}))
 
 
 @pytest.fixture
@@ -141,6 +148,45 @@ def test_a_token_with_something_wrong_is_refused_and_nothing_of_it_is_told(token
         ask(tokens, given)
     assert ISSUER not in str(refusal.value)
     assert "shop" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["at+jwt", "AT+JWT", "application/at+jwt", "JWT", "jwt", None])
+def test_access_tokens_have_the_usual_types_or_none(tokens, kind):
+    given = token(header={"typ": kind})  # PyJWT leaves a type of None out
+    assert jwt.get_unverified_header(given).get("typ") == kind
+    assert ask(tokens, given).name == "shop"
+
+
+@pytest.mark.parametrize("kind", ["logout+jwt", "dpop+jwt", "secevent+jwt", "id+jwt", "none", ""])
+def test_a_token_for_something_else_than_access_is_refused(tokens, kind):
+    with pytest.raises(Unauthenticated, match="of a type that is not accepted here"):
+        ask(tokens, signed({"typ": kind}))
+
+
+@pytest.mark.parametrize("kind", [["JWT"], {"JWT": 1}, 7, True])
+def test_a_type_that_is_no_text_is_refused(tokens, kind):
+    with pytest.raises(Unauthenticated):
+        ask(tokens, signed({"typ": kind}))
+
+
+def signed(header: dict[str, Any]) -> str:
+    """A good token but for its header, which PyJWT would mend."""
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + 60, "scope": "predict"}
+    parts = ({"alg": "RS256", "kid": "r", **header}, claims)
+    content = ".".join(encoded(json.dumps(part).encode()) for part in parts)
+    return f"{content}.{encoded(RSA.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
+def test_a_server_may_ask_for_the_type_of_access_tokens(tmp_path):
+    (tmp_path / "jwks.json").write_text(json.dumps(KEYS))
+    strict = Tokens(ISSUER, AUDIENCE, FileKeys(tmp_path / "jwks.json"), ALGORITHMS, types=["at+jwt"])
+    assert ask(strict, token(header={"typ": "at+jwt"})).name == "shop"
+    for other in ("JWT", None):
+        with pytest.raises(Unauthenticated, match="type"):
+            ask(strict, token(header={"typ": other}))
+    with pytest.raises(BadInput, match=r"logout\+jwt cannot be the type of tokens; choose from at\+jwt, JWT, none"):
+        Tokens(ISSUER, AUDIENCE, FileKeys(tmp_path / "jwks.json"), ALGORITHMS, types=["logout+jwt"])
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "HS512", "rs256"])
@@ -233,6 +279,30 @@ def test_an_issuer_that_is_away_is_no_fault_of_the_token(issuer, monkeypatch):
         assert (await tokens.caller(token(kid="first", iss=issuer.url))).name == "shop"
         issuer.down = True  # what is known stays good
         assert (await tokens.caller(token(kid="first", iss=issuer.url))).name == "shop"
+
+    asyncio.run(story())
+
+
+def test_keys_are_not_trusted_for_ever_while_the_issuer_is_away(issuer, monkeypatch, caplog):
+    """A key that the issuer took back was good for as long as nobody heard of it."""
+    monkeypatch.setattr(jwks, "COOLDOWN_S", 0.0)
+    given, now = token(kid="first", iss=issuer.url), time.monotonic()
+    monkeypatch.setattr(jwks, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def story() -> None:
+        nonlocal now
+        keys = UrlKeys(f"{issuer.url}/jwks", issuer.url, max_age_s=3600)
+        tokens = Tokens(issuer.url, AUDIENCE, keys, ALGORITHMS)
+        assert (await tokens.caller(given)).name == "shop"
+        issuer.down = True
+        now += 3599
+        assert (await tokens.caller(given)).name == "shop"
+        now += 2
+        with pytest.raises(NotCheckable):
+            await tokens.caller(given)
+        assert "trusted for 0 s more, so tokens are refused" in caplog.text
+        issuer.down = False
+        assert (await tokens.caller(given)).name == "shop"
 
     asyncio.run(story())
 

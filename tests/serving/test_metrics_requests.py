@@ -133,7 +133,7 @@ def test_requests_of_clients_that_go_are_counted_as_499(moody):
 
 
 def test_latencies_are_in_the_buckets_that_a_rollout_uses(server):
-    from components.rollout.target import LATENCY_BOUNDS_MS
+    from components.latency import LATENCY_BOUNDS_MS
 
     change = Change(server, DURATIONS, protocol="rest", method="infer", source="client")
     assert server.infer("late parcel").status_code == 200

@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from components.latency import LATENCY_BOUNDS_MS
 from components.rollout.counting import Ending, ending_of
-from components.rollout.target import LATENCY_BOUNDS_MS, Counts, Histogram
+from components.rollout.target import Counts, Histogram
 
 Json = dict[str, Any]
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from components.errors import BadInput
-from components.prepare_data import hub
+from components.prepare_data import hub, sources
 from components.prepare_data.settings import DataSettings
 
 COMMIT = "a" * 40
@@ -56,6 +56,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if path.startswith(f"/api/datasets/org/messages/tree/{COMMIT}"):
             files = [{"type": "file", "oid": name, "size": len(data), "path": name} for name, data in FILES.items()]
             self.answer(json.dumps(files).encode())
+        elif path in ("/api/datasets/org/messages/revision/none", "/datasets/org/messages/resolve/none/README.md"):
+            self.answer(b"{}", "RevisionNotFound")
+        elif path.startswith("/datasets/org/messages/resolve/") and f"/{COMMIT}/" not in path:
+            self.answer(b"", "RevisionNotFound")  # nothing may be read but by its commit
         elif path.startswith("/api/datasets/org/messages"):
             names = [{"rfilename": name} for name in FILES]
             self.answer(json.dumps({"id": "org/messages", "sha": COMMIT, "siblings": names}).encode())
@@ -116,6 +120,21 @@ print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="
         ["hidden label", "", "test" if ready else ""],
     ]
     assert parts == ["train", "test"]
+
+
+@pytest.mark.parametrize("source", ["org/messages", "org/messages@main", f"org/messages@{COMMIT}"])
+def test_a_dataset_is_pinned_to_its_commit(endpoint: str, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    settings = sources.pinned(DataSettings(source=source))
+    assert settings.source == f"org/messages@{COMMIT}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert sources.version(settings) == COMMIT
+
+
+def test_an_unknown_revision_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    with pytest.raises(BadInput, match="'org/messages' has no revision 'none'; give a branch, tag or commit"):
+        hub.read(DataSettings(source="org/messages@none"))
 
 
 def test_an_unknown_dataset_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,7 +254,9 @@ def test_a_bundle_in_s3_is_registered_found_and_verified(
         }.items():
             monkeypatch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket="models")
-        place.settings = RegistrySettings(store="s3://models/slipway", keys=place.settings.keys)
+        key = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        names = {"store": "s3://models/slipway", "signing_key": f"awskms:///{key}", "keys": place.settings.keys}
+        place.settings = RegistrySettings.model_validate(names)
         first = place.register(draft_bundle, results)
         assert first["bundle_uri"].startswith("s3://models/slipway/topics/")
         assert place.register(draft_bundle, results)["version"] == first["version"]
@@ -262,6 +264,7 @@ def test_a_bundle_in_s3_is_registered_found_and_verified(
     finally:
         server.stop()
     signing.verify(tmp_path / "fetched", place.public_key)
+    assert not (place.public_key.parent / "private.pem").exists()
 
 
 def test_card_and_tags_tell_the_privacy_of_the_training_texts(

@@ -1,0 +1,99 @@
+"""An encoder of a hub is looked up once: what its owner changes later is not what a run trains and names."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+OLD, NEW = "a" * 40, "b" * 40
+CODE = """
+import json, sys, urllib.request
+from components import checkpoint, encoder
+
+pinned = [encoder.pinned(name) for name in ("org/encoder", "org/encoder@v1", "minilm")]
+urllib.request.urlopen(f"{sys.argv[1]}/move").read()  # the owner of the encoder puts another one in its place
+folder = encoder.encoder_folder(pinned[0])
+checkpoint.check_encoder(pinned[0])
+tokenizer = checkpoint.load_tokenizer(folder)
+model = checkpoint.new_classifier(folder, ["a", "b"])
+print(json.dumps({
+    "pinned": pinned, "identity": encoder.encoder_identity(pinned[0]), "layers": model.config.num_hidden_layers,
+    "words": len(tokenizer), "now": encoder.pinned("org/encoder"),
+}))
+"""
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """A hub with one model in two commits; `main` is the old one until somebody asks for `/move`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        old = {path.name: path.read_bytes() for path in folder.iterdir()}
+        new = old | {"config.json": json.dumps(json.loads(old["config.json"]) | {"num_hidden_layers": 1}).encode()}
+        self.commits = {OLD: old, NEW: new}
+        self.names = {"main": OLD, "v1": OLD}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Just enough of the hub's API."""
+
+    server: Hub
+
+    def respond(self) -> None:
+        parts = self.path.partition("?")[0].split("/")
+        if parts[1] == "move":
+            self.server.names["main"] = NEW
+            self.answer(b"", OLD)
+        elif parts[1:4] == ["org", "encoder", "resolve"]:
+            commit = self.server.names.get(parts[4], parts[4])
+            found = self.server.commits[commit].get("/".join(parts[5:]))
+            self.answer(found or b"", commit, "" if found is not None else "EntryNotFound")
+        else:
+            self.answer(b"{}", OLD, "EntryNotFound")
+
+    do_GET = do_HEAD = respond  # noqa: N815
+
+    def answer(self, body: bytes, commit: str, error: str = "") -> None:
+        self.send_response(404 if error else 200)
+        if error:
+            self.send_header("X-Error-Code", error)
+        self.send_header("X-Repo-Commit", commit)
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+
+@pytest.fixture
+def endpoint(tiny_encoder: Path) -> Iterator[str]:
+    """The address of the hub."""
+    with Hub(tiny_encoder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_run_goes_on_with_the_commit_that_its_beginning_found(endpoint: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}  # the client reads them when it is imported
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, endpoint], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["pinned"] == [f"org/encoder@{OLD}", f"org/encoder@{OLD}", "minilm"]
+    assert told["identity"] == f"org/encoder@{OLD}"
+    assert told["layers"] == 2
+    assert told["words"] > 0
+    assert told["now"] == f"org/encoder@{NEW}"
