@@ -75,7 +75,8 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
         registry = settings.registry
-        check_cluster(settings.cluster, bool(registry.encryption_key), settings.model_name, registry.keys)
+        encrypted, name = bool(registry.encryption_key), settings.model_name
+        check_cluster(settings.cluster, encrypted, name, registry.keys, registry.store)
     elif not control.is_running(service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)
