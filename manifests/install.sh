@@ -29,6 +29,7 @@ GATEWAY_SERVICE=${SLIPWAY_GATEWAY_SERVICE:-NodePort} # a load balancer's address
 NAMESPACE=${SLIPWAY_NAMESPACE:-slipway}
 STEPS=${SLIPWAY_STEPS_NAMESPACE:-kubeflow} # where Kubeflow Pipelines runs steps; a profile in a multi-user installation
 KEYS=${SLIPWAY_KEYS:-$HOME/.config/slipway/keys}
+SIGNING_KEY=${SLIPWAY_SIGNING_KEY:-} # in KMS, when that signs (registry.signing_key): then no private key is uploaded
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GITHUB=https://github.com
 DOWNLOADS=$(mktemp -d)
@@ -286,7 +287,12 @@ value_of() {
 signing_keys() {
     local present file files
     present=$(kubectl get configmap slipway-public-key --namespace "$NAMESPACE" --output 'jsonpath={.data.public\.pem}' 2>/dev/null) || present=
-    if [[ ! -f $KEYS/private.pem ]]; then
+    if [[ -n $SIGNING_KEY ]]; then
+        [[ -f $KEYS/public.pem ]] || {
+            say "$KEYS has no public.pem of $SIGNING_KEY; \`slipway public-key --set registry.signing_key=$SIGNING_KEY\` prints it"
+            return 1
+        }
+    elif [[ ! -f $KEYS/private.pem ]]; then
         [[ -z $present ]] || return 0
         say "no signing key in $KEYS yet: making a pair"
         make_keys
@@ -296,7 +302,7 @@ signing_keys() {
             "that was signed with it is served any more"
         return 0
     fi
-    if signs; then
+    if signs && [[ -z $SIGNING_KEY ]]; then
         kubectl create secret generic slipway-signing --namespace "$NAMESPACE" --from-file="$KEYS/private.pem" \
             --dry-run=client --output yaml | apply -f -
     fi
@@ -319,7 +325,8 @@ audit_key() {
 # As `slipway run` does at first use: ECDSA P-256.
 make_keys() {
     [[ ! -e $KEYS/public.pem ]] || {
-        say "$KEYS has public.pem and no private.pem; restore that one, or remove public.pem for a new pair"
+        say "$KEYS has public.pem and no private.pem; restore that one, remove public.pem for a new pair, or set SLIPWAY_SIGNING_KEY" \
+            "to the key in KMS that signs (registry.signing_key)"
         return 1
     }
     (

@@ -8,7 +8,9 @@ tell_uploads() {
     tell secret slipway-s3-servers "credentials of the store for model servers, which read bundles; $(role_words SERVERS)"
     tell secret slipway-s3-root "the own key of the S3 server of manifests/, for its pod alone, where there is no other store"
     tell secret slipway-mlflow "the password of MLflow's admin and the key of its sessions, for its pod alone; new ones"
-    if signs; then
+    if [[ -n $SIGNING_KEY ]]; then
+        say "  no Secret $NAMESPACE/slipway-signing: $SIGNING_KEY signs"
+    elif signs; then
         tell secret slipway-signing "the private key $KEYS/private.pem, for the Jobs of the signer alone; $(pair_words)"
     else
         say "  no Secret $NAMESPACE/slipway-signing: nothing signs in this cluster, there is no namespace $STEPS"

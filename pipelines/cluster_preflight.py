@@ -9,8 +9,11 @@ from components.cluster import ClusterSettings, own_namespace
 from components.errors import BadInput
 from components.kubernetes_api import TIMEOUT, asking, connect
 from components.register.signing_job import SIGNER, signing_namespace
+from components.rollout.kserve import manifest
 from components.rollout.kserve.control import check_reachable
-from components.train.job_manifest import GROUP, PLURAL, VERSION, job_manifest
+from components.rollout.kserve.record import Record
+from components.rollout.target import Revision
+from components.train.job_manifest import PLURAL, job_manifest
 from components.train.settings import TrainSettings
 
 APPLY = "`kubectl apply -k manifests/overlays/kind`"
@@ -65,7 +68,9 @@ KINDS = (
 )
 
 
-def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name: str = "", keys: str = "") -> None:
+def check_cluster(
+    settings: ClusterSettings, encrypted: bool = False, model_name: str = "", keys: str = "", bundles: str = ""
+) -> None:
     """Look at everything in the cluster that a later step will need.
 
     What we may not read (another's Secret, say) is taken to be there: only what is known to be absent is an error.
@@ -75,6 +80,7 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
         encrypted: whether bundles are, so that model servers need the key.
         model_name: name of the served model, so that its gateway is asked, too; empty leaves that out.
         keys: what signs, as in `registry.keys`.
+        bundles: where they are, as in `registry.store`.
 
     Raises:
         BadInput: the first thing that is not there, or not allowed; the message says what and what to do.
@@ -111,24 +117,32 @@ def check_cluster(settings: ClusterSettings, encrypted: bool = False, model_name
         raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
     if _absent(core.read_namespaced_config_map, "slipway-public-key", namespace):
         raise BadInput(f"there is no ConfigMap slipway-public-key in namespace {namespace}; {SECRETS} makes it")
-    check_admitted(custom, settings, namespace)
+    check_admitted(custom, settings, namespace, bundles)
     if (place := signing_namespace(keys)) is not None:
         _check_signing(api, place)
     if model_name:
         check_reachable(model_name, settings)
 
 
-def check_admitted(custom: client.CustomObjectsApi, settings: ClusterSettings, namespace: str) -> None:
-    """See that the API server would admit a training of these settings: policies may refuse its image, say.
+def check_admitted(custom: client.CustomObjectsApi, settings: ClusterSettings, namespace: str, bundles: str) -> None:
+    """See that the API server would admit a training and a service of these settings; policies may refuse some.
 
     Raises:
         BadInput: it would not; the message has its words.
     """
     train = TrainSettings(processes=settings.processes_per_pod)
     job = job_manifest("preflight", "preflight", settings.store, train, settings, namespace)
-    with asking("train with these settings"):
-        place = (GROUP, VERSION, namespace, PLURAL)
-        custom.create_namespaced_custom_object(*place, job, dry_run="All", _request_timeout=TIMEOUT)
+    asked = [("train", job, PLURAL)]
+    if bundles.startswith("s3://"):
+        revision = Revision("1", f"{bundles.rstrip('/')}/preflight", f"sha256:{'0' * 64}")
+        service = manifest.service("slipway-preflight", namespace, Record(revision), "Standard", settings)
+        asked.append(("serve", service, manifest.PLURAL))
+    for what, made, plural in asked:
+        group, _, version = made["apiVersion"].partition("/")
+        with asking(f"{what} with these settings"):
+            custom.create_namespaced_custom_object(
+                group, version, namespace, plural, made, dry_run="All", _request_timeout=TIMEOUT
+            )
 
 
 def _check_signing(api: client.ApiClient, namespace: str) -> None:

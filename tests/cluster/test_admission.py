@@ -268,20 +268,25 @@ def test_without_the_object_that_says_what_is_usual_nothing_is_admitted(steps: S
         )
 
 
-def test_a_run_is_told_before_its_first_step_that_its_trainings_would_be_refused(steps: Steps, tmp_path: Path) -> None:
+def test_a_run_is_told_before_its_first_step_that_it_would_be_refused(steps: Steps, tmp_path: Path) -> None:
     account = steps.cluster.as_account("slipway-pipeline", steps.namespace, tmp_path)
     custom = client.CustomObjectsApi(config.new_client_from_config(account))
     settings = ClusterSettings(namespace=steps.namespace, image=IMAGE)
-    check_admitted(custom, settings, steps.namespace)
+    check_admitted(custom, settings, steps.namespace, "s3://slipway/b")
     strange = settings.model_copy(update={"image": "example.com/own:1"})
     with pytest.raises(BadInput, match="the image .* is example.com/own:1; the PodTemplate slipway-trainer admits"):
-        check_admitted(custom, strange, steps.namespace)
+        check_admitted(custom, strange, steps.namespace, "s3://slipway/b")
     assert steps.cluster.read("pytorchjobs.kubeflow.org", "--namespace", steps.namespace)["items"] == []
+
+    with pytest.raises(
+        BadInput, match="not let us serve .* serves s3://mine/b/preflight; .* begins with s3://slipway/"
+    ):
+        check_admitted(custom, settings, steps.namespace, "s3://mine/b")
 
     own = {"name": "own", "image": "example.com/own:1", "envFrom": [{"secretRef": {"name": "own"}}]}
     patch = json.dumps({"template": {"spec": {"containers": [own]}}})
     place = ("--namespace", steps.namespace, f"--patch={patch}")
     steps.cluster.kubectl("patch", "podtemplate", "slipway-trainer", *place)  # puts it before the trainer's
     eventually(lambda: "own" in steps.create(trainer(steps, image="x")))
-    check_admitted(custom, strange.model_copy(update={"secret": "own"}), steps.namespace)
-    check_admitted(custom, settings, steps.namespace)
+    check_admitted(custom, strange.model_copy(update={"secret": "own"}), steps.namespace, "")
+    check_admitted(custom, settings, steps.namespace, "")

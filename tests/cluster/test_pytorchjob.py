@@ -163,7 +163,7 @@ def admit(platform: Any, image: str, secret: str) -> None:
 
     def admitted() -> bool:
         with suppress(BadInput):
-            check_admitted(asked, settings, platform.namespace)
+            check_admitted(asked, settings, platform.namespace, "")
             return True
         return False
 

@@ -76,6 +76,20 @@ def test_the_private_key_goes_to_no_namespace_of_steps_and_an_old_copy_goes(tmp_
     assert any("an earlier release copied the private key there" in line for line in done.said)
 
 
+def test_where_a_key_in_kms_signs_its_public_key_goes_up_and_no_private_one(tmp_path: Path, keys: Path) -> None:
+    done = secrets(tmp_path, SLIPWAY_SIGNING_KEY="awskms:///alias/slipway")
+    assert done.code == 0, done.said
+    assert not [line for line in done.commands if "slipway-signing" in line]
+    assert [line for line in done.commands if line.startswith("create configmap slipway-public-key")]
+    assert any("slipway-signing: awskms:///alias/slipway signs" in line for line in done.said)
+    (keys / "private.pem").unlink()
+    assert secrets(tmp_path, SLIPWAY_SIGNING_KEY="awskms:///alias/slipway").code == 0
+    (keys / "public.pem").unlink()
+    done = secrets(tmp_path, SLIPWAY_SIGNING_KEY="awskms:///alias/slipway")
+    assert done.code != 0
+    assert any("slipway public-key --set registry.signing_key=" in line for line in done.said)
+
+
 def test_where_nothing_signs_the_private_key_stays_here(tmp_path: Path, keys: Path) -> None:
     done = secrets(tmp_path, NO_STEPS="1")
     assert keys.exists()
