@@ -17,6 +17,7 @@ import psutil
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 180.0
+CHECKOUT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,13 @@ def _started(
 
 
 @contextmanager
-def slipway(bundle: Path, folder: Path, *options: str) -> Iterator[Running]:
-    """Slipway's model server."""
+def slipway(bundle: Path, folder: Path, *options: str, checkout: Path | None = None) -> Iterator[Running]:
+    """Slipway's model server; with a checkout that of another commit."""
     port, grpc_port = free_port(), free_port()
     command = [sys.executable, "-m", "serving", "--model_name=bench", f"--model_dir={bundle}", "--allow_unsigned"]
     command += ["--insecure_no_auth", f"--http_port={port}", f"--grpc_port={grpc_port}", *options]
-    with _started(command, port, _question("text"), folder / f"slipway-{bundle.name}.log") as running:
+    log = folder / f"slipway-{bundle.name}-{port}.log"
+    with _started(command, port, _question("text"), log, checkout or CHECKOUT) as running:
         yield running
 
 

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from components import signing
 from components.bundle import SIGNATURE
 from components.errors import BadInput, BundleRefused
+from components.register.signing_job import signer_of
 from pipelines.cli import app
+from tests.components.train.api_server import api_server, use
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +118,19 @@ def test_the_command_prints_the_public_key(arn: str, tmp_path: Path, monkeypatch
     assert done.exit_code == 0, done.output
     assert done.stdout == (tmp_path / "keys" / "public.pem").read_text()
     assert done.stdout.startswith("-----BEGIN PUBLIC KEY-----")
+
+
+def test_in_a_cluster_the_key_must_be_one_that_model_servers_trust(
+    arn: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = signing.key_pair(tmp_path / "keys", f"awskms:///{arn}").public_key.read_text()
+    former = signing.key_pair(tmp_path / "former").public_key.read_text()
+    with api_server() as cluster:
+        use(cluster.address, tmp_path, monkeypatch)
+        place = "GET", "/namespaces/slipway/configmaps/slipway-public-key"
+        cluster.answers[place] = 200, {"data": {"public.pem": public, "former.pem": former, "refused-digests.txt": ""}}
+        signer_of("job:slipway", f"awskms:///{arn}").sign(bundle)
+        signing.verify(bundle, tmp_path / "keys" / "public.pem")
+        cluster.answers[place] = 200, {"data": {"public.pem": former}}
+        with pytest.raises(BadInput, match=f"no public key in the ConfigMap slipway-public-key .* is that of .*{arn}"):
+            signer_of("job:slipway", f"awskms:///{arn}")

@@ -5,7 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 class ApiServer:
@@ -51,3 +54,17 @@ def api_server() -> Iterator[ApiServer]:
     yield api
     server.shutdown()
     server.server_close()
+
+
+def use(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a server the cluster of this process."""
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": address}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (folder / "kubeconfig").write_text(json.dumps(content))
+    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))

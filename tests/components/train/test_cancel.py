@@ -1,6 +1,5 @@
 """What the removal of a run's jobs does where the cluster does not do what it is asked."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,24 +7,10 @@ import pytest
 
 from components.errors import BadInput, SlipwayError
 from components.train.cancel import remove_jobs_of
-from tests.components.train.api_server import ApiServer, api_server
+from tests.components.train.api_server import ApiServer, api_server, use
 from tests.conftest import free_port
 
 JOBS = "/namespaces/n/pytorchjobs"
-
-
-def use(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a server the cluster of this process."""
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": address}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    (folder / "kubeconfig").write_text(json.dumps(content))
-    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
 
 
 @pytest.fixture
