@@ -117,8 +117,10 @@ class Platform:
     def may(self, account: str, verb: str, resource: str, namespace: str = "") -> bool:
         """Whether a service account of the namespace is allowed something, there or in another one."""
         who = f"--as=system:serviceaccount:{self.namespace}:{account}"
+        kind, _, part = resource.partition("/")
+        asked = (kind, f"--subresource={part}") if kind == "pods" and part else (resource,)  # else NAME of one object
         answer = self.cluster.kubectl(
-            "auth", "can-i", verb, resource, who, "-n", namespace or self.namespace, check=False
+            "auth", "can-i", verb, *asked, who, "-n", namespace or self.namespace, check=False
         )
         assert answer.split()[0] in ("yes", "no"), answer
         return answer.startswith("yes")
