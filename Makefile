@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check lock test-cluster cluster-install bench-serving bench-compression bench-rollout
+.PHONY: setup run test check lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
 setup: $(VENV)/installed
 
@@ -40,3 +40,7 @@ cluster-install:
 # Each prints tables and writes results.json beside its code; ARGS="--help" lists what can be chosen.
 bench-serving bench-compression bench-rollout: setup
 	$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
+
+# The model server beside that of another commit: make bench-before ARGS=../CHECKOUT
+bench-before: setup
+	$(BIN)/python -m benchmarks.serving.before $(ARGS)
