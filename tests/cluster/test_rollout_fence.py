@@ -22,8 +22,9 @@ from components.rollout.kserve.target import KServeTarget
 from components.rollout.target import Revision
 from tests.cluster.access import Cluster
 
+pytestmark = pytest.mark.cluster
 DURATION_S, RENEW_S, ANSWER_S = 9, 0.2, 1.2
-FIRST, SECOND = (Revision(version, f"s3://models/{version}", f"sha256:{version}") for version in "12")
+FIRST, SECOND = (Revision(version, f"s3://models/{version}", f"sha256:{version * 64}") for version in "12")
 
 
 class SlowWay:
