@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components import storage
 from components.bundle import Bundle
 from components.cluster import ClusterSettings
 from components.dataset import TextDataset
@@ -11,7 +12,9 @@ from components.registry import Registry, Version
 from components.rollout import step
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.settings import RolloutSettings
+from components.signing import PRIVATE
 from tests.cluster.clients import Clients
+from tests.local import bad_bundles
 
 QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
 
@@ -40,11 +43,21 @@ class Model:
     name: str
     registry: Registry
 
-    def register(self, bundle: str) -> Version:
-        """Register one of the bundles."""
-        folder = self.serving.bundles / bundle
-        digest = Bundle(folder).digest()
-        return self.registry.register(f"{self.serving.store}/{bundle}", digest, {})
+    def register(self, bundle: str, as_it_is: bool = False) -> Version:
+        """Register one of the bundles, made one of this model first unless it is to stay as it is."""
+        folder, uri = self.serving.bundles / bundle, f"{self.serving.store}/{bundle}"
+        if Bundle(folder).info.model_name != self.name and not as_it_is:
+            own = self.serving.bundles / self.name / bundle
+            folder = bad_bundles.renamed(folder, own, self.serving.bundles / "keys" / PRIVATE, self.name)
+            uri = f"{self.serving.store}/{self.name}/{bundle}"
+            storage.upload_folder(folder, uri)
+        return self.registry.register(uri, Bundle(folder).digest(), {})
+
+    def remove(self) -> None:
+        """Take its service away."""
+        platform = self.serving.platform
+        where = ("--ignore-not-found", "--namespace", platform.namespace)
+        platform.cluster.kubectl("delete", "inferenceservice", self.name, *where)
 
     def roll_out(self, version: Version, **settings: Any) -> dict[str, Any]:
         """What the pipeline's step does."""

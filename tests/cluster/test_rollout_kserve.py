@@ -389,9 +389,9 @@ def test_the_registry_is_repaired_after_a_death_between_traffic_and_aliases(mess
 
 def test_a_first_version_that_does_not_start_leaves_nothing_behind(serving: Serving) -> None:
     model = serving.model("never-served")
-    result = model.roll_out(model.register("tampered"))
+    result = model.roll_out(model.register("tampered", as_it_is=True))
     assert result["outcome"] == "rolled_back"
-    assert "BundleRefused" in result["reason"]
+    assert "model.onnx was altered" in result["reason"]
     assert model.target.api.read() is None
     assert model.aliases() == (None, None)
 
@@ -415,7 +415,7 @@ def test_each_revision_has_the_least_number_of_pods(serving: Serving) -> None:
             target.promote()
             assert len(readiness.ready(target.api.pods(second.version))) >= 2
     finally:
-        target.api.delete()
+        model.remove()
 
 
 def test_a_service_for_grpc_is_rolled_out_too(serving: Serving) -> None:
@@ -433,7 +433,7 @@ def test_a_service_for_grpc_is_rolled_out_too(serving: Serving) -> None:
             text, label = (serving.dataset.texts("test")[0], serving.dataset.label_ids("test")[0])
             assert client.predict([text])[0].label == serving.dataset.labels[label]
     finally:
-        model.target.api.delete()
+        model.remove()
 
 
 def test_standard_mode_serves_and_says_what_its_canaries_need(serving: Serving) -> None:
@@ -466,7 +466,7 @@ def test_standard_mode_serves_and_says_what_its_canaries_need(serving: Serving) 
             assert target.champion() == second
             assert model.service()["spec"]["predictor"]["name"] == f"v{second.version}"
         finally:
-            target.api.delete()
+            model.remove()
 
 
 def _ready_or_reason(target: KServeTarget, revision: Any) -> bool:

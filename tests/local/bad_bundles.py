@@ -25,6 +25,13 @@ def signed_copy(bundle: Path, folder: Path, private_key: Path, note: str = "") -
     return _signed(folder, private_key)
 
 
+def renamed(bundle: Path, folder: Path, private_key: Path, model_name: str) -> Path:
+    """The same bundle, signed as one of another model."""
+    _copy(bundle, folder)
+    write_info(folder, updated_info(Bundle(folder).info, model_name=model_name))
+    return _signed(folder, private_key)
+
+
 def shuffled_labels(bundle: Path, folder: Path, private_key: Path) -> Path:
     """Every label is called by the name of the next one."""
     _copy(bundle, folder)
