@@ -159,6 +159,8 @@ def platform(
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     say(f"applying the manifests to the namespace {namespace}")
+    # an earlier session may have told the policies of images that its trainings had besides
+    cluster.kubectl("delete", "podtemplate", "slipway-trainer", "--ignore-not-found", "--namespace", namespace)
     cluster.kubectl("apply", "-k", str(folder))
     clear(cluster, namespace)  # a session that was killed could not
     if not cluster.storage:
