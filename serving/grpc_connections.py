@@ -97,11 +97,13 @@ class Connections:
         self._peers = dict(self._files())
         found = {peer: number for (number, _), peer in self._peers.items() if peer}
         known = [peer for peer in self._seen if peer in found]
+        new = found.keys() - known
         self._seen = dict.fromkeys([*known, *found])
         self._calls = {peer: calls for peer, calls in self._calls.items() if peer in found or calls.at_hand}
         too_many = len(found) - self._limit
         if too_many > 0:
-            for peer in self._least_needed()[:too_many]:
+            # those that nobody saw at the last look are about to make their first call, maybe
+            for peer in [peer for peer in self._least_needed() if peer not in new][:too_many]:
                 self._end(peer, found[peer])
             logger.warning("event=connections_ended port=%d open=%d", self._port, len(found))
 

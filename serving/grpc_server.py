@@ -32,7 +32,7 @@ logger = logging.getLogger("serving")
 CONNECTION_IDLE_MS = 300_000
 """Without a call, until a connection is closed; clients open another when they need one."""
 CALLS_PER_CONNECTION = 1000
-HARD_LIMIT = 2
+HARD_LIMIT = 4
 """Times the limit on connections: where gRPC itself takes no more, until `Connections` has made room."""
 UNREAD_BYTES = 16 * 1024
 """Of each call that gRPC takes before anybody reads its message; the smallest that it can be told."""
