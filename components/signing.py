@@ -124,8 +124,22 @@ def sign(bundle: Path, private_key: "Path | KmsSigningKey") -> None:
         BundleRefused: the bundle holds something other than plain files.
     """
     folder = bundle.resolve()
-    contents_of(folder)
-    config = signing.Config().set_hashing_config(_hashing())  # type: ignore[no-untyped-call]
+    (folder / SIGNATURE).write_bytes(sign_digests(digests_of(contents_of(folder)), private_key))
+
+
+def sign_digests(digests: Mapping[str, str], private_key: "Path | KmsSigningKey") -> bytes:
+    """The content of `signature.json` for a bundle of which only the digests are at hand.
+
+    Args:
+        digests: SHA-256 of each file but the signature, in hexadecimal digits, by the file's name.
+        private_key: a PEM file, or a key in KMS.
+
+    Raises:
+        BadInput: the private key, or KMS, cannot be used, or there is nothing to sign.
+    """
+    if not digests or SIGNATURE in digests:
+        raise BadInput(f"a bundle with the files {sorted(digests)} cannot be signed; expected all but {SIGNATURE}")
+    config = signing.Config().set_hashing_config(_Digests(digests))  # type: ignore[no-untyped-call]
     if isinstance(private_key, Path):
         _load_private(private_key)
         config.use_elliptic_key_signer(private_key=private_key)
@@ -133,24 +147,6 @@ def sign(bundle: Path, private_key: "Path | KmsSigningKey") -> None:
         from components.signing_kms import KmsSigner
 
         config._signer = KmsSigner(private_key)  # what use_elliptic_key_signer does
-    config.sign(folder, folder / SIGNATURE)
-
-
-def sign_digests(digests: Mapping[str, str], private_key: Path) -> bytes:
-    """The content of `signature.json` for a bundle of which only the digests are at hand.
-
-    Args:
-        digests: SHA-256 of each file but the signature, in hexadecimal digits, by the file's name.
-        private_key: a PEM file.
-
-    Raises:
-        BadInput: the private key cannot be used, or there is nothing to sign.
-    """
-    if not digests or SIGNATURE in digests:
-        raise BadInput(f"a bundle with the files {sorted(digests)} cannot be signed; expected all but {SIGNATURE}")
-    _load_private(private_key)
-    known = _Digests({name: bytes.fromhex(digest) for name, digest in digests.items()})
-    config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(known)  # type: ignore[no-untyped-call]
     with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
         config.sign(Path("bundle"), Path(signature.name))
         return signature.read()
@@ -229,7 +225,7 @@ def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
 
 def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signature: Path) -> bool:
     """Whether the signature is the key owner's. Raises BundleRefused when it is, or claims so, and does not hold."""
-    known = _Digests({name: bytes.fromhex(digest) for name, digest in digests_of(contents).items()})
+    known = _Digests(digests_of(contents))
     config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(known)  # type: ignore[no-untyped-call]
     try:
         config.verify(bundle, signature)
@@ -245,14 +241,14 @@ def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signatu
 class _Digests(hashing.Config):
     """Digests that are known, in place of a folder to hash, which can change meanwhile or be elsewhere."""
 
-    def __init__(self, digests: Mapping[str, bytes]) -> None:
+    def __init__(self, digests: Mapping[str, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._digests = digests
 
     def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002
         """The manifest of all files."""
         items = [
-            manifest.FileManifestItem(path=PurePosixPath(name), digest=Digest("sha256", digest))
+            manifest.FileManifestItem(path=PurePosixPath(name), digest=Digest("sha256", bytes.fromhex(digest)))
             for name, digest in self._digests.items()
         ]
         form = manifest.SerializationType.from_args({"method": "files", "hash_type": "sha256", "allow_symlinks": False})
@@ -270,11 +266,6 @@ def _reason(bundle: Path, error: Exception) -> str:
         added = [f"{names} was added" for names in re.findall(r"Extra files found in model '[^']*': ([^\"]+)", text)]
         return f"{bundle} is not what was signed: {'; '.join(altered + missing + added) or text}"
     return f"{SIGNATURE} of {bundle} is not a model signature ({type(error).__name__}: {text[:200]})"
-
-
-def _hashing() -> hashing.Config:
-    """All files but the signature count, those that belong to git included (ignored by default)."""
-    return hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)  # type: ignore[no-untyped-call]
 
 
 def _write_once(path: Path, content: bytes) -> None:
