@@ -23,8 +23,8 @@ PAUSE = 20
 """Times what a look took, until the next: no more than a twentieth of the time goes into looking."""
 CROWD = 0.5
 """Of the limit: from there on, looks tell who came before whom, so that those who came last keep their time."""
-CROWDED_PAUSE = 2
-"""The same from there on: many may be coming, and gRPC closes all beyond its own limit."""
+GROWING_PAUSE = 2
+"""The same from there on while there are more each time: many may be coming, and gRPC has a limit of its own."""
 DESCRIPTORS = Path("/dev/fd")
 MAPPED = "::ffff:"
 """Before an address of IPv4 on a socket for both."""
@@ -83,14 +83,16 @@ class Connections:
             self._watching.cancel()
 
     async def _watch(self) -> None:
-        pause = LOOK_S
+        pause, before = LOOK_S, 0
         while True:
             await asyncio.sleep(pause)
             began = time.perf_counter()
-            crowded = len(os.listdir(DESCRIPTORS)) > CROWD * self._limit
+            files = len(os.listdir(DESCRIPTORS))
+            crowded = files > CROWD * self._limit
             if crowded or len(self._calls) > 2 * self._limit:
                 self._look()
-            pause = max(LOOK_S, (CROWDED_PAUSE if crowded else PAUSE) * (time.perf_counter() - began))
+            share = GROWING_PAUSE if crowded and files > before else PAUSE
+            pause, before = max(LOOK_S, share * (time.perf_counter() - began)), files
 
     def _look(self) -> None:
         """Find the connections, and end those that are too many."""
