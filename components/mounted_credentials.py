@@ -1,10 +1,11 @@
-"""Credentials that a pod of a step has as files: each is put into the environment, where the libraries look for it."""
+"""Credentials that a pod has as files: those of a step, where libraries look for them, and those of several roles."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from components.encryption import VARIABLE
+from components.errors import BadInput
 from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER
 
 NAMES = (
@@ -28,3 +29,25 @@ def load(folders: Sequence[str] = (CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FO
     for path in (Path(folder) / name for folder in folders for name in NAMES):
         if path.is_file():
             os.environ.setdefault(path.name, path.read_text("utf-8").strip())
+
+
+def of_roles(folder: Path, roles: Iterable[str], names: tuple[str, str]) -> dict[str, tuple[str, str]]:
+    """Who each role is and what proves it, of the Secrets mounted at `folder/ROLE`.
+
+    Args:
+        names: of the two files.
+
+    Raises:
+        BadInput: a role lacks one.
+    """
+    found = {}
+    for role in roles:
+        try:
+            who, proof = ((folder / role / name).read_text("utf-8").strip() for name in names)
+        except OSError as error:
+            raise BadInput(
+                f"the Secret of the role {role} has no {' and '.join(names)} ({error}); manifests/install.sh secrets "
+                "adds them"
+            ) from error
+        found[role] = (who, proof)
+    return found

@@ -34,6 +34,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import URLLib3Session
 
 from components.errors import BadInput
+from components.mounted_credentials import of_roles
 
 STEPS, TRAINERS, SERVERS = "steps", "trainers", "servers"
 ROLES = (STEPS, TRAINERS, SERVERS)
@@ -58,13 +59,7 @@ def users_in(folder: Path) -> dict[str, User]:
     Raises:
         BadInput: a role has no key, or two have the same.
     """
-    found = {}
-    for role in ROLES:
-        try:
-            access, secret = ((folder / role / name).read_text("utf-8").strip() for name in (ACCESS, SECRET))
-        except OSError as error:
-            raise BadInput(f"the Secret of the role {role} has no {ACCESS} and {SECRET} ({error})") from error
-        found[role] = User(access, secret)
+    found = {role: User(*pair) for role, pair in of_roles(folder, ROLES, (ACCESS, SECRET)).items()}
     own = os.environ.get(ACCESS, "")
     names = [own, *(user.access for user in found.values())]
     if len(set(names)) < len(names):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.errors import BadInput
+from components.mounted_credentials import of_roles
 
 NAME, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 ADMIN, ADMIN_PASSWORD = "admin", "MLFLOW_AUTH_ADMIN_PASSWORD"
@@ -43,15 +44,7 @@ def logins_in(folder: Path) -> dict[str, Login]:
     Raises:
         BadInput: a role has none, or two have the same name.
     """
-    found = {}
-    for role in GRANTS:
-        try:
-            found[role] = Login(*((folder / role / name).read_text("utf-8").strip() for name in (NAME, PASSWORD)))
-        except OSError as error:
-            raise BadInput(
-                f"the Secret of the role {role} has no {NAME} and {PASSWORD} ({error}); manifests/install.sh secrets "
-                "adds them"
-            ) from error
+    found = {role: Login(*pair) for role, pair in of_roles(folder, GRANTS, (NAME, PASSWORD)).items()}
     names = [ADMIN, *(login.name for login in found.values())]
     if len(set(names)) < len(names):
         raise BadInput(
