@@ -12,6 +12,11 @@ STORE = "s3://slipway"
 HUB_SECRET = "slipway-hub"
 """Secret with the HF_* variables of a model hub that does not let everyone in; it may be absent."""
 
+PUBLIC_KEY = "slipway-public-key"
+"""ConfigMap with what model servers verify bundles with: every `*.pem` in it, and refused-digests.txt."""
+SECRETS = "`manifests/install.sh secrets`"
+"""What makes it and the Secrets that everything refers to."""
+
 
 class ClusterSettings(Settings):
     """Where and with what the pods of trainings and model servers run."""

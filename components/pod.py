@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 
-from components.cluster import HUB_SECRET
+from components.cluster import HUB_SECRET, PUBLIC_KEY
 from components.credentials import API_KEY
 from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER, PUBLIC_KEY_FOLDER
 
-STORE_SECRET, PUBLIC_KEY = "slipway-s3", "slipway-public-key"
-ENCRYPTION_SECRET, CLIENT_SECRET = "slipway-encryption", "slipway-client"
+STORE_SECRET, ENCRYPTION_SECRET, CLIENT_SECRET = "slipway-s3", "slipway-encryption", "slipway-client"
 RUN_ID = "SLIPWAY_RUN_ID"
 
 

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from kubernetes import client
 
-from components.cluster import ClusterSettings, own_namespace
+from components.cluster import PUBLIC_KEY, SECRETS, ClusterSettings, own_namespace
 from components.errors import BadInput
 from components.kubernetes_api import TIMEOUT, asking, connect
+from components.register.settings import RegistrySettings
 from components.register.signing_job import SIGNER, signing_namespace
 from components.rollout.kserve import manifest
 from components.rollout.kserve.control import check_reachable
@@ -17,7 +18,6 @@ from components.train.job_manifest import PLURAL, job_manifest
 from components.train.settings import TrainSettings
 
 APPLY = "`kubectl apply -k manifests/overlays/kind`"
-SECRETS = "`manifests/install.sh secrets`"
 
 
 class Right(NamedTuple):
@@ -47,7 +47,7 @@ FURTHER_RIGHTS = (
     Right("get", "gateway.networking.k8s.io", "httproutes"),
     Right("get", "serving.kserve.io", "servingruntimes"),
     Right("get", "", "serviceaccounts"),
-    Right("get", "", "configmaps", name="slipway-public-key"),
+    Right("get", "", "configmaps", name=PUBLIC_KEY),
 )
 """What a run does in one of KServe's modes only, or what lets the preflight see more. `manifests/` gives them all."""
 SIGNING_RIGHTS = (
@@ -68,24 +68,21 @@ KINDS = (
 )
 
 
-def check_cluster(
-    settings: ClusterSettings, encrypted: bool = False, model_name: str = "", keys: str = "", bundles: str = ""
-) -> None:
+def check_cluster(settings: ClusterSettings, registry: RegistrySettings | None = None, model_name: str = "") -> None:
     """Look at everything in the cluster that a later step will need.
 
     What we may not read (another's Secret, say) is taken to be there: only what is known to be absent is an error.
 
     Args:
         settings: of the cluster.
-        encrypted: whether bundles are, so that model servers need the key.
+        registry: where bundles are, what signs them, and whether they are encrypted; the default settings leave all
+            of that out.
         model_name: name of the served model, so that its gateway is asked, too; empty leaves that out.
-        keys: what signs, as in `registry.keys`.
-        bundles: where they are, as in `registry.store`.
 
     Raises:
         BadInput: the first thing that is not there, or not allowed; the message says what and what to do.
     """
-    namespace = settings.namespace or own_namespace() or "default"
+    namespace, registry = settings.namespace or own_namespace() or "default", registry or RegistrySettings()
     api = connect()
     core, custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
     if _absent(core.read_namespace, namespace):
@@ -98,7 +95,7 @@ def check_cluster(
     for secret in (settings.secret, "slipway-api-keys", "slipway-audit"):
         if _absent(core.read_namespaced_secret, secret, namespace):
             raise BadInput(f"there is no Secret {secret} in namespace {namespace}; {SECRETS} makes it")
-    if encrypted and _absent(core.read_namespaced_secret, "slipway-encryption", namespace):
+    if registry.encryption_key and _absent(core.read_namespaced_secret, "slipway-encryption", namespace):
         raise BadInput(
             f"there is no Secret slipway-encryption in namespace {namespace}, and bundles are encrypted; make it as "
             "manifests/README.md says, or leave registry.encryption_key empty"
@@ -115,10 +112,10 @@ def check_cluster(
     runtime = ("serving.kserve.io", "v1alpha1", namespace, "servingruntimes", settings.runtime)
     if _absent(custom.get_namespaced_custom_object, *runtime):
         raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
-    if _absent(core.read_namespaced_config_map, "slipway-public-key", namespace):
-        raise BadInput(f"there is no ConfigMap slipway-public-key in namespace {namespace}; {SECRETS} makes it")
-    check_admitted(custom, settings, namespace, bundles)
-    if (place := signing_namespace(keys)) is not None:
+    if _absent(core.read_namespaced_config_map, PUBLIC_KEY, namespace):
+        raise BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {namespace}; {SECRETS} makes it")
+    check_admitted(custom, settings, namespace, registry.store)
+    if not registry.signing_key and (place := signing_namespace(registry.keys)) is not None:
         _check_signing(api, place)
     if model_name:
         check_reachable(model_name, settings)

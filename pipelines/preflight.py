@@ -74,10 +74,7 @@ def check(settings: SlipwaySettings, service: Path) -> None:
 
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
-        registry = settings.registry
-        encrypted, name = bool(registry.encryption_key), settings.model_name
-        keys = "" if registry.signing_key else registry.keys
-        check_cluster(settings.cluster, encrypted, name, keys, registry.store)
+        check_cluster(settings.cluster, settings.registry, settings.model_name)
     elif not control.is_running(service):
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)

@@ -18,18 +18,17 @@ from kubernetes import client, watch
 
 from components import progress, signing
 from components.bundle import SIGNATURE, contents_of
-from components.cluster import own_namespace
+from components.cluster import PUBLIC_KEY, SECRETS, own_namespace
 from components.errors import BadInput, SlipwayError
 from components.image import SIGNING_JOB
 from components.kubernetes_api import TIMEOUT, asking, connect
 from components.register.signer import ANSWER
 from components.train.pods import symptoms
 
-SIGNER, PUBLIC_KEY = "slipway-signer", "slipway-public-key"
+SIGNER = "slipway-signer"
 FILES = "slipway.dev/files"
 """Annotation of the pod, from which it gets `components.register.signer.FILES_VARIABLE`."""
 LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "signer"}
-INSTALL = "`manifests/install.sh secrets`"
 LIMIT_S = 300.0
 """How long a Job may take from its making to its end, the pull of its image included."""
 LOOK_S = 5
@@ -59,7 +58,7 @@ def signer_of(keys: str, signing_key: str = "") -> signing.Signer:
     if own not in (key.strip() for key in SigningJob(namespace).public_keys.values()):
         raise BadInput(
             f"no public key in the ConfigMap {PUBLIC_KEY} of namespace {namespace} is that of {signing_key}, so model "
-            f"servers would refuse what it signs; put what `slipway public-key` prints there, by {INSTALL}"
+            f"servers would refuse what it signs; put what `slipway public-key` prints there, by {SECRETS}"
         )
     return pair
 
@@ -92,7 +91,7 @@ class SigningJob:
     @cached_property
     def public_keys(self) -> dict[str, str]:
         """What model servers of the namespace verify bundles with, by file."""
-        missing = BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {self._namespace}; {INSTALL} makes it")
+        missing = BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {self._namespace}; {SECRETS} makes it")
         with asking("read the public key", missing):
             found = self._core.read_namespaced_config_map(PUBLIC_KEY, self._namespace, _request_timeout=TIMEOUT)
         return {name: value for name, value in (found.data or {}).items() if name.endswith(".pem")}
@@ -153,7 +152,7 @@ class SigningJob:
         why = "; ".join(words for _, _, words in symptoms(pod)) if pod else "it has no pod"
         raise SlipwayError(
             f"Job {self._namespace}/{name}, which signs the bundle, did not end within {self._limit_s:.0f} s "
-            f"({why or 'its pod does not start'}); is there a Secret slipway-signing? {INSTALL} makes it"
+            f"({why or 'its pod does not start'}); is there a Secret slipway-signing? {SECRETS} makes it"
         )
 
     def _remove(self, name: str) -> None:

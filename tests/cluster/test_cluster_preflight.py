@@ -7,6 +7,7 @@ import pytest
 
 from components.cluster import ClusterSettings
 from components.errors import BadInput
+from components.register.settings import RegistrySettings
 from components.target import resolve
 from pipelines.cluster_preflight import check_cluster
 
@@ -36,7 +37,7 @@ def test_the_rights_of_the_pipeline_s_account_are_enough(
     platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-pipeline", platform.namespace, tmp_path))
-    check_cluster(ready, keys=f"job:{platform.namespace}")
+    check_cluster(ready, RegistrySettings(keys=f"job:{platform.namespace}"))
 
 
 def test_a_gateway_that_does_not_answer_is_told_before_the_run(
@@ -58,7 +59,7 @@ def test_an_account_without_rights_is_told_the_first_that_is_missing(
 
 def test_encrypted_bundles_need_their_key_in_the_cluster(ready: ClusterSettings) -> None:
     with pytest.raises(BadInput, match="no Secret slipway-encryption"):
-        check_cluster(ready, encrypted=True)
+        check_cluster(ready, RegistrySettings(encryption_key="kms:"))
 
 
 @pytest.mark.parametrize(

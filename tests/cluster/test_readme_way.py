@@ -16,6 +16,7 @@ from kubernetes import client, config
 from components import signing
 from components.cluster import ClusterSettings
 from components.errors import BadInput
+from components.register.settings import RegistrySettings
 from pipelines.cluster_preflight import (
     FURTHER_RIGHTS,
     RIGHTS,
@@ -148,7 +149,7 @@ def as_runner(cluster: Cluster, runner: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.usefixtures("as_runner")
 def test_the_preflight_of_a_run_that_was_submitted_finds_all_that_it_needs(cluster: Cluster, applied: str) -> None:
-    check_cluster(ClusterSettings(namespace=applied, image=cluster.image), keys=f"job:{applied}")
+    check_cluster(ClusterSettings(namespace=applied, image=cluster.image), RegistrySettings(keys=f"job:{applied}"))
     with pytest.raises(BadInput, match="no service account absent"):
         check_cluster(ClusterSettings(namespace=applied, image=cluster.image, server_account="absent"))
     with pytest.raises(BadInput, match="no ServingRuntime absent"):
