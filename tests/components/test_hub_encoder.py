@@ -1,16 +1,13 @@
 """An encoder of a hub is looked up once: what its owner changes later is not what a run trains and names."""
 
-import hashlib
-import http.server
 import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.components import hub_server
 
 OLD, NEW = "a" * 40, "b" * 40
 CODE = """
@@ -30,7 +27,7 @@ print(json.dumps({
 """
 
 
-class Hub(http.server.ThreadingHTTPServer):
+class Hub(ThreadingHTTPServer):
     """A hub with one model in two commits; `main` is the old one until somebody asks for `/move`."""
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +38,7 @@ class Hub(http.server.ThreadingHTTPServer):
         self.names = {"main": OLD, "v1": OLD}
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(hub_server.HubHandler):
     """Just enough of the hub's API."""
 
     server: Hub
@@ -58,38 +55,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(b"{}", OLD, "EntryNotFound")
 
-    do_GET = do_HEAD = respond  # noqa: N815
-
-    def answer(self, body: bytes, commit: str, error: str = "") -> None:
-        self.send_response(404 if error else 200)
-        if error:
-            self.send_header("X-Error-Code", error)
-        self.send_header("X-Repo-Commit", commit)
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
-
 
 @pytest.fixture
 def endpoint(tiny_encoder: Path) -> Iterator[str]:
     """The address of the hub."""
-    with Hub(tiny_encoder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with hub_server.at_work(Hub(tiny_encoder)) as address:
+        yield address
 
 
 def test_a_run_goes_on_with_the_commit_that_its_beginning_found(endpoint: str, tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}  # the client reads them when it is imported
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, endpoint], env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = hub_server.run(CODE, endpoint, tmp_path, endpoint)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["pinned"] == [f"org/encoder@{OLD}", f"org/encoder@{OLD}", "minilm"]

@@ -1,14 +1,9 @@
 """Hugging Face datasets, with the real client against a small hub on this machine."""
 
-import hashlib
-import http.server
 import io
 import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +15,7 @@ import pytest
 from components.errors import BadInput
 from components.prepare_data import hub, sources
 from components.prepare_data.settings import DataSettings
+from tests.components import hub_server
 
 COMMIT = "a" * 40
 TOKEN = "hf_of-the-tests"
@@ -44,7 +40,7 @@ def table(rows: list[tuple[str, int]]) -> bytes:
 FILES = {"train.parquet": table([("pay me", 0), ("my parcel", 1)]), "test.parquet": table([("hidden label", -1)])}
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Hub(hub_server.HubHandler):
     """Just enough of the hub's API for one dataset, `org/messages`."""
 
     shown: ClassVar[list[str]] = []
@@ -55,44 +51,26 @@ class Hub(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.startswith(f"/api/datasets/org/messages/tree/{COMMIT}"):
             files = [{"type": "file", "oid": name, "size": len(data), "path": name} for name, data in FILES.items()]
-            self.answer(json.dumps(files).encode())
+            self.answer(json.dumps(files).encode(), COMMIT)
         elif path in ("/api/datasets/org/messages/revision/none", "/datasets/org/messages/resolve/none/README.md"):
-            self.answer(b"{}", "RevisionNotFound")
+            self.answer(b"{}", COMMIT, "RevisionNotFound")
         elif path.startswith("/datasets/org/messages/resolve/") and f"/{COMMIT}/" not in path:
-            self.answer(b"", "RevisionNotFound")  # nothing may be read but by its commit
+            self.answer(b"", COMMIT, "RevisionNotFound")  # nothing may be read but by its commit
         elif path.startswith("/api/datasets/org/messages"):
             names = [{"rfilename": name} for name in FILES]
-            self.answer(json.dumps({"id": "org/messages", "sha": COMMIT, "siblings": names}).encode())
+            self.answer(json.dumps({"id": "org/messages", "sha": COMMIT, "siblings": names}).encode(), COMMIT)
         elif path.startswith("/datasets/org/messages/resolve/"):
             name = path.rpartition("/")[2]
-            self.answer(FILES[name]) if name in FILES else self.answer(b"", "EntryNotFound")
+            self.answer(FILES[name], COMMIT) if name in FILES else self.answer(b"", COMMIT, "EntryNotFound")
         else:
-            self.answer(b"{}", "RepoNotFound")
-
-    do_GET = do_HEAD = respond  # noqa: N815
-
-    def answer(self, body: bytes, error: str = "") -> None:
-        self.send_response(404 if error else 200)
-        if error:
-            self.send_header("X-Error-Code", error)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
+            self.answer(b"{}", COMMIT, "RepoNotFound")
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """The address of the small hub."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with hub_server.at_work(ThreadingHTTPServer(("127.0.0.1", 0), Hub)) as address:
+        yield address
 
 
 @pytest.mark.parametrize("ready", [True, False])
@@ -103,12 +81,7 @@ from components.prepare_data import sources
 from components.prepare_data.settings import DataSettings
 print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="topic", ready_splits={ready}))))
 """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}  # the client reads them when it is imported
-    environment["HF_TOKEN"] = TOKEN
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = hub_server.run(code, endpoint, tmp_path, HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert f"Bearer {TOKEN}" in Hub.shown
     assert TOKEN not in done.stdout + done.stderr
