@@ -105,7 +105,7 @@ def running(folder: Path, look_seconds: float = 15.0) -> Iterator[Store]:
     beside = [sys.executable, "-m", store_users.__name__, "slipway", str(store.roles), str(ready), str(look_seconds)]
     with store.log.open("w") as log:
         processes = [
-            subprocess.Popen([*server, "posix", folder / "data"], env=os.environ | keys, stdout=log, stderr=log),
+            subprocess.Popen(server, env=os.environ | keys, stdout=log, stderr=log),
             subprocess.Popen(beside, env=environment, stdout=log, stderr=log),
         ]
         try:

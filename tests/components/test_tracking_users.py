@@ -59,7 +59,6 @@ def _in(folder: Path, words: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the arguments of the manifest and the logins of the roles."""
-    pytest.importorskip("flask_wtf", reason="MLflow's logins need the package flask-wtf")
     folder = tmp_path_factory.mktemp("mlflow")
     (folder / "data").mkdir()
     said = prepare(folder)
