@@ -26,6 +26,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("digests")
     images = [
         {"name": "slipway/slipway-python", "newName": "registry.example.com/slipway", "digest": DIGEST},
+        {"name": "slipway/slipway-serving", "newName": "registry.example.com/slipway-serving", "digest": DIGEST},
         {"name": "versity/versitygw", "digest": DIGEST},
     ]
     resources = [os.path.relpath(MANIFESTS / "overlays" / "kubeflow", folder)]
