@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from components import authority
 from components.encryption import VARIABLE
 from components.errors import BadInput
 from components.image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER
@@ -20,15 +21,21 @@ NAMES = (
     "HF_TOKEN",
     "HF_ENDPOINT",
     VARIABLE,
+    authority.VARIABLE,
 )
 """What is taken; another file would let whoever writes the Secret change how a step runs."""
 
 
 def load(folders: Sequence[str] = (CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER)) -> None:
-    """Read the files of mounted Secrets; what the environment has already stays as it is."""
+    """Read the files of mounted Secrets; what the environment has already stays as it is.
+
+    Raises:
+        BadInput: the certificate of an authority among them is none.
+    """
     for path in (Path(folder) / name for folder in folders for name in NAMES):
         if path.is_file():
             os.environ.setdefault(path.name, path.read_text("utf-8").strip())
+    authority.trust()
 
 
 def of_roles(folder: Path, roles: Iterable[str], names: tuple[str, str]) -> dict[str, tuple[str, str]]:

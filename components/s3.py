@@ -11,8 +11,16 @@ import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import S3TransferRetriesExceededError, TransferConfig
 from botocore.client import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    SSLError,
+)
 
+from components import authority
 from components.errors import BadInput
 
 CONNECT_SECONDS = 3
@@ -74,8 +82,10 @@ def opened(uri: str) -> Iterator[Place]:
     except NoCredentialsError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         raise BadInput(f"no credentials for {place} were found; {advice}") from error
+    except SSLError as error:
+        raise BadInput(f"{place} {_no_trust(str(error))}") from error
     except (ConnectionError, HTTPClientError) as error:
-        advice = "check AWS_ENDPOINT_URL and that the store runs"
+        advice = "check AWS_ENDPOINT_URL (https:// where the store has TLS) and that the store runs"
         raise BadInput(f"{place} cannot be reached ({type(error).__name__}); {advice}") from error
     except (BotoCoreError, Boto3Error, S3TransferRetriesExceededError) as error:
         raise BadInput(f"{place} cannot be used: {_without_login(str(error))}") from error
@@ -104,6 +114,17 @@ def _refusal(code: str, place: Place) -> str:
     if code in NO_ACCESS:
         return f"{place} refuses access ({code}); check the credentials and what they are allowed to do"
     return f"{place} answered with the error {code or 'without a code'}; see the log of the store"
+
+
+def _no_trust(error: str) -> str:
+    if authority.UNTRUSTED not in error:
+        advice = f"check AWS_ENDPOINT_URL, and that {authority.OF_S3}, where it is set, is a PEM file with certificates"
+        return f"cannot be used with TLS ({_without_login(error)}); {advice}"
+    reason = error.partition(f"{authority.UNTRUSTED}] ")[2].partition(" (_ssl")[0]
+    return (
+        f"shows a certificate that is not trusted ({reason}); set {authority.OF_S3} to a file with the certificate of "
+        f"the authority that signed it ({authority.IN_CLUSTER})"
+    )
 
 
 def _without_login(text: str) -> str:

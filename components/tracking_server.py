@@ -10,6 +10,8 @@ import os
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from components.authority import IN_CLUSTER, OF_MLFLOW, UNTRUSTED
+
 ADDRESS = "MLFLOW_TRACKING_URI"
 OF_ONE_SERVER = ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN")
 """What the plugin sets for the server at `ADDRESS`. A user name and a password are those of the Secret of the store."""
@@ -30,6 +32,13 @@ def connect(uri: str) -> MlflowClient:
 
 def advice(error: Exception) -> str:
     """What to look at when a tracking server cannot be used."""
+    said = str(error)
+    if UNTRUSTED in said:
+        return (
+            f"set {OF_MLFLOW} to a file with the certificate of the authority that signed the server's ({IN_CLUSTER})"
+        )
+    if "HTTPConnectionPool(" in said and "Connection aborted" in said:
+        return "check tracking_uri, which begins with https:// where the server has TLS"
     refused = isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)  # type: ignore[no-untyped-call]
     login = ", and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if refused else ""
     return f"check tracking_uri{login}"

@@ -181,6 +181,7 @@ VALUES
     fi
     store_roles
     tracking_logins
+    tls_inside
     signing_keys
     api_keys
     audit_key
@@ -274,6 +275,29 @@ VALUES
 import json, os
 login = {"MLFLOW_TRACKING_USERNAME": os.environ["LOGIN"], "MLFLOW_TRACKING_PASSWORD": os.environ["PASSWORD"]}
 print(json.dumps({"stringData": login}))' |
+            kubectl patch secret $secret --namespace "$NAMESPACE" --patch-file /dev/stdin
+    done
+}
+
+# Where cert-manager made certificates for S3 and MLflow (manifests/tls/inside): whom to trust, beside the address of S3, which is one
+# of TLS from now on. KServe fetches bundles by the ConfigMap slipway-ca. A store elsewhere keeps its address.
+tls_inside() {
+    local authority secret endpoint
+    authority=$(value_of slipway-s3-tls 'ca\.crt' '')
+    [[ -n $authority ]] || return 0
+    kubectl create configmap slipway-ca --namespace "$NAMESPACE" --from-literal="cabundle.crt=$authority" \
+        --dry-run=client --output yaml | apply -f -
+    for secret in slipway-s3 slipway-s3-trainers slipway-s3-servers; do
+        endpoint=$(value_of $secret AWS_ENDPOINT_URL_S3 '')
+        if [[ $endpoint == http*://s3.$NAMESPACE.svc* ]]; then
+            endpoint=https://${endpoint#*://}
+            kubectl annotate secret $secret --namespace "$NAMESPACE" --overwrite serving.kserve.io/s3-usehttps=1 \
+                serving.kserve.io/s3-cabundle-configmap=slipway-ca
+        fi
+        AUTHORITY=$authority ENDPOINT=$endpoint python3 -c '
+import json, os
+values = {"SLIPWAY_CA": os.environ["AUTHORITY"], "AWS_ENDPOINT_URL_S3": os.environ["ENDPOINT"]}
+print(json.dumps({"stringData": {name: value for name, value in values.items() if value}}))' |
             kubectl patch secret $secret --namespace "$NAMESPACE" --patch-file /dev/stdin
     done
 }

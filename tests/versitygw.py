@@ -6,10 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import boto3
@@ -72,8 +73,15 @@ def give(folder: Path, role: str, access: str, secret: str) -> None:
 
 
 @contextmanager
-def running(folder: Path, look_seconds: float = 15.0) -> Iterator[Store]:
-    """A server, and beside it the program that makes its users, which are there when this begins."""
+def running(
+    folder: Path,
+    look_seconds: float = 15.0,
+    scheme: str = "http",
+    of_server: Mapping[str, str] = MappingProxyType({}),
+    of_users: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Store]:
+    """A server, and beside it the program that makes its users, which are there when this begins; both may have more
+    variables."""
     (folder / "data" / "slipway").mkdir(parents=True)
     (folder / "iam").mkdir()
     try:
@@ -86,8 +94,8 @@ def running(folder: Path, look_seconds: float = 15.0) -> Iterator[Store]:
         address, admin = (f"127.0.0.1:{free.getsockname()[1]}" for free in (one, other))
     for role in ROLES:
         give(folder / "roles", role, f"{role}-key", f"{role}-secret-of-the-tests")
-    store = Store(f"http://{address}", f"http://{admin}", folder / "roles", folder / "log")
-    keys = {"ROOT_ACCESS_KEY": ROOT_KEY[ACCESS], "ROOT_SECRET_KEY": ROOT_KEY[SECRET]}
+    store = Store(f"{scheme}://{address}", f"http://{admin}", folder / "roles", folder / "log")
+    keys = os.environ | {"ROOT_ACCESS_KEY": ROOT_KEY[ACCESS], "ROOT_SECRET_KEY": ROOT_KEY[SECRET], **of_server}
     server = [
         program(),
         "--port",
@@ -100,12 +108,12 @@ def running(folder: Path, look_seconds: float = 15.0) -> Iterator[Store]:
         folder / "data",
     ]
     environment = os.environ | ROOT_KEY | {"AWS_ENDPOINT_URL_S3": store.endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
-    environment |= {"ADMIN_ENDPOINT": f"http://{admin}"}
+    environment |= {"ADMIN_ENDPOINT": f"http://{admin}", **of_users}
     ready = folder / "ready"
     beside = [sys.executable, "-m", store_users.__name__, "slipway", str(store.roles), str(ready), str(look_seconds)]
     with store.log.open("w") as log:
         processes = [
-            subprocess.Popen(server, env=os.environ | keys, stdout=log, stderr=log),
+            subprocess.Popen(server, env=keys, stdout=log, stderr=log),
             subprocess.Popen(beside, env=environment, stdout=log, stderr=log),
         ]
         try:

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components import progress, storage
+from components import authority, progress, storage
 from components.encoder import encoder_folder, is_stored
 from components.errors import BadInput, SlipwayError
 from components.home import HOME
@@ -124,6 +124,7 @@ def pod() -> None:
     Raises:
         BadInput: the store cannot be used.
     """
+    authority.trust()
     store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
     os.environ[HOME] = str(WORKSPACE / "home")  # of the workers, too; other places are small or read-only
     for leftover in WORKSPACE.iterdir():  # of an earlier container of this pod

@@ -1,12 +1,14 @@
 """A real MLflow server that asks for a login, as manifests/ run it: what strangers, steps and trainers may."""
 
 import os
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import httpx
 import pytest
 import yaml
@@ -82,12 +84,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait(20)
 
 
-def until_healthy(address: str, log: Path, seconds: float = 240.0) -> None:
+def until_healthy(address: str, log: Path, seconds: float = 240.0, trusted: str = certifi.where()) -> None:
     """Wait for the server's answer, which needs no login."""
+    trust = ssl.create_default_context(cafile=trusted)
     end = time.monotonic() + seconds
     while True:
         try:
-            if httpx.get(f"{address}/health", trust_env=False).status_code == httpx.codes.OK:
+            if httpx.get(f"{address}/health", trust_env=False, verify=trust).status_code == httpx.codes.OK:
                 return
         except httpx.HTTPError:
             assert time.monotonic() < end, log.read_text("utf-8")

@@ -11,11 +11,13 @@ case "$1 $2" in
 'get secret')
     [[ -f $KEPT/$3 ]] || exit 1
     key=$(sed -n 's/.*jsonpath={\\.data\\.\\(.*\\)}.*/\\1/p' <<<"$*")
-    [[ -z $key ]] || sed -n "s/^$key=//p" "$KEPT/$3" | tr -d '\\n' | base64 -w0
+    [[ -z $key ]] || sed -n "s/^$key=//p" "$KEPT/$3" | tail -n1 | tr -d '\\n' | base64 -w0
     ;;
 'create secret') [[ $* == *--dry-run* ]] && cat >/dev/null || cat >"$KEPT/$4" ;;
 'patch secret') python3 -c 'import json, sys
 print(*(f"{key}={value}" for key, value in json.load(sys.stdin)["stringData"].items()), sep="\\n")' >>"$KEPT/$3" ;;
+'annotate secret') echo "${@:4}" >>"$KEPT/annotations-of-$3" ;;
+'create configmap') [[ $3 != slipway-ca ]] || echo "${@:4}" >"$KEPT/$3" ;;
 get*) exit 1 ;;
 *) ;;
 esac
@@ -103,3 +105,41 @@ def test_a_store_elsewhere_has_users_of_its_own_and_a_shared_key_is_told(tmp_pat
     assert "the servers get the key of the steps" in said
     assert "the trainers get" not in said
     assert "of-steps" not in said
+
+
+AUTHORITY = "the-certificate-of-the-authority"
+
+
+def test_with_certificates_for_the_servers_inside_pods_ask_with_tls_and_know_whom_to_trust(tmp_path: Path) -> None:
+    before, _ = kept(tmp_path)
+    (tmp_path / "kept" / "slipway-s3-tls").write_text(f"ca.crt={AUTHORITY}\n")
+    for _ in range(2):
+        made, said = kept(tmp_path)
+    assert "ConfigMap slipway/slipway-ca" in said
+    address = "https://s3.slipway.svc.cluster.local:9000"
+    trusting = {"SLIPWAY_CA": AUTHORITY, "AWS_ENDPOINT_URL_S3": address}
+    del made["slipway-s3-tls"]
+    pods = {"slipway-s3", "slipway-s3-trainers", "slipway-s3-servers"}
+    assert made == {name: secret | (trusting if name in pods else {}) for name, secret in before.items()}
+    assert f"cabundle.crt={AUTHORITY}" in (tmp_path / "kept" / "slipway-ca").read_text()
+    last = (tmp_path / "kept" / "annotations-of-slipway-s3-servers").read_text().splitlines()[-1]
+    assert "serving.kserve.io/s3-usehttps=1 serving.kserve.io/s3-cabundle-configmap=slipway-ca" in last
+
+
+def test_without_such_certificates_nothing_of_it_is_there(tmp_path: Path) -> None:
+    made, said = kept(tmp_path)
+    assert "slipway-ca" not in said
+    assert not [secret for secret in made.values() if "SLIPWAY_CA" in secret]
+    assert not (tmp_path / "kept" / "slipway-ca").exists()
+
+
+def test_a_store_elsewhere_keeps_its_address_and_kserve_its_authorities(tmp_path: Path) -> None:
+    elsewhere = {"AWS_ENDPOINT_URL_S3": "http://minio.example.com:9000"}
+    keys = {"AWS_ACCESS_KEY_ID": "AKIASTEPS", "AWS_SECRET_ACCESS_KEY": "of-steps"}
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "slipway-s3-tls").write_text(f"ca.crt={AUTHORITY}\n")
+    made, _ = kept(tmp_path, **elsewhere, **keys)
+    for name in ("slipway-s3", "slipway-s3-trainers", "slipway-s3-servers"):
+        assert elsewhere.items() <= made[name].items()
+        assert made[name]["SLIPWAY_CA"] == AUTHORITY  # of MLflow
+        assert "cabundle" not in (tmp_path / "kept" / f"annotations-of-{name}").read_text()

@@ -1,12 +1,17 @@
-"""TLS at the gateways: each refers to the certificate that is made for it, where it looks for it."""
+"""TLS at the gateways and within the cluster: each refers to the certificate that is made for it, where it looks."""
 
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+
+from pipelines.for_cluster import IN_CLUSTER
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
@@ -14,7 +19,12 @@ pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl
 
 def rendered(gateway: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The objects of a gateway's folder, by kind and name."""
-    command = ["kubectl", "kustomize", MANIFESTS / "tls" / gateway]
+    return objects_of(MANIFESTS / "tls" / gateway)
+
+
+def objects_of(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects of a kustomization, by kind and name."""
+    command = ["kubectl", "kustomize", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     objects = yaml.safe_load_all(done.stdout)
     return {(item["kind"], item["metadata"]["name"]): item for item in objects}
@@ -58,3 +68,84 @@ def test_envoy_gateway_gets_a_second_listener_with_the_certificate() -> None:
     ]
     (certificate,) = listener["tls"]["certificateRefs"]
     assert certificate == {"name": made["Certificate", "slipway-gateway"]["spec"]["secretName"]}
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[tuple[str, str], dict[str, Any]]:
+    """The overlay kubeflow, as it is."""
+    return objects_of(MANIFESTS / "overlays" / "kubeflow")
+
+
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+    """The same with TLS within the cluster."""
+    folder = tmp_path_factory.mktemp("inside")
+    places = {"resources": "overlays/kubeflow", "components": "tls/inside"}
+    given = {kind: [os.path.relpath(MANIFESTS / place, folder)] for kind, place in places.items()}
+    (folder / "kustomization.yaml").write_text(json.dumps(given))
+    return objects_of(folder)
+
+
+def test_tls_within_the_cluster_adds_certificates_and_changes_the_two_servers_alone(plain: Any, inside: Any) -> None:
+    assert {name for name, item in plain.items() if inside[name] != item} == {
+        ("Deployment", "s3"),
+        ("Deployment", "mlflow"),
+    }
+    assert {kind for kind, _ in inside.keys() - plain.keys()} == {"Issuer", "Certificate"}
+    namespaces = {inside[name]["metadata"]["namespace"] for name in inside.keys() - plain.keys()}
+    assert namespaces == {plain["Deployment", "s3"]["metadata"]["namespace"]}
+
+
+@pytest.mark.parametrize(
+    ("server", "address"), [("s3", "https://s3.slipway.svc.cluster.local:9000"), ("mlflow", IN_CLUSTER)]
+)
+def test_each_server_has_a_certificate_for_its_address_by_the_authority_inside(
+    server: str, address: str, inside: Any
+) -> None:
+    certificate = inside["Certificate", server]["spec"]
+    assert urlsplit(address).hostname in certificate["dnsNames"]
+    assert certificate["ipAddresses"] == ["127.0.0.1"]
+    assert not certificate.get("isCA", False)
+    authority = inside["Issuer", certificate["issuerRef"]["name"]]["spec"]["ca"]["secretName"]
+    (signer,) = [item for (kind, _), item in inside.items() if kind == "Certificate" and item["spec"].get("isCA")]
+    assert signer["spec"]["secretName"] == authority
+
+    pod = inside["Deployment", server]["spec"]["template"]["spec"]
+    mounted = {volume["secret"]["secretName"] for volume in pod["volumes"] if "tls" in volume["name"]}
+    assert mounted == {certificate["secretName"]}
+    keys = [item for container in pod["containers"] for item in container["env"] if item.get("value") == "/tls/tls.key"]
+    assert len(keys) == 1
+
+
+def test_the_authoritys_key_is_in_no_pod_and_what_makes_users_has_no_key_at_all(inside: Any) -> None:
+    authority = inside["Certificate", "slipway-inside"]["spec"]["secretName"]
+    assert not [name for name, item in inside.items() if name[0] != "Issuer" and f'"{authority}"' in pods_of(item)]
+    pod = inside["Deployment", "s3"]["spec"]["template"]["spec"]
+    (users,) = [container for container in pod["containers"] if container["name"] == "users"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "authority"]
+    assert "tls" not in {mount["name"] for mount in users["volumeMounts"]}
+    assert [item["key"] for item in volume["secret"]["items"]] == ["ca.crt"]
+
+
+def pods_of(item: dict[str, Any]) -> str:
+    """What is said of an object's pods, as text."""
+    return json.dumps(item["spec"]["template"]) if "template" in item.get("spec", {}) else ""
+
+
+def test_the_kubelet_asks_mlflow_with_tls(inside: Any) -> None:
+    (container,) = inside["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
+    probes = [container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert [(probe["scheme"], probe["path"], probe["port"]) for probe in probes] == [("HTTPS", "/health", "http")] * 3
+
+
+def test_knative_gets_the_certificates_of_its_own_servers_from_an_authority_that_is_there() -> None:
+    made = rendered("knative")
+    assert made["ConfigMap", "config-network"]["data"] == {"system-internal-tls": "Enabled"}
+    told = yaml.safe_load(made["ConfigMap", "config-certmanager"]["data"]["systemInternalIssuerRef"])
+    issuer = made[told["kind"], told["name"]]
+    (authority,) = [item for (kind, _), item in made.items() if kind == "Certificate"]
+    assert authority["spec"]["isCA"]
+    assert authority["spec"]["secretName"] == issuer["spec"]["ca"]["secretName"]
+    assert authority["metadata"]["namespace"] == "cert-manager"  # where issuers of the whole cluster look
+    signer = authority["spec"]["issuerRef"]
+    assert made[signer["kind"], signer["name"]]["spec"] == {"selfSigned": {}}
