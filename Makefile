@@ -2,21 +2,27 @@
 VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+UV := uv==0.13.9
+# On a machine with a GPU: make setup TORCH_INDEX=https://pypi.org/simple
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: setup run test check lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
 setup: $(VENV)/installed
 
+# PyTorch comes first, by itself: its CPU build where that index can be reached, PyPI's, which is for CUDA, where not. uv installs the
+# rest in seconds: first the lock, by digests, then what PyTorch's CUDA build needs besides, and the tools for tests.
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 # first, by itself: the CPU build where an index has it
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) $(UV)
+	$(PIP) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
 	touch $@
 
 # After a change of pyproject.toml; ARGS=--upgrade takes the newest versions that fit.
 lock: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python docker/lock.py $(ARGS)
 
 run: setup
