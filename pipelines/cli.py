@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
@@ -18,7 +19,13 @@ from components.inference import ModelClient
 from components.report.outcome import Outcome
 from pipelines import audit_cli, explain_cli, keys_cli
 from pipelines.places import Places
-from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
+from pipelines.settings import (
+    DEFAULT_FILE,
+    SlipwaySettings,
+    load_settings,
+    readable_settings,
+    settings_table,
+)
 
 if TYPE_CHECKING:
     from pipelines.served import Served
@@ -27,9 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 app = typer.Typer(
-    help="Labelled text in, a small signed model under live canary traffic out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(audit_cli.app, name="audit")
@@ -49,6 +54,24 @@ Target = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="[RUN]", help="Name of a run, or how it begins; by default the newest one.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"slipway {metadata.version('slipway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def slipway(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Labelled text in, a small signed model under live canary traffic out."""
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
@@ -88,11 +111,36 @@ def given_settings(config: Path | None, overrides: list[str] | None, target: str
     return load_settings(config, [*(overrides or []), *([f"target={target}"] if target else [])])
 
 
-def served(config: Path | None, overrides: list[str] | None) -> "Served":
+def served(config: Path | None, overrides: list[str] | None, target: str | None) -> "Served":
     """The served model that the settings mean."""
     from pipelines.served import Served
 
-    return Served(*settings_of(config, overrides))
+    return Served(*settings_of(config, overrides, target))
+
+
+@command
+def init(
+    data: Annotated[
+        Path | None, typer.Argument(help="A data file or a folder of them; without it, the sample that comes along.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The settings file to write.")] = DEFAULT_FILE,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Look at a data file, and write a commented slipway.yaml that reads it."""
+    from pipelines import init_cli
+
+    init_cli.init(data, output, force, console)
+
+
+@command
+def check(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
+    """Look at everything that a run will need, without running it: data, encoder, store, keys, ports or cluster."""
+    from pipelines import preflight
+
+    settings, places = settings_of(config, overrides, target)
+    preflight.check_data(settings.data)
+    preflight.check(settings, places.service)
+    console.print(f"{preflight.summary(settings)}; `slipway run` can begin", markup=False, highlight=False)
 
 
 @command
@@ -101,9 +149,11 @@ def run(config: Config = None, overrides: Overrides = None, target: Target = Non
 
     Exit codes: 0 delivered, 1 failure, 2 bad input, 3 gate refused, 4 rolled back, 5 rollout held.
     """
+    from components.prepare_data import sources
     from pipelines.runs import run_here
 
     settings, places = settings_of(config, overrides, target)
+    sources.local_path(settings.data.source)  # told now, not after the first step has started
     finish(lambda: run_here(settings, places, console))
 
 
@@ -197,18 +247,62 @@ def compile(
 
 
 @command
-def public_key(config: Config = None, overrides: Overrides = None) -> None:
+def public_key(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Print the public key that servers verify bundles with: of the key pair that signs, or of the key in KMS."""
     from components import signing
 
-    registry = settings_of(config, overrides)[0].registry
+    registry = settings_of(config, overrides, target)[0].registry
     print(signing.key_pair(Path(registry.keys), registry.signing_key).public_key.read_text("utf-8"), end="")
 
 
 @command
-def settings() -> None:
-    """Print every setting with default, unit and meaning, as a Markdown table."""
-    print(settings_table())
+def settings(
+    section: Annotated[str, typer.Argument(metavar="[SECTION]", help="Such as `train`; by default all sections.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print all as a table in Markdown.")] = False,
+) -> None:
+    """Print settings with default, unit and meaning."""
+    if markdown:
+        print(settings_table())
+        return
+    for line in readable_settings(section, console.width):
+        console.print(line, markup=False, highlight=False)
+
+
+@command
+def runs(as_json: AsJson = False) -> None:
+    """List the runs of this home, the newest first, and how they ended."""
+    from pipelines import runs_cli
+
+    found = list(runs_cli.every(Places.here()))
+    if as_json:
+        print(json.dumps([run.row() for run in found], ensure_ascii=False))
+    else:
+        runs_cli.show(found, console)
+
+
+@command
+def logs(
+    name: RunName = "",
+    step: Annotated[str, typer.Option(help="Of which step; by default the one that failed, else the last.")] = "",
+) -> None:
+    """Print the log of a step of a run."""
+    from pipelines import runs_cli
+
+    print(runs_cli.log_of(runs_cli.one(Places.here(), name), step.replace("-", "_")), end="")
+
+
+@command
+def report(
+    name: RunName = "",
+    show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Print the path of a run's report."""
+    from pipelines import runs_cli
+
+    path = runs_cli.report_of(runs_cli.one(Places.here(), name))
+    console.print(str(path), markup=False, highlight=False)
+    if show:
+        runs_cli.open_page(path)
 
 
 @command
@@ -219,10 +313,11 @@ def predict(
     as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
+    target: Target = None,
 ) -> None:
     """Ask the served model for the label of texts, over the V2 inference protocol."""
     inputs = explain_cli.given_texts(texts)
-    predictions = served(config, overrides).client(grpc).predict(inputs)
+    predictions = served(config, overrides, target).client(grpc).predict(inputs)
     if as_json:
         rows = zip(inputs, predictions, strict=True)
         print(json.dumps([{"text": text, **prediction._asdict()} for text, prediction in rows], ensure_ascii=False))
@@ -245,9 +340,10 @@ def explain(
     as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
+    target: Target = None,
 ) -> None:
     """Show which words of texts speak for the label that the served model gives them, in colour and as a picture."""
-    client = served(config, overrides).client()
+    client = served(config, overrides, target).client()
     assert isinstance(client, ModelClient)  # REST
     given = explain_cli.given_texts(texts)
     if as_json:
@@ -265,9 +361,10 @@ def status(
     as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
+    target: Target = None,
 ) -> None:
     """Say what is served: versions, shares of traffic, health."""
-    model = served(config, overrides)
+    model = served(config, overrides, target)
     if repair:
         errors.print(model.repair(), highlight=False)
     while True:
@@ -323,30 +420,31 @@ def health_of(part: dict[str, Any]) -> str:
 
 
 @command
-def start() -> None:
+def start(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Serve the champion again after `slipway stop` or a restart of the machine."""
     from components.rollout import control
 
-    service = Places.here().service
+    service = served(config, overrides, target).on_this_machine("started")
     control.start(service)
     show_status(control.status(service))
 
 
 @command
-def stop() -> None:
+def stop(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """End the served model's processes; `slipway start` brings them back."""
     from components.rollout import control
 
-    console.print("stopped" if control.stop(Places.here().service) else "nothing was running")
+    service = served(config, overrides, target).on_this_machine("stopped")
+    console.print("stopped" if control.stop(service) else "nothing was running")
 
 
 @command
-def promote(config: Config = None, overrides: Overrides = None) -> None:
+def promote(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Give the challenger all traffic now, whatever the evidence says."""
-    console.print(served(config, overrides).promote(), markup=False, highlight=False)
+    console.print(served(config, overrides, target).promote(), markup=False, highlight=False)
 
 
 @command
-def rollback(config: Config = None, overrides: Overrides = None) -> None:
+def rollback(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Take the challenger out of traffic; without one, serve the version before the champion again."""
-    console.print(served(config, overrides).rollback(), markup=False, highlight=False)
+    console.print(served(config, overrides, target).rollback(), markup=False, highlight=False)

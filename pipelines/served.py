@@ -1,12 +1,13 @@
 """The served model that the settings mean, on this machine or in a cluster, and the levers of both."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from components.errors import BadInput
 from components.inference import GrpcClient, ModelClient
 from components.registry import Registry
-from components.target import resolve
+from components.target import meant, resolve
 from pipelines.for_cluster import check_tracking
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
@@ -27,6 +28,19 @@ class Served:
             BadInput: so the settings say, and no cluster answers.
         """
         return resolve(self.settings.target) == "kubernetes"
+
+    def on_this_machine(self, done: str) -> Path:
+        """The folder of the service on this machine, which alone can be started and stopped.
+
+        Raises:
+            BadInput: the settings mean an InferenceService.
+        """
+        if meant(self.settings.target) == "kubernetes":
+            raise BadInput(
+                f"an InferenceService is not {done} from here; scale it by cluster.min_replicas, or give "
+                "--target local for the service of this machine"
+            )
+        return self.places.service
 
     @property
     def registry(self) -> Registry:
