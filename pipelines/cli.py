@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -28,7 +28,7 @@ from pipelines.settings import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.served import Served
+    from components.rollout.served_model import ProxyStatus, RevisionStatus, ServedModel, Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,11 +111,11 @@ def given_settings(config: Path | None, overrides: list[str] | None, target: str
     return load_settings(config, [*(overrides or []), *([f"target={target}"] if target else [])])
 
 
-def served(config: Path | None, overrides: list[str] | None, target: str | None) -> "Served":
+def served(config: Path | None, overrides: list[str] | None, target: str | None) -> "ServedModel":
     """The served model that the settings mean."""
-    from pipelines.served import Served
+    from pipelines.served import served_model
 
-    return Served(*settings_of(config, overrides, target))
+    return served_model(*settings_of(config, overrides, target))
 
 
 @command
@@ -370,32 +370,32 @@ def status(
     while True:
         found = model.status()
         if as_json:
-            print(json.dumps(found, ensure_ascii=False))
+            print(found.model_dump_json())
         else:
             show_status(found)
         if not watch:
             break
         time.sleep(1)
         console.clear()
-    raise typer.Exit(0 if found["healthy"] else 1)
+    raise typer.Exit(0 if found.healthy else 1)
 
 
-def show_status(found: dict[str, Any]) -> None:
+def show_status(found: "Status") -> None:
     """Print a service's status for people."""
-    style = f"bold {'green' if found['healthy'] else 'red'}"
-    console.print(found["message"], markup=False, highlight=False, style=style)
-    if not found["served"]:
+    style = f"bold {'green' if found.healthy else 'red'}"
+    console.print(found.message, markup=False, highlight=False, style=style)
+    if not found.served:
         return
-    console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False)
+    console.print(f"{found.model_name} at {place_of(found.endpoint)}", highlight=False)
     table = Table("", "version", "traffic", "state", "process", "bundle", box=None, pad_edge=False)
-    for role in ("champion", "challenger"):
-        if part := found[role]:
-            share, state = f"{part['percent']} %", health_of(part)
-            table.add_row(role, part["version"], share, state, str(part["pid"] or ""), part["digest"][:19])
-    if proxy := found.get("proxy"):
-        table.add_row("proxy", "", "", health_of(proxy), str(proxy["pid"] or ""), "")
+    for role, part in (("champion", found.champion), ("challenger", found.challenger)):
+        if part:
+            shown = (part.version, f"{part.percent} %", health_of(part), str(part.pid or ""), part.digest[:19])
+            table.add_row(role, *shown)
+    if found.proxy:
+        table.add_row("proxy", "", "", health_of(found.proxy), str(found.proxy.pid or ""), "")
     console.print(table)
-    if going := found["rollout"]:
+    if going := found.rollout:
         console.print(
             f"rollout of version {going['version']}: {going['phase']} ({going['percent']} %), {going['requests']} "
             f"requests and {going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
@@ -414,28 +414,28 @@ def place_of(endpoint: dict[str, str]) -> str:
     return f"{endpoint['rest']} ({more})" if more else endpoint["rest"]
 
 
-def health_of(part: dict[str, Any]) -> str:
+def health_of(part: "RevisionStatus | ProxyStatus") -> str:
     """`ready`, `running` (without answering) or `down`."""
-    return "ready" if part["ready"] else "running" if part["running"] else "down"
+    return "ready" if part.ready else "running" if part.running else "down"
 
 
 @command
 def start(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Serve the champion again after `slipway stop` or a restart of the machine."""
-    from components.rollout import control
+    from pipelines.served import on_this_machine
 
-    service = served(config, overrides, target).on_this_machine("started")
-    control.start(service)
-    show_status(control.status(service))
+    model = on_this_machine(*settings_of(config, overrides, target), "started")
+    model.start()
+    show_status(model.status())
 
 
 @command
 def stop(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """End the served model's processes; `slipway start` brings them back."""
-    from components.rollout import control
+    from pipelines.served import on_this_machine
 
-    service = served(config, overrides, target).on_this_machine("stopped")
-    console.print("stopped" if control.stop(service) else "nothing was running")
+    model = on_this_machine(*settings_of(config, overrides, target), "stopped")
+    console.print("stopped" if model.stop() else "nothing was running")
 
 
 @command

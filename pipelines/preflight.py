@@ -14,7 +14,7 @@ from components.prepare_data import sources
 from components.prepare_data.settings import SAMPLE, DataSettings
 from components.register.signing_job import signer_of
 from components.registry import Registry
-from components.rollout import control
+from components.rollout.local.model import LocalModel
 from components.rollout.local.processes import holder_of, port_problem
 from components.target import resolve
 from pipelines.for_cluster import check_not_local, check_store, encoders, for_pods, with_stores
@@ -77,7 +77,7 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
         check_cluster(settings.cluster, settings.registry, settings.model_name)
-    elif not control.is_running(service):
+    elif not LocalModel(service).running():
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)
 
