@@ -87,7 +87,9 @@ class ClusterSettings(Settings):
         pods, rest = divmod(processes, self.processes_per_pod)
         if rest:
             size = self.processes_per_pod
-            raise BadInput(f"{processes} processes do not fill pods of {size}; set processes to a multiple of {size}")
+            raise BadInput(
+                f"{processes} processes do not fill pods of {size}; set train.processes to a multiple of {size}"
+            )
         return pods
 
 

@@ -38,7 +38,7 @@ def advice(error: Exception) -> str:
             f"set {OF_MLFLOW} to a file with the certificate of the authority that signed the server's ({IN_CLUSTER})"
         )
     if "HTTPConnectionPool(" in said and "Connection aborted" in said:
-        return "check tracking_uri, which begins with https:// where the server has TLS"
+        return "check the setting tracking_uri, which begins with https:// where the server has TLS"
     refused = isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)  # type: ignore[no-untyped-call]
     login = ", and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if refused else ""
-    return f"check tracking_uri{login}"
+    return f"check the setting tracking_uri{login}"

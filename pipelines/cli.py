@@ -5,8 +5,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,18 +19,22 @@ from components.inference import ModelClient
 from components.report.outcome import Outcome
 from pipelines import audit_cli, explain_cli, keys_cli
 from pipelines.places import Places
-from pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, settings_table
+from pipelines.settings import (
+    DEFAULT_FILE,
+    SlipwaySettings,
+    load_settings,
+    readable_settings,
+    settings_table,
+)
 
 if TYPE_CHECKING:
-    from pipelines.served import Served
+    from components.rollout.served_model import ProxyStatus, RevisionStatus, ServedModel, Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 app = typer.Typer(
-    help="Labelled text in, a small signed model under live canary traffic out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(audit_cli.app, name="audit")
@@ -49,6 +54,24 @@ Target = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="[RUN]", help="Name of a run, or how it begins; by default the newest one.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"slipway {metadata.version('slipway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def slipway(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Labelled text in, a small signed model under live canary traffic out."""
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
@@ -88,11 +111,36 @@ def given_settings(config: Path | None, overrides: list[str] | None, target: str
     return load_settings(config, [*(overrides or []), *([f"target={target}"] if target else [])])
 
 
-def served(config: Path | None, overrides: list[str] | None) -> "Served":
+def served(config: Path | None, overrides: list[str] | None, target: str | None) -> "ServedModel":
     """The served model that the settings mean."""
-    from pipelines.served import Served
+    from pipelines.served import served_model
 
-    return Served(*settings_of(config, overrides))
+    return served_model(*settings_of(config, overrides, target))
+
+
+@command
+def init(
+    data: Annotated[
+        Path | None, typer.Argument(help="A data file or a folder of them; without it, the sample that comes along.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The settings file to write.")] = DEFAULT_FILE,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Look at a data file, and write a commented slipway.yaml that reads it."""
+    from pipelines import init_cli
+
+    init_cli.init(data, output, force, console)
+
+
+@command
+def check(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
+    """Look at everything that a run will need, without running it: data, encoder, store, keys, ports or cluster."""
+    from pipelines import preflight
+
+    settings, places = settings_of(config, overrides, target)
+    preflight.check_data(settings.data)
+    preflight.check(settings, places.service)
+    console.print(f"{preflight.summary(settings)}; `slipway run` can begin", markup=False, highlight=False)
 
 
 @command
@@ -101,9 +149,11 @@ def run(config: Config = None, overrides: Overrides = None, target: Target = Non
 
     Exit codes: 0 delivered, 1 failure, 2 bad input, 3 gate refused, 4 rolled back, 5 rollout held.
     """
+    from components.prepare_data import sources
     from pipelines.runs import run_here
 
     settings, places = settings_of(config, overrides, target)
+    sources.local_path(settings.data.source)  # told now, not after the first step has started
     finish(lambda: run_here(settings, places, console))
 
 
@@ -197,18 +247,62 @@ def compile(
 
 
 @command
-def public_key(config: Config = None, overrides: Overrides = None) -> None:
+def public_key(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Print the public key that servers verify bundles with: of the key pair that signs, or of the key in KMS."""
     from components import signing
 
-    registry = settings_of(config, overrides)[0].registry
+    registry = settings_of(config, overrides, target)[0].registry
     print(signing.key_pair(Path(registry.keys), registry.signing_key).public_key.read_text("utf-8"), end="")
 
 
 @command
-def settings() -> None:
-    """Print every setting with default, unit and meaning, as a Markdown table."""
-    print(settings_table())
+def settings(
+    section: Annotated[str, typer.Argument(metavar="[SECTION]", help="Such as `train`; by default all sections.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print all as a table in Markdown.")] = False,
+) -> None:
+    """Print settings with default, unit and meaning."""
+    if markdown:
+        print(settings_table())
+        return
+    for line in readable_settings(section, console.width):
+        console.print(line, markup=False, highlight=False)
+
+
+@command
+def runs(as_json: AsJson = False) -> None:
+    """List the runs of this home, the newest first, and how they ended."""
+    from pipelines import runs_cli
+
+    found = list(runs_cli.every(Places.here()))
+    if as_json:
+        print(json.dumps([run.row() for run in found], ensure_ascii=False))
+    else:
+        runs_cli.show(found, console)
+
+
+@command
+def logs(
+    name: RunName = "",
+    step: Annotated[str, typer.Option(help="Of which step; by default the one that failed, else the last.")] = "",
+) -> None:
+    """Print the log of a step of a run."""
+    from pipelines import runs_cli
+
+    print(runs_cli.log_of(runs_cli.one(Places.here(), name), step.replace("-", "_")), end="")
+
+
+@command
+def report(
+    name: RunName = "",
+    show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Print the path of a run's report."""
+    from pipelines import runs_cli
+
+    path = runs_cli.report_of(runs_cli.one(Places.here(), name))
+    console.print(str(path), markup=False, highlight=False)
+    if show:
+        runs_cli.open_page(path)
 
 
 @command
@@ -219,10 +313,11 @@ def predict(
     as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
+    target: Target = None,
 ) -> None:
     """Ask the served model for the label of texts, over the V2 inference protocol."""
     inputs = explain_cli.given_texts(texts)
-    predictions = served(config, overrides).client(grpc).predict(inputs)
+    predictions = served(config, overrides, target).client(grpc).predict(inputs)
     if as_json:
         rows = zip(inputs, predictions, strict=True)
         print(json.dumps([{"text": text, **prediction._asdict()} for text, prediction in rows], ensure_ascii=False))
@@ -245,9 +340,10 @@ def explain(
     as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
+    target: Target = None,
 ) -> None:
     """Show which words of texts speak for the label that the served model gives them, in colour and as a picture."""
-    client = served(config, overrides).client()
+    client = served(config, overrides, target).client()
     assert isinstance(client, ModelClient)  # REST
     given = explain_cli.given_texts(texts)
     if as_json:
@@ -265,40 +361,41 @@ def status(
     as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
+    target: Target = None,
 ) -> None:
     """Say what is served: versions, shares of traffic, health."""
-    model = served(config, overrides)
+    model = served(config, overrides, target)
     if repair:
         errors.print(model.repair(), highlight=False)
     while True:
         found = model.status()
         if as_json:
-            print(json.dumps(found, ensure_ascii=False))
+            print(found.model_dump_json())
         else:
             show_status(found)
         if not watch:
             break
         time.sleep(1)
         console.clear()
-    raise typer.Exit(0 if found["healthy"] else 1)
+    raise typer.Exit(0 if found.healthy else 1)
 
 
-def show_status(found: dict[str, Any]) -> None:
+def show_status(found: "Status") -> None:
     """Print a service's status for people."""
-    style = f"bold {'green' if found['healthy'] else 'red'}"
-    console.print(found["message"], markup=False, highlight=False, style=style)
-    if not found["served"]:
+    style = f"bold {'green' if found.healthy else 'red'}"
+    console.print(found.message, markup=False, highlight=False, style=style)
+    if not found.served:
         return
-    console.print(f"{found['model_name']} at {place_of(found['endpoint'])}", highlight=False)
+    console.print(f"{found.model_name} at {place_of(found.endpoint)}", highlight=False)
     table = Table("", "version", "traffic", "state", "process", "bundle", box=None, pad_edge=False)
-    for role in ("champion", "challenger"):
-        if part := found[role]:
-            share, state = f"{part['percent']} %", health_of(part)
-            table.add_row(role, part["version"], share, state, str(part["pid"] or ""), part["digest"][:19])
-    if proxy := found.get("proxy"):
-        table.add_row("proxy", "", "", health_of(proxy), str(proxy["pid"] or ""), "")
+    for role, part in (("champion", found.champion), ("challenger", found.challenger)):
+        if part:
+            shown = (part.version, f"{part.percent} %", health_of(part), str(part.pid or ""), part.digest[:19])
+            table.add_row(role, *shown)
+    if found.proxy:
+        table.add_row("proxy", "", "", health_of(found.proxy), str(found.proxy.pid or ""), "")
     console.print(table)
-    if going := found["rollout"]:
+    if going := found.rollout:
         console.print(
             f"rollout of version {going['version']}: {going['phase']} ({going['percent']} %), {going['requests']} "
             f"requests and {going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
@@ -317,36 +414,37 @@ def place_of(endpoint: dict[str, str]) -> str:
     return f"{endpoint['rest']} ({more})" if more else endpoint["rest"]
 
 
-def health_of(part: dict[str, Any]) -> str:
+def health_of(part: "RevisionStatus | ProxyStatus") -> str:
     """`ready`, `running` (without answering) or `down`."""
-    return "ready" if part["ready"] else "running" if part["running"] else "down"
+    return "ready" if part.ready else "running" if part.running else "down"
 
 
 @command
-def start() -> None:
+def start(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Serve the champion again after `slipway stop` or a restart of the machine."""
-    from components.rollout import control
+    from pipelines.served import on_this_machine
 
-    service = Places.here().service
-    control.start(service)
-    show_status(control.status(service))
+    model = on_this_machine(*settings_of(config, overrides, target), "started")
+    model.start()
+    show_status(model.status())
 
 
 @command
-def stop() -> None:
+def stop(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """End the served model's processes; `slipway start` brings them back."""
-    from components.rollout import control
+    from pipelines.served import on_this_machine
 
-    console.print("stopped" if control.stop(Places.here().service) else "nothing was running")
+    model = on_this_machine(*settings_of(config, overrides, target), "stopped")
+    console.print("stopped" if model.stop() else "nothing was running")
 
 
 @command
-def promote(config: Config = None, overrides: Overrides = None) -> None:
+def promote(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Give the challenger all traffic now, whatever the evidence says."""
-    console.print(served(config, overrides).promote(), markup=False, highlight=False)
+    console.print(served(config, overrides, target).promote(), markup=False, highlight=False)
 
 
 @command
-def rollback(config: Config = None, overrides: Overrides = None) -> None:
+def rollback(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Take the challenger out of traffic; without one, serve the version before the champion again."""
-    console.print(served(config, overrides).rollback(), markup=False, highlight=False)
+    console.print(served(config, overrides, target).rollback(), markup=False, highlight=False)

@@ -11,7 +11,7 @@ from components.kubernetes_api import TIMEOUT, asking, connect
 from components.register.settings import RegistrySettings
 from components.register.signing_job import SIGNER, signing_namespace
 from components.rollout.kserve import manifest
-from components.rollout.kserve.control import check_reachable
+from components.rollout.kserve.model import check_reachable
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision
 from components.train.job_manifest import PLURAL, job_manifest

@@ -19,7 +19,7 @@ from pipelines import form
 from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
 
-SETTINGS = "settings.json"
+SETTINGS, LOCK = "settings.json", "run.lock"
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def exclusive(places: Places, run: str) -> Iterator[None]:
     Raises:
         SlipwayError: another run holds it.
     """
-    with lock_file(private_folder(places.home) / "run.lock") as file:
+    with lock_file(private_folder(places.home) / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -41,6 +41,20 @@ def exclusive(places: Places, run: str) -> Iterator[None]:
         file.write(run)
         file.flush()
         yield
+
+
+def running(places: Places) -> str:
+    """The name of the run that is at work in a home folder; empty when there is none."""
+    lock = places.home / LOCK
+    if not lock.exists():
+        return ""
+    with lock_file(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            return file.read()
+    return ""
 
 
 class _CacheHits(logging.Handler):

@@ -10,10 +10,12 @@ from components.cluster import own_namespace
 from components.compress import architecture
 from components.encryption import key_of
 from components.errors import BadInput
+from components.prepare_data import sources
+from components.prepare_data.settings import SAMPLE, DataSettings
 from components.register.signing_job import signer_of
 from components.registry import Registry
-from components.rollout import control
-from components.rollout.local.processes import port_problem
+from components.rollout.local.model import LocalModel
+from components.rollout.local.processes import holder_of, port_problem
 from components.target import resolve
 from pipelines.for_cluster import check_not_local, check_store, encoders, for_pods, with_stores
 from pipelines.form import REST, settings_of
@@ -75,7 +77,7 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
         check_cluster(settings.cluster, settings.registry, settings.model_name)
-    elif not control.is_running(service):
+    elif not LocalModel(service).running():
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)
 
@@ -84,9 +86,33 @@ def check_port(name: str, port: int) -> None:
     """See that nobody listens on a port of this machine.
 
     Raises:
-        BadInput: somebody does.
+        BadInput: somebody does; the message says who, as far as this user may know.
     """
     if problem := port_problem("127.0.0.1", port):
+        free = next((str(other) for other in range(port + 1, 65536) if not port_problem("127.0.0.1", other)), "another")
+        holder = holder_of(port)
+        who = f"held by {holder}" if holder else problem
         raise BadInput(
-            f"port {port} cannot be used ({problem}); end what listens on it, or set rollout.{name} to a free port"
+            f"port {port} cannot be used ({who}); end what listens on it, or set rollout.{name} to a free port, "
+            f"such as {free}"
         )
+
+
+def check_data(settings: DataSettings) -> None:
+    """Read the data that are on this machine, as the run will.
+
+    Raises:
+        BadInput: they are not there, malformed, or lack a column.
+    """
+    if settings.source == SAMPLE or sources.local_path(settings.source):
+        sources.read(settings)
+
+
+def summary(settings: SlipwaySettings) -> str:
+    """What was found to be well, in a sentence."""
+    data = f"{settings.data.source}: {settings.data.text_column}, {settings.data.label_column}"
+    if resolve(settings.target) == "kubernetes":
+        place = f"namespace {settings.cluster.namespace} of the cluster"
+    else:
+        place = f"ports {settings.rollout.http_port} and {settings.rollout.grpc_port} of this machine"
+    return f"good: data ({data}), encoder {settings.train.encoder}, keys, store, registry, {place}"

@@ -1,6 +1,7 @@
 """All settings of a run: `slipway.yaml` and `--set section.field=value`, validated before anything starts."""
 
 import difflib
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadInput(f"the settings file {path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise BadInput(f"the settings file {path} holds a {type(values).__name__}; expected sections such as `train:`")
-    return values
+    return {name: value for name, value in values.items() if value is not None}  # sections with comments alone
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -182,7 +183,33 @@ def settings_table() -> str:
     """The Markdown table of every setting."""
     rows = ["| setting | default | unit | meaning |", "|---|---|---|---|"]
     for field in fields():
-        default = yaml.safe_dump(field.default, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+        default = _as_yaml(field.default)
         cells = (f"`{field.name}`", f"`{default}`" if default not in ("''", "") else "", field.unit, field.meaning)
         rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(rows)
+
+
+def readable_settings(section: str, width: int) -> Iterator[str]:
+    """Lines for a terminal: each setting with its default and unit, its meaning below.
+
+    Args:
+        section: such as `train`, or the name of one setting; empty for all.
+        width: of a line, in characters.
+
+    Raises:
+        BadInput: there is no such section or setting.
+    """
+    chosen = [f for f in fields() if not section or f.name == section or f.name.startswith(f"{section}.")]
+    if not chosen:
+        known = list(dict.fromkeys(field.name.partition(".")[0] for field in fields()))
+        near = difflib.get_close_matches(section, [*known, *(field.name for field in fields())], n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known sections: {', '.join(known)}"
+        raise BadInput(f"there are no settings {section!r}; {hint}")
+    for field in chosen:
+        default = _as_yaml(field.default)
+        yield f"{field.name} = {default}" + (f" {field.unit}" if field.unit else "")
+        yield from textwrap.wrap(field.meaning, width, initial_indent="    ", subsequent_indent="    ")
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()

@@ -38,7 +38,9 @@ def file_format(path: Path, chosen: str) -> str:
         return SUFFIXES[path.suffix.lower()]
     except KeyError:
         known = ", ".join(SUFFIXES)
-        raise BadInput(f"{path} has the unknown suffix {path.suffix!r}; give a {known} file, or set format") from None
+        raise BadInput(
+            f"{path} has the unknown suffix {path.suffix!r}; give a {known} file, or set data.format"
+        ) from None
 
 
 def read_file(path: Path, settings: DataSettings, split: str = "") -> list[Example]:
@@ -70,7 +72,7 @@ def find_column(found: Sequence[str], wanted: str, name: str, where: str) -> int
     close = [by_lower[lower] for lower in difflib.get_close_matches(wanted.lower(), by_lower, cutoff=0.5)]
     hint = f" (close: {', '.join(map(repr, close))})" if close else ""
     listed = ", ".join(map(repr, found[:30])) + (" …" if len(found) > 30 else "")
-    raise BadInput(f"{where} has no column {wanted!r}; it has {listed}{hint}; set {name} to one of them")
+    raise BadInput(f"{where} has no column {wanted!r}; it has {listed}{hint}; set data.{name} to one of them")
 
 
 def as_text(value: Any, where: str) -> str:
@@ -119,7 +121,7 @@ def _records(path: Path, settings: DataSettings) -> Iterator[tuple[int, list[str
         except csv.Error as error:
             raise BadInput(
                 f"{path} is malformed in the record that begins on line {line} ({error}); "
-                "correct its quotes, or set format and delimiter"
+                "correct its quotes, or set data.format and data.delimiter"
             ) from None
         if record is None:
             return

@@ -27,7 +27,7 @@ def read(settings: DataSettings) -> dict[str, Pairs]:
         loaded = datasets.load_dataset(repository, settings.hub_config or None, revision=commit or None)
     except Exception as error:  # the library raises many classes, also those of what it builds on
         raise BadInput(
-            f"Hugging Face dataset {name!r} cannot be loaded ({_reason(error)}); check hub_config"
+            f"Hugging Face dataset {name!r} cannot be loaded ({_reason(error)}); check data.hub_config"
         ) from error
     return {split: _pairs(rows, settings, f"split {split} of {name!r}") for split, rows in loaded.items()}
 
@@ -73,14 +73,14 @@ def revision(source: str) -> str:
         ) from None
     except RepositoryNotFoundError:
         raise BadInput(
-            f"source {name!r} is neither a file or folder here nor a Hugging Face dataset that {constants.ENDPOINT} "
-            "knows; check the name (a private dataset needs HF_TOKEN)"
+            f"data.source {name!r} is neither a file or folder here nor a Hugging Face dataset that "
+            f"{constants.ENDPOINT} knows; check the name (a private dataset needs HF_TOKEN)"
         ) from None
     except Exception as error:  # the HTTP library's classes differ between versions of the hub's client
         raise BadInput(
-            f"source {name!r} is neither a file nor a folder here, and as a Hugging Face dataset it cannot be had: "
-            f"{constants.ENDPOINT} cannot be reached ({_reason(error)}); give a file, or set HF_HUB_OFFLINE=1 to use "
-            "a dataset in the cache"
+            f"data.source {name!r} is neither a file nor a folder here, and as a Hugging Face dataset it cannot be "
+            f"had: {constants.ENDPOINT} cannot be reached ({_reason(error)}); give a file, or set HF_HUB_OFFLINE=1 to "
+            "use a dataset in the cache"
         ) from None
 
 

@@ -75,7 +75,7 @@ def version(settings: DataSettings) -> str | None:
     try:
         return _digest(_existing(source))
     except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
-        raise BadInput(f"source {source} cannot be read: {error}") from error
+        raise BadInput(f"data.source {source} cannot be read: {error}") from error
 
 
 def _digest(path: Path) -> str:
@@ -110,14 +110,14 @@ def local_path(source: str) -> Path | None:
     try:
         return None if _is_hub_name(source) else _existing(source)
     except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
-        raise BadInput(f"source {source} cannot be read: {error}") from error
+        raise BadInput(f"data.source {source} cannot be read: {error}") from error
 
 
 def _existing(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.exists():
         raise BadInput(
-            f"source {source!r} does not exist; give a file, a folder, an s3:// URI, or a Hugging Face dataset"
+            f"data.source {source!r} does not exist; give a file, a folder, an s3:// URI, or a Hugging Face dataset"
         )
     return path
 
@@ -157,7 +157,9 @@ def data_files(path: Path, settings: DataSettings) -> list[Path]:
     """
     if path.is_file():
         if settings.ready_splits:
-            raise BadInput(f"ready_splits needs a folder with files named train, validation and test; {path} is a file")
+            raise BadInput(
+                f"data.ready_splits needs a folder with files named train, validation and test; {path} is a file"
+            )
         file_format(path, settings.format)
         return [path]
     candidates = [
@@ -171,10 +173,12 @@ def data_files(path: Path, settings: DataSettings) -> list[Path]:
         known = [file for file in known if SUFFIXES[file.suffix.lower()] == settings.format]
     elif len(formats) > 1:
         listed = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
-        raise BadInput(f"folder {path} mixes formats ({listed}); set format to the one to read")
+        raise BadInput(f"folder {path} mixes formats ({listed}); set data.format to the one to read")
     if not known:
         wanted = ", ".join(SUFFIXES) if settings.format == "auto" else settings.format
-        raise BadInput(f"folder {path} has no data files ({wanted}) among its {len(candidates)} files; check source")
+        raise BadInput(
+            f"folder {path} has no data files ({wanted}) among its {len(candidates)} files; check data.source"
+        )
     return known
 
 
@@ -186,6 +190,6 @@ def _split_of(file: Path, folder: Path) -> str:
         if first in SPLIT_NAMES:
             return SPLIT_NAMES[first]
     raise BadInput(
-        f"ready_splits: the name of {relative} does not begin with train, validation or test; rename it, or "
-        "set ready_splits to false"
+        f"data.ready_splits: the name of {relative} does not begin with train, validation or test; rename it, or "
+        "set data.ready_splits to false"
     )

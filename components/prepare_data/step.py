@@ -105,9 +105,9 @@ def _with_enough_examples(examples: Sequence[Example], settings: DataSettings, r
         listed = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:10])
         more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
         raise BadInput(
-            f"classes with fewer than minimum_examples={settings.minimum_examples} distinct examples: {listed}{more}; "
-            f"add examples, lower minimum_examples (3 at least), set rare_classes=drop, or check "
-            f"label_column={settings.label_column!r}"
+            f"classes with fewer than data.minimum_examples={settings.minimum_examples} distinct examples: "
+            f"{listed}{more}; add examples, lower data.minimum_examples (3 at least), set data.rare_classes=drop, or "
+            f"check data.label_column={settings.label_column!r}"
         )
     removed["class with too few examples"] += sum(rare.values())
     kept = [example for example in examples if example.label not in rare]
@@ -115,7 +115,7 @@ def _with_enough_examples(examples: Sequence[Example], settings: DataSettings, r
         found = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(10)) or "none"
         raise BadInput(
             f"{settings.source} has fewer than 2 classes with usable texts (found: {found}; removed: "
-            f"{dict(+removed) or 'nothing'}); check label_column and text_column"
+            f"{dict(+removed) or 'nothing'}); check data.label_column and data.text_column"
         )
     return kept
 
@@ -125,5 +125,5 @@ def _check_ready_splits(splits: dict[str, list[Example]], labels: Sequence[str],
     if lacking:
         raise BadInput(
             f"the training split of {settings.source} has no example of {', '.join(map(repr, lacking[:10]))}; "
-            "set ready_splits to false"
+            "set data.ready_splits to false"
         )

@@ -62,10 +62,10 @@ class Phases:
         answers = [pair.challenger for pair in self.target.compare([probe.text for probe in batch])]
         answered = sum(answer is not None for answer in answers)
         right = sum(answer == probe.label for answer, probe in zip(answers, batch, strict=True))
-        said = f"it answered {answered} of {len(batch)} probes, {right} of them as labelled"
+        said = f"it answered {answered} of {len(batch)} texts that it had not seen, {right} of them as labelled"
         if answered < len(batch):
             return Decision("rolled_back", f"version {revision.version} is the first to be served here, but {said}")
-        return Decision("promoted", f"version {revision.version} is the first to be served here; {said}")
+        return Decision("promoted", f"version {revision.version} is the first to be served here: {said}")
 
     def _baseline(self, current: RolloutState) -> Decision | None:
         """Learn from the champion alone what is slow."""

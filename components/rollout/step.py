@@ -79,7 +79,7 @@ def _in_cluster(
     version: Version, probes: Probes, settings: RolloutSettings, registry: Registry, cluster: ClusterSettings
 ) -> dict[str, Any]:
     """Roll out to an InferenceService."""
-    from components.rollout.kserve.control import revision_of
+    from components.rollout.kserve.model import revision_of
     from components.rollout.kserve.target import KServeTarget
 
     target = KServeTarget(registry.model_name, cluster)

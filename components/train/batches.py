@@ -70,7 +70,7 @@ def steps_per_epoch(texts: int, batch_size: int, processes: int) -> int:
     if texts < processes:
         raise BadInput(
             f"{texts} training texts cannot be shared among {processes} processes; "
-            f"set processes to {max(texts, 1)} or less"
+            f"set train.processes to {max(texts, 1)} or less"
         )
     return -(-texts // (batch_size * processes))
 

@@ -65,10 +65,14 @@ def keep_layers(model: PreTrainedModel, count: int) -> None:
         if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers
     ]
     if len(stacks) != 1:
-        raise BadInput(f"layers={count} is not possible for a {model.config.model_type} encoder; set layers to 0")
+        raise BadInput(
+            f"train.layers={count} is not possible for a {model.config.model_type} encoder; set train.layers to 0"
+        )
     parent, name, stack = stacks[0]
     if count > len(stack):
-        raise BadInput(f"layers={count}, but the encoder has {len(stack)} layers; set layers to 0 for all of them")
+        raise BadInput(
+            f"train.layers={count}, but the encoder has {len(stack)} layers; set train.layers to 0 for all of them"
+        )
     setattr(parent, name, stack[:count])
     model.config.num_hidden_layers = count
 

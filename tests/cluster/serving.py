@@ -10,6 +10,7 @@ from components.cluster import ClusterSettings
 from components.dataset import TextDataset
 from components.registry import Registry, Version
 from components.rollout import step
+from components.rollout.kserve.model import ClusterModel
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.settings import RolloutSettings
 from components.signing import PRIVATE
@@ -66,6 +67,11 @@ class Model:
         none = Path("/nowhere")
         place = (serving.tracking_uri, self.name, none, none, "kubernetes", serving.settings)
         return step.run(version.version, version.bundle_uri, version.digest, serving.dataset.folder, chosen, *place)
+
+    @property
+    def served(self) -> ClusterModel:
+        """What it serves, for people."""
+        return ClusterModel(self.serving.settings, self.registry)
 
     @property
     def target(self) -> KServeTarget:

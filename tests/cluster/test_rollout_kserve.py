@@ -25,9 +25,10 @@ from components.dataset import TextDataset
 from components.errors import SlipwayError
 from components.inference import GrpcClient
 from components.registry import Version
-from components.rollout.kserve import control, counting, readiness
+from components.rollout.kserve import counting, readiness
 from components.rollout.kserve.cancelled import take_back
 from components.rollout.kserve.endpoint import Endpoint, credentials
+from components.rollout.kserve.model import ClusterModel, revision_of
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.settings import RolloutSettings
 from components.signing import KeyPair, key_pair
@@ -160,9 +161,12 @@ def test_the_first_version_serves_and_can_be_found_from_either_side(messages: Mo
     pods = messages.serving.platform.read("pods", "-l", f"slipway.dev/version={champion.version}")["items"]
     assert pods
     assert all(pod["metadata"]["annotations"]["slipway.dev/digest"] == champion.digest for pod in pods)
-    status = control.status(messages.name, messages.serving.settings, messages.registry)
-    assert status["healthy"], status["message"]
-    assert (status["champion"]["version"], status["champion"]["digest"]) == (champion.version, champion.digest)
+    status = messages.served.status()
+    assert status.healthy, status.message
+    assert (status.champion and status.champion.version, status.champion and status.champion.digest) == (
+        champion.version,
+        champion.digest,
+    )
 
 
 def test_a_good_version_is_promoted_without_a_failed_request(messages: Model, champion: Version) -> None:
@@ -255,12 +259,12 @@ def test_a_bad_image_is_reported_and_the_champion_restored(messages: Model, cham
     messages.serving.platform.cluster.apply(bad)
     target = KServeTarget(messages.name, messages.serving.settings.model_copy(update={"runtime": "bad-image"}))
     version = messages.register("second")
-    revision = control.revision_of(version)
+    revision = revision_of(version)
     with target.lock():
         target.deploy(revision)
         with pytest.raises(SlipwayError, match="there-is-no-such-image"):
             target.wait_ready(revision, 120.0)
-    said = control.rollback(messages.name, messages.serving.settings, messages.registry)
+    said = messages.served.rollback()
     assert f"version {champion.version} serves all traffic" in said
     messages.serves(champion)
 
@@ -343,9 +347,10 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(messages: Model) -> None:
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         revisions = messages.revisions()
-        status = control.status(messages.name, messages.serving.settings, messages.registry)
-        assert status["rollout"]["phase"] == "traffic"
-        assert status["challenger"]["percent"] > 0
+        status = messages.served.status()
+        assert (status.rollout or {})["phase"] == "traffic"
+        assert status.challenger
+        assert status.challenger.percent > 0
         until(lambda: messages.target.holder() is None, "the end of the killed driver's lease")
         result = messages.roll_out(version)
     assert result["outcome"] == "promoted", result["reason"]
@@ -375,15 +380,14 @@ def test_the_canary_of_a_run_that_was_cancelled_is_taken_back(messages: Model, c
 def test_the_registry_is_repaired_after_a_death_between_traffic_and_aliases(messages: Model) -> None:
     version = messages.register("second")
     target = messages.target
-    revision = control.revision_of(version)
+    revision = revision_of(version)
     with target.lock():  # what a driver does that dies before it has moved the aliases
         target.deploy(revision)
         target.wait_ready(revision, 120.0)
         target.promote()
-    settings, registry = messages.serving.settings, messages.registry
-    assert "--repair" in control.status(messages.name, settings, registry)["message"]
-    assert f"champion is version {version.version}" in control.repair(messages.name, settings, registry)
-    assert control.status(messages.name, settings, registry)["healthy"]
+    assert "--repair" in messages.served.status().message
+    assert f"champion is version {version.version}" in messages.served.repair()
+    assert messages.served.status().healthy
     messages.serves(version)
 
 
@@ -401,7 +405,7 @@ def test_each_revision_has_the_least_number_of_pods(serving: Serving) -> None:
     settings = serving.settings.model_copy(update={"min_replicas": 2})
     model.serving = Serving(**{**vars(serving), "settings": settings})
     target = model.target
-    first, second = (control.revision_of(model.register(bundle)) for bundle in ("first", "second"))
+    first, second = (revision_of(model.register(bundle)) for bundle in ("first", "second"))
     try:
         with target.lock():
             target.deploy(first)
@@ -428,7 +432,7 @@ def test_a_service_for_grpc_is_rolled_out_too(serving: Serving) -> None:
             result = model.roll_out(version)
             assert result["outcome"] == "promoted", result["reason"]
         assert result["requests"]["probes"] > 0  # over gRPC, since no client came
-        with control.client(model.name, settings) as client:
+        with ClusterModel(settings, model.registry).client() as client:
             assert isinstance(client, GrpcClient)
             text, label = (serving.dataset.texts("test")[0], serving.dataset.label_ids("test")[0])
             assert client.predict([text])[0].label == serving.dataset.labels[label]
@@ -442,7 +446,7 @@ def test_standard_mode_serves_and_says_what_its_canaries_need(serving: Serving) 
         **{**vars(serving), "settings": serving.settings.model_copy(update={"deployment_mode": "Standard"})}
     )
     target = model.target
-    first, second = (control.revision_of(model.register(bundle)) for bundle in ("first", "second"))
+    first, second = (revision_of(model.register(bundle)) for bundle in ("first", "second"))
     with target.lock():
         target.deploy(first)
         target.wait_ready(first, 120.0)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.rollout import control
 from components.rollout.settings import RolloutSettings
 from tests.conftest import free_port
 from tests.local.site import Site
@@ -19,4 +18,4 @@ def site(tmp_path_factory, draft_bundle, small_dataset) -> Iterator[Site]:
         assert here.roll_out(here.good())["outcome"] == "promoted"
         yield here
     finally:
-        control.stop(here.service)
+        here.model.stop()

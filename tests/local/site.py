@@ -13,9 +13,10 @@ from components import signing
 from components.bundle import Bundle
 from components.errors import SlipwayError
 from components.registry import Registry
-from components.rollout import control, step
+from components.rollout import step
 from components.rollout.local import access
 from components.rollout.local.envoy_config import VERSION_HEADER
+from components.rollout.local.model import LocalModel
 from components.rollout.settings import RolloutSettings
 from tests.local import bad_bundles
 
@@ -33,6 +34,11 @@ class Site:
     @property
     def service(self) -> Path:
         return self.folder / "service"
+
+    @property
+    def model(self) -> LocalModel:
+        """What it serves, for people."""
+        return LocalModel(self.service, self.tracking_uri)
 
     @property
     def tracking_uri(self) -> str:
@@ -109,7 +115,7 @@ class Clients:
                         self.failed_at.add(version)
 
     def _grpc(self) -> None:
-        client = control.client(self.site.service, grpc=True)
+        client = self.site.model.client(grpc=True)
         while not self._over.is_set():
             for text in self.texts:
                 try:

@@ -14,7 +14,7 @@ from components import api_keys
 from components.api_keys import Scope
 from components.credentials import API_KEY
 from components.errors import BadInput
-from components.rollout import component, control, step
+from components.rollout import component, step
 from components.rollout.local import access, processes
 from components.step_request import StepRequest
 from tests.conftest import free_port
@@ -41,7 +41,7 @@ step.run(settings=settings, **paths, **given)
 
 def test_the_first_version_serves_without_a_canary(site):
     assert site.registry.champion().version == site.serving()
-    assert control.status(site.service)["healthy"]
+    assert site.model.status().healthy
 
 
 def test_a_good_version_takes_over_without_a_failed_request(site):
@@ -116,7 +116,7 @@ def test_a_killed_rollout_goes_on_where_it_was(site):
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     plain["settings"] = {**site.settings.model_dump(), "minimum_requests": 60}
     process = subprocess.Popen([sys.executable, "-c", STEP, json.dumps(plain)], stderr=subprocess.DEVNULL)
-    while (rollout := (control.status(site.service)["rollout"] or {})).get("phase") != "traffic":
+    while (rollout := (site.model.status().rollout or {})).get("phase") != "traffic":
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
@@ -157,7 +157,7 @@ def test_the_component_hands_on_what_the_step_found(site, tmp_path, monkeypatch)
 
 def test_both_protocols_give_the_same_predictions(site):
     texts = ["my parcel is late", "the invoice was charged again", "password login"] * 15
-    rest, grpc = (control.client(site.service, grpc=use).predict(texts) for use in (False, True))
+    rest, grpc = (site.model.client(grpc=use).predict(texts) for use in (False, True))
     assert [prediction.label for prediction in rest] == [prediction.label for prediction in grpc]
     assert rest[0].label == "delivery"
     assert rest[0].probabilities["delivery"] == pytest.approx(rest[0].score) == pytest.approx(grpc[0].score)
@@ -182,12 +182,12 @@ def test_other_ports_need_a_stop_first(site):
 @pytest.mark.parametrize("grpc", [False, True])
 def test_strangers_are_refused_and_a_key_that_was_made_for_a_client_works_at_once(site, monkeypatch, grpc):
     monkeypatch.setenv(API_KEY, "slipway_000000000000_stranger")
-    with control.client(site.service, grpc) as stranger, pytest.raises(BadInput, match="API key"):
+    with site.model.client(grpc) as stranger, pytest.raises(BadInput, match="API key"):
         stranger.predict(["my parcel is late"])
     _, key = api_keys.add(access.key_file(site.service), "shop", [Scope.PREDICT])
     time.sleep(2)  # servers look at the file once a second
     monkeypatch.setenv(API_KEY, key)
-    with control.client(site.service, grpc) as client:
+    with site.model.client(grpc) as client:
         assert client.predict(["my parcel is late"])[0].label == "delivery"
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from components.errors import BadInput, SlipwayError
 from components.registry import Registry
-from components.rollout import control
 from components.rollout.local import state as local_state
 from components.rollout.local.service import Service
 from components.rollout.local.target import LocalTarget
@@ -25,16 +24,16 @@ def test_a_held_challenger_is_promoted_by_hand(site):
     result = site.roll_out(site.good(), settings=undecided)
     assert result["outcome"] == "held"
     assert site.serving() != result["version"]
-    assert control.status(site.service)["challenger"]["version"] == result["version"]
-    control.promote(site.service, site.tracking_uri)
+    assert site.model.status().challenger.version == result["version"]
+    site.model.promote()
     assert site.serving() == result["version"] == site.registry.champion().version
-    assert control.status(site.service)["challenger"] is None
+    assert site.model.status().challenger is None
 
 
 def test_rollback_by_hand_serves_the_version_before(site):
     champion, previous = site.registry.champion().version, site.registry.previous().version
     with Clients(site, ["my parcel is late"]) as clients:
-        words = control.rollback(site.service, site.tracking_uri)
+        words = site.model.rollback()
     assert clients.failures == 0
     assert f"version {previous} serves" in words
     assert site.serving() == site.registry.champion().version == previous
@@ -43,34 +42,34 @@ def test_rollback_by_hand_serves_the_version_before(site):
 
 def test_a_stopped_service_comes_back_at_the_same_address(site):
     before = site.serving()
-    assert control.stop(site.service)
-    assert not control.is_running(site.service)
-    stopped = control.status(site.service)
-    assert not stopped["healthy"]
-    assert "slipway start" in stopped["message"]
+    assert site.model.stop()
+    assert not site.model.running()
+    stopped = site.model.status()
+    assert not stopped.healthy
+    assert "slipway start" in stopped.message
     with pytest.raises(SlipwayError, match="slipway start"):
-        control.client(site.service).predict(["hello"])
-    control.start(site.service)
+        site.model.client().predict(["hello"])
+    site.model.start()
     assert site.serving() == before
-    assert control.status(site.service)["healthy"]
+    assert site.model.status().healthy
 
 
 @pytest.mark.parametrize("role", ["proxy", "champion"])
 def test_status_names_what_died_and_start_brings_it_back(site, role):
-    os.kill(control.status(site.service)[role]["pid"], signal.SIGKILL)
+    os.kill(getattr(site.model.status(), role).pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while control.status(site.service)["healthy"] and time.monotonic() < deadline:
+    while site.model.status().healthy and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert f"the {role} does not run" in control.status(site.service)["message"]
-    control.start(site.service)
-    assert control.status(site.service)["healthy"]
+    assert f"the {role} does not run" in site.model.status().message
+    site.model.start()
+    assert site.model.status().healthy
     assert site.serving()
 
 
 def test_servers_hold_no_credentials_of_the_command_that_started_them(site, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
-    control.stop(site.service)
-    control.start(site.service)
+    site.model.stop()
+    site.model.start()
     champion = local_state.load(site.service).champion
     environment = Path(f"/proc/{champion.daemon.pid}/environ").read_bytes()
     assert b"hidden" not in environment
@@ -90,17 +89,17 @@ def promoted_in_the_dark(site, monkeypatch):
 
         patch.setattr(Registry, "promote", away)
         with pytest.raises(BadInput, match="is away"):
-            control.promote(site.service, site.tracking_uri)
+            site.model.promote()
     assert site.serving() == result["version"] != site.registry.champion().version
     return bundle, result["version"]
 
 
 def test_a_promotion_that_the_registry_did_not_hear_of_is_completed_by_hand(site, promoted_in_the_dark):
     _, version = promoted_in_the_dark
-    assert f"version {version} serves all traffic" in control.promote(site.service, site.tracking_uri)
+    assert f"version {version} serves all traffic" in site.model.promote()
     assert site.serving() == version == site.registry.champion().version
-    status = control.status(site.service)
-    assert (status["healthy"], status["challenger"], status["rollout"]) == (True, None, None)
+    status = site.model.status()
+    assert (status.healthy, status.challenger, status.rollout) == (True, None, None)
 
 
 def test_a_promotion_that_the_registry_did_not_hear_of_is_completed_by_the_next_rollout(site, promoted_in_the_dark):
@@ -111,9 +110,9 @@ def test_a_promotion_that_the_registry_did_not_hear_of_is_completed_by_the_next_
 
 def test_a_promotion_that_the_registry_did_not_hear_of_is_repaired(site, promoted_in_the_dark):
     _, version = promoted_in_the_dark
-    assert f"champion is version {version}" in control.repair(site.service, site.tracking_uri)
+    assert f"champion is version {version}" in site.model.repair()
     assert site.registry.champion().version == version
-    assert control.status(site.service)["rollout"] is None
+    assert site.model.status().rollout is None
 
 
 def test_counters_of_another_proxy_are_told_apart(site):
@@ -123,8 +122,8 @@ def test_counters_of_another_proxy_are_told_apart(site):
     for _ in range(2):
         with contextlib.closing(LocalTarget(*place)) as target:
             sources.append({counts.source for counts in target.observe().values()})
-        control.stop(site.service)
-        control.start(site.service)
+        site.model.stop()
+        site.model.start()
     assert len(sources[0]) == len(sources[1]) == 1
     assert "" not in sources[0] | sources[1]
     assert sources[0] != sources[1]
@@ -165,10 +164,10 @@ def test_a_champion_that_does_not_start_rejects_nobody_and_is_replaced_by_hand(s
         with pytest.raises(SlipwayError, match="the champion does not start .*BundleRefused.*slipway promote"):
             site.roll_out(bundle)
         with pytest.raises(SlipwayError, match="the champion does not start"):
-            control.start(site.service)
+            site.model.start()
         challenger = site.registry.challenger()
         assert "outcome" not in challenger.tags
-        assert f"version {challenger.version} serves" in control.promote(site.service, site.tracking_uri)
+        assert f"version {challenger.version} serves" in site.model.promote()
         assert site.serving() == challenger.version == site.registry.champion().version
     finally:
         model.write_bytes(content)

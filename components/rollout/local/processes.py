@@ -127,6 +127,22 @@ def port_problem(host: str, port: int) -> str | None:
     return None
 
 
+def holder_of(port: int) -> str:
+    """Who listens on a port of this machine, in words; empty when this user may not know.
+
+    The proxy of another home of Slipway runs in the folder of its service.
+    """
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                who = f"process {process.pid} ({process.name()})"
+                with contextlib.suppress(psutil.Error):
+                    who += f" in {process.cwd()}"
+                return who
+    return ""
+
+
 def last_line(log: Path, containing: str = "", size: int = 16384) -> str:
     """The last line of a log that is not empty and has the given words, at most 500 characters; or empty."""
     with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ import pytest
 from components.errors import BadInput, SlipwayError
 from components.kubernetes_api import connect
 from components.rollout.kserve import gateway
-from components.rollout.kserve.control import check_reachable
+from components.rollout.kserve.model import check_reachable
 from tests.components.rollout.kserve_cluster import NAME
 from tests.components.rollout.kserve_site import FIRST, Site
 

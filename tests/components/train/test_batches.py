@@ -50,7 +50,7 @@ def test_the_last_update_of_an_epoch_may_have_fewer_batches() -> None:
 
 
 def test_fewer_texts_than_processes_are_refused() -> None:
-    with pytest.raises(BadInput, match="1 training texts cannot be shared among 2 processes; set processes to 1"):
+    with pytest.raises(BadInput, match="1 training texts cannot be shared among 2 processes; set train.processes to 1"):
         steps_per_epoch(1, 16, 2)
 
 
