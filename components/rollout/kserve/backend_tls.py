@@ -1,4 +1,4 @@
-"""TLS from the gateway to model servers in Standard mode: which ServingRuntimes listen with it, and what gateways are told.
+"""TLS from the gateway to model servers in Standard mode: which ServingRuntimes listen with it, what gateways are told.
 
 A ServingRuntime says by two annotations that its servers listen with TLS. For each InferenceService with such
 revisions there is a BackendTLSPolicy of the Gateway API, which names the revisions' Services, the host name in the

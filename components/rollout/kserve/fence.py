@@ -106,7 +106,7 @@ def _token(found: dict[str, Any] | None) -> str:
 
 
 def _may_carry(found: dict[str, Any]) -> bool:
-    """Whether a token alone changes nothing else: an InferenceService has a twin of it, and other kinds have no pods."""
+    """Whether a token alone changes nothing else: an InferenceService has a twin of it; other kinds have no pods."""
     predictor = found["spec"].get("predictor")
     return predictor is None or HOLDER in predictor.get("annotations", {})
 
