@@ -189,7 +189,8 @@ def test_a_runtime_with_tls_is_the_other_one_with_a_certificate_that_is_watched_
     same = ("image", "ports", "env", "resources", "securityContext", "command")
     assert {key: container[key] for key in same} == {key: plain[key] for key in same}
     assert container["args"][: len(plain["args"])] == plain["args"]
-    assert runtime["spec"]["annotations"] == other["spec"]["annotations"]  # the metrics are where they were, plain
+    # the metrics are where they were, with TLS, too
+    assert runtime["spec"]["annotations"] == other["spec"]["annotations"] | {"prometheus.io/scheme": "https"}
     assert runtime["spec"]["protocolVersions"] == other["spec"]["protocolVersions"]
     assert not runtime["spec"]["supportedModelFormats"][0]["autoSelect"]
 

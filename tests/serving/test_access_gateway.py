@@ -22,6 +22,7 @@ from tests.conftest import free_port
 
 HOST = "model-servers.slipway.svc"
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 WAYS = ("good", "other-name", "other-authority", "plain")
 
 
@@ -54,7 +55,7 @@ def bootstrap(port: int, clusters: list[dict[str, Any]]) -> dict[str, Any]:
     """A listener that leads to the cluster that a request's header names."""
     route = {"match": {"prefix": "/"}, "route": {"cluster_header": "x-way"}}
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"type.googleapis.com/{MANAGER}",
         "stat_prefix": "http",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_filters": [

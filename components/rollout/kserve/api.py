@@ -89,7 +89,7 @@ class ServiceApi(OwnObject):
         The status is 0 when nothing came back in time. `body` is sent as JSON by POST; without one, it is a GET. Where
         the pod (`V1Pod`) listens with TLS, so it is asked; the API server does not look at a pod's certificate.
         """
-        place = f"{'https:' * _speaks_tls(pod, port)}{pod.metadata.name}:{port}"
+        place = f"{'https:' * _speaks_tls(pod)}{pod.metadata.name}:{port}"
         whole = f"/api/v1/namespaces/{self.namespace}/pods/{place}/proxy{path}"
         sent = {"Content-Type": "application/json"} if body is not None else {}
         try:
@@ -139,11 +139,10 @@ class ServiceApi(OwnObject):
             return "Knative" if "serving.knative.dev" in groups else "Standard"
 
 
-def _speaks_tls(pod: Any, port: int) -> bool:
-    """Whether a pod's model server listens with TLS at a port, as the kubelet is told that asks whether it is ready."""
+def _speaks_tls(pod: Any) -> bool:
+    """Whether a pod's model server listens with TLS at all its ports: the kubelet, which looks at one, is told so."""
     probes = [found.readiness_probe for found in (pod.spec.containers if pod.spec else []) if found.name == CONTAINER]
-    asked = [probe.http_get for probe in probes if probe and probe.http_get]
-    return any(found.scheme == "HTTPS" and found.port == port for found in asked)
+    return any(probe.http_get.scheme == "HTTPS" for probe in probes if probe and probe.http_get)
 
 
 def _mode(name: str) -> Mode:
