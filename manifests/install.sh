@@ -280,13 +280,14 @@ print(json.dumps({"stringData": login}))' |
 }
 
 # Where cert-manager made certificates for S3 and MLflow (manifests/tls/inside): whom to trust, beside the address of S3, which is one
-# of TLS from now on. KServe fetches bundles by the ConfigMap slipway-ca. A store elsewhere keeps its address.
+# of TLS from now on. KServe fetches bundles by the ConfigMap slipway-ca, in which it looks for cabundle.crt; a gateway looks for ca.crt, to
+# know model servers (manifests/tls/standard). A store elsewhere keeps its address.
 tls_inside() {
     local authority secret endpoint
     authority=$(value_of slipway-s3-tls 'ca\.crt' '')
     [[ -n $authority ]] || return 0
     kubectl create configmap slipway-ca --namespace "$NAMESPACE" --from-literal="cabundle.crt=$authority" \
-        --dry-run=client --output yaml | apply -f -
+        --from-literal="ca.crt=$authority" --dry-run=client --output yaml | apply -f -
     for secret in slipway-s3 slipway-s3-trainers slipway-s3-servers; do
         endpoint=$(value_of $secret AWS_ENDPOINT_URL_S3 '')
         if [[ $endpoint == http*://s3.$NAMESPACE.svc* ]]; then

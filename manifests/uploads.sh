@@ -20,7 +20,7 @@ tell_uploads() {
     tell secret slipway-client "the API key that the step rollout shows model servers"
     tell secret slipway-audit "the key by which model servers chain the lines of their audit log"
     [[ -z $(value_of slipway-s3-tls 'ca\.crt' '') ]] ||
-        tell configmap slipway-ca "the certificate of the authority within the cluster, for KServe; steps and trainers get it in their Secrets"
+        tell configmap slipway-ca "the certificate of the authority within the cluster, for KServe and the gateway; steps and trainers get it in their Secrets"
     [[ -z ${HF_TOKEN:-} ]] || say "  Secret $NAMESPACE/slipway-hub: HF_TOKEN of the environment, for steps and trainers that load encoders or data;" \
         "SHA-256 begins with $(printf %s "$HF_TOKEN" | sha256 | cut -c1-12); one that is there is replaced"
     ! kubectl get namespace "$STEPS" >/dev/null 2>&1 || say "  copies for steps in namespace $STEPS, where every step can read them:" \

@@ -10,13 +10,16 @@ from components.errors import BadInput
 from components.kubernetes_api import TIMEOUT, asking, connect
 from components.register.settings import RegistrySettings
 from components.register.signing_job import SIGNER, signing_namespace
-from components.rollout.kserve import manifest
+from components.rollout.kserve import backend_tls, manifest
+from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.model import check_reachable
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision
 from components.train.job_manifest import PLURAL, job_manifest
 from components.train.settings import TrainSettings
 
+PREFLIGHT = "slipway-preflight"
+"""Name of what is asked for and not made."""
 APPLY = "`kubectl apply -k manifests/overlays/kind`"
 
 
@@ -39,17 +42,19 @@ RIGHTS = (
     Right("get", "", "pods", "log"),
     *(Right(verb, "", "pods", "proxy") for verb in ("get", "create")),
     *(Right(verb, "serving.kserve.io", "inferenceservices") for verb in ("create", "get", "patch", "delete")),
+    Right("get", "serving.kserve.io", "servingruntimes"),
     *(Right(verb, "coordination.k8s.io", "leases") for verb in ("create", "get", "update")),
 )
 """What every run does there."""
 FURTHER_RIGHTS = (
     Right("get", "serving.knative.dev", "services"),
     Right("get", "gateway.networking.k8s.io", "httproutes"),
-    Right("get", "serving.kserve.io", "servingruntimes"),
     Right("get", "", "serviceaccounts"),
     Right("get", "", "configmaps", name=PUBLIC_KEY),
 )
 """What a run does in one of KServe's modes only, or what lets the preflight see more. `manifests/` gives them all."""
+TLS_RIGHTS = tuple(Right(verb, *backend_tls.KIND[:3:2]) for verb in ("create", "get", "patch", "delete"))
+"""What a run does there whose model servers listen with TLS; see `components.rollout.kserve.backend_tls`."""
 SIGNING_RIGHTS = (
     Right("create", "batch", "jobs"),
     Right("delete", "batch", "jobs"),
@@ -109,9 +114,7 @@ def check_cluster(settings: ClusterSettings, registry: RegistrySettings | None =
                 f"there is no Secret {secret} in namespace {namespace}, with which {settings.server_account} reads "
                 f"bundles; {SECRETS} makes it"
             )
-    runtime = ("serving.kserve.io", "v1alpha1", namespace, "servingruntimes", settings.runtime)
-    if _absent(custom.get_namespaced_custom_object, *runtime):
-        raise BadInput(f"there is no ServingRuntime {settings.runtime} in namespace {namespace}; {APPLY}")
+    _check_runtime(ServiceApi(namespace, model_name or PREFLIGHT), settings)
     if _absent(core.read_namespaced_config_map, PUBLIC_KEY, namespace):
         raise BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {namespace}; {SECRETS} makes it")
     check_admitted(custom, settings, namespace, registry.store)
@@ -132,7 +135,7 @@ def check_admitted(custom: client.CustomObjectsApi, settings: ClusterSettings, n
     asked = [("train", job, PLURAL)]
     if bundles.startswith("s3://"):
         revision = Revision("1", f"{bundles.rstrip('/')}/preflight", f"sha256:{'0' * 64}")
-        service = manifest.service("slipway-preflight", namespace, Record(revision), "Standard", settings)
+        service = manifest.service(PREFLIGHT, namespace, Record(revision), "Standard", settings)
         asked.append(("serve", service, manifest.PLURAL))
     for what, made, plural in asked:
         group, _, version = made["apiVersion"].partition("/")
@@ -140,6 +143,31 @@ def check_admitted(custom: client.CustomObjectsApi, settings: ClusterSettings, n
             custom.create_namespaced_custom_object(
                 group, version, namespace, plural, made, dry_run="All", _request_timeout=TIMEOUT
             )
+
+
+def _check_runtime(api: ServiceApi, settings: ClusterSettings) -> None:
+    """See that model servers have a ServingRuntime, and that a gateway can speak to them where they listen with TLS."""
+    namespace, name = api.namespace, settings.serving_runtime
+    runtime = api.serving_runtime(name)
+    if runtime is None:
+        raise BadInput(f"there is no ServingRuntime {name} in namespace {namespace}; {APPLY}")
+    tls = backend_tls.of_runtime(runtime, api.mode(settings.deployment_mode))
+    if tls is None:
+        return
+    core, custom = client.CoreV1Api(api.connection), client.CustomObjectsApi(api.connection)
+    with asking("ask what we may do"):
+        _check_rights(client.AuthorizationV1Api(api.connection), namespace, TLS_RIGHTS)
+    if _absent(core.read_namespaced_config_map, tls.authority, namespace):
+        raise BadInput(
+            f"there is no ConfigMap {tls.authority} in namespace {namespace}, by which the gateway knows the model "
+            f"servers of the ServingRuntime {name}; {SECRETS} makes it, once cert-manager has made their certificates"
+        )
+    group, version, plural, _, needs = backend_tls.KIND
+    made = backend_tls.policy(PREFLIGHT, namespace, [manifest.backend(PREFLIGHT, Revision("1", "", ""))], tls, None)
+    with asking(f"make {plural} with these settings", needs=needs):
+        custom.create_namespaced_custom_object(
+            group, version, namespace, plural, made, dry_run="All", _request_timeout=TIMEOUT
+        )
 
 
 def _check_signing(api: client.ApiClient, namespace: str) -> None:

@@ -22,21 +22,22 @@ class Authority:
         certificate = self._certificate(self.name, self.key, x509.BasicConstraints(ca=True, path_length=0))
         self.path.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate for a name and this machine, and its key."""
+    def issue(self, name: str, host: str = "") -> tuple[Path, Path]:
+        """A certificate for a name and this machine, or for a host alone, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._certificate(subject, key, x509.BasicConstraints(ca=False, path_length=None))
+        certificate = self._certificate(subject, key, x509.BasicConstraints(ca=False, path_length=None), host)
         paths = self.folder / f"{name}.pem", self.folder / f"{name}-key.pem"
         paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
         paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return paths
 
     def _certificate(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints, host: str = ""
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
-        here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        there: list[x509.GeneralName] = [x509.DNSName(host)]
+        here: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -46,6 +47,6 @@ class Authority:
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(hours=1))
             .add_extension(constraints, critical=True)
-            .add_extension(x509.SubjectAlternativeName(here), critical=False)
+            .add_extension(x509.SubjectAlternativeName(there if host else here), critical=False)
             .sign(self.key, hashes.SHA256())
         )

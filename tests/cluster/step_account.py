@@ -34,6 +34,7 @@ IMAGE = "slipway/slipway-python:0.1.0"
 PATHS = {
     "PyTorchJob": "/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs",
     "InferenceService": "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices",
+    "BackendTLSPolicy": "/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/backendtlspolicies",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
     "Job": "/apis/batch/v1/namespaces/{namespace}/jobs",
 }

@@ -57,6 +57,8 @@ def test_no_lock_is_for_ever(steps: Steps) -> None:
         ("messages-predictor-00001-deployment-6c5d-x:8012", "metrics", "at their ports 8080 and 8082"),
         ("messages-predictor-00001-deployment-6c5d-x:8080", "v2/repository/models/messages/unload", "alone; asked for"),
         ("messages-predictor-00001-deployment-6c5d-x:8080", "v2/models/../../metrics/infer", "alone; asked for"),
+        ("https:mlflow-7d9c8b7c6d-x2x4z:8080", "metrics", "ask model servers alone"),
+        ("https:messages-v1-predictor-6c5d-x:8443", "metrics", "at their ports 8080 and 8082"),
     ],
 )
 def test_a_step_asks_model_servers_alone_through_the_api_server(steps: Steps, pod: str, path: str, words: str) -> None:
@@ -68,7 +70,7 @@ def test_a_step_asks_model_servers_alone_through_the_api_server(steps: Steps, po
 @pytest.mark.parametrize("port", [8080, 8082])
 def test_a_step_s_questions_to_model_servers_are_admitted(steps: Steps, port: int) -> None:
     for path in ("metrics", "v2/models/messages/ready", "v2/models/messages/infer"):
-        for name in ("messages-predictor-00001-deployment-6c5d-x", "messages-v3-predictor-6c5d-x"):
+        for name in ("messages-predictor-00001-deployment-6c5d-x", "https:messages-v3-predictor-6c5d-x"):
             said = steps.ask("GET", f"/api/v1/namespaces/{{namespace}}/pods/{name}:{port}/proxy/{path}", kept=True)
             assert "not found" in said, said
 

@@ -22,6 +22,7 @@ from pipelines.cluster_preflight import (
     RIGHTS,
     RIGHTS_OF_STEPS,
     SIGNING_RIGHTS,
+    TLS_RIGHTS,
     Right,
     check_cluster,
 )
@@ -116,7 +117,7 @@ def allowed(cluster: Cluster, user: str, namespace: str, *rights: Right) -> list
 def test_the_steps_of_both_kinds_have_every_right_that_they_ask_for(
     cluster: Cluster, applied: str, runner: str
 ) -> None:
-    asked = [*RIGHTS, *FURTHER_RIGHTS, *SIGNING_RIGHTS]
+    asked = [*RIGHTS, *FURTHER_RIGHTS, *SIGNING_RIGHTS, *TLS_RIGHTS]
     for user in (runner, f"system:serviceaccount:{applied}:slipway-pipeline"):
         assert allowed(cluster, user, applied, *asked) == asked, user
     assert allowed(cluster, runner, STEPS, *RIGHTS_OF_STEPS) == list(RIGHTS_OF_STEPS)

@@ -15,8 +15,8 @@ import pytest
 from components.cluster import ClusterSettings
 from components.errors import SlipwayError
 from components.rollout.kserve import fence, lease
-from components.rollout.kserve.api import Changed
 from components.rollout.kserve.lease import Lease
+from components.rollout.kserve.objects import Changed
 from components.rollout.kserve.record import HOLDER
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.target import Revision

@@ -121,7 +121,9 @@ def test_with_certificates_for_the_servers_inside_pods_ask_with_tls_and_know_who
     del made["slipway-s3-tls"]
     pods = {"slipway-s3", "slipway-s3-trainers", "slipway-s3-servers"}
     assert made == {name: secret | (trusting if name in pods else {}) for name, secret in before.items()}
-    assert f"cabundle.crt={AUTHORITY}" in (tmp_path / "kept" / "slipway-ca").read_text()
+    told = (tmp_path / "kept" / "slipway-ca").read_text()
+    assert f"cabundle.crt={AUTHORITY}" in told  # where KServe looks
+    assert f"--from-literal=ca.crt={AUTHORITY}" in told  # where gateways look
     last = (tmp_path / "kept" / "annotations-of-slipway-s3-servers").read_text().splitlines()[-1]
     assert "serving.kserve.io/s3-usehttps=1 serving.kserve.io/s3-cabundle-configmap=slipway-ca" in last
 

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from components.cluster import ClusterSettings
+from components.rollout.kserve.api import PORT
+from components.rollout.kserve.backend_tls import Tls, of_runtime
 from pipelines.for_cluster import IN_CLUSTER
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -79,9 +82,19 @@ def plain() -> dict[tuple[str, str], dict[str, Any]]:
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
     """The same with TLS within the cluster."""
-    folder = tmp_path_factory.mktemp("inside")
-    places = {"resources": "overlays/kubeflow", "components": "tls/inside"}
-    given = {kind: [os.path.relpath(MANIFESTS / place, folder)] for kind, place in places.items()}
+    return with_components(tmp_path_factory.mktemp("inside"), "tls/inside")
+
+
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+    """The same, and with TLS from the gateway of Standard mode to model servers."""
+    return with_components(tmp_path_factory.mktemp("standard"), "tls/inside", "tls/standard")
+
+
+def with_components(folder: Path, *components: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects of the overlay kubeflow with components."""
+    places = {"resources": ["overlays/kubeflow"], "components": components}
+    given = {kind: [os.path.relpath(MANIFESTS / one, folder) for one in all_] for kind, all_ in places.items()}
     (folder / "kustomization.yaml").write_text(json.dumps(given))
     return objects_of(folder)
 
@@ -136,6 +149,74 @@ def test_the_kubelet_asks_mlflow_with_tls(inside: Any) -> None:
     (container,) = inside["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
     probes = [container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
     assert [(probe["scheme"], probe["path"], probe["port"]) for probe in probes] == [("HTTPS", "/health", "http")] * 3
+
+
+PROTOCOLS = ("rest", "grpc")
+
+
+def runtime_of(objects: Any, protocol: str, name: str) -> Any:
+    """The ServingRuntime that a setting of cluster.runtime means."""
+    settings = ClusterSettings.model_validate({"runtime": name, "protocol": protocol})
+    return objects["ServingRuntime", settings.serving_runtime]
+
+
+def test_tls_to_model_servers_adds_a_certificate_and_runtimes_and_leaves_those_that_serve(
+    inside: Any, standard: Any
+) -> None:
+    assert {name for name, item in inside.items() if standard[name] != item} == {("ConfigMap", "slipway-serving")}
+    added = {name: standard[name] for name in standard.keys() - inside.keys()}
+    assert sorted(kind for kind, _ in added) == ["Certificate", "ServingRuntime", "ServingRuntime"]
+    assert {item["metadata"]["namespace"] for item in added.values()} == {"slipway"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_runtime_with_tls_is_the_other_one_with_a_certificate_that_is_watched_and_https_probes(
+    protocol: str, standard: Any
+) -> None:
+    runtime, other = (runtime_of(standard, protocol, f"slipway-bundle{suffix}") for suffix in ("-tls", ""))
+    (container,), (plain,) = runtime["spec"]["containers"], other["spec"]["containers"]
+    options = {word.partition("=")[0]: word.partition("=")[2] for word in container["args"][len(plain["args"]) :]}
+    mounts = [mount for mount in container["volumeMounts"] if mount not in plain["volumeMounts"]]
+    (volume,) = [volume for volume in runtime["spec"]["volumes"] if volume not in other["spec"]["volumes"]]
+    secret = standard["Certificate", "model-servers"]["spec"]["secretName"]
+    assert volume == {"name": "tls", "secret": {"secretName": secret}}  # the whole of it: a part would stay as it is
+    assert mounts == [{"name": "tls", "mountPath": "/etc/slipway/tls", "readOnly": True}]
+    assert options == {"--tls_cert": "/etc/slipway/tls/tls.crt", "--tls_key": "/etc/slipway/tls/tls.key"}
+    for probe in ("readinessProbe", "livenessProbe"):
+        asked = container[probe]["httpGet"]
+        assert asked == plain[probe]["httpGet"] | {"scheme": "HTTPS"}
+        assert asked["port"] == PORT
+    same = ("image", "ports", "env", "resources", "securityContext", "command")
+    assert {key: container[key] for key in same} == {key: plain[key] for key in same}
+    assert container["args"][: len(plain["args"])] == plain["args"]
+    # the metrics are where they were, with TLS, too
+    assert runtime["spec"]["annotations"] == other["spec"]["annotations"] | {"prometheus.io/scheme": "https"}
+    assert runtime["spec"]["protocolVersions"] == other["spec"]["protocolVersions"]
+    assert not runtime["spec"]["supportedModelFormats"][0]["autoSelect"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_name_that_gateways_are_told_is_in_the_certificate_and_of_nothing_else(
+    protocol: str, standard: Any
+) -> None:
+    told = of_runtime(runtime_of(standard, protocol, "slipway-bundle-tls"), "Standard")
+    assert told is not None
+    certificate = standard["Certificate", "model-servers"]["spec"]
+    assert certificate["dnsNames"] == [told.host]
+    assert not certificate.get("isCA", False)
+    assert told.host not in {f"{name}.slipway.svc" for kind, name in standard if kind in ("Service", "Deployment")}
+    assert certificate["issuerRef"] == standard["Certificate", "s3"]["spec"]["issuerRef"]  # of which slipway-ca tells
+    assert f"create configmap {told.authority} " in (MANIFESTS / "install.sh").read_text("utf-8")
+    assert of_runtime(runtime_of(standard, protocol, "slipway-bundle"), "Standard") is None
+
+
+def test_the_policies_admit_to_steps_what_the_runtimes_say(plain: Any, standard: Any) -> None:
+    admitted = standard["ConfigMap", "slipway-serving"]["data"]
+    runtimes = {name: item for (kind, name), item in standard.items() if kind == "ServingRuntime"}
+    assert set(admitted["runtimes"].split()) == set(runtimes)
+    tls = {of_runtime(item, "Standard") for item in runtimes.values()} - {None}
+    assert tls == {Tls(admitted["tlsHost"], admitted["tlsAuthority"])}
+    assert "tlsHost" not in plain["ConfigMap", "slipway-serving"]["data"]
 
 
 def test_knative_gets_the_certificates_of_its_own_servers_from_an_authority_that_is_there() -> None:

@@ -100,7 +100,7 @@ def test_every_policy_refuses_what_it_cannot_look_at_and_is_bound(rendered: list
     policies = {name: spec for name, spec in policies.items() if "validations" in spec}
     bindings = [item["spec"] for item in rendered if item["kind"] == "ValidatingAdmissionPolicyBinding"]
     assert {spec["policyName"] for spec in bindings} == set(policies)
-    assert len(policies) == 5
+    assert len(policies) == 6
     label = {"slipway.dev/admission": "steps"}
     for spec in bindings:
         assert spec["validationActions"] == ["Deny"]

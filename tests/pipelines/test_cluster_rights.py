@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from pipelines.cluster_preflight import FURTHER_RIGHTS, RIGHTS, SIGNING_RIGHTS, Right
+from pipelines.cluster_preflight import FURTHER_RIGHTS, RIGHTS, SIGNING_RIGHTS, TLS_RIGHTS, Right
 
 ROOT = Path(__file__).parents[2]
 CALL = re.compile(r"\.((?:create|delete|list|patch|read|replace)_namespaced_\w+)\b")
@@ -52,7 +52,7 @@ def test_every_call_of_the_kubernetes_api_is_in_the_tables() -> None:
     assert [call for call in sorted(found) if asked(call[1]) not in known] == []
 
 
-TABLE = (*RIGHTS, *FURTHER_RIGHTS, *SIGNING_RIGHTS)
+TABLE = (*RIGHTS, *FURTHER_RIGHTS, *SIGNING_RIGHTS, *TLS_RIGHTS)
 
 
 def objects() -> dict[str, Any]:

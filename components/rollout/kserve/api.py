@@ -1,22 +1,18 @@
 """The few requests about one InferenceService that a rollout makes of the Kubernetes API."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from components.errors import BadInput, SlipwayError
-from components.kubernetes_api import TIMEOUT, asking, connect, message
+from components.errors import BadInput
+from components.kubernetes_api import TIMEOUT, asking, connect
 from components.rollout.kserve.manifest import GROUP, MODE, PLURAL, VERSION, VERSION_LABEL, Mode
+from components.rollout.kserve.objects import Kind, OwnObject
 
-FIELD_MANAGER = "slipway-rollout"
-"""Owner of the fields that a rollout sets (server-side apply); fields of other managers stay as they are."""
-ABSENT = "0"
-"""A `resourceVersion` that the API server accepts for an object that is not there, and for no other."""
+KIND = Kind(GROUP, VERSION, PLURAL, "InferenceService", needs="KServe")
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 CONTAINER = "kserve-container"
 PORT = 8080
@@ -25,11 +21,7 @@ METRICS_PORT = "prometheus.io/port"
 KSERVE_NAMESPACE, KSERVE_CONFIG = "kserve", "inferenceservice-config"
 
 
-class Changed(SlipwayError):
-    """The object is not, or no longer, the one that a change was made for."""
-
-
-class ServiceApi:
+class ServiceApi(OwnObject):
     """One InferenceService and its pods.
 
     Args:
@@ -42,17 +34,16 @@ class ServiceApi:
     """
 
     def __init__(self, namespace: str, name: str) -> None:
-        self.namespace, self.name = namespace, name
-        self.connection = connect()
-        self._core, self._custom = client.CoreV1Api(self.connection), client.CustomObjectsApi(self.connection)
-
-    def read(self) -> dict[str, Any] | None:
-        """The InferenceService, or None when there is none."""
-        return self._object(GROUP, VERSION, PLURAL, self.name, needs="KServe")
+        super().__init__(connect(), KIND, namespace, name)
+        self._core = client.CoreV1Api(self.connection)
 
     def knative_service(self) -> dict[str, Any] | None:
         """The Knative Service that KServe made of it."""
         return self._object("serving.knative.dev", "v1", "services", f"{self.name}-predictor", needs="Knative Serving")
+
+    def serving_runtime(self, name: str) -> dict[str, Any] | None:
+        """A ServingRuntime of the namespace."""
+        return self._object(GROUP, "v1alpha1", "servingruntimes", name, needs="KServe")
 
     def http_routes(self) -> list[dict[str, Any]]:
         """The HTTPRoutes that KServe made of it in Standard mode with the Gateway API; none also without that API.
@@ -65,48 +56,6 @@ class ServiceApi:
         except BadInput:
             return []
         return [route for route in found if route is not None]
-
-    def apply(self, service: dict[str, Any], manager: str = FIELD_MANAGER) -> dict[str, Any]:
-        """Make the fields that are ours so (server-side apply); those that we left out and had set before go.
-
-        Args:
-            service: the fields; with a `resourceVersion` they are applied to that state of the object only.
-            manager: their owner.
-
-        Raises:
-            Changed: the object is in another state.
-        """
-        path = f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{PLURAL}/{self.name}"
-        with asking("change InferenceServices", needs="KServe"), _if_unchanged():
-            answer = self.connection.call_api(
-                path,
-                "PATCH",
-                query_params=[("fieldManager", manager), ("force", "true")],
-                header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
-                body=service,  # the library writes it as JSON, which is YAML
-                auth_settings=["BearerToken"],
-                response_type="object",
-                _return_http_data_only=True,
-                _request_timeout=TIMEOUT,
-            )
-        return dict(answer)
-
-    def delete(self, resource_version: str) -> None:
-        """Remove the InferenceService in a certain state; nothing happens when it is gone.
-
-        Raises:
-            Changed: it is in another state.
-        """
-        gone = SlipwayError("gone")
-        options = client.V1DeleteOptions(preconditions=client.V1Preconditions(resource_version=resource_version))
-        try:
-            with asking("delete InferenceServices", missing=gone), _if_unchanged():
-                self._custom.delete_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, PLURAL, self.name, body=options, _request_timeout=TIMEOUT
-                )
-        except SlipwayError as error:
-            if error is not gone:
-                raise
 
     def gone(self) -> bool:
         """Whether nothing is left of the service that a new one of its name could meet."""
@@ -128,7 +77,7 @@ class ServiceApi:
 
     def ask_pod(
         self,
-        pod: str,
+        pod: Any,
         path: str,
         body: Any = None,
         headers: dict[str, str] | None = None,
@@ -137,9 +86,11 @@ class ServiceApi:
     ) -> tuple[int, bytes]:
         """The HTTP status and body that a pod's model server answers with, through the API server's proxy.
 
-        The status is 0 when nothing came back in time. `body` is sent as JSON by POST; without one, it is a GET.
+        The status is 0 when nothing came back in time. `body` is sent as JSON by POST; without one, it is a GET. Where
+        the pod (`V1Pod`) listens with TLS, so it is asked; the API server does not look at a pod's certificate.
         """
-        whole = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy{path}"
+        place = f"{'https:' * _speaks_tls(pod)}{pod.metadata.name}:{port}"
+        whole = f"/api/v1/namespaces/{self.namespace}/pods/{place}/proxy{path}"
         sent = {"Content-Type": "application/json"} if body is not None else {}
         try:
             answer = self.connection.call_api(
@@ -187,28 +138,11 @@ class ServiceApi:
             groups = {group.name for group in client.ApisApi(self.connection).get_api_versions().groups}
             return "Knative" if "serving.knative.dev" in groups else "Standard"
 
-    def _object(self, group: str, version: str, plural: str, name: str, needs: str) -> dict[str, Any] | None:
-        with asking(f"read {plural}", needs=needs):
-            try:
-                found: dict[str, Any] = self._custom.get_namespaced_custom_object(
-                    group, version, self.namespace, plural, name, _request_timeout=TIMEOUT
-                )
-            except ApiException as error:
-                if error.status == 404 and _names_object(error):
-                    return None
-                raise
-        return found
 
-
-@contextmanager
-def _if_unchanged() -> Iterator[None]:
-    """Name the refusal of a change that was made for another state: a conflict, or, for `ABSENT`, an invalid value."""
-    try:
-        yield
-    except ApiException as error:
-        if error.status == 409 or (error.status == 422 and "must be specified for an update" in message(error)):
-            raise Changed(message(error)) from error
-        raise
+def _speaks_tls(pod: Any) -> bool:
+    """Whether a pod's model server listens with TLS at all its ports: the kubelet, which looks at one, is told so."""
+    probes = [found.readiness_probe for found in (pod.spec.containers if pod.spec else []) if found.name == CONTAINER]
+    return any(probe.http_get.scheme == "HTTPS" for probe in probes if probe and probe.http_get)
 
 
 def _mode(name: str) -> Mode:
@@ -218,11 +152,3 @@ def _mode(name: str) -> Mode:
     if name in ("Standard", "RawDeployment"):
         return "Standard"
     raise BadInput(f"the deployment mode {name!r} of KServe is not supported; use Knative or Standard")
-
-
-def _names_object(error: ApiException) -> bool:
-    """Whether a 404 is about the object, not about its kind."""
-    try:
-        return bool(json.loads(error.body).get("details", {}).get("name"))
-    except (ValueError, TypeError):
-        return False

@@ -55,7 +55,7 @@ def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answ
     """The answer of one of the pods."""
     if not pods:
         return Answer(None, None)
-    pod, path = pods[number % len(pods)].metadata.name, f"/v2/models/{api.name}/infer"
+    pod, path = pods[number % len(pods)], f"/v2/models/{api.name}/infer"
     began = time.perf_counter()
     status, body = api.ask_pod(pod, path, question(text), COMPARISON | credentials())
     ms = 1000 * (time.perf_counter() - began)

@@ -63,7 +63,7 @@ class PodMetrics:
         """Counts by pod name; pods that do not answer are missing."""
         found = {}
         for pod in pods:
-            status, body = self._api.ask_pod(pod.metadata.name, "/metrics", timeout_s=5.0, port=_metrics_port(pod))
+            status, body = self._api.ask_pod(pod, "/metrics", timeout_s=5.0, port=_metrics_port(pod))
             if status == httpx.codes.OK:
                 found[pod.metadata.name] = counts_of(text_string_to_metric_families(body.decode()))
         return found

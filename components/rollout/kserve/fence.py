@@ -1,4 +1,4 @@
-"""Lets only the newest holder of a rollout's lease change its InferenceService.
+"""Lets only the newest holder of a rollout's lease change its InferenceService, and what goes with it.
 
 A driver that was cut off does not know that another has taken over, and what it sent before may arrive after that. So
 the service carries a fencing token: the number of the lease's holder that changed it last. Each change is made for the
@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from components.errors import SlipwayError
-from components.rollout.kserve.api import ABSENT, FIELD_MANAGER, Changed, ServiceApi
 from components.rollout.kserve.lease import Lease, words
-from components.rollout.kserve.manifest import GROUP, VERSION
+from components.rollout.kserve.objects import ABSENT, FIELD_MANAGER, Changed, OwnObject
 from components.rollout.kserve.record import HOLDER
 
 CLAIM_MANAGER = f"{FIELD_MANAGER}-holder"
@@ -24,50 +23,49 @@ ATTEMPTS, PAUSE_S = 50, 0.1
 
 
 class Fence:
-    """The changes of one InferenceService.
+    """The changes of one object, such as an InferenceService.
 
     Args:
-        api: of the service.
+        api: of the object.
         lease: of its rollouts. Who does not hold it (a command before there is a rollout) has no token of its own.
 
     Every method that changes something raises `SlipwayError` when the lease is lost, or a later holder was there.
     """
 
-    def __init__(self, api: ServiceApi, lease: Lease) -> None:
+    def __init__(self, api: OwnObject, lease: Lease) -> None:
         self._api, self._lease = api, lease
 
     def last(self) -> int:
-        """The number of the holder that changed the service last; 0 when none did."""
+        """The number of the holder that changed the object last; 0 when none did."""
         return _number(_token(self._api.read()))
 
     def claim(self) -> None:
-        """Let the service name this holder, so that what earlier ones do is refused from now on.
+        """Let the object name this holder, so that what earlier ones do is refused from now on.
 
         A service that was made by a release without this token gets it with the first change: alone, it would come into
         the pod template and begin a new revision.
         """
 
         def change(found: dict[str, Any] | None, token: str) -> None:
-            if found and HOLDER in found["spec"]["predictor"].get("annotations", {}):
+            if found and _may_carry(found):
                 metadata = {"name": self._api.name, "annotations": {HOLDER: token}, "resourceVersion": _state(found)}
-                kind = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "InferenceService"}
-                self._api.apply(kind | {"metadata": metadata}, CLAIM_MANAGER)
+                self._api.apply(self._api.kind.head | {"metadata": metadata}, CLAIM_MANAGER)
 
         self._change(change)
 
-    def apply(self, service: dict[str, Any]) -> None:
-        """Make the fields of the service so; see `ServiceApi.apply`."""
+    def apply(self, made: dict[str, Any]) -> None:
+        """Make the fields of the object so; see `OwnObject.apply`."""
 
         def change(found: dict[str, Any] | None, token: str) -> None:
             held = {HOLDER: token} if token else {}
-            metadata = service["metadata"] | {"resourceVersion": _state(found)}
+            metadata = made["metadata"] | {"resourceVersion": _state(found)}
             metadata["annotations"] = metadata.get("annotations", {}) | held
-            self._api.apply(service | {"metadata": metadata})
+            self._api.apply(made | {"metadata": metadata})
 
         self._change(change)
 
     def delete(self) -> None:
-        """Remove the service."""
+        """Remove the object."""
 
         def change(found: dict[str, Any] | None, token: str) -> None:  # noqa: ARG001 (nothing is left to carry it)
             if found:
@@ -76,7 +74,7 @@ class Fence:
         self._change(change)
 
     def _change(self, change: Callable[[dict[str, Any] | None, str], None]) -> None:
-        """Make a change for the state in which the service is; again, while others write to it at the same moment."""
+        """Make a change for the state in which the object is; again, while others write to it at the same moment."""
         for attempt in range(ATTEMPTS):
             found = self._api.read()
             try:
@@ -84,7 +82,9 @@ class Fence:
                 return
             except Changed as error:
                 if attempt == ATTEMPTS - 1:
-                    raise SlipwayError(f"InferenceService {self._api.name} changes all the time: {error}") from error
+                    raise SlipwayError(
+                        f"{self._api.kind.name} {self._api.name} changes all the time: {error}"
+                    ) from error
                 time.sleep(PAUSE_S)
 
     def _checked(self, found: str) -> str:
@@ -103,6 +103,12 @@ class Fence:
 
 def _token(found: dict[str, Any] | None) -> str:
     return str(((found or {}).get("metadata", {}).get("annotations") or {}).get(HOLDER, ""))
+
+
+def _may_carry(found: dict[str, Any]) -> bool:
+    """Whether a token alone changes nothing else: an InferenceService has a twin of it; other kinds have no pods."""
+    predictor = found["spec"].get("predictor")
+    return predictor is None or HOLDER in predictor.get("annotations", {})
 
 
 def _number(token: str) -> int:

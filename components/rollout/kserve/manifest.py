@@ -5,6 +5,7 @@ Knative mode    `spec.predictor` is the challenger during a rollout, with `canar
 Standard mode   `spec.predictor` is the champion, `spec.canary[0]` the challenger (KServe 0.21 splits the traffic).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from components.cluster import ClusterSettings
@@ -19,9 +20,13 @@ DIGEST = PREFIX + "digest"
 GRACE_S = 45
 """For a model server to end: `--drain_seconds`, and up to 30 s for the requests at hand."""
 Mode = Literal["Knative", "Standard"]
+Runtimes = Mapping[str, dict[str, str]]
+"""By version, the fields of a model that say on what a revision runs."""
 
 
-def service(name: str, namespace: str, record: Record, mode: Mode, settings: ClusterSettings) -> dict[str, Any]:
+def service(
+    name: str, namespace: str, record: Record, mode: Mode, settings: ClusterSettings, deployed: Runtimes | None = None
+) -> dict[str, Any]:
     """The fields of an InferenceService that say what a record says.
 
     Args:
@@ -30,6 +35,8 @@ def service(name: str, namespace: str, record: Record, mode: Mode, settings: Clu
         record: who serves; a champion or a challenger must be there.
         mode: of the deployment.
         settings: which runtime, how many replicas.
+        deployed: what revisions of Standard mode run on that are there already; they keep it, since other pods in
+            their place would be a change that no rollout looked at.
     """
     metadata = {
         "name": name,
@@ -37,7 +44,7 @@ def service(name: str, namespace: str, record: Record, mode: Mode, settings: Clu
         "labels": {"app.kubernetes.io/part-of": "slipway"},
         "annotations": annotations(record) | {MODE: mode},
     }
-    spec = _knative(record, settings) if mode == "Knative" else _standard(record, settings)
+    spec = _knative(record, settings) if mode == "Knative" else _standard(record, settings, deployed or {})
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "InferenceService", "metadata": metadata, "spec": spec}
 
 
@@ -50,14 +57,14 @@ def _knative(record: Record, settings: ClusterSettings) -> dict[str, Any]:
     return {"predictor": predictor}
 
 
-def _standard(record: Record, settings: ClusterSettings) -> dict[str, Any]:
+def _standard(record: Record, settings: ClusterSettings, deployed: Runtimes) -> dict[str, Any]:
     stable = record.champion or record.challenger
     assert stable
     beside = record.replicas if record.champion and record.challenger else 0
     replicas = _replicas(sizes.of_champion(settings, beside))
-    spec: dict[str, Any] = {"predictor": _predictor(stable, settings) | replicas | _own(stable)}
+    spec: dict[str, Any] = {"predictor": _predictor(stable, settings, deployed) | replicas | _own(stable)}
     if record.champion and record.challenger:
-        canary = _predictor(record.challenger, settings) | {"minReplicas": record.replicas}
+        canary = _predictor(record.challenger, settings, deployed) | {"minReplicas": record.replicas}
         spec["canary"] = [{"trafficPercent": record.percent, "predictor": canary | _own(record.challenger)}]
     return spec
 
@@ -67,24 +74,50 @@ def _own(revision: Revision) -> dict[str, Any]:
     return {"name": f"v{revision.version}", "terminationGracePeriodSeconds": GRACE_S}
 
 
+def predictors(service: dict[str, Any]) -> list[dict[str, Any]]:
+    """The specifications of an InferenceService's revisions: the champion's in Standard mode, then the challenger's."""
+    return [service["spec"]["predictor"], *(canary["predictor"] for canary in service["spec"].get("canary") or [])]
+
+
+def runtimes(service: dict[str, Any] | None) -> Runtimes:
+    """What the revisions of an InferenceService run on."""
+    found = {}
+    for predictor in predictors(service) if service else []:
+        version, model = predictor.get("labels", {}).get(VERSION_LABEL), predictor.get("model", {})
+        if version and "runtime" in model:
+            found[version] = {key: model[key] for key in ("runtime", "protocolVersion") if key in model}
+    return found
+
+
 def backend(service: str, revision: Revision) -> str:
     """The Kubernetes Service that KServe makes for a revision in Standard mode; HTTPRoutes name it."""
-    return f"{service}-v{revision.version}-predictor"
+    return backend_of(service, _own(revision))
+
+
+def backend_of(service: str, predictor: dict[str, Any]) -> str:
+    """The same, of one of `predictors`."""
+    return f"{service}-{predictor['name']}-predictor"
 
 
 def _replicas(replicas: sizes.Replicas) -> dict[str, Any]:
     return {"minReplicas": replicas.minimum, "maxReplicas": replicas.maximum}
 
 
-def _predictor(revision: Revision, settings: ClusterSettings) -> dict[str, Any]:
+def _predictor(revision: Revision, settings: ClusterSettings, deployed: Runtimes | None = None) -> dict[str, Any]:
+    chosen = {
+        "runtime": settings.serving_runtime,
+        "protocolVersion": "v2" if settings.protocol == "rest" else "grpc-v2",
+    }
+    kept = (deployed or {}).get(revision.version, {})
+    if kept.get("protocolVersion") == chosen["protocolVersion"]:  # clients speak one protocol to both revisions
+        chosen = kept
     return {
         "serviceAccountName": settings.server_account,
         "labels": {VERSION_LABEL: revision.version},
         "annotations": twins() | {DIGEST: revision.digest},
         "model": {
             "modelFormat": {"name": "slipway-bundle"},
-            "runtime": settings.serving_runtime,
-            "protocolVersion": "v2" if settings.protocol == "rest" else "grpc-v2",
+            **chosen,
             "storageUri": revision.bundle,
             "args": [f"--model_version={revision.version}", f"--model_digest={revision.digest}"],
         },

@@ -35,7 +35,7 @@ def failure(pods: Sequence[Any], judge: PodJudge) -> str | None:
 def refusal(api: ServiceApi, pods: Sequence[Any]) -> str | None:
     """Why a model server that is up will never be ready, as its readiness answer says: it refused its bundle."""
     for pod in pods:
-        status, body = api.ask_pod(pod.metadata.name, f"/v2/models/{api.name}/ready", timeout_s=5.0)
+        status, body = api.ask_pod(pod, f"/v2/models/{api.name}/ready", timeout_s=5.0)
         if status == UNAVAILABLE and REFUSED in body:
             return f"pod {pod.metadata.name} {body.decode(errors='replace')[:500]}"
     return None

@@ -13,6 +13,7 @@ from components.cluster import ClusterSettings, own_namespace
 from components.errors import RevisionFailed, SlipwayError
 from components.rollout.kserve import asking, counting, endpoint, gateway, manifest, readiness, record, routing
 from components.rollout.kserve.api import ServiceApi
+from components.rollout.kserve.backend_tls import BackendTls
 from components.rollout.kserve.fence import Fence
 from components.rollout.kserve.lease import Lease
 from components.rollout.kserve.moving import Traffic
@@ -44,6 +45,7 @@ class KServeTarget:
         self._waiting = Waiting(self.api, self.mode)
         self._lease = Lease(self.api.connection, self.namespace, f"{name}-rollout")
         self._fence = Fence(self.api, self._lease)
+        self._tls = BackendTls(self.api, self.mode, self._lease)
         self._traffic = Traffic(
             self.api, self.mode, settings, self._waiting, self._apply, self._fence.delete, self._who_answers
         )
@@ -64,7 +66,12 @@ class KServeTarget:
         return self.record().challenger
 
     def deploy(self, revision: Revision) -> None:
-        """Make `revision` the challenger with 0 % of traffic; the first revision of all gets the traffic at once."""
+        """Make `revision` the challenger with 0 % of traffic; the first revision of all gets the traffic at once.
+
+        Raises:
+            BadInput: the ServingRuntime cannot be used in this mode.
+        """
+        self._tls.runtime(self.settings.serving_runtime)
         current = self._restored(self.record())
         if current.challenger and current.challenger != revision:
             raise SlipwayError(
@@ -170,6 +177,7 @@ class KServeTarget:
         """Hold the service for one driver, wherever it runs."""
         with self._lease.holding(self._fence.last()):
             self._fence.claim()
+            self._tls.claim()
             self._counts = counting.from_json(self.record().counts)
             yield
 
@@ -238,7 +246,13 @@ class KServeTarget:
 
     def _apply(self, current: Record) -> None:
         current.counts = counting.to_json(self._counts) if current.state is not None else {}
-        self._fence.apply(manifest.service(self.name, self.namespace, current, self.mode, self.settings))
+        found = self.api.read()
+        deployed = manifest.runtimes(found)
+        made = manifest.service(self.name, self.namespace, current, self.mode, self.settings, deployed)
+        self._tls.prepare(made, found)
+        self._fence.apply(made)
+        if found is None:
+            self._tls.prepare(made, self.api.read())
 
     def _checked(self) -> Record:
         """The record, unless the challenger's model server ended."""

@@ -2,7 +2,8 @@
 
 `kserve_http` lets it answer as API server and gateway. Once the InferenceService changed, KServe (0.21) makes
 and removes Deployments and Services at once, changes the HTTPRoutes some time later, and the gateway follows later
-still, after it said that it does. Autoscalers take every pod that they may take.
+still, after it said that it does. Autoscalers take every pod that they may take. Pods of the ServingRuntimes in `tls`
+listen with TLS, and the gateway speaks so to the Services that a BackendTLSPolicy names.
 """
 
 import math
@@ -31,6 +32,7 @@ class Deployment:
     """Pods of one predictor."""
 
     version: str
+    tls: bool = False
     born: list[float] = field(default_factory=list)
 
     def scale(self, count: int) -> None:
@@ -49,6 +51,10 @@ class Cluster:
         self.objects: dict[str, Any] = {}
         """What else the API server has, by path and query."""
         self.forbidden: set[str] = set()
+        self.tls: set[str] = set()
+        self.wrapped: set[str] = set()
+        """Services that the gateway speaks TLS to."""
+        self.policy_changed = 0.0
         self.deployments: dict[str, Deployment] = {}
         self.route: dict[str, int] = {}
         self.generation, self.changed, self.wanted_since = 0, 0.0, 0.0
@@ -65,7 +71,7 @@ class Cluster:
     def apply(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """What a server-side apply of the manager of all fields does, and of one of annotations alone."""
         with self.lock:
-            self.check_state(wanted["metadata"].get("resourceVersion"))
+            self.check_state(wanted["metadata"].get("resourceVersion"), self.service)
             self.states += 1
             state = {"resourceVersion": str(self.states)}
             if "spec" not in wanted:
@@ -75,15 +81,43 @@ class Cluster:
                 return self.service
             check(wanted["spec"], self.service)
             status = (self.service or {}).get("status", {})
-            self.service = wanted | {"status": status, "metadata": wanted["metadata"] | state}
+            uid = {"uid": f"of-{NAME}"}
+            self.service = wanted | {"status": status, "metadata": wanted["metadata"] | state | uid}
             self.applied.append(wanted["spec"])
             self.last_apply = time.monotonic()
             self.tick()
             return self.service
 
-    def check_state(self, wanted: str | None) -> None:
+    def policy(self) -> Any:
+        """The BackendTLSPolicy of the service."""
+        return next((found for path, found in self.objects.items() if "/backendtlspolicies/" in path), None)
+
+    def apply_other(self, path: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """The same of an object that is no InferenceService, of which nobody else has a field."""
+        with self.lock:
+            self.check_state(wanted["metadata"].get("resourceVersion"), self.objects.get(path))
+            self.states += 1
+            before = self.objects.get(path, {"metadata": {}})
+            claims = "spec" not in wanted
+            metadata = (before["metadata"] if claims else {}) | wanted["metadata"]
+            self.objects[path] = before | wanted | {"metadata": metadata | {"resourceVersion": str(self.states)}}
+            self.policy_changed = time.monotonic()
+            return dict(self.objects[path])
+
+    def delete(self, path: str, wanted: str | None) -> None:
+        """Remove the InferenceService, or another object."""
+        with self.lock:
+            self.check_state(wanted, self.objects.get(path, self.service))
+            if path in self.objects:
+                del self.objects[path]
+                self.policy_changed = time.monotonic()
+            else:
+                self.service = None
+
+    @staticmethod
+    def check_state(wanted: str | None, there: dict[str, Any] | None) -> None:
         """What the API server does with a `resourceVersion`; 0 is for objects that are not there."""
-        found = self.service["metadata"]["resourceVersion"] if self.service else "0"
+        found = there["metadata"]["resourceVersion"] if there else "0"
         if wanted and wanted != found:
             words = "must be specified for an update" if wanted == "0" else "the object has been modified"
             raise Refused(words, 422 if wanted == "0" else 409)
@@ -99,6 +133,9 @@ class Cluster:
                 self.deployments, self.route = {}, {}
             if now - self.changed >= GATEWAY_S:
                 self.led = dict(self.route)
+            if now - self.policy_changed >= GATEWAY_S:
+                policy = self.policy()
+                self.wrapped = {found["name"] for found in policy["spec"]["targetRefs"]} if policy else set()
             self._watch()
 
     def _deploy(self, spec: dict[str, Any]) -> None:
@@ -106,6 +143,8 @@ class Cluster:
         stable, canaries = spec["predictor"], spec.get("canary", [])
         expected = {backend(found): found for found in (stable, *(canary["predictor"] for canary in canaries))}
         self.deployments = {name: self.deployments.get(name, Deployment(version(p))) for name, p in expected.items()}
+        for name, found in expected.items():
+            self.deployments[name].tls = found["model"]["runtime"] in self.tls
         taken = 0
         for canary in canaries:
             deployment = self.deployments[backend(canary["predictor"])]
@@ -171,6 +210,8 @@ class Cluster:
             found = self.deployments.get(name)
             if found is None:
                 return 500, ""
+            if found.tls != (name in self.wrapped):
+                return 503, ""
             return (200, found.version) if found.ready() else (503, "")
 
     def pods(self, of_version: str) -> list[dict[str, Any]]:
@@ -178,12 +219,19 @@ class Cluster:
         return [
             {
                 "metadata": {"name": f"{name}-{number}", "uid": f"{name}-{number}", "labels": {}},
+                "spec": {"containers": [container(deployment.tls)]},
                 "status": {"phase": "Running", "conditions": [condition(time.monotonic() - born >= POD_S)]},
             }
             for name, deployment in self.deployments.items()
             if deployment.version == of_version
             for number, born in enumerate(deployment.born)
         ]
+
+
+def container(tls: bool) -> dict[str, Any]:
+    """A model server, and how the kubelet asks whether it is ready."""
+    asked = {"path": "/v2/models/messages/ready", "port": 8080, "scheme": "HTTPS" if tls else "HTTP"}
+    return {"name": "kserve-container", "readinessProbe": {"httpGet": asked}}
 
 
 def condition(ready: bool) -> dict[str, str]:

@@ -12,6 +12,8 @@ from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, Re
 
 ISVC = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/{NAME}"
 ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/"
+RUNTIMES = f"/apis/serving.kserve.io/v1alpha1/namespaces/{NAMESPACE}/servingruntimes/"
+SPEAKS_TLS = {"slipway.dev/tls-host": "model-servers.slipway.svc", "slipway.dev/tls-authority": "slipway-ca"}
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 PORT = ":8080/proxy"
@@ -73,15 +75,17 @@ class _Api(_Answer):
                 self._ask_pod(parts.path)
             elif (path := unquote(self.path)) in cluster.objects:
                 self._send(200, cluster.objects[path])
+            elif parts.path.startswith(RUNTIMES) and (name := parts.path.removeprefix(RUNTIMES)) in cluster.tls:
+                self._send(200, {"metadata": {"name": name, "annotations": SPEAKS_TLS}})
             elif path in cluster.forbidden:
                 self._send(403, {"kind": "Status", "message": "forbidden"})
             else:
                 self._missing(parts.path.rpartition("/")[2])
 
     def _ask_pod(self, path: str) -> None:
-        pod = path.partition(PORT)[0].rpartition("/")[2]
+        scheme, _, pod = path.partition(PORT)[0].rpartition("/")[2].rpartition(":")
         found = self.cluster.deployments.get(pod.rpartition("-")[0])
-        if found and not path.endswith("/metrics"):
+        if found and found.tls == (scheme == "https") and not path.endswith("/metrics"):
             self._send(200, told(found.version))
         else:
             self._send(503, {})
@@ -104,16 +108,15 @@ class _Api(_Answer):
 
     def do_PATCH(self) -> None:  # noqa: N802
         try:
-            self._send(200, self.cluster.apply(self._body()))
+            path, body = urlsplit(self.path).path, self._body()
+            self._send(200, self.cluster.apply(body) if path == ISVC else self.cluster.apply_other(path, body))
         except Refused as error:
             self._send(error.status, {"kind": "Status", "message": str(error)})
 
     def do_DELETE(self) -> None:  # noqa: N802
         options = self._body() or {}
         try:
-            with self.cluster.lock:
-                self.cluster.check_state(options.get("preconditions", {}).get("resourceVersion"))
-                self.cluster.service = None
+            self.cluster.delete(self.path, options.get("preconditions", {}).get("resourceVersion"))
         except Refused as error:
             self._send(error.status, {"kind": "Status", "message": str(error)})
         else:

@@ -8,8 +8,8 @@ import pytest
 from kubernetes import client
 
 from components.errors import SlipwayError
-from components.rollout.kserve.api import Changed
 from components.rollout.kserve.lease import BELIEVED, DURATION_S, Lease
+from components.rollout.kserve.objects import Changed
 from components.rollout.kserve.record import HOLDER
 from components.rollout.kserve.target import KServeTarget
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
