@@ -36,8 +36,10 @@ def expire(site: Site) -> None:
 
 def cut_off(target: KServeTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a driver renew its lease no more and believe in it for ever, as one whose clock stands still."""
-    monkeypatch.setattr(target._lease, "_renew", lambda: None)
+    over = threading.Event()
+    monkeypatch.setattr(target._lease, "_renew", over.set)
     monkeypatch.setattr(target._lease, "_clock", lambda: target._lease._renewed)
+    assert over.wait(20)  # no renewal is on its way any more
 
 
 def token_of(site: Site) -> str:
