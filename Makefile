@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
+.PHONY: setup run test check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
 setup: $(VENV)/installed
 
@@ -11,7 +11,7 @@ $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 # first, by itself: the CPU build where an index has it
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	touch $@
 
 # After a change of pyproject.toml; ARGS=--upgrade takes the newest versions that fit.
@@ -22,10 +22,15 @@ lock: setup
 run: setup
 	$(BIN)/slipway run
 
-check: setup
+check: setup docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/actionlint
+
+# The site, in build/site; a broken link or a page that is in no menu fails.
+docs: setup
+	$(BIN)/mkdocs build --quiet --strict
 
 test: check
 	$(BIN)/pytest -m 'not cluster'
