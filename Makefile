@@ -30,7 +30,7 @@ check: setup docs
 
 # The site, in build/site; a broken link or a page that is in no menu fails.
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 test: check
 	$(BIN)/pytest -m 'not cluster'
