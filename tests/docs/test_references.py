@@ -1,14 +1,17 @@
 """What the pages name is there: files, paths of the server, metrics, alerts, commands, and what links lead to."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 import yaml
+from kserve.protocol.grpc import grpc_predict_v2_pb2
 from typer.core import TyperGroup
 
+from components import errors
 from pipelines.cli import app
 from pipelines.form import FIELDS, REST
 from tests.docs.pages import ROOT, inline, pages, prose
@@ -18,17 +21,16 @@ DOCS = ROOT / "docs"
 FOLDERS = ("components", "pipelines", "serving", "manifests", "benchmarks", "docs", "tests", "docker", "examples")
 MADE = {"manifests/install.sums"}
 """Files that a command makes."""
-IDS = {"ids": lambda page: str(page.relative_to(ROOT))}
 
 
-@pytest.mark.parametrize("page", pages(), **IDS)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if "://" not in target and not target.startswith("#"):
             assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", pages(), **IDS)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_are_named_are_there(page: Path) -> None:
     for code in inline(page):
         if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*\w/?", code):
@@ -67,6 +69,34 @@ def test_every_command_is_told() -> None:
 
 def test_every_target_of_the_makefile_is_told() -> None:
     assert set(re.findall(r"`make ([\w-]+)`", (DOCS / "commands.md").read_text("utf-8"))) == set(make_targets())
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    table = (DOCS / "commands.md").read_text("utf-8").partition("| code |")[2].partition("\n\n")[0]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SlipwayError)]
+    assert set(map(int, re.findall(r"^\| (\d) \|", table, re.MULTILINE))) == {0, *(kind.exit_code for kind in kinds)}
+
+
+def test_the_calls_of_grpc_are_those_of_the_protocol() -> None:
+    told = (DOCS / "http-grpc.md").read_text("utf-8").partition("## gRPC\n")[2].partition("Inputs and outputs")[0]
+    service = grpc_predict_v2_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    assert set(re.findall(r"`(\w+)`", told)) == {method.name for method in service.methods}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_variables_of_the_environment_that_are_named_are_read(page: Path) -> None:
+    named = {name for code in inline(page) for name in re.findall(r"\bSLIPWAY_[A-Z_]*[A-Z]\b", code)}
+    spelt = {
+        re.sub(r"^SLIPWAY_(TRAINERS|SERVERS)", "SLIPWAY_${role^^}", name) for name in named
+    }  # as install.sh has them
+    assert {name for name in spelt if name not in sources()} == set()
+
+
+@cache
+def sources() -> str:
+    """The code that reads the environment."""
+    files = [file for folder in ("components", "pipelines", "serving") for file in (ROOT / folder).rglob("*.py")]
+    return "\n".join(file.read_text("utf-8") for file in (*files, *ROOT.glob("manifests/*.sh")))
 
 
 def test_the_fields_of_the_form_are_told() -> None:
