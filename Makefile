@@ -7,7 +7,7 @@ UV := uv==0.13.9
 # On a machine with a GPU: make setup TORCH_INDEX=https://pypi.org/simple
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup run test check lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
+.PHONY: setup run test check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
 setup: $(VENV)/installed
 
@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml requirements.lock
 	$(PIP) $(UV)
 	$(PIP) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,docs]'
 	touch $@
 
 # After a change of pyproject.toml; ARGS=--upgrade takes the newest versions that fit.
@@ -28,10 +28,15 @@ lock: setup
 run: setup
 	$(BIN)/slipway run
 
-check: setup
+check: setup docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/actionlint
+
+# The site, in build/site; a broken link or a page that is in no menu fails.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 test: check
 	$(BIN)/pytest -m 'not cluster'

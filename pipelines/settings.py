@@ -158,7 +158,7 @@ def _fields_at(sections: Sequence[str]) -> list[str]:
 
 
 class FieldDescription(NamedTuple):
-    """One setting, as the README lists it."""
+    """One setting, as docs/settings.md lists it."""
 
     name: str
     default: Any

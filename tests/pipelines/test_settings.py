@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import BadInput
-from pipelines.settings import SlipwaySettings, fields, load_settings, settings_table
+from pipelines.settings import SlipwaySettings, fields, load_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,12 +74,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_every_field_has_a_meaning() -> None:
     assert [field.name for field in fields() if not field.meaning] == []
-
-
-def test_the_readme_has_the_table_of_settings() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    table = readme.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0].strip()
-    assert table == settings_table(), "put the output of `slipway settings` between the settings marks of README.md"
 
 
 def test_the_shipped_file_is_valid() -> None:
