@@ -51,6 +51,15 @@ def test_a_step_has_seen_enough_from_its_minimum_on(requests, verdict):
     assert ("49 of at least 50 requests" in found.reason) is (verdict is Verdict.HOLD)
 
 
+@pytest.mark.parametrize(("copies", "verdict"), [(49, Verdict.GO_ON), (50, Verdict.HOLD)])
+def test_agreement_on_copies_is_asked_for_from_its_number_on(copies, verdict):
+    given = replace(evidence(counts(200)), copies=PairCounts(copies, copies // 5))
+    judged = analyse(given, RULES, LAST).metrics["shadow"]
+    assert judged.verdict is verdict
+    assert judged.words.startswith(f"disagreement on clients' requests: challenger {copies // 5} of {copies} (")
+    assert judged.words.endswith(": too few for a verdict of their own") is (verdict is Verdict.GO_ON)
+
+
 def test_a_split_is_distrusted_from_its_part_of_alpha_on():
     given = replace(evidence(counts(200)), splits=(Split(10, 900, 140),))
     against = mismatch(given.splits)
@@ -82,6 +91,7 @@ def test_twenty_probes_without_an_answer_roll_back_at_once(compared, answered, g
 def test_one_answer_ends_a_row_of_failures_and_a_look_without_any_does_not():
     found = measured().with_block(counts(30), counts(12, errors=12))
     assert found.with_block(counts(30), counts(0)).failing == 12
+    assert found.with_block(counts(30), counts(1, errors=1)).failing == 13
     assert found.with_block(counts(30), counts(5, errors=4)).failing == 0
     assert found.with_block(counts(30, errors=30), counts(9, errors=9)).failing == 12
     assert found.with_block(counts(30, errors=29), counts(9, errors=9)).failing == 21
@@ -192,6 +202,8 @@ def test_the_reason_says_what_was_counted_on_both_sides():
     nothing = analyse(Evidence(), RULES, EARLY)
     assert nothing.verdict is Verdict.HOLD
     assert "errors: nothing counted; margin 5%: no data" in nothing.reason
+    assert nothing.metrics["disagreement"].words == "disagreement: challenger 0 of 0; margin 20%: no data"
+    assert nothing.metrics["slow"].words == "slow answers: nothing counted; margin 15%: no data"
     unsure = analyse(evidence(counts(60)), RULES, LAST).metrics["errors"]
     assert unsure.words.startswith(
         "errors: challenger 0 of 60 (0%), champion 0 of 500 (0%); margin 5%: undecided, the "

@@ -91,6 +91,7 @@ def test_the_harm_is_averaged_over_blocks_with_mantel_haenszel_weights():
     assert float(found.harm_lately) == pytest.approx(0.15)
     assert found.blocks == 3
     assert found.sums.tolist() == [160, 15, 90, 18]
+    assert seen((1, 0, 1, 1)).blocks == 1
 
 
 def test_a_period_of_one_revision_joins_the_next_block():
