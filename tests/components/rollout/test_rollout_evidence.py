@@ -192,6 +192,8 @@ def test_counts_are_subtracted_and_added_bucket_by_bucket():
     assert total_of([]) == Counts()
     other = Counts(1, 0, histogram([5.0], (10.0,)))
     assert total_of([Counts(), other]).latencies == other.latencies
+    with pytest.raises(ValueError, match="argument 2 is"):
+        since(other, early)
     with pytest.raises(ValueError, match="buckets of latencies changed"):
         total_of([early, other])
 

@@ -127,10 +127,21 @@ def test_the_champion_is_expected_to_do_as_before():
     assert float(found._champion_share()) == pytest.approx((0.2 + 3 + 8) / (10 + 50 + 100))
 
 
-@pytest.mark.parametrize(("harm", "side"), [(0.0, 1.0), (0.1, 1.0), (-0.2, 1.0), (0.0, -1.0), (0.3, -1.0)])
-def test_the_likelihood_ratio_is_that_of_the_alternative_to_the_nearest_point_of_the_hypothesis(harm, side):
+@pytest.mark.parametrize(
+    ("share", "harm", "side"),
+    [
+        (0.15, 0.0, 1),
+        (0.15, 0.1, 1),
+        (0.15, -0.2, 1),
+        (0.15, 0.0, -1),
+        (0.15, 0.3, -1),
+        (0.95, 0.0, 1),
+        (0.05, 0.0, -1),
+    ],
+)
+def test_the_likelihood_ratio_is_that_of_the_alternative_to_the_nearest_point_of_the_hypothesis(share, harm, side):
     old, old_bad, new, new_bad = 40.0, 6.0, 25.0, 9.0
-    share, other = 0.15, 0.15 + harm + side * 0.12
+    other = np.clip(share + harm + side * 0.12, -1, 2)
 
     def divergence(point: float) -> float:
         pairs = ((old, share, point), (new, np.clip(other, 5e-4, 1 - 5e-4), point + harm))
@@ -184,7 +195,7 @@ def test_a_bound_of_a_mean_is_where_the_capital_reaches_one_over_alpha(counts, m
     assert float(upper_bound((bad, good), (0.0, 1.0), 0.05)) == pytest.approx(1 - low)
     monkeypatch.setattr(bounds, "_CHUNK", 2)
     np.testing.assert_array_equal(lower_bound([counts] * 5, (0.0, 1.0), 0.05), np.full(5, low))
-    assert lower_bound(np.zeros((0, 2)), (0.0, 1.0), 0.05).shape == (0,)
+    assert lower_bound(np.zeros((0, 3, 2)), (0.0, 1.0), 0.05).shape == (0, 3)
 
 
 def test_values_between_0_and_1_count_by_their_size():
