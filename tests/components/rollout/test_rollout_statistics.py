@@ -198,6 +198,13 @@ def test_a_bound_of_a_mean_is_where_the_capital_reaches_one_over_alpha(counts, m
     assert lower_bound(np.zeros((0, 3, 2)), (0.0, 1.0), 0.05).shape == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("counts", "bound"), [((0, 5), 0.42639), ((20, 2), 0.0036173), ((300, 40), 0.068984), ((2, 98), 0.90221)]
+)
+def test_the_bets_are_the_same_from_release_to_release_so_that_a_kept_rollout_reads_the_same(counts, bound):
+    assert float(lower_bound(counts, (0.0, 1.0), 0.05)) == pytest.approx(bound, rel=1e-4)
+
+
 def test_values_between_0_and_1_count_by_their_size():
     counts, values = (3, 4, 5), (0.0, 0.5, 1.0)
     assert float(mean_of(counts, values)) == pytest.approx(7 / 12)
