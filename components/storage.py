@@ -215,14 +215,23 @@ def _replacing(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if folder.exists():
-            old = temporary.with_name(f"{temporary.name}.old")
-            folder.rename(old)
-            temporary.rename(folder)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(folder)
+        _put_in_place(temporary, folder)
     except (OSError, shutil.Error) as error:
         raise BadInput(f"folder {folder} cannot be written: {error}; give one that can") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`; what was there is removed afterwards, and is there again when that fails."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = new.with_name(f"{new.name}.old")
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)

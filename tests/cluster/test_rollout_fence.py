@@ -33,6 +33,8 @@ class SlowWay:
     def __init__(self, address: str, port: int) -> None:
         self._to = (address, port)
         self.answer_s = 0.0
+        self.late = 0
+        """Answers that took a while."""
         self.open = threading.Event()
         self.open.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -55,6 +57,7 @@ class SlowWay:
                 self.open.wait()
                 if answers:
                     time.sleep(self.answer_s)
+                    self.late += self.answer_s > 0
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
@@ -125,7 +128,10 @@ def test_a_holder_with_slow_answers_has_stopped_when_another_begins(
     new = driver(namespace)
     with old._lease.holding():
         slow.answer_s = ANSWER_S
-        time.sleep(4 * ANSWER_S)  # some renewals with late answers
+        end = time.monotonic() + 60
+        while slow.late < 4:
+            assert time.monotonic() < end, "no renewal with a late answer"
+            time.sleep(0.05)
         assert believes(old._lease)
         slow.open.clear()
         acquire(new._lease)

@@ -125,6 +125,10 @@ class Clients:
                     good = False
                 self.answers["grpc", good] += 1
 
+    def _answered(self) -> list[int]:
+        """Answers to each protocol's client so far, good and bad ones."""
+        return [self.answers[kind, True] + self.answers[kind, False] for kind in ("rest", "grpc")]
+
     @property
     def failures(self) -> int:
         return self.answers["rest", False] + self.answers["grpc", False]
@@ -135,7 +139,11 @@ class Clients:
         return self
 
     def __exit__(self, *_: object) -> None:
-        time.sleep(0.5)  # the end of the old server is part of what clients must not notice
+        before, end = self._answered(), time.monotonic() + 30
+        while any(now < then + 5 for now, then in zip(self._answered(), before, strict=True)):
+            if time.monotonic() > end:
+                break  # whoever asked for the block sees it: nobody was answered
+            time.sleep(0.01)  # the end of the old server is part of what clients must not notice
         self._over.set()
         for thread in self._threads:
             thread.join()

@@ -76,6 +76,8 @@ class User:
 class Clients:
     """Two clients that send requests one after the other without pause."""
 
+    BODY = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["parcel late again"]}]}
+
     def __init__(self, port: int, key: str) -> None:
         self.headers = {"authorization": f"Bearer {key}"}
         self.url = f"http://127.0.0.1:{port}/v2/models/messages/infer"
@@ -84,16 +86,19 @@ class Clients:
         self._threads = [threading.Thread(target=self._send) for _ in range(2)]
 
     def _send(self) -> None:
-        body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["parcel late again"]}]}
         with httpx.Client(headers=self.headers, timeout=20) as client:
             while not self._stopping.wait(0.02):
                 try:
-                    good = client.post(self.url, json=body).status_code == 200
+                    good = client.post(self.url, json=self.BODY).status_code == 200
                 except httpx.HTTPError:
                     good = False
                 with self._lock:
                     self.sent += 1
                     self.failed += not good
+
+    def is_let_in(self) -> bool:
+        """Whether the servers know the key by now."""
+        return httpx.post(self.url, json=self.BODY, headers=self.headers, timeout=20).status_code == 200
 
     def __enter__(self) -> "Clients":
         for thread in self._threads:
@@ -104,6 +109,13 @@ class Clients:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +167,9 @@ def test_an_unchanged_run_skips_what_it_can_and_keeps_the_champion(user: User, f
 
 def test_a_second_model_takes_over_without_a_failed_request(user: User, first) -> None:  # noqa: ARG001
     key = user.slipway("keys", "add", "shop").stdout.strip()
-    time.sleep(2)  # servers look at the file of keys once a second
-    with Clients(user.port, key) as clients:
+    clients = Clients(user.port, key)
+    wait_for(clients.is_let_in)  # servers look at the file of keys once a second
+    with clients:
         second = user.slipway("run", "--set", "train.epochs=8")
     assert second.returncode == 0, second.stdout + second.stderr
     assert record(user.last_run()).results["rollout"]["outcome"] == "promoted"

@@ -197,9 +197,17 @@ def test_a_kill_under_load_loses_no_request_that_was_answered_before_the_flush_i
     options = ("--audit", folder, "--audit_flush_seconds", "0.2", "--audit_file_bytes", "50000")
     server = start(signed_bundle, "--public_key", keys.public_key, *options).wait_ready()
     askers = [Asker(f"{server.model_url}/infer", f"client{number}") for number in range(3)]
+
+    def answered_before(seconds: float) -> set[str]:
+        """Requests that had an answer so many seconds ago."""
+        then = time.monotonic() - seconds
+        return {name for asker in askers for name, at in asker.answered.copy().items() if at < then}
+
     for asker in askers:
         asker.start()
-    time.sleep(4)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and (len(answered_before(0.2 + ROUND_S)) < 200 or len(audit_files(folder)) < 2):
+        time.sleep(0.05)
     killed = time.monotonic()
     server.process.kill()
     for asker in askers:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,58 @@ def test_a_lone_batch_goes_to_the_wide_session_and_others_to_streams():
     answers = asyncio.run(scenario())
     assert (wide.batches, narrow.batches) == ([[3]], [[4]])
     np.testing.assert_allclose([answer[0, 0] for answer in answers], [1 / (1 + np.exp(-n)) for n in (3, 4)], atol=1e-6)
+
+
+def fails_to_tokenise(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(_: list[str]) -> None:
+        raise ValueError("no tokens")
+
+    monkeypatch.setattr(recorder, "tokenizer", SimpleNamespace(encode_batch_fast=encode))
+
+
+def fails_to_compute(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "run", lambda _: 1 / 0)
+
+
+def never_answers(_: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batcher, "_work", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("goes_wrong", "as_tokens"),
+    [
+        (fails_to_tokenise, False),
+        (fails_to_compute, False),
+        (fails_to_compute, True),
+        (never_answers, False),
+        (never_answers, True),
+    ],
+)
+def test_whatever_becomes_of_a_request_its_places_are_free_again(goes_wrong, as_tokens, monkeypatch):
+    """Or the server would refuse everybody for ever."""
+    recorder, gauge = Recorder(), []
+    texts = ["word"] * 10
+    tokens = recorder.tokenizer.encode_batch(texts)
+
+    async def scenario() -> np.ndarray:
+        batcher = Batcher(recorder, Limits(waiting=10))  # type: ignore[arg-type]
+        monkeypatch.setattr(batcher.metrics, "waiting", gauge.append)
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                goes_wrong(recorder, patch)
+                ask = batcher.logits(tokens) if as_tokens else batcher.probabilities(texts)
+                with pytest.raises((ValueError, InferenceFailed, TimeoutError)):
+                    await asyncio.wait_for(ask, 0.05 if goes_wrong is never_answers else 30)
+            batcher._busy = 0  # of the worker that never worked
+        return await batcher.probabilities(texts)
+
+    assert len(asyncio.run(scenario())) == 10
+    assert gauge == [10, 0] * 4
+
+
+@pytest.mark.parametrize(("texts", "refused"), [(3, False), (4, True)])
+def test_the_queue_is_full_at_its_limit(texts, refused):
+    answers = ask(Recorder(), [["word"] * 7, ["word"] * texts], waiting=10)
+    assert isinstance(answers[1], Overloaded) is refused
+    if refused:
+        assert str(answers[1]).startswith("7 texts are waiting for inference")

@@ -67,9 +67,9 @@ def test_callers_whose_bodies_do_not_come_make_room_for_others(narrow):
 
 def test_a_caller_whose_body_is_on_its_way_is_not_ended_for_strangers(narrow):
     server, key = narrow
-    head = HEAD + f"authorization: Bearer {key}\r\ncontent-length: {len(BODY)}\r\n\r\n".encode()
-    with connections(server.http_port, 1, head) as (caller,):
-        time.sleep(0.2)  # what it sent has been seen
+    head = f"authorization: Bearer {key}\r\nexpect: 100-continue\r\ncontent-length: {len(BODY)}\r\n\r\n".encode()
+    with connections(server.http_port, 1, HEAD + head) as (caller,):
+        assert caller.recv(2000).startswith(b"HTTP/1.1 100 ")  # what it sent has been seen
         with connections(server.http_port, STRANGERS, HEAD + b"content-length: 1\r\n\r\n"):
             caller.sendall(BODY)
             assert caller.recv(2000).startswith(b"HTTP/1.1 200")

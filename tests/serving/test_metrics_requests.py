@@ -124,7 +124,10 @@ def test_requests_of_clients_that_go_are_counted_as_499(moody):
     change.wait(2, code="499", protocol="rest")
     with grpc.insecure_channel(moody.grpc) as channel:
         call = services.GRPCInferenceServiceStub(channel).ModelInfer.future(question("again"))
-        time.sleep(0.3)
+        until = time.monotonic() + 30
+        while not any(samples(moody, "slipway_requests_in_flight").values()) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert any(samples(moody, "slipway_requests_in_flight").values())
         call.cancel()
         change.wait(1, code="499", protocol="grpc")
     assert change.total() == 3

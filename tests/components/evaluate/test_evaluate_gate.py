@@ -6,6 +6,7 @@ import pytest
 
 from components.evaluate import gate
 from components.evaluate.bootstrap import Interval
+from components.evaluate.membership import Membership
 from components.evaluate.scores import ClassScore, Scores
 from components.evaluate.settings import EvaluateSettings
 
@@ -85,3 +86,72 @@ def test_one_failed_check_refuses_and_its_reason_comes_first() -> None:
 
 def test_all_checks_passed_lets_pass() -> None:
     assert gate.verdict([gate.quality(scores(), "first", SETTINGS), gate.typos(0, SETTINGS)])["passed"] is True
+
+
+def test_each_check_says_its_value_and_its_limit() -> None:
+    members = Membership(0.7, 0.1, 0.02, 100, 100)
+    settings = SETTINGS.model_copy(update={"max_membership_auc": 0.6, "typo_rate": 0.2})
+    checks = [
+        gate.quality(scores(macro_f1=0.7), "there is no champion", settings),
+        gate.not_worse(Interval(0.02, -0.06, 0.1), "3", settings),
+        gate.class_recall(scores(recall=0.3), settings),
+        gate.calibration(scores(error=0.2), settings),
+        gate.typos(0.11, settings),
+        gate.membership(members, settings),
+        gate.identical("3"),
+    ]
+    told = {check.name: (check.value, check.limit, check.passed, check.words) for check in checks if check}
+    assert told == {
+        "macro-F1": (0.7, 0.75, False, "macro-F1 0.700 is below the floor 0.750 (there is no champion)"),
+        "macro-F1 against the champion": (
+            -0.06,
+            -0.05,
+            False,
+            "macro-F1 differs by +0.020 from champion 3 (90% interval -0.060 to +0.100); a drop of more than 0.050 is "
+            "not ruled out",
+        ),
+        "lowest recall of a class": (
+            0.3,
+            0.4,
+            False,
+            "the class recognised least, praise, has recall 0.300 on 10 texts, below 0.400",
+        ),
+        "calibration error": (0.2, 0.15, False, "the expected calibration error 0.200 is above 0.150"),
+        "drop by typing errors": (
+            0.11,
+            0.1,
+            False,
+            "typing errors in 20% of the words lower macro-F1 by 0.110, more than 0.100",
+        ),
+        "recognition of training texts": (
+            0.7,
+            0.6,
+            False,
+            "training texts can be told from others by their loss with an area under the curve of 0.700, above 0.600",
+        ),
+        "identical to the champion": (
+            1.0,
+            1.0,
+            True,
+            "model, tokenizer, labels and data are those of champion 3, byte for byte",
+        ),
+    }
+    verdict = gate.verdict(list(checks))
+    assert verdict["checks"][-1] == {
+        "name": "identical to the champion", "value": 1.0, "limit": 1.0, "passed": True, "words": checks[-1].words,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [[], [ClassScore("praise", 0, 0, 0, 0)]])
+def test_without_a_text_of_any_class_recall_says_nothing(classes: list[ClassScore]) -> None:
+    assert gate.class_recall(dataclasses.replace(scores(), classes=classes), SETTINGS) is None
+
+
+@pytest.mark.parametrize(("limit", "checked"), [(0.99, True), (1.0, False)])
+def test_a_limit_of_one_alone_switches_a_check_off(limit: float, checked: bool) -> None:
+    settings = EvaluateSettings(max_calibration_error=limit, max_typo_drop=limit, max_membership_auc=limit)
+    members = Membership(limit, 0.1, 0.02, 100, 100)
+    made = (gate.calibration(scores(error=limit), settings), gate.typos(limit, settings))
+    for check in (*made, gate.membership(members, settings)):
+        assert (check is not None and check.passed) is checked
+    assert gate.membership(None, settings) is None

@@ -214,3 +214,32 @@ def test_a_model_that_answers_with_nan_is_not_scored(
     onnx.save(model, broken / MODEL)
     with pytest.raises(SlipwayError, match="not numbers"):
         evaluate(broken, small_dataset, tmp_path)
+
+
+CHECKS = {
+    "macro-F1": {"min_macro_f1": 1.0},
+    "lowest recall of a class": {"min_class_recall": 1.0},
+    "calibration error": {"max_calibration_error": 0.0},
+    "drop by typing errors": {"max_typo_drop": 0.0, "typo_rate": 1.0},
+    "recognition of training texts": {"max_membership_auc": 0.5},
+}
+
+
+@pytest.mark.usefixtures("registry")
+def test_each_check_of_the_gate_can_refuse_in_the_step(
+    draft_bundle: Path, small_dataset: TextDataset, tmp_path: Path
+) -> None:
+    mixed = with_labels(draft_bundle, tmp_path / "mixed", ["delivery", "billing", "account"])
+    members = {"train": [0, 1, 2], "test": [1, 0, 2], "validation": []}  # it knows the training texts' labels alone
+    splits = {
+        name: (small_dataset.texts(name), [labels[i] for i in small_dataset.label_ids(name)] if labels else [])
+        for name, labels in members.items()
+        if labels
+    }
+    told = write_dataset(tmp_path / "told", splits | {"validation": ([], [])}, ["billing", "delivery", "account"], {})
+    for name, limit in CHECKS.items():
+        draft, data = (draft_bundle, told) if name.startswith("recognition") else (mixed, small_dataset)
+        settings = EvaluateSettings(bootstrap_samples=200, **limit)
+        gate = evaluate(draft, data, tmp_path, settings)["gate"]
+        assert name in [check["name"] for check in gate["checks"] if not check["passed"]]
+        assert not gate["passed"]

@@ -50,3 +50,34 @@ def test_the_gate_refuses_a_model_that_gives_too_much_away(auc: float, passes: b
 
 def test_the_check_is_off_unless_a_limit_is_set() -> None:
     assert gate.membership(Membership(0.9, 0.9, 0.9, 100, 100), EvaluateSettings()) is None
+
+
+def test_the_advantage_and_the_share_found_are_those_of_the_best_threshold() -> None:
+    members, others = np.array([0.1, 0.2, 0.3, 2.0]), np.array([0.25, 1.0, 3.0, 4.0])
+    found = told_apart(members, others)
+    assert found.advantage == pytest.approx(3 / 4 - 1 / 4)
+    assert found.found_at_1_percent == 2 / 4
+    assert found.auc == pytest.approx((4 + 4 + 3 + 2) / 16)
+    assert found.to_json() == {
+        "auc": found.auc, "advantage": found.advantage, "found_at_1_percent": 0.5, "members": 4, "others": 4,
+    }  # fmt: skip
+    worse = told_apart(others, members)
+    assert (worse.advantage, worse.found_at_1_percent) == (0.0, 0.0)
+
+
+def test_one_of_a_hundred_others_may_be_accused() -> None:
+    members, others = np.array([0.5, 1.5, 2.5]), np.arange(1.0, 101.0)
+    assert told_apart(members, others).found_at_1_percent == pytest.approx(2 / 3)
+    assert told_apart(members, others[:-1]).found_at_1_percent == pytest.approx(1 / 3)
+
+
+def test_as_many_texts_as_asked_are_attacked_and_drawn_with_the_seed(
+    draft_bundle: Path, small_dataset: TextDataset
+) -> None:
+    classifier = Classifier(draft_bundle)
+    found = attack(classifier, small_dataset, 7, seed=1)
+    assert (found.members, found.others) == (7, 7)
+    assert attack(classifier, small_dataset, 7, seed=1) == found
+    everything = attack(classifier, small_dataset, 1000, seed=1)
+    assert (everything.members, everything.others) == (120, 48)
+    assert attack(classifier, small_dataset, 7, seed=2) != found

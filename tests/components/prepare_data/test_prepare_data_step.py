@@ -66,6 +66,7 @@ def refused(tmp_path: Path, rows: list[tuple[str, str]], **changes: object) -> s
 def test_no_text_is_equal_or_near_to_one_of_another_split(tmp_path: Path) -> None:
     dataset, _ = prepared(tmp_path, messy_rows())
     sets = [(split, shingles(text)) for split in SPLITS for text in dataset.texts(split)]
+    assert {split for split, _ in sets} == set(SPLITS)
     for index, (split, one) in enumerate(sets):
         for other_split, other in sets[:index]:
             assert len(one & other) / len(one | other) < 0.6, (split, other_split)

@@ -39,6 +39,7 @@ def serve(status: int, seconds: float = 0.0) -> ThreadingHTTPServer:
 
         def do_POST(self) -> None:  # noqa: N802
             self.rfile.read(int(self.headers["content-length"]))
+            self.server.asked.set()  # type: ignore[attr-defined]
             known = self.headers.get("x-api-key") == "good"
             threading.Event().wait(seconds if known else 0)
             body = json.dumps({"outputs": [{"name": "label", "data": ["a"]}]}).encode()
@@ -51,6 +52,7 @@ def serve(status: int, seconds: float = 0.0) -> ThreadingHTTPServer:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked = threading.Event()  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -78,6 +80,7 @@ def site(tmp_path: Path) -> Iterator[Callable[..., SimpleNamespace]]:
             port=port,
             grpc_port=grpc_port,
             tap=tap,
+            champion_asked=servers[0].asked,  # type: ignore[attr-defined]
             route=lambda given: envoy.put_routes(*upstreams, given, running=True),
             counts=lambda: envoy.counts(upstreams),
         )
@@ -121,7 +124,7 @@ def test_a_client_that_goes_is_neither_a_success_nor_a_failure(site):
     head = f"POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: good\r\ncontent-length: 0\r\n\r\n"
     with socket.create_connection(("127.0.0.1", here.port)) as connection:
         connection.sendall(head.encode())
-        time.sleep(0.01)  # less than the answer takes, enough to be on its way
+        assert here.champion_asked.wait(10)  # it is on its way, and its answer takes longer than it is to go
     end = time.monotonic() + 10
     while not (found := here.counts()["1"]).abandoned and time.monotonic() < end:
         pass

@@ -1,0 +1,55 @@
+"""When two models are the same, and what is known of the champion beside its scores."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.bundle import INFO, MODEL, TOKENIZER, Bundle
+from components.dataset import TextDataset
+from components.evaluate.champion import facts, same_model
+from components.registry import Version
+
+
+def altered(draft: Path, folder: Path, **changes: Any) -> Bundle:
+    """A copy of a draft with other words in its `bundle.json`, or another byte at the end of a file."""
+    shutil.copytree(draft, folder)
+    for name in (MODEL, TOKENIZER):
+        if name in changes:
+            (folder / name).write_bytes((folder / name).read_bytes() + changes.pop(name))
+    info = json.loads((folder / INFO).read_text())
+    (folder / INFO).write_text(json.dumps(info | changes))
+    return Bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": ["delivery", "billing", "account"]},
+        {"max_length": 31},
+        {"dataset_digest": "sha256:other"},
+        {MODEL: b"\0"},
+        {TOKENIZER: b" "},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_models_that_differ_in_what_they_answer_or_learned_are_not_the_same(
+    draft_bundle: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    assert not same_model(Bundle(draft_bundle), altered(draft_bundle, tmp_path / "other", **changes))
+
+
+def test_models_that_differ_in_how_they_came_about_are_the_same(draft_bundle: Path, tmp_path: Path) -> None:
+    other = altered(draft_bundle, tmp_path / "other", run="later", mlflow_run_id="1" * 32, metrics={"test_f1": 0.5})
+    assert same_model(Bundle(draft_bundle), other)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_reader_is_told_of_other_data_and_other_labels(small_dataset: TextDataset, same: bool) -> None:
+    tags = {"dataset_digest": small_dataset.digest if same else "sha256:other"}
+    champion = Version("7", "/bundles/7", "sha256:7", tags)
+    first, *others = small_dataset.labels
+    found = facts(champion, [*others, "praise"], small_dataset)
+    assert found == {"version": "7", "same_data": same, "labels_it_lacks": [first], "labels_now_gone": ["praise"]}

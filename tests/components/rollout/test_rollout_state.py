@@ -1,0 +1,235 @@
+"""What a driver keeps, counts and tells of its rollout, without a driver."""
+
+from dataclasses import replace
+
+import pytest
+
+from components.errors import BadInput
+from components.rollout.aliases import RegistryAliases
+from components.rollout.analysis.evidence import PairCounts
+from components.rollout.counting import Tally
+from components.rollout.gathering import Gatherer, counts_of
+from components.rollout.probes import Probes, text_key
+from components.rollout.settings import RolloutSettings
+from components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, summary, to_json
+from components.rollout.target import Counts, Pair, Revision, histogram
+from tests.components.rollout.test_rollout_analysis import counts, measured
+
+OLD, NEW = Revision("1", "/bundles/1", "sha256:1"), Revision("2", "/bundles/2", "sha256:2")
+
+
+def point(seconds: float, harm: float | None = 0.1, percent: int = 10) -> Point:
+    return Point(
+        seconds, "traffic", percent, 7, 60, 40, {"errors": (harm, -0.1, 0.2)}, "hold",
+        {"errors": (0.02, 0.03)}, {"errors": "go on"},
+    )  # fmt: skip
+
+
+def rolling(**changes: object) -> RolloutState:
+    """In traffic, with 40 requests to the champion and 10 to the challenger."""
+    tallies = {"1": Tally().updated(counts(40)), "2": Tally().updated(counts(10, errors=1))}
+    current = RolloutState(NEW, OLD, "traffic", tallies=tallies, evidence=measured(), at_start=(4, 30))
+    return replace(current, **changes)  # type: ignore[arg-type]
+
+
+def test_requests_are_told_apart_by_version_step_and_who_sent_them():
+    current = rolling(probes=15)
+    assert current.requests == (10, 40)
+    assert current.step_requests == 6
+    assert current.clients == 35
+    assert rolling(probes=60).clients == 0
+    assert current.counts(None) == current.counts(Revision("9", "", "")) == Counts()
+
+
+@pytest.mark.parametrize(
+    ("decision", "champion", "by_hand"),
+    [(None, NEW, True), (None, OLD, False), (None, None, False), (Decision("promoted", ""), NEW, False)],
+)
+def test_who_serves_without_a_decision_was_promoted_by_hand(decision, champion, by_hand):
+    assert rolling(decision=decision).promoted_by_hand(champion) is by_hand
+
+
+def test_a_step_is_made_ready_once_and_counts_from_there():
+    current = rolling(step=1, begun=0, settled=True)
+    current.begin_step(25)
+    assert (current.begun, current.settled) == (1, False)
+    assert [counted.requests for counted in current.at_block] == [40, 10]
+    assert [split.percent for split in current.evidence.splits] == [25]
+    before = current.evidence
+    current.begin_step(25)
+    assert current.evidence is before
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_a_block_is_what_came_since_the_last_one_and_the_first_of_a_step_says_nothing_of_the_split(sticky):
+    current = rolling(sticky=sticky)
+    current.begin_step(25)
+    for total in (10, 20):
+        current.tallies["1"] = current.tallies["1"].updated(counts(40 + 3 * total))
+        current.tallies["2"] = current.tallies["2"].updated(counts(10 + total, errors=1))
+        current.take_block(25)
+        assert current.fresh
+    assert current.evidence.errors.sums.tolist() == [60, 0, 20, 0]
+    assert [(s.old, s.new) for s in current.evidence.splits] == ([] if sticky else [(30, 10)])
+    assert [counted.requests for counted in current.at_block] == [100, 30]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "percent", "fresh"),
+    [(1, 1, 50, True), (0, 1, 50, False), (1, 0, 50, False), (0, 1, 100, True), (1, 0, 100, False), (0, 0, 100, False)],
+)
+def test_a_look_is_fresh_when_both_answered_that_have_traffic(old, new, percent, fresh):
+    current = rolling()
+    current.begin_step(percent)
+    current.tallies["1"] = current.tallies["1"].updated(counts(40 + old))
+    current.tallies["2"] = current.tallies["2"].updated(counts(10 + new, errors=1))
+    current.take_block(percent)
+    assert current.fresh is fresh
+
+
+def test_a_long_timeline_keeps_its_first_and_last_points_and_every_second_between():
+    current = rolling()
+    for seconds in range(TIMELINE + 1):
+        current.note(point(float(seconds)))
+    kept = [each.seconds for each in current.timeline]
+    assert kept == [float(seconds) for seconds in [*range(0, TIMELINE, 2), TIMELINE]]
+    current.note(point(1e6))
+    assert len(current.timeline) == len(kept) + 1
+
+
+def test_what_is_kept_comes_back_and_something_else_is_told():
+    current = rolling(timeline=[point(1.0)], decision=Decision("held", "why"), seen=["a"], margins={"errors": 0.05})
+    assert to_json(from_json(to_json(current))) == to_json(current)
+    with pytest.raises(BadInput, match=r"the kept state of a rollout cannot be read \(.*\); `slipway rollback` ends"):
+        from_json({"revision": 3})
+
+
+def test_the_summary_says_where_a_rollout_stands():
+    current = rolling(
+        timeline=[point(1.0, None, 0), point(2.0, 0.3), point(3.04)],
+        elapsed_s=3.04, copied=9, margins={"errors": 0.05}, decision=Decision("rolled_back", "it is worse"),
+    )  # fmt: skip
+    current.evidence = replace(current.evidence, pairs=PairCounts(labelled=31))
+    assert summary(to_json(current)) == {
+        "version": "2", "phase": "traffic", "percent": 10, "requests": 10, "texts": 31, "copies": 9, "seconds": 3.0,
+        "verdict": "hold", "decision": "it is worse",
+        "evidence": [{
+            "metric": "errors", "champion": 0.02, "challenger": 0.03, "harm": 0.1, "lower": -0.1, "upper": 0.2,
+            "margin": 0.05, "verdict": "go on", "course": [0.3, 0.1],
+        }],
+    }  # fmt: skip
+    begun = summary(to_json(RolloutState(NEW, OLD)))
+    assert (begun["percent"], begun["verdict"], begun["decision"], begun["evidence"]) == (0, None, None, [])
+    assert (begun["phase"], begun["requests"], begun["seconds"]) == ("baseline", 0, 0.0)
+
+
+def test_probes_are_distinct_in_an_order_of_their_own_and_go_round():
+    texts = [f"text {number}" for number in range(5)]
+    probes = Probes([*texts, "text 0"], [*"abcde", "z"])
+    assert len(probes) == 5
+    order = probes.replay(0, 5)
+    assert sorted(order) == texts
+    assert order == sorted(texts, key=text_key)
+    assert probes.replay(3, 4) == [*order[3:], *order[:2]]
+    assert text_key("text 0") in probes
+    assert text_key("text 9") not in probes
+    fresh = probes.unseen({text_key(order[0]), text_key(order[2])}, 2)
+    assert [probe.text for probe in fresh] == [order[1], order[3]]
+    assert {probe.text: probe.label for probe in probes.unseen(set(), 9)} == dict(zip(texts, "abcde", strict=True))
+    with pytest.raises(BadInput, match="a rollout needs labelled texts to probe with, got 0"):
+        Probes([], [])
+
+
+def test_copies_are_counted_for_each_side_by_its_own_answers_and_times():
+    pairs = [
+        Pair("a", "a", 5.0, 900.0),
+        Pair("a", None, 5.0, None),
+        Pair(None, "b", None, 5.0),
+        Pair("a", "b", None, 5.0),
+    ]
+    old, new = counts_of(pairs)
+    assert (old, new) == (Counts(4, 1, histogram([5.0, 5.0])), Counts(4, 1, histogram([900.0, 5.0, 5.0])))
+
+
+class Traffic:
+    """A target on which clients send so many requests a second to the champion, while time passes when told."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.clock, self.sent = rate, 0.0, 0
+
+    def now(self) -> float:
+        return self.clock
+
+    def pause(self, seconds: float) -> None:
+        self.clock += seconds
+
+    def observe(self) -> dict[str, Counts]:
+        return {"1": counts(round(self.clock * self.rate) + self.sent)}
+
+    def send(self, texts: list[str]) -> int:
+        self.sent += len(texts)
+        return len(texts)
+
+    def shadow_pairs(self, texts: list[str]) -> list[Pair]:
+        return [
+            *(Pair("a", "a", 1.0, 1.0, text_key(text)) for text in texts),
+            *[Pair("a", "b", 1.0, 1.0, "client")] * 2,
+        ]
+
+
+@pytest.mark.parametrize(("rate", "source"), [(10.0, "client traffic"), (9.0, "probes"), (0.0, "probes")])
+def test_clients_are_enough_when_they_bring_what_is_waited_for_in_a_quarter_of_the_time(rate, source):
+    settings, traffic = RolloutSettings(step_time_limit_s=40.0, poll_s=1.0, probe_batch=3), Traffic(rate)
+    probes = Probes([f"text {number}" for number in range(5)], "abcde")
+    gatherer = Gatherer(traffic, probes, settings, traffic.now, traffic.pause)  # type: ignore[arg-type]
+    current = RolloutState(NEW, OLD)
+    for _ in range(3):
+        assert gatherer.look(current, wanted=50, share=0.5) == source
+    assert current.probes == (9 if source == "probes" else 0)
+    assert current.position == 9
+    assert current.clients == round(traffic.clock * rate)
+    assert (current.elapsed_s, current.spent_s) == (traffic.clock, traffic.clock)
+
+
+def test_a_copy_of_a_clients_text_counts_once_for_agreement_and_always_for_whether_and_how_fast_it_was_answered():
+    settings, traffic = RolloutSettings(poll_s=1.0, probe_batch=3), Traffic(0.0)
+    probes = Probes([f"text {number}" for number in range(5)], "abcde")
+    gatherer = Gatherer(traffic, probes, settings, traffic.now, traffic.pause)  # type: ignore[arg-type]
+    current = RolloutState(NEW, OLD, evidence=measured())
+    for _ in range(2):
+        gatherer.look_at_copies(current, wanted=50, share=0.25)
+    assert current.copied == 10
+    assert current.copies_seen == ["client"]
+    assert current.evidence.copies == PairCounts(compared=1, disagreeing=1)
+    assert current.evidence.errors.sums.tolist() == [10, 0, 10, 0]
+
+
+class Registered:
+    """A registry with a champion."""
+
+    def __init__(self, champion: str | None) -> None:
+        self.told: list[tuple[str, ...]] = []
+        self._champion = Revision(champion, "", "") if champion else None
+
+    def champion(self) -> Revision | None:
+        return self._champion
+
+    def nominate(self, version: str) -> None:
+        self.told.append(("nominate", version))
+
+    def promote(self, version: str) -> None:
+        self.told.append(("promote", version))
+
+    def reject(self, version: str, reason: str) -> None:
+        self.told.append(("reject", version, reason))
+
+
+@pytest.mark.parametrize(("champion", "rejected"), [(None, True), ("1", True), ("2", False)])
+def test_decisions_are_written_and_a_champion_is_never_rejected(champion, rejected):
+    registry = Registered(champion)
+    aliases = RegistryAliases(registry)  # type: ignore[arg-type]
+    aliases.nominate("2")
+    aliases.promote("2")
+    aliases.reject("2", "why")
+    told = [("nominate", "2"), ("promote", "2"), ("reject", "2", "why")]
+    assert registry.told == (told if rejected else told[:2])
