@@ -6,21 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from accelerate import Accelerator
-from moto.server import ThreadedMotoServer
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from components.bundle import MODEL
-from components.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
-from components.compress.draft import Origin, write_draft_files
-from components.compress.export import export
 from components.dataset import TextDataset, write_dataset
-from components.train.batches import EncodedTexts
-from components.train.loop import Training
-from components.train.optimisation import build_model
-from components.train.settings import TrainSettings
 
 WORDS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
@@ -40,34 +27,10 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of 2 layers and 32 dimensions with random weights, in the Hugging Face layout."""
+    from tests import small_models
+
     folder = tmp_path_factory.mktemp("encoder")
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        *FILLER,
-        *(word for topic in WORDS.values() for word in topic),
-    ]
-    letters = [chr(code) for code in range(97, 123)]
-    vocabulary = {word: index for index, word in enumerate([*words, *letters, *(f"##{c}" for c in letters)])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
-    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
-    torch.manual_seed(7)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(folder)
+    small_models.write_encoder(folder)
     return folder
 
 
@@ -95,31 +58,28 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> TextDataset:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_encoder: Path, small_dataset: TextDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder: the tiny encoder, trained on the small dataset until it knows the topics."""
-    settings = TrainSettings(encoder=str(tiny_encoder), max_length=32, epochs=15, learning_rate=2e-3, head_factor=1)
-    tokenizer = load_tokenizer(tiny_encoder)
-    torch.set_num_threads(1)  # the model is too small to share
-    texts = EncodedTexts(small_dataset.texts("train"), small_dataset.label_ids("train"), tokenizer, 32)
-    model = build_model(settings, small_dataset.labels)
-    Training(model, texts, None, settings, Accelerator(cpu=True)).fit()
+    from tests import small_models
+
     folder = tmp_path_factory.mktemp("checkpoint")
-    info = {"labels": small_dataset.labels, "dataset_digest": small_dataset.digest, "max_length": 32}
-    save_checkpoint(folder, model, tokenizer, info | {"encoder": "tiny", "mlflow_run_id": "0" * 32})
+    small_models.write_checkpoint(folder, tiny_encoder, small_dataset)
     return folder
 
 
 @pytest.fixture(scope="session")
 def draft_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint as a draft bundle, fp32; it predicts the small dataset well. Copy it before changing it."""
+    from tests import small_models
+
     folder = tmp_path_factory.mktemp("bundle") / "draft"
-    model, tokenizer, info = load_checkpoint(tiny_checkpoint)
-    write_draft_files(folder, tokenizer, Origin(info, "messages", "test").bundle_info("teacher", "fp32"))
-    export(model, folder / MODEL, info["max_length"], heads=(4, 32))
+    small_models.write_draft(folder, tiny_checkpoint)
     return folder
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of an S3 server that has no buckets yet."""
+    from moto.server import ThreadedMotoServer  # slow to import
+
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
