@@ -99,3 +99,5 @@ def test_a_class_without_texts_is_no_obstacle() -> None:
 
 def test_the_histogram_counts_every_resample() -> None:
     assert sum(histogram(np.zeros(50))["counts"]) == 50
+    assert histogram(np.array([0.0, 0.1, 1.0]), bins=2) == {"counts": [2, 1], "edges": [0.0, 0.5, 1.0]}
+    assert len(histogram(np.zeros(50))["edges"]) == 42
