@@ -77,6 +77,11 @@ def test_a_key_of_another_kind_neither_signs_nor_verifies(
     assert (bundle / SIGNATURE).read_bytes() == before
 
 
+def test_folders_above_the_keys_are_made(tmp_path: Path) -> None:
+    pair = signing.key_pair(tmp_path / "new" / "folder" / "keys")
+    assert signing.key_pair(tmp_path / "new" / "folder" / "keys") == pair
+
+
 def test_an_encrypted_private_key_is_refused(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "encrypted.pem"
     path.touch(mode=0o600)

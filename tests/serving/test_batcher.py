@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from serving.batcher import Batcher
+from serving.batcher import WARM_UP, Batcher
 from serving.errors import InferenceFailed, Overloaded
 from serving.limits import Limits
 
@@ -225,3 +225,25 @@ def test_the_queue_is_full_at_its_limit(texts, refused):
     assert isinstance(answers[1], Overloaded) is refused
     if refused:
         assert str(answers[1]).startswith("7 texts are waiting for inference")
+
+
+def test_the_wait_of_each_request_is_told_once_when_its_first_text_is_computed(monkeypatch):
+    waited: list[float] = []
+
+    async def scenario() -> None:
+        batcher = Batcher(Recorder(), Limits(batch_tokens=8))  # type: ignore[arg-type]
+        monkeypatch.setattr(batcher.metrics, "waited", waited.append)
+        await asyncio.gather(*(batcher.probabilities([words(5)] * texts) for texts in (3, 1, 2)))
+
+    asyncio.run(scenario())
+    assert len(waited) == 3
+    assert all(0 <= seconds < 30 for seconds in waited)
+
+
+def test_a_warmed_up_batcher_has_seen_many_shapes_and_knows_its_pace():
+    recorder = Recorder(token_s=1e-7)
+    batcher = Batcher(recorder, Limits())  # type: ignore[arg-type]
+    batcher.warm_up()
+    shapes = [(len(batch), batch[0]) for batch in recorder.batches]
+    assert shapes == [*WARM_UP, WARM_UP[-1]]
+    assert batcher._token_s >= 1e-7

@@ -97,5 +97,12 @@ def test_a_class_without_texts_is_no_obstacle() -> None:
     assert np.median(resamples(truth, truth, truth).scores("macro_f1")) == 1
 
 
+def test_a_single_text_is_right_or_wrong() -> None:
+    one = np.array([0])
+    assert set(resamples(one, one, one).scores("accuracy")[0]) == {0.0, 1.0}
+
+
 def test_the_histogram_counts_every_resample() -> None:
     assert sum(histogram(np.zeros(50))["counts"]) == 50
+    assert histogram(np.array([0.0, 0.1, 1.0]), bins=2) == {"counts": [2, 1], "edges": [0.0, 0.5, 1.0]}
+    assert len(histogram(np.zeros(50))["edges"]) == 42

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from components import signing
 from components.bundle import INFO, MODEL, TOKENIZER, Bundle
 from components.dataset import TextDataset
-from components.evaluate.champion import facts, same_model
+from components.errors import BadInput
+from components.evaluate.champion import facts, fetch, same_model
 from components.registry import Version
 
 
@@ -44,6 +46,21 @@ def test_models_that_differ_in_what_they_answer_or_learned_are_not_the_same(
 def test_models_that_differ_in_how_they_came_about_are_the_same(draft_bundle: Path, tmp_path: Path) -> None:
     other = altered(draft_bundle, tmp_path / "other", run="later", mlflow_run_id="1" * 32, metrics={"test_f1": 0.5})
     assert same_model(Bundle(draft_bundle), other)
+
+
+def test_a_champion_is_what_was_registered_or_is_told_with_a_way_out(draft_bundle: Path, tmp_path: Path) -> None:
+    keys, place = signing.key_pair(tmp_path / "keys"), shutil.copytree(draft_bundle, tmp_path / "stored")
+    keys.sign(place)
+    digest = Bundle(place).digest()
+    champion = Version("7", str(place), digest)
+    assert fetch(champion, "messages", keys.public_key, tmp_path / "a").digest() == digest
+    way_out = "; restore it, or take the alias champion from version 7 in MLflow"
+    for other, name in ((Version("7", str(place), f"sha256:{'0' * 64}"), "messages"), (champion, "letters")):
+        with pytest.raises(BadInput, match=rf"champion 7 at .*stored is not what was registered \(.*\){way_out}"):
+            fetch(other, name, keys.public_key, tmp_path / "b")
+    shutil.rmtree(place)
+    with pytest.raises(BadInput, match=rf"the bundle of champion 7 cannot be read \(.*\){way_out}"):
+        fetch(champion, "messages", keys.public_key, tmp_path / "c")
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -8,7 +8,7 @@ import pytest
 from components.classifier import Classifier
 from components.dataset import TextDataset, write_dataset
 from components.evaluate import gate
-from components.evaluate.membership import Membership, attack, told_apart
+from components.evaluate.membership import Membership, _losses, attack, told_apart
 from components.evaluate.settings import EvaluateSettings
 
 
@@ -63,6 +63,14 @@ def test_the_advantage_and_the_share_found_are_those_of_the_best_threshold() -> 
     }  # fmt: skip
     worse = told_apart(others, members)
     assert (worse.advantage, worse.found_at_1_percent) == (0.0, 0.0)
+
+
+def test_a_text_with_the_same_loss_is_accused_as_well_and_a_loss_is_never_infinite() -> None:
+    same = told_apart(np.array([1.0]), np.array([1.0]))
+    assert (same.advantage, same.found_at_1_percent, same.auc) == (0.0, 0.0, 0.5)
+    losses = _losses(np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]], np.float32), np.array([0, 1, 1]))
+    assert losses[:2] == pytest.approx([np.log(2), np.log(4)])
+    assert 80 < losses[2] < 100
 
 
 def test_one_of_a_hundred_others_may_be_accused() -> None:

@@ -50,7 +50,7 @@ def test_a_promotion_is_kept_then_moves_the_traffic_then_the_aliases_and_is_forg
     told = acts_of(here)
     assert here.run()["outcome"] == "promoted"
     assert in_order(told, "target save_state decision", "target promote", "aliases promote", "target save_state None")
-    assert told.index("aliases nominate") < told.index("target deploy")
+    assert told.index("aliases nominate") < told.index("target save_state") < told.index("target deploy")
 
 
 def test_a_rollback_is_kept_then_moves_the_traffic_then_the_aliases_and_is_forgotten_last(world, behaviour):
@@ -106,9 +106,12 @@ def test_a_challenger_that_nobody_knows_of_makes_way(world, third):
 def test_a_rolled_back_challenger_is_counted_until_its_traffic_ends_and_not_after(world, behaviour):
     here = world(behaviour(failing=0.09), max_accuracy_drop=0.3)
     here.target.clients_per_second = 200
+    shares, route = [], here.target.set_traffic
+    here.target.set_traffic = lambda percent: (shares.append(percent), route(percent))
     told = acts_of(here)
     result = here.run()
     assert result["outcome"] == "rolled_back"
+    assert shares == [10, 0]
     assert result["requests"]["challenger"] == here.target.seen["2"].requests
     moved = len(told) - 1 - told[::-1].index("target set_traffic")
     assert moved > told.index("target save_state decision")
@@ -142,6 +145,27 @@ def test_a_rollout_whose_driver_was_killed_has_the_whole_time_again(world, kille
     assert again["seconds"] - spent > 4.5
 
 
+def test_the_periods_of_a_rollout_are_kept_when_it_is_held_and_closed_once(world, killed):
+    here = world(step_time_limit_s=5.0, max_slow_rise=0.001)
+    result = here.run()
+    kept = from_json(here.target.load_state()).periods
+    assert [period.name for period in kept] == [period["name"] for period in result["periods"]]
+    assert kept[-1].percent == 50
+    here = world(steps="50")
+    promote = here.target.promote
+
+    def dying():
+        raise killed
+
+    here.target.promote = dying
+    with pytest.raises(killed):
+        here.run()
+    here.target.promote = promote
+    decided = from_json(here.target.load_state())
+    assert decided.decision is not None
+    assert [period["name"] for period in here.run()["periods"]] == [period.name for period in decided.periods]
+
+
 def test_a_step_that_has_no_verdict_is_held_soon_after_its_time(world):
     result = world(step_time_limit_s=5.0, max_slow_rise=0.001).run()
     assert result["outcome"] == "held"
@@ -165,7 +189,7 @@ def test_a_closed_period_starts_the_next_with_nothing_spent():
 @pytest.mark.parametrize(
     ("header", "able", "assumed"), [("", True, 1.0), ("x-user", True, 4.0), ("x-user", False, 1.0)]
 )
-def test_requests_of_sticky_clients_count_less_from_the_start(world, header, able, assumed, killed):
+def test_requests_of_sticky_clients_count_less_from_the_start(world, header, able, assumed, killed, capsys):
     here = world(sticky_header=header)
     here.target.can_stick = able
     found: list[Evidence] = []
@@ -178,6 +202,7 @@ def test_requests_of_sticky_clients_count_less_from_the_start(world, header, abl
     here.target.save_state = save
     with pytest.raises(killed):
         here.run()
+    assert ("cannot assign clients by a header" in capsys.readouterr().err) is (bool(header) and not able)
     errors, slow = found[-1].errors, found[-1].slow
     assert (errors.assumed, slow.assumed) == (assumed, max(assumed, 2.0))
 

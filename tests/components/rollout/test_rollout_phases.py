@@ -65,6 +65,17 @@ def test_a_shadow_ends_with_the_asked_number_of_copies_and_its_part_of_traffic(w
     assert result["requests"]["copied"] == here.target.shadowed == 50  # ten at a time
 
 
+@pytest.mark.parametrize(
+    ("rate", "settings"),
+    [(24, {"shadow_requests": 0, "steps": "10"}), (14, {"steps": "50"})],
+    ids=["in a tenth of them", "in their copies"],
+)
+def test_probes_help_out_where_a_phase_finds_too_few_of_the_clients_requests(world, rate, settings):
+    here = world(**settings, step_time_limit_s=60.0)
+    here.target.clients_per_second = rate
+    assert here.run()["requests"]["probes"] > 0
+
+
 def test_a_step_without_a_verdict_is_told_with_its_share_and_time(world):
     reason = held(world(step_time_limit_s=6.0), max_slow_rise=0.001)
     assert reason.startswith("no verdict: no verdict within 6 s at 50% of traffic: slow answers: challenger 0 of ")

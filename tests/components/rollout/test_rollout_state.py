@@ -9,7 +9,7 @@ from components.rollout.aliases import RegistryAliases
 from components.rollout.analysis.evidence import PairCounts
 from components.rollout.counting import Tally
 from components.rollout.gathering import Gatherer, counts_of
-from components.rollout.probes import Probes, text_key
+from components.rollout.probes import Probes, probes_of, text_key
 from components.rollout.settings import RolloutSettings
 from components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, summary, to_json
 from components.rollout.target import Counts, Pair, Revision, histogram
@@ -107,17 +107,18 @@ def test_what_is_kept_comes_back_and_something_else_is_told():
 def test_the_summary_says_where_a_rollout_stands():
     current = rolling(
         timeline=[point(1.0, None, 0), point(2.0, 0.3), point(3.04)],
-        elapsed_s=3.04, copied=9, margins={"errors": 0.05}, decision=Decision("rolled_back", "it is worse"),
+        elapsed_s=3.14, copied=9, margins={"errors": 0.05}, decision=Decision("rolled_back", "it is worse"),
     )  # fmt: skip
     current.evidence = replace(current.evidence, pairs=PairCounts(labelled=31))
     assert summary(to_json(current)) == {
-        "version": "2", "phase": "traffic", "percent": 10, "requests": 10, "texts": 31, "copies": 9, "seconds": 3.0,
+        "version": "2", "phase": "traffic", "percent": 10, "requests": 10, "texts": 31, "copies": 9, "seconds": 3.1,
         "verdict": "hold", "decision": "it is worse",
         "evidence": [{
             "metric": "errors", "champion": 0.02, "challenger": 0.03, "harm": 0.1, "lower": -0.1, "upper": 0.2,
             "margin": 0.05, "verdict": "go on", "course": [0.3, 0.1],
         }],
     }  # fmt: skip
+    assert summary(to_json(replace(current, margins={})))["evidence"][0]["margin"] == 1.0
     begun = summary(to_json(RolloutState(NEW, OLD)))
     assert (begun["percent"], begun["verdict"], begun["decision"], begun["evidence"]) == (0, None, None, [])
     assert (begun["phase"], begun["requests"], begun["seconds"]) == ("baseline", 0, 0.0)
@@ -138,6 +139,15 @@ def test_probes_are_distinct_in_an_order_of_their_own_and_go_round():
     assert {probe.text: probe.label for probe in probes.unseen(set(), 9)} == dict(zip(texts, "abcde", strict=True))
     with pytest.raises(BadInput, match="a rollout needs labelled texts to probe with, got 0"):
         Probes([], [])
+    with pytest.raises(ValueError, match="shorter"):
+        Probes(["text"], [])
+    assert text_key("text 0") == "822beb0d1729878a"
+
+
+def test_probes_are_those_of_the_test_split_with_their_names(small_dataset):
+    found = {probe.text: probe.label for probe in probes_of(small_dataset).unseen(set(), 1000)}
+    names = [small_dataset.labels[index] for index in small_dataset.label_ids("test")]
+    assert found == dict(zip(small_dataset.texts("test"), names, strict=True))
 
 
 def test_copies_are_counted_for_each_side_by_its_own_answers_and_times():
@@ -179,14 +189,15 @@ class Traffic:
 
 @pytest.mark.parametrize(("rate", "source"), [(10.0, "client traffic"), (9.0, "probes"), (0.0, "probes")])
 def test_clients_are_enough_when_they_bring_what_is_waited_for_in_a_quarter_of_the_time(rate, source):
-    settings, traffic = RolloutSettings(step_time_limit_s=40.0, poll_s=1.0, probe_batch=3), Traffic(rate)
+    settings, traffic = RolloutSettings(step_time_limit_s=40.0, poll_s=2.0, probe_batch=3), Traffic(rate)
     probes = Probes([f"text {number}" for number in range(5)], "abcde")
     gatherer = Gatherer(traffic, probes, settings, traffic.now, traffic.pause)  # type: ignore[arg-type]
     current = RolloutState(NEW, OLD)
     for _ in range(3):
         assert gatherer.look(current, wanted=50, share=0.5) == source
-    assert current.probes == (9 if source == "probes" else 0)
-    assert current.position == 9
+    assert (gatherer.look(current, wanted=1, share=1.0) == "probes") is (rate == 0)
+    assert current.probes == {10.0: 0, 9.0: 9, 0.0: 12}[rate]
+    assert current.position == 12
     assert current.clients == round(traffic.clock * rate)
     assert (current.elapsed_s, current.spent_s) == (traffic.clock, traffic.clock)
 
