@@ -95,4 +95,4 @@ def test_kserve_fetches_bundles_by_tls_with_the_authority_that_install_uploads(
     (volume,) = [it for it in made["volumes"] if it["name"] == mounts[values["CA_BUNDLE_VOLUME_MOUNT_POINT"] or ""]]
     name = volume["configMap"]["name"]
     kept = json.loads(cluster.kubectl("get", "configmap", name, "--namespace", namespace, "--output=json"))
-    assert kept["data"] == {"cabundle.crt": signer.path.read_text("utf-8").strip()}
+    assert kept["data"] == dict.fromkeys(("cabundle.crt", "ca.crt"), signer.path.read_text("utf-8").strip())
