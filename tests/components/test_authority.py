@@ -211,7 +211,7 @@ def test_mlflow_is_refused_at_once_without_its_authority_and_without_tls(
     assert time.monotonic() - before < 20
     said = str(told.value)
     if scheme == "http":
-        assert said.endswith("check tracking_uri, which begins with https:// where the server has TLS")
+        assert said.endswith("check the setting tracking_uri, which begins with https:// where the server has TLS")
     else:
         assert "set MLFLOW_TRACKING_SERVER_CERT_PATH" in said
         assert "manifests/install.sh secrets" in said

@@ -120,7 +120,9 @@ def test_strangers_are_told_to_log_in(server: str, path: str) -> None:
 
 
 def test_a_registry_without_login_says_where_the_login_belongs(server: str) -> None:
-    with pytest.raises(BadInput, match="401.*check tracking_uri, and the login in MLFLOW_TRACKING_USERNAME"):
+    with pytest.raises(
+        BadInput, match="401.*check the setting tracking_uri, and the login in MLFLOW_TRACKING_USERNAME"
+    ):
         Registry(server, "messages").champion()
 
 
