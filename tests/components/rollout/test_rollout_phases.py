@@ -84,7 +84,8 @@ def test_a_step_without_a_verdict_is_told_with_its_share_and_time(world):
 def test_a_first_version_is_told_how_many_probes_it_answered(world, behaviour):
     good = world(behaviour(wrong=0.5), first=True).run()
     assert good["reason"] == (
-        "version 2 is the first to be served here: it answered 20 of 20 texts that it had not seen, 10 of them as labelled"
+        "version 2 is the first to be served here: it answered 20 of 20 texts that it had not seen, 10 of them as "
+        "labelled"
     )
     assert (good["outcome"], good["champion"], good["serving"], good["metrics"]) == ("promoted", None, "2", {})
     bad = world(behaviour(failing=0.1), first=True).run()
