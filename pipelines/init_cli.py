@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,7 +12,7 @@ from components.errors import BadInput
 from components.prepare_data.columns import Column, Proposal, propose
 from components.prepare_data.settings import DataSettings
 from pipelines.form import FIELDS
-from pipelines.settings import FieldDescription, fields, load_settings
+from pipelines.settings import FieldDescription, as_yaml, fields, load_settings
 
 SHOWN = (
     *FIELDS.values(),
@@ -79,7 +78,7 @@ def document(found: Proposal | None) -> str:
             lines += ["", f"{head}:"]
             section = head
         given = field.name in chosen
-        text = _yaml(chosen[field.name] if given else field.default)
+        text = as_yaml(chosen[field.name] if given else field.default)
         mark = "" if given else "# "
         lines += [f"{'  ' * bool(dot)}# {_meaning(field)}", f"{'  ' * bool(dot)}{mark}{name}: {text}"]
     if found:
@@ -124,7 +123,3 @@ def _classes(column: Column) -> str:
 
 def _meaning(field: FieldDescription) -> str:
     return field.meaning + (f" ({field.unit})" if field.unit else "")
-
-
-def _yaml(value: object) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()

@@ -183,7 +183,7 @@ def settings_table() -> str:
     """The Markdown table of every setting."""
     rows = ["| setting | default | unit | meaning |", "|---|---|---|---|"]
     for field in fields():
-        default = _as_yaml(field.default)
+        default = as_yaml(field.default)
         cells = (f"`{field.name}`", f"`{default}`" if default not in ("''", "") else "", field.unit, field.meaning)
         rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(rows)
@@ -206,10 +206,11 @@ def readable_settings(section: str, width: int) -> Iterator[str]:
         hint = f"did you mean {', '.join(near)}?" if near else f"known sections: {', '.join(known)}"
         raise BadInput(f"there are no settings {section!r}; {hint}")
     for field in chosen:
-        default = _as_yaml(field.default)
+        default = as_yaml(field.default)
         yield f"{field.name} = {default}" + (f" {field.unit}" if field.unit else "")
         yield from textwrap.wrap(field.meaning, width, initial_indent="    ", subsequent_indent="    ")
 
 
-def _as_yaml(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+def as_yaml(value: Any) -> str:
+    """A value as it is written in `slipway.yaml`, in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()

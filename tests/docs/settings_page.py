@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import yaml
-
-from pipelines.settings import FieldDescription, fields
+from pipelines.settings import FieldDescription, as_yaml, fields
 from tests.docs.pages import ROOT, replaced
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -96,7 +94,7 @@ def _lines() -> Iterator[str]:
 
 
 def _row(field: FieldDescription) -> str:
-    default = yaml.safe_dump(field.default, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    default = as_yaml(field.default)
     meaning = field.meaning.replace("&", "&amp;")
     cells = (f"`{field.name}`", f"`{default}`" if default not in ("''", "") else "", field.unit, meaning)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
