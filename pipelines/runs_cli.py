@@ -49,12 +49,8 @@ class Run(NamedTuple):
 def every(places: Places) -> Iterator[Run]:
     """The runs of this home, the newest first."""
     at_work = running(places)
-    for folder in sorted((path for path in places.runs.glob("*") if path.is_dir()), reverse=True):
-        try:
-            name = str(json.loads((folder / SETTINGS).read_text("utf-8"))["model_name"])
-        except (OSError, ValueError, KeyError):  # of a run on Kubeflow Pipelines, which left its report here
-            name = ""
-        yield Run(folder, name, stage.record(folder), folder.name == at_work)
+    for folder in _folders(places):
+        yield _run(folder, at_work)
 
 
 def one(places: Places, name: str) -> Run:
@@ -63,16 +59,29 @@ def one(places: Places, name: str) -> Run:
     Raises:
         BadInput: there is none, or there are several.
     """
-    known = list(every(places))
-    found = [run for run in known if run.folder.name.startswith(name)]
+    known = _folders(places)
+    found = [folder for folder in known if folder.name.startswith(name)]
     if not known:
         raise BadInput(f"there are no runs in {places.runs} yet; `slipway run` makes one")
-    if not found or (name and len(found) > 1 and found[0].folder.name != name):
-        listed = ", ".join(run.folder.name for run in (found or known)[:5])
+    if not found or (name and len(found) > 1 and found[0].name != name):
+        listed = ", ".join(folder.name for folder in (found or known)[:5])
         raise BadInput(
             f"{'no run begins' if not found else 'several runs begin'} with {name!r}; give one of {listed}, …"
         )
-    return found[0]
+    return _run(found[0], running(places))
+
+
+def _folders(places: Places) -> list[Path]:
+    """Of the runs, the newest first."""
+    return sorted((path for path in places.runs.glob("*") if path.is_dir()), reverse=True)
+
+
+def _run(folder: Path, at_work: str) -> Run:
+    try:
+        name = str(json.loads((folder / SETTINGS).read_text("utf-8"))["model_name"])
+    except (OSError, ValueError, KeyError):  # of a run on Kubeflow Pipelines, which left its report here
+        name = ""
+    return Run(folder, name, stage.record(folder), folder.name == at_work)
 
 
 def show(runs: list[Run], console: Console) -> None:
