@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from components.encryption import VARIABLE
 from components.errors import BadInput, SlipwayError
 from components.inference import ModelClient
 from components.report.outcome import Outcome
-from pipelines import audit_cli, explain_cli, keys_cli
+from pipelines import audit_cli, explain_cli, keys_cli, status_cli
 from pipelines.places import Places
 from pipelines.settings import (
     DEFAULT_FILE,
@@ -28,7 +27,7 @@ from pipelines.settings import (
 )
 
 if TYPE_CHECKING:
-    from components.rollout.served_model import ProxyStatus, RevisionStatus, ServedModel, Status
+    from components.rollout.served_model import ServedModel
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -372,51 +371,12 @@ def status(
         if as_json:
             print(found.model_dump_json())
         else:
-            show_status(found)
+            status_cli.show(found, console)
         if not watch:
             break
         time.sleep(1)
         console.clear()
     raise typer.Exit(0 if found.healthy else 1)
-
-
-def show_status(found: "Status") -> None:
-    """Print a service's status for people."""
-    style = f"bold {'green' if found.healthy else 'red'}"
-    console.print(found.message, markup=False, highlight=False, style=style)
-    if not found.served:
-        return
-    console.print(f"{found.model_name} at {place_of(found.endpoint)}", highlight=False)
-    table = Table("", "version", "traffic", "state", "process", "bundle", box=None, pad_edge=False)
-    for role, part in (("champion", found.champion), ("challenger", found.challenger)):
-        if part:
-            shown = (part.version, f"{part.percent} %", health_of(part), str(part.pid or ""), part.digest[:19])
-            table.add_row(role, *shown)
-    if found.proxy:
-        table.add_row("proxy", "", "", health_of(found.proxy), str(found.proxy.pid or ""), "")
-    console.print(table)
-    if going := found.rollout:
-        console.print(
-            f"rollout of version {going['version']}: {going['phase']} ({going['percent']} %), {going['requests']} "
-            f"requests and {going['texts']} labelled texts so far, verdict: {going['verdict'] or 'none yet'}",
-            highlight=False,
-        )
-        if going["evidence"]:
-            from components.rollout.live import evidence_table
-
-            console.print(evidence_table(going["evidence"]))
-
-
-def place_of(endpoint: dict[str, str]) -> str:
-    """The public endpoint for people."""
-    other = {"grpc": "gRPC", "host": "Host"}
-    more = ", ".join(f"{name} {endpoint[key]}" for key, name in other.items() if endpoint.get(key))
-    return f"{endpoint['rest']} ({more})" if more else endpoint["rest"]
-
-
-def health_of(part: "RevisionStatus | ProxyStatus") -> str:
-    """`ready`, `running` (without answering) or `down`."""
-    return "ready" if part.ready else "running" if part.running else "down"
 
 
 @command
@@ -426,7 +386,7 @@ def start(config: Config = None, overrides: Overrides = None, target: Target = N
 
     model = on_this_machine(*settings_of(config, overrides, target), "started")
     model.start()
-    show_status(model.status())
+    status_cli.show(model.status(), console)
 
 
 @command
