@@ -130,6 +130,15 @@ class Platform:
         return kustomization(self.cluster, folder, namespace, overlay)
 
 
+@pytest.fixture
+def own_namespace(cluster: Cluster) -> Iterator[str]:
+    """An empty namespace for one test alone."""
+    name = f"slipway-own-{uuid.uuid4().hex[:6]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
 @pytest.fixture(scope="session")
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace for this session alone: a new one that is removed at the end, or one that is kept and used again."""

@@ -5,7 +5,6 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,15 +68,6 @@ class SlowWay:
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """One of the test's own."""
-    name = f"slipway-fence-{uuid.uuid4().hex[:6]}"
-    cluster.kubectl("create", "namespace", name)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture
 def slow(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowWay]:
     """KUBECONFIG leads over the slow way, until the test sets it to the cluster's own."""
     config = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
@@ -121,11 +111,11 @@ def acquire(other: Lease) -> None:
 
 
 def test_a_holder_with_slow_answers_has_stopped_when_another_begins(
-    cluster: Cluster, namespace: str, slow: SlowWay, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, own_namespace: str, slow: SlowWay, monkeypatch: pytest.MonkeyPatch
 ):
-    old = driver(namespace)
+    old = driver(own_namespace)
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig)
-    new = driver(namespace)
+    new = driver(own_namespace)
     with old._lease.holding():
         slow.answer_s = ANSWER_S
         end = time.monotonic() + 60
@@ -145,11 +135,11 @@ def test_a_holder_with_slow_answers_has_stopped_when_another_begins(
 
 
 def test_the_api_server_refuses_what_a_driver_sent_before_another_took_over(
-    cluster: Cluster, namespace: str, slow: SlowWay, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, own_namespace: str, slow: SlowWay, monkeypatch: pytest.MonkeyPatch
 ):
-    old = driver(namespace)
+    old = driver(own_namespace)
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig)
-    new = driver(namespace)
+    new = driver(own_namespace)
     refused: list[str] = []
     sent = threading.Event()
     send = old.api.apply
@@ -189,16 +179,16 @@ def test_the_api_server_refuses_what_a_driver_sent_before_another_took_over(
                 old.rollback()
             new.save_state({"mine": True})
     assert "the object has been modified" in refused[0]
-    assert f"another rollout has taken {namespace}/messages over (process {os.getpid()} on" in refused[1]
+    assert f"another rollout has taken {own_namespace}/messages over (process {os.getpid()} on" in refused[1]
     assert new.load_state() == {"mine": True}
 
 
 def test_the_api_server_makes_a_service_for_who_saw_none_only_while_there_is_none(
-    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, own_namespace: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig)
     monkeypatch.setattr(fence, "ATTEMPTS", 1)
-    one, two = driver(namespace), driver(namespace)
+    one, two = driver(own_namespace), driver(own_namespace)
     one.deploy(FIRST)
     record = two.record
     monkeypatch.setattr(two, "record", lambda: type(record())())

@@ -3,8 +3,6 @@
 import json
 import os
 import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +18,8 @@ pytestmark = pytest.mark.cluster
 TLS = ROOT / "manifests" / "tls"
 
 
-@pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of its own."""
-    name = f"slipway-tls-{uuid.uuid4().hex[:6]}"
-    cluster.kubectl("create", "namespace", name)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def test_the_api_server_accepts_the_servers_with_tls(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    folder = kustomization(cluster, tmp_path, namespace)
+def test_the_api_server_accepts_the_servers_with_tls(cluster: Cluster, own_namespace: str, tmp_path: Path) -> None:
+    folder = kustomization(cluster, tmp_path, own_namespace)
     given = json.loads((folder / "kustomization.yaml").read_text("utf-8"))
     given["components"] = [os.path.relpath(TLS / "inside", folder)]
     (folder / "kustomization.yaml").write_text(json.dumps(given), "utf-8")
@@ -53,14 +42,14 @@ def test_knative_accepts_its_configuration_for_tls_between_its_servers(cluster: 
 
 
 def test_kserve_fetches_bundles_by_tls_with_the_authority_that_install_uploads(
-    cluster: Cluster, namespace: str, tmp_path: Path
+    cluster: Cluster, own_namespace: str, tmp_path: Path
 ) -> None:
     signer = Authority(tmp_path, "inside")
     certificate, key = signer.issue("s3")
     files = [f"--from-file={name}={path}" for name, path in (("tls.crt", certificate), ("tls.key", key))]
     files.append(f"--from-file=ca.crt={signer.path}")
-    cluster.kubectl("create", "secret", "generic", "slipway-s3-tls", "--namespace", namespace, *files)
-    names = {"SLIPWAY_NAMESPACE": namespace, "SLIPWAY_STEPS_NAMESPACE": f"{namespace}-none"}
+    cluster.kubectl("create", "secret", "generic", "slipway-s3-tls", "--namespace", own_namespace, *files)
+    names = {"SLIPWAY_NAMESPACE": own_namespace, "SLIPWAY_STEPS_NAMESPACE": f"{own_namespace}-none"}
     environment = os.environ | names | {"KUBECONFIG": cluster.kubeconfig, "SLIPWAY_KEYS": str(tmp_path / "keys")}
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
         environment.pop(name, None)
@@ -70,7 +59,7 @@ def test_kserve_fetches_bundles_by_tls_with_the_authority_that_install_uploads(
     account = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": "server", "namespace": namespace},
+        "metadata": {"name": "server", "namespace": own_namespace},
         "secrets": [{"name": "slipway-s3-servers"}],
     }
     cluster.apply(account)
@@ -79,7 +68,7 @@ def test_kserve_fetches_bundles_by_tls_with_the_authority_that_install_uploads(
         "kind": "Pod",
         "metadata": {
             "name": "asked",
-            "namespace": namespace,
+            "namespace": own_namespace,
             "labels": {"serving.kserve.io/inferenceservice": "asked"},
             "annotations": {"internal.serving.kserve.io/storage-initializer-sourceuri": "s3://slipway/bundles/1"},
         },
@@ -90,9 +79,9 @@ def test_kserve_fetches_bundles_by_tls_with_the_authority_that_install_uploads(
     ]
     (initializer,) = made["initContainers"]
     values = {item["name"]: item.get("value") for item in initializer["env"]}
-    assert values["AWS_ENDPOINT_URL"] == f"https://s3.{namespace}.svc.cluster.local:9000"
+    assert values["AWS_ENDPOINT_URL"] == f"https://s3.{own_namespace}.svc.cluster.local:9000"
     mounts = {mount["mountPath"]: mount["name"] for mount in initializer["volumeMounts"]}
     (volume,) = [it for it in made["volumes"] if it["name"] == mounts[values["CA_BUNDLE_VOLUME_MOUNT_POINT"] or ""]]
     name = volume["configMap"]["name"]
-    kept = json.loads(cluster.kubectl("get", "configmap", name, "--namespace", namespace, "--output=json"))
+    kept = json.loads(cluster.kubectl("get", "configmap", name, "--namespace", own_namespace, "--output=json"))
     assert kept["data"] == dict.fromkeys(("cabundle.crt", "ca.crt"), signer.path.read_text("utf-8").strip())

@@ -23,6 +23,15 @@ def kubeflow() -> Iterator[Kubeflow]:
     server.server_close()
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder without settings, with a home and keys of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SLIPWAY_KEYS", str(tmp_path / "keys"))
+    return tmp_path
+
+
 class User:
     """Somebody who submits from a folder of their own, with a bucket of their own."""
 

@@ -7,25 +7,16 @@ from pathlib import Path
 import psutil
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from pipelines.cli import app
+from tests.pipelines.command import slipway
 
 WITHOUT_SETTINGS = {"init", "settings", "compile", "runs", "logs", "report", "audit", "keys"}
 ON_KUBEFLOW = {"submit"}
 
 
-def slipway(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder and a home of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("SLIPWAY_KEYS", str(tmp_path / "keys"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -7,26 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from typer.testing import CliRunner, Result
 
 from components.prepare_data.columns import propose
 from components.prepare_data.sources import read
-from pipelines.cli import app
 from pipelines.settings import SlipwaySettings, load_settings
+from tests.pipelines.command import slipway
 
 ROWS = [(f"The parcel {i} never came, and nobody answers.", ("late", "lost", "wrong")[i % 3]) for i in range(60)]
 
 
-def slipway(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder without settings."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def semicolons(path: Path) -> None:

@@ -4,18 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from components import stage
-from pipelines.cli import app
 from pipelines.local_run import exclusive
 from pipelines.places import Places
+from tests.pipelines.command import slipway
 
 OLD, NEW = "20260101-100000-aaaa", "20260102-100000-bbbb"
-
-
-def slipway(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
 
 
 @pytest.fixture
