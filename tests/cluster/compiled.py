@@ -7,6 +7,7 @@ of an object store from which the launcher copies them. What KFP adds to each po
 added here, and a root file system that cannot be written.
 """
 
+import builtins
 import json
 import os
 import subprocess
@@ -84,6 +85,7 @@ class CompiledRun:
         }
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
+            patch.setattr(builtins, "print", print)  # kfp.local wraps it in each thread of a loop, and may leave it so
             patch.setattr(config.LocalExecutionConfig, "instance", None)
             patch.setattr(task_dispatcher, "run_single_task_implementation", self._run_task)
             local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(self._folder))

@@ -1,5 +1,6 @@
 """The step select_model as it runs in a pipeline, by kfp.local."""
 
+import builtins
 import json
 import os
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def around(folder: str, tasks: list[dict], request: dict) -> None:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path, small_dataset: TextDataset) -> Run:
     """Runs the pipeline with candidates; returns the run's folder, in which `output.json` is what came out."""
+    monkeypatch.setattr(builtins, "print", print)  # kfp.local wraps it in each thread of a loop, and may leave it so
     monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)  # for the program of `before`

@@ -1,5 +1,6 @@
 """The components evaluate and register in a real pipeline under kfp.local, with the gate between them."""
 
+import builtins
 import json
 import shutil
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def run(
     home: Path, draft_bundle: Path, small_dataset: TextDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[EvaluateSettings], dict[str, Any]]:
     """Runs the pipeline and returns its results, which the run's folder holds."""
+    monkeypatch.setattr(builtins, "print", print)  # kfp.local wraps it in each thread of a loop, and may leave it so
     monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
     draft = tmp_path / "draft"
     shutil.copytree(draft_bundle, draft / "bundle")
