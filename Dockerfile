@@ -19,10 +19,15 @@ RUN /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build
  && /opt/slipway/bin/pip uninstall --yes --quiet pip setuptools
 COPY serving /app/serving
 # What a server takes of the components; a test says when it takes more.
-COPY components/__init__.py components/api_keys.py components/bundle.py components/classifier.py components/cores.py \
-     components/encryption.py components/errors.py components/explanation.py components/identifiers.py components/kms.py \
-     components/latency.py components/private_files.py components/privacy.py components/reference.py components/signing.py components/trust.py \
-     /app/components/
+COPY components/__init__.py components/errors.py /app/components/
+COPY components/artifacts/__init__.py components/artifacts/bundle.py components/artifacts/drift_reference.py \
+     components/artifacts/encryption.py components/artifacts/onnx_classifier.py components/artifacts/privacy_guarantee.py \
+     components/artifacts/signing.py components/artifacts/trusted_keys.py /app/components/artifacts/
+COPY components/clients/__init__.py components/clients/api_keys.py components/clients/latency_histogram.py \
+     /app/components/clients/
+COPY components/explanation/__init__.py components/explanation/shapley.py /app/components/explanation/
+COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/private_files.py /app/components/machine/
+COPY components/platforms/__init__.py components/platforms/identifiers.py components/platforms/kms.py /app/components/platforms/
 # Every module of ours still finds what it imports, and boto3 the services that we use.
 COPY docker/check_imports.py /build/
 RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp PYTHONPATH=/app /opt/slipway/bin/python /build/check_imports.py

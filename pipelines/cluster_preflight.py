@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from kubernetes import client
 
-from components.cluster import PUBLIC_KEY, SECRETS, ClusterSettings, own_namespace
 from components.errors import BadInput
-from components.kubernetes_api import TIMEOUT, asking, connect
+from components.learning.settings import TrainSettings
+from components.platforms.cluster_settings import PUBLIC_KEY, SECRETS, ClusterSettings, own_namespace
+from components.platforms.kubernetes_api import TIMEOUT, asking, connect
 from components.register.settings import RegistrySettings
 from components.register.signing_job import SIGNER, signing_namespace
 from components.rollout.kserve import backend_tls, manifest
@@ -16,7 +17,6 @@ from components.rollout.kserve.model import check_reachable
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision
 from components.train.job_manifest import PLURAL, job_manifest
-from components.train.settings import TrainSettings
 
 PREFLIGHT = "slipway-preflight"
 """Name of what is asked for and not made."""

@@ -65,7 +65,7 @@ class Task(NamedTuple):
 
     name: str
     state: str
-    """As in `pipelines.follow.MARKS`."""
+    """As in `pipelines.progress_view.MARKS`."""
     started: float | None
     ended: float | None
 

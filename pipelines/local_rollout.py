@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from components import stage
-from components.bundle import Bundle
-from components.dataset import TextDataset
+from components.artifacts.bundle import Bundle
+from components.artifacts.dataset import TextDataset
 from components.errors import BadInput
 from components.register.step import adopt
 from components.rollout import report, step
+from components.step_runtime import step_context
+from pipelines.home import Places
 from pipelines.local_run import SETTINGS, exclusive
-from pipelines.places import Places
 from pipelines.settings import SlipwaySettings
 
 
@@ -33,7 +33,7 @@ def main(folder: Path, bundle: Path, dataset: Path | None) -> None:
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
     with (
         exclusive(places, folder.name),
-        stage.running("rollout", {}, str(folder / "rollout.html")) as current,
+        step_context.running("rollout", {}, str(folder / "rollout.html")) as current,
     ):
         probes = dataset or dataset_of(bundle, places)
         version = adopt(bundle, settings.registry, settings.tracking_uri, settings.model_name)

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components import progress, stage
 from components.errors import SlipwayError
-from components.private_files import lock_file, private_folder
-from pipelines import form
-from pipelines.places import Places
+from components.machine.private_files import lock_file, private_folder
+from components.step_runtime import progress, step_context
+from pipelines import pipeline_parameters
+from pipelines.home import Places
 from pipelines.settings import SlipwaySettings
 
 SETTINGS, LOCK = "settings.json", "run.lock"
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
     places = Places.here()
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
     with contextlib.ExitStack() as held:
-        with stage.guarded("preflight", finishes=False):
+        with step_context.guarded("preflight", finishes=False):
             held.enter_context(exclusive(places, folder.name))
         for what_only_pods_have in ("no effect in the current local runner", "custom or non-Python base image"):
             warnings.filterwarnings("ignore", message=f".*{what_only_pods_have}")
@@ -91,7 +91,7 @@ def main(folder: Path) -> None:
             enable_caching=True,
             cache_root=str(places.home / "cache"),
         )
-        pipeline(**form.filled(settings, SlipwaySettings()))
+        pipeline(**pipeline_parameters.filled(settings, SlipwaySettings()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from components.compress.component import compress
 from components.evaluate.component import evaluate
-from components.pod import (
+from components.kubeflow.kfp_pod import (
     COMPUTING,
     DATA,
     LIGHT,

@@ -4,21 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import home, run_record, stage, storage
-from components.checkpoint import check_encoder
-from components.cluster import own_namespace
+from components.artifacts.checkpoint import check_encoder
+from components.artifacts.encryption import key_of
 from components.compress import architecture
-from components.encryption import key_of
 from components.errors import BadInput
+from components.machine import home
+from components.platforms import storage
+from components.platforms.cluster_settings import own_namespace
+from components.platforms.execution_target import resolve
+from components.platforms.model_registry import Registry
 from components.prepare_data import sources
 from components.prepare_data.settings import SAMPLE, DataSettings
 from components.register.signing_job import signer_of
-from components.registry import Registry
 from components.rollout.local.model import LocalModel
 from components.rollout.local.processes import holder_of, port_problem
-from components.target import resolve
-from pipelines.for_cluster import check_not_local, check_store, encoders, for_pods, with_stores
-from pipelines.form import REST, settings_of
+from components.step_runtime import run_record, step_context
+from pipelines.cluster_settings import check_not_local, check_store, encoders, for_pods, with_stores
+from pipelines.pipeline_parameters import REST, settings_of
 from pipelines.settings import SlipwaySettings
 from pipelines.step_requests import Requests, requests_of
 
@@ -27,13 +29,13 @@ def run(form: Mapping[str, Any]) -> Requests:
     """The pipeline's first step: see that a run can go well, and say what each step is asked.
 
     Args:
-        form: of the run; see `pipelines.form`.
+        form: of the run; see `pipelines.pipeline_parameters`.
 
     Raises:
         SystemExit: it cannot; the run's record has the reason.
     """
     record = run_record.uri_of(form[REST])
-    with stage.running("preflight", {}, "", record=record) as current:
+    with step_context.running("preflight", {}, "", record=record) as current:
         settings = settings_of(form)
         if own_namespace() is not None:
             settings = for_pods(settings)

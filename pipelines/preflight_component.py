@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -36,7 +36,8 @@ def preflight(
     """Check every setting, the encoders, the stores, the tracking server, and the cluster or the ports here.
 
     Args:
-        source: The setting `data.source`, and so on for the other fields of the form; see `pipelines.form`.
+        source: The setting `data.source`, and so on for the other fields of the form; see
+            `pipelines.pipeline_parameters`.
         text_column: `data.text_column`.
         label_column: `data.label_column`.
         model_name: Name of the registered and served model.

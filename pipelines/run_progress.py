@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from components import run_record
 from components.errors import BadInput
 from components.report.timing import STEPS
-from components.run_record import Record
-from pipelines.follow import ENDINGS, StepView
+from components.step_runtime import run_record
+from components.step_runtime.run_record import Record
 from pipelines.kubeflow_api import RUN_ENDED, Endpoint, EndpointAway, Submitted, Task
+from pipelines.progress_view import ENDINGS, StepView
 
 SHOWN = ("preflight", *STEPS, "report")
 PART = "cross_validate"

@@ -10,18 +10,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from components.cluster import ClusterSettings
+from components.clients.credentials import holds_password
 from components.compress.settings import CompressSettings
-from components.credentials import holds_password
 from components.errors import BadInput
 from components.evaluate.settings import EvaluateSettings
+from components.learning.settings import TrainSettings
+from components.platforms.cluster_settings import ClusterSettings
+from components.platforms.execution_target import Target
 from components.prepare_data.settings import DataSettings
 from components.register.settings import RegistrySettings
 from components.rollout.settings import RolloutSettings
 from components.select_model.settings import SelectSettings, candidates_of
 from components.settings import Settings, setting
-from components.target import Target
-from components.train.settings import TrainSettings
 
 DEFAULT_FILE = Path("slipway.yaml")
 NO_YAML = (yaml.YAMLError, ValueError, RecursionError)

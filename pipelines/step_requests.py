@@ -7,16 +7,16 @@ to which the defaults come with the version of the code.
 import hashlib
 from typing import Any, NamedTuple
 
-from components import run_record
-from components.cluster import ClusterSettings, own_namespace
-from components.code import code_version
-from components.encoder import encoder_identity
-from components.encoder import pinned as pinned_encoder
-from components.image import SIGNING_JOB
+from components.artifacts.encoder import encoder_identity
+from components.artifacts.encoder import pinned as pinned_encoder
+from components.platforms.cluster_settings import ClusterSettings, own_namespace
+from components.platforms.container_image import SIGNING_JOB
 from components.prepare_data import sources
 from components.select_model import step as select_model
-from components.step_request import StepRequest
-from pipelines.for_cluster import encoders, with_encoders
+from components.step_runtime import run_record
+from components.step_runtime.code_version import code_version
+from components.step_runtime.step_request import StepRequest
+from pipelines.cluster_settings import encoders, with_encoders
 from pipelines.settings import SlipwaySettings
 
 OF_SERVERS = (

@@ -6,16 +6,17 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from components import pod_diagnosis, run_record
 from components.errors import BadInput, Cancelled, SlipwayError
+from components.kubeflow import pod_diagnosis
 from components.report.ending import explained, is_told
 from components.report.outcome import Outcome, outcome_of
-from components.run_record import Record
 from components.select_model.settings import trainings
-from pipelines import form
-from pipelines.follow import follow
-from pipelines.for_cluster import for_pods
+from components.step_runtime import run_record
+from components.step_runtime.run_record import Record
+from pipelines import pipeline_parameters
+from pipelines.cluster_settings import for_pods
 from pipelines.kubeflow_api import RUN_CANCELLED, Endpoint, Submitted
+from pipelines.progress_view import follow
 from pipelines.run_progress import SHOWN, RunProgress
 from pipelines.settings import SlipwaySettings
 from pipelines.upload import send, with_addresses
@@ -57,7 +58,7 @@ def submit(
     """
     settings, uploads = with_addresses(for_pods(settings))
     name = f"{settings.model_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    arguments = form.filled(settings, for_pods(SlipwaySettings()))
+    arguments = pipeline_parameters.filled(settings, for_pods(SlipwaySettings()))
     there = Endpoint(endpoint, namespace)
     send(uploads, console)
     run = there.send(name, experiment, arguments, run_record.uri_of(settings.model_dump()))

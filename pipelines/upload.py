@@ -17,12 +17,12 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from components import storage
-from components.encoder import PACKAGED, is_stored
+from components.artifacts.encoder import PACKAGED, is_stored
 from components.errors import BadInput
+from components.learning.settings import TrainSettings
+from components.platforms import storage
 from components.prepare_data import sources
-from components.train.settings import TrainSettings
-from pipelines.for_cluster import encoders, with_encoders
+from pipelines.cluster_settings import encoders, with_encoders
 from pipelines.settings import SlipwaySettings
 
 UPLOADS = "uploads"
@@ -142,7 +142,7 @@ def _encoder_path(setting: str, name: str) -> Path | None:
 
 
 def _encoder(setting: str, name: str, path: Path, store: str) -> Upload:
-    from components.checkpoint import check_encoder  # loads the framework
+    from components.artifacts.checkpoint import check_encoder  # loads the framework
 
     check_encoder(name)
     path = path.resolve()

@@ -15,15 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.cores import cores
-from components.encryption import VARIABLE, key_of
+from components.artifacts.encryption import VARIABLE, key_of
 from components.errors import BundleRefused, SlipwayError
-from serving import audit_options, log
+from components.machine.cpu_count import cores
 from serving import options as call_options
+from serving.audit import options as audit_options
+from serving.telemetry import log
 
 if TYPE_CHECKING:
-    from serving.model import BundleModel
-    from serving.repository import Unloaded
+    from serving.model.kserve_model import BundleModel
+    from serving.model.repository import Unloaded
 
 REFUSED = 3
 EXIT, SERVE_REASON = "exit", "serve_reason"
@@ -73,9 +74,9 @@ def serve(options: argparse.Namespace) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
 
     # Imported here: a wrong argument is answered at once, and the setting above must come first.
-    from components.signing import Wanted
-    from serving.listener import bind
-    from serving.loading import load_model, verified
+    from components.artifacts.signing import Wanted
+    from serving.model.loading import load_model, verified
+    from serving.ports import bind
 
     limits = call_options.limits_of(options)
     access = call_options.access_of(options, limits)
@@ -119,7 +120,7 @@ def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespa
         BundleRefused: it is refused, and the options say that the server ends.
         SlipwayError: the bundle cannot be loaded or cannot answer.
     """
-    from serving.loading import public_reason
+    from serving.model.loading import public_reason
 
     try:
         model = load()
@@ -127,8 +128,8 @@ def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespa
         if options.on_refused == EXIT:
             raise
         logger.error("event=refused_to_serve reason=%r", str(error))
-        from serving.metrics import ModelMetrics
-        from serving.repository import Unloaded
+        from serving.model.repository import Unloaded
+        from serving.telemetry.metrics import ModelMetrics
 
         name, version = options.model_name, options.model_version
         return Unloaded(name, version, ModelMetrics(name, version, ""), public_reason(error, options.model_dir))

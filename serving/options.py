@@ -11,9 +11,9 @@ from serving.limits import Limits
 
 if TYPE_CHECKING:
     from serving.access import Access
+    from serving.access.caller import Scope
+    from serving.access.tls import Certificates
     from serving.access.tokens import Tokens
-    from serving.caller import Scope
-    from serving.tls import Certificates
 
 DEFAULT_ALGORITHMS = "RS256,PS256,ES256,EdDSA"
 DEFAULT_TYPES = "at+jwt,JWT,none"
@@ -103,7 +103,7 @@ def certificates_of(options: argparse.Namespace) -> "Certificates | None":
     Raises:
         BadInput: one option lacks another.
     """
-    from serving.tls import Certificates
+    from serving.access.tls import Certificates
 
     if options.tls_cert is None and options.tls_key is None:
         if options.client_ca:
@@ -120,7 +120,7 @@ def metrics_socket(options: argparse.Namespace) -> socket.socket | None:
     Raises:
         BadInput: it is not free, or it is asked for in the old way, by which gateways let clients in, too.
     """
-    from serving.listener import bind
+    from serving.ports import bind
 
     if options.open_metrics:
         raise BadInput(
@@ -184,7 +184,7 @@ def _tokens(options: argparse.Namespace) -> "Tokens | None":
 
 
 def _scopes(given: str) -> "frozenset[Scope]":
-    from serving.caller import Scope
+    from serving.access.caller import Scope
 
     try:
         return frozenset(Scope(name.strip()) for name in given.split(",") if name.strip())

@@ -13,17 +13,17 @@ from kserve import ModelServer
 
 from components.errors import BadInput, SlipwayError
 from serving.access import Access
-from serving.audit import AuditLog
-from serving.budget import Budget
-from serving.dataplane import BundleDataPlane
-from serving.grpc_server import GrpcServer
+from serving.access.byte_budget import Budget
+from serving.access.tls import Certificates
+from serving.audit.audit_log import AuditLog
+from serving.grpc_api.server import GrpcServer
 from serving.limits import Limits
-from serving.listening import descriptors
-from serving.model import BundleModel
-from serving.recorder import ExchangeRecorder
-from serving.repository import BundleRepository, Unloaded
-from serving.rest import RestServer
-from serving.tls import Certificates
+from serving.model.kserve_model import BundleModel
+from serving.model.repository import BundleRepository, Unloaded
+from serving.protocol.dataplane import BundleDataPlane
+from serving.request_recorder import ExchangeRecorder
+from serving.rest_api.application import RestServer
+from serving.rest_api.listener import descriptors
 
 logger = logging.getLogger("serving")
 DESCRIPTORS_SHARE = 4
@@ -35,7 +35,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
 
     Args:
         host: address that both ports are bound to.
-        http: socket of REST, from `serving.listener.bind`.
+        http: socket of REST, from `serving.ports.bind`.
         grpc_port: port of gRPC.
         limits: what is accepted.
         access: who may call.

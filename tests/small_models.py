@@ -10,15 +10,15 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from components.bundle import MODEL
-from components.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
-from components.compress.draft import Origin, write_draft_files
+from components.artifacts.bundle import MODEL
+from components.artifacts.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
+from components.artifacts.dataset import TextDataset
+from components.compress.draft_bundle import Origin, write_draft_files
 from components.compress.export import export
-from components.dataset import TextDataset
-from components.train.batches import EncodedTexts
-from components.train.loop import Training
-from components.train.optimisation import build_model
-from components.train.settings import TrainSettings
+from components.learning.batches import EncodedTexts
+from components.learning.loop import Training
+from components.learning.optimisation import build_model
+from components.learning.settings import TrainSettings
 from tests.conftest import FILLER, WORDS
 
 

@@ -10,21 +10,21 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
-from components.bundle import MODEL, Bundle
-from components.checkpoint import load_checkpoint
-from components.classifier import Classifier, Floats, open_session
+from components.artifacts.bundle import MODEL, Bundle
+from components.artifacts.checkpoint import load_checkpoint
+from components.artifacts.dataset import TextDataset
+from components.artifacts.onnx_classifier import Classifier, Floats, open_session
 from components.compress.architecture import heads_and_width
-from components.compress.draft import Origin, write_draft_files
+from components.compress.draft_bundle import Origin, write_draft_files
 from components.compress.export import export, sample_inputs, trace
 from components.compress.models import candidates
 from components.compress.quantise import Feed, quantise_dynamically, quantise_statically
+from components.compress.search_state import SearchState
 from components.compress.settings import CompressSettings
-from components.compress.stages import Stages
 from components.compress.step import search_digest
 from components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
-from components.dataset import TextDataset
-from components.train.batches import EncodedTexts
-from components.train.loop import use_reproducible_cpu
+from components.learning.batches import EncodedTexts
+from components.learning.loop import use_reproducible_cpu
 
 CALIBRATION_TEXTS, CALIBRATION_BATCH = 256, 8
 BERT_BASE = "BERT-base FP32 (random weights)"
@@ -72,7 +72,7 @@ class Field:
     def contestants(self) -> Iterator[Contestant]:
         """The plain teacher first."""
         use_reproducible_cpu(self.settings.train_threads)
-        stages = Stages(self.work)
+        stages = SearchState(self.work)
         _, *smaller = candidates(self.teacher, self.tokenizer, self.texts, self.settings, stages)
         student, pruned = (candidate.model for candidate in smaller)
         vocabulary = self.vocabulary

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compression.contestants import Contestant
-from components.bundle import MODEL
-from components.classifier import Classifier, Encoded, Floats, padded
+from components.artifacts.bundle import MODEL
+from components.artifacts.onnx_classifier import Classifier, Encoded, Floats, padded
 from components.compress.quantise import Feed
 
 

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from components.checkpoint import INFO
-from components.dataset import TextDataset, write_dataset
+from components.artifacts.checkpoint import INFO
+from components.artifacts.dataset import TextDataset, write_dataset
+from components.learning.settings import TrainSettings
 from components.train import step
 from components.train.config import training_digest
-from components.train.settings import TrainSettings
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 LABELS = ["negative", "positive"]

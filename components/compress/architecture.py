@@ -6,9 +6,9 @@ from typing import NamedTuple, cast
 from torch import nn
 from transformers import PreTrainedModel
 
-from components.checkpoint import load_config
+from components.artifacts.checkpoint import load_config
+from components.artifacts.encoder import encoder_folder
 from components.compress.settings import CompressSettings
-from components.encoder import encoder_folder
 from components.errors import BadInput
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.train.batches import EncodedTexts
+from components.learning.batches import EncodedTexts
 
 UNLABELLED = -1
 NEIGHBOURS = 10

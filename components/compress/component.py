@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -29,13 +29,14 @@ def compress(
     """
     from pathlib import Path
 
-    from components import home, scalar_metrics, stage
     from components.compress import report, step
     from components.compress.settings import CompressSettings
-    from components.step_request import StepRequest
+    from components.machine import home
+    from components.step_runtime import scalar_metrics, step_context
+    from components.step_runtime.step_request import StepRequest
 
-    asked, results = StepRequest.model_validate(request), stage.results_in(model.path)
-    with stage.running(
+    asked, results = StepRequest.model_validate(request), step_context.results_in(model.path)
+    with step_context.running(
         "compress", results, compression_report.path, [compression_metrics.path], asked.record
     ) as current:
         result = step.run(

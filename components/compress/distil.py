@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 from components.compress import relations
 from components.compress.architecture import replace_stack, stack
 from components.compress.augment import UNLABELLED
-from components.compress.lessons import Lesson, School
+from components.compress.search_state import SearchState
 from components.compress.settings import CompressSettings
-from components.compress.stages import Stages
-from components.train.batches import epoch_steps, steps_per_epoch
-from components.train.optimisation import schedule_factor
+from components.compress.teacher_outputs import Lesson, School
+from components.learning.batches import epoch_steps, steps_per_epoch
+from components.learning.optimisation import schedule_factor
 
 WARMUP_SHARE = 0.1
 MAX_GRADIENT_NORM = 1.0
@@ -51,7 +51,7 @@ def distil(
     settings: CompressSettings,
     epochs: int,
     report: Report,
-    stages: Stages | None = None,
+    stages: SearchState | None = None,
     name: str = "",
 ) -> None:
     """Train the student in place on the teacher's soft labels, hidden states and, if asked for, relations.

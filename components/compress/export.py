@@ -16,7 +16,7 @@ from onnxruntime.transformers.optimizer import optimize_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from components.classifier import open_session
+from components.artifacts.onnx_classifier import open_session
 from components.errors import SlipwayError
 
 TOLERANCE = 1e-4

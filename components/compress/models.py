@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components import progress
 from components.compress.augment import Augmenter
 from components.compress.distil import Report, distil, distillation_loss, new_student
-from components.compress.lessons import STEP, Lessons, LiveSchool, LiveTeaching, School
 from components.compress.narrow import most_varied, narrow
 from components.compress.plan import Student, plan
 from components.compress.prune import cut, importance, schedule, sizes
+from components.compress.search_state import SearchState, take_weights
 from components.compress.settings import CompressSettings
-from components.compress.stages import Stages, take_weights
-from components.train.batches import EncodedTexts, Indices
+from components.compress.teacher_outputs import STEP, Lessons, LiveSchool, LiveTeaching, School
+from components.learning.batches import EncodedTexts, Indices
+from components.step_runtime import progress
 
 REPORT_EVERY = 10
 
@@ -38,7 +38,7 @@ def candidates(
     tokenizer: PreTrainedTokenizerBase,
     texts: EncodedTexts,
     settings: CompressSettings,
-    stages: Stages,
+    stages: SearchState,
 ) -> Iterator[Candidate]:
     """The teacher and what is made of it, each when the next is asked for.
 
@@ -70,7 +70,7 @@ def _made(
     teacher: PreTrainedModel,
     school: School,
     settings: CompressSettings,
-    stages: Stages,
+    stages: SearchState,
     started: float,
 ) -> Iterator[Candidate]:
     """The student and what is pruned of it, or what is pruned of the teacher."""
@@ -103,14 +103,18 @@ def _shaped(
 
 
 def _taught(
-    model: PreTrainedModel, school: School, settings: CompressSettings, stages: Stages, name: str
+    model: PreTrainedModel, school: School, settings: CompressSettings, stages: SearchState, name: str
 ) -> PreTrainedModel:
     distil(model, school, settings, settings.distil_epochs, _reporter(name), stages, name)
     return model
 
 
 def pruned(
-    model: PreTrainedModel, school: School, settings: CompressSettings, stages: Stages | None = None, name: str = ""
+    model: PreTrainedModel,
+    school: School,
+    settings: CompressSettings,
+    stages: SearchState | None = None,
+    name: str = "",
 ) -> PreTrainedModel:
     """A copy of `model` with fewer heads and neurons, which has recovered under distillation from the teacher.
 
@@ -137,7 +141,7 @@ def _staged(
     name: str,
     skeleton: PreTrainedModel,
     make: Callable[[], PreTrainedModel],
-    stages: Stages,
+    stages: SearchState,
     started: float,
 ) -> Candidate:
     """The model of a stage: of an earlier run if that finished it, else made now."""
@@ -157,7 +161,7 @@ def _school(
     kept: Sequence[int],
     texts: EncodedTexts,
     settings: CompressSettings,
-    stages: Stages,
+    stages: SearchState,
 ) -> School:
     """Answers from a file when the texts return, live ones when new texts are made or relations are asked for."""
     if not settings.augmentation and not settings.relation_weight:

@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from components.compress.architecture import layers
 from components.compress.prune import keep_columns, keep_rows
-from components.compress.stages import embedding_sizes
+from components.compress.search_state import embedding_sizes
 
 
 def kept_dimensions(dimensions: int, share: float) -> int:

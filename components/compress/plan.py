@@ -9,7 +9,7 @@ from components.compress.distil import student_layers
 from components.compress.narrow import kept_dimensions
 from components.compress.prune import kept_count, sizes
 from components.compress.settings import CompressSettings
-from components.variations import NAME, changes_of
+from components.step_runtime.settings_lists import NAME, changes_of
 
 Shape = tuple[str, CompressSettings]
 """The name of an item of `students`, or nothing, and the section with what the item changes."""

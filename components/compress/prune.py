@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from components.compress.architecture import head_size, layers
-from components.compress.lessons import Lesson
+from components.compress.teacher_outputs import Lesson
 
 
 class Importance(NamedTuple):

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from components import page
+from components.step_runtime import html
 
 COLOURS = {"teacher": "tab:blue", "student": "tab:orange", "pruned": "tab:purple"}
 GOOD, BAD, SOFT = "#1a7f4b", "#b3261e", "#5b6675"
@@ -73,14 +73,14 @@ def section(result: dict[str, Any]) -> str:
     number = rows.index(chosen)
     return "\n".join(
         [
-            page.heading("Compression"),
-            page.notice(f"{chosen['name']} is chosen: {chosen['reason']}.", "good"),
-            page.facts(facts),
-            page.figure(partial(pareto_chart, result), caption),
-            page.table(headers, [_row(row) for row in rows], number),
-            page.paragraph(note),
-            page.details(
-                "Settings", page.table(["Setting", "Value"], [[k, str(v)] for k, v in result["settings"].items()])
+            html.heading("Compression"),
+            html.notice(f"{chosen['name']} is chosen: {chosen['reason']}.", "good"),
+            html.facts(facts),
+            html.figure(partial(pareto_chart, result), caption),
+            html.table(headers, [_row(row) for row in rows], number),
+            html.paragraph(note),
+            html.details(
+                "Settings", html.table(["Setting", "Value"], [[k, str(v)] for k, v in result["settings"].items()])
             ),
         ]
     )
@@ -128,7 +128,7 @@ def pareto_chart(result: dict[str, Any], width: float) -> Figure:
     axes.axhline(result["floor"], color=BAD, linestyle="--", linewidth=1)
     place = axes.get_yaxis_transform()
     axes.text(0.005, result["floor"], f"floor {result['floor']:.3f}", color=BAD, va="bottom", transform=place)
-    _label(axes, rows, width == page.WIDE)
+    _label(axes, rows, width == html.WIDE)
     axes.set(xlabel="median latency at batch 1 (ms, logarithmic)", ylabel="macro-F1, validation split")
     return figure
 
@@ -167,7 +167,7 @@ def _label(axes: Axes, rows: Sequence[dict[str, Any]], numbers: bool) -> None:
             xytext=(1.03, height),
             textcoords="axes fraction",
             va="center",
-            fontsize=None if numbers else page.SMALL,
+            fontsize=None if numbers else html.SMALL,
             color=GOOD if row["chosen"] else "black" if row["eligible"] else SOFT,
             fontweight="bold" if row["chosen"] else "normal",
             arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.8, "relpos": (0, 0.5)},

@@ -10,27 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components import progress
-from components.bundle import Bundle, updated_info, write_info
-from components.checkpoint import load_checkpoint
-from components.classifier import Classifier
+from components.artifacts.bundle import Bundle, updated_info, write_info
+from components.artifacts.checkpoint import load_checkpoint
+from components.artifacts.dataset import TextDataset
+from components.artifacts.drift_reference import reference_of
+from components.artifacts.onnx_classifier import Classifier
 from components.compress.choose import Choice, Measured, choose, pareto_front
-from components.compress.draft import Origin
+from components.compress.draft_bundle import Origin
 from components.compress.export import TOLERANCE
-from components.compress.lessons import STEP
 from components.compress.measure import BATCH_SIZES, quality, time_side_by_side
 from components.compress.models import candidates
 from components.compress.quality import ALL, kept
+from components.compress.search_state import SearchState
 from components.compress.settings import CompressSettings
-from components.compress.stages import Stages
+from components.compress.teacher_outputs import STEP
 from components.compress.variants import Variant, Workshop
-from components.cores import cores
-from components.dataset import TextDataset
 from components.errors import BadInput
-from components.reference import reference_of
-from components.train.batches import EncodedTexts
-from components.train.checkpointing import exclusive
-from components.train.loop import use_reproducible_cpu
+from components.learning.batches import EncodedTexts
+from components.learning.loop import use_reproducible_cpu
+from components.learning.training_checkpoints import exclusive
+from components.machine.cpu_count import cores
+from components.step_runtime import progress
 
 SEARCH_FORMAT = 1
 """Raised when the code changes so that the stages of an older search must not be continued."""
@@ -91,7 +91,7 @@ def run(
     texts = EncodedTexts(data.texts("train"), data.label_ids("train"), tokenizer, info["max_length"])
     origin = Origin(info, model_name, code_version)
     with _search_folder(work, search_digest(checkpoint, data.digest, settings)) as folder:
-        stages = Stages(folder / "stages", settings.budget_s)
+        stages = SearchState(folder / "stages", settings.budget_s)
         workshop = Workshop(tokenizer, texts, settings, origin, folder / "variants")
         variants: list[Variant] = []
         for number, candidate in enumerate(candidates(teacher, tokenizer, texts, settings, stages)):
@@ -131,7 +131,7 @@ def _search_folder(work: Path | None, digest: str) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _budget(stages: Stages) -> dict[str, Any]:
+def _budget(stages: SearchState) -> dict[str, Any]:
     """Seconds, whether they were enough, and which models were ended early, not begun, or resumed."""
     if stages.unfinished:
         missing = ", ".join(stages.unfinished)

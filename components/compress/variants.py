@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components import progress
-from components.bundle import MODEL
+from components.artifacts.bundle import MODEL
 from components.compress.architecture import heads_and_width
-from components.compress.draft import Origin, write_draft_files
+from components.compress.draft_bundle import Origin, write_draft_files
 from components.compress.export import Exported, export
-from components.compress.lessons import STEP
 from components.compress.models import Candidate
 from components.compress.quantise import Feed, most_sensitive, quantise_dynamically, quantise_statically
 from components.compress.settings import CompressSettings
+from components.compress.teacher_outputs import STEP
 from components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
-from components.train.batches import EncodedTexts
-from components.train.optimisation import parameter_count
+from components.learning.batches import EncodedTexts
+from components.learning.optimisation import parameter_count
+from components.step_runtime import progress
 
 CALIBRATION_BATCH = 8
 

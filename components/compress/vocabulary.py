@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.compress.stages import embedding_sizes
-from components.train.batches import EncodedTexts
+from components.compress.search_state import embedding_sizes
+from components.learning.batches import EncodedTexts
 
 Json = dict[str, Any]
 

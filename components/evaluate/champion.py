@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from components import signing, storage
-from components.bundle import MODEL, TOKENIZER, Bundle
-from components.dataset import TextDataset
+from components.artifacts import signing
+from components.artifacts.bundle import MODEL, TOKENIZER, Bundle
+from components.artifacts.dataset import TextDataset
 from components.errors import BadInput, BundleRefused
-from components.registry import Version
+from components.platforms import storage
+from components.platforms.model_registry import Version
 
 
 def fetch(champion: Version, model_name: str, public_key: Path, folder: Path) -> Bundle:

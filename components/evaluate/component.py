@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -35,14 +35,14 @@ def evaluate(
     """
     from pathlib import Path
 
-    from components import stage
     from components.evaluate import report, step, typed_metrics
     from components.evaluate.settings import EvaluateSettings
-    from components.step_request import StepRequest
+    from components.step_runtime import step_context
+    from components.step_runtime.step_request import StepRequest
 
     asked, files = StepRequest.model_validate(request), [test_metrics.path, test_confusion.path]
-    results = stage.results_in(draft.path)
-    with stage.running("evaluate", results, evaluation_report.path, files, asked.record) as current:
+    results = step_context.results_in(draft.path)
+    with step_context.running("evaluate", results, evaluation_report.path, files, asked.record) as current:
         settings, bundle = EvaluateSettings.model_validate(asked.settings), Path(draft.path) / "bundle"
         place = (asked.tracking_uri, asked.model_name, Path(asked.public_key))
         result = step.run(bundle, Path(dataset.path), settings, *place)

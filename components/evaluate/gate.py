@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.evaluate.bootstrap import Interval
 from components.evaluate.membership import Membership
-from components.evaluate.scores import Scores
 from components.evaluate.settings import EvaluateSettings
+from components.learning.bootstrap import Interval
+from components.learning.scores import Scores
 
 
 @dataclass(frozen=True)

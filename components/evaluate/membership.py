@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.classifier import Classifier, softmax
-from components.dataset import TextDataset
-from components.evaluate.scores import Floats, Indices
+from components.artifacts.dataset import TextDataset
+from components.artifacts.onnx_classifier import Classifier, softmax
+from components.learning.scores import Floats, Indices
 
 FALSE_ALARMS = 0.01
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from components.evaluate.confusion import readable
-from components.evaluate.scores import Counts
-from components.page import SMALL, WIDE, shortened
+from components.learning.scores import Counts
+from components.step_runtime.html import SMALL, WIDE, shortened
 
 CHALLENGER, CHAMPION, GOOD, BAD = "#2f5d9e", "#b9c3d1", "#1a7f4b", "#b3261e"
 ROW_INCHES = 0.18

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.bundle import Bundle
-from components.classifier import Classifier
+from components.artifacts.bundle import Bundle
+from components.artifacts.onnx_classifier import Classifier
 from components.errors import SlipwayError
-from components.evaluate.scores import Floats, Indices, Scores, score
+from components.learning.scores import Floats, Indices, Scores, score
 
 
 class Exam(NamedTuple):

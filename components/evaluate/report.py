@@ -3,37 +3,38 @@
 from functools import partial
 from typing import Any
 
-from components import explanation_picture, page
 from components.evaluate import pictures
 from components.evaluate.confusion import MOST_CLASSES
+from components.explanation import picture
+from components.step_runtime import html
 
 
 def section(result: dict[str, Any]) -> str:
     """HTML fragment: the gate's verdict with reasons, then pictures and tables of what it saw."""
-    parts = [page.heading("Evaluation and gate"), _verdict(result), page.facts(_facts(result)), _checks(result)]
+    parts = [html.heading("Evaluation and gate"), _verdict(result), html.facts(_facts(result)), _checks(result)]
     parts += _cautions(result)
     if result["difference"]:
-        parts.append(page.figure(partial(pictures.difference, result), _difference_caption(result)))
-    parts.append(page.figure(partial(pictures.classes, result), _classes_caption(result)))
-    parts.append(page.figure(partial(pictures.confusion_and_calibration, result), _confusion_caption(result)))
-    parts.append(page.details("Precision, recall and F1 of each class", _class_table(result)))
+        parts.append(html.figure(partial(pictures.difference, result), _difference_caption(result)))
+    parts.append(html.figure(partial(pictures.classes, result), _classes_caption(result)))
+    parts.append(html.figure(partial(pictures.confusion_and_calibration, result), _confusion_caption(result)))
+    parts.append(html.details("Precision, recall and F1 of each class", _class_table(result)))
     if result["mistakes"]:
-        parts.append(page.details("Wrong answers of which the challenger was surest", _mistakes(result)))
+        parts.append(html.details("Wrong answers of which the challenger was surest", _mistakes(result)))
     if result["typo_examples"]:
-        table = page.table(["Text", "With typing errors"], result["typo_examples"])
-        parts.append(page.details("Examples of the typing errors", table))
+        table = html.table(["Text", "With typing errors"], result["typo_examples"])
+        parts.append(html.details("Examples of the typing errors", table))
     settings = [[name, str(value)] for name, value in result["settings"].items()]
-    parts.append(page.details("Settings", page.table(["Setting", "Value"], settings)))
+    parts.append(html.details("Settings", html.table(["Setting", "Value"], settings)))
     return "\n".join(parts)
 
 
 def _verdict(result: dict[str, Any]) -> str:
     if result["identical_to_champion"]:
-        return page.notice(f"The challenger is the champion, version {result['identical_to_champion']}.", "good")
+        return html.notice(f"The challenger is the champion, version {result['identical_to_champion']}.", "good")
     if result["gate"]["passed"]:
-        return page.notice("The gate lets the challenger pass: all checks are met.", "good")
+        return html.notice("The gate lets the challenger pass: all checks are met.", "good")
     failed = [check["words"] for check in result["gate"]["checks"] if not check["passed"]]
-    return page.notice(f"The gate refuses the challenger: {'; '.join(failed)}.", "bad")
+    return html.notice(f"The gate refuses the challenger: {'; '.join(failed)}.", "bad")
 
 
 def _facts(result: dict[str, Any]) -> dict[str, str]:
@@ -63,7 +64,7 @@ def _checks(result: dict[str, Any]) -> str:
         ]
         for check in result["gate"]["checks"]
     ]
-    return page.table(["Verdict", "Check", "Value", "Limit", "In words"], rows)
+    return html.table(["Verdict", "Check", "Value", "Limit", "In words"], rows)
 
 
 def _cautions(result: dict[str, Any]) -> list[str]:
@@ -85,7 +86,7 @@ def _cautions(result: dict[str, Any]) -> list[str]:
     if champion["labels_now_gone"]:
         labels = ", ".join(champion["labels_now_gone"])
         found.append(f"The champion also answers {labels}, which the data no longer have: that counts as wrong.")
-    return [page.notice(text, "neutral") for text in found]
+    return [html.notice(text, "neutral") for text in found]
 
 
 def _difference_caption(result: dict[str, Any]) -> str:
@@ -125,7 +126,7 @@ def _class_table(result: dict[str, Any]) -> str:
         [item["label"], *(f"{item[name]:.3f}" for name in ("precision", "recall", "f1")), str(item["support"])]
         for item in result["challenger"]["classes"]
     ]
-    return page.table(["Class", "Precision", "Recall", "F1", "Texts"], rows)
+    return html.table(["Class", "Precision", "Recall", "F1", "Texts"], rows)
 
 
 def _mistakes(result: dict[str, Any]) -> str:
@@ -133,8 +134,8 @@ def _mistakes(result: dict[str, Any]) -> str:
     parts = [_mistake_table(result)]
     for item in result["mistakes"]:
         if told := item.get("explanation"):
-            parts.append(page.paragraph(f"What spoke for {item['predicted']} where {item['label']} is right:"))
-            parts.append(explanation_picture.words(told))
+            parts.append(html.paragraph(f"What spoke for {item['predicted']} where {item['label']} is right:"))
+            parts.append(picture.words(told))
     return "".join(parts)
 
 
@@ -142,4 +143,4 @@ def _mistake_table(result: dict[str, Any]) -> str:
     rows = [
         [item["text"], item["label"], item["predicted"], f"{item['confidence']:.2f}"] for item in result["mistakes"]
     ]
-    return page.table(["Text", "Label", "Answer", "Confidence"], rows)
+    return html.table(["Text", "Label", "Answer", "Confidence"], rows)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -25,13 +25,13 @@ def prepare_data(
     """
     from pathlib import Path
 
-    from components import scalar_metrics, stage
     from components.prepare_data import report, step
     from components.prepare_data.settings import DataSettings
-    from components.step_request import StepRequest
+    from components.step_runtime import scalar_metrics, step_context
+    from components.step_runtime.step_request import StepRequest
 
     asked = StepRequest.model_validate(request)
-    with stage.running("prepare_data", {}, data_report.path, [data_counts.path], asked.record) as current:
+    with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], asked.record) as current:
         result = step.run(DataSettings.model_validate(asked.settings), Path(dataset.path))
         dataset.metadata["digest"] = result["digest"]
         dataset.metadata["rows"] = result["rows_kept"]

@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from components import page
-from components.dataset import SPLITS
+from components.artifacts.dataset import SPLITS
+from components.step_runtime import html
 
 COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
 MOST_BARS = 24
@@ -31,22 +31,22 @@ def section(result: dict[str, Any]) -> str:
         "Train / validation / test": " / ".join(f"{rows[name]:,}" for name in SPLITS),
         "Digest": result["digest"].removeprefix("sha256:")[:12],
     }
-    parts = [page.heading("Data"), *_notices(result), page.facts(facts)]
-    parts.append(page.figure(partial(class_balance, result), _balance_caption(result)))
-    parts.append(page.figure(partial(length_histogram, result), "Length of the texts in all splits, characters"))
-    parts.append(page.table(["Split", *_QUANTILE_NAMES.values()], _length_rows(result)))
-    parts.append(page.heading("Removed rows", 3))
+    parts = [html.heading("Data"), *_notices(result), html.facts(facts)]
+    parts.append(html.figure(partial(class_balance, result), _balance_caption(result)))
+    parts.append(html.figure(partial(length_histogram, result), "Length of the texts in all splits, characters"))
+    parts.append(html.table(["Split", *_QUANTILE_NAMES.values()], _length_rows(result)))
+    parts.append(html.heading("Removed rows", 3))
     if result["removed"]:
         removed = sorted(result["removed"].items(), key=lambda item: -item[1])
         shares = [[reason, f"{count:,}", f"{count / result['rows_read']:.1%}"] for reason, count in removed]
-        parts.append(page.table(["Reason", "Rows", "Share of rows read"], shares))
+        parts.append(html.table(["Reason", "Rows", "Share of rows read"], shares))
     else:
-        parts.append(page.paragraph("No row was removed."))
+        parts.append(html.paragraph("No row was removed."))
     parts.extend(_duplicates(result))
     if len(result["labels"]) > MOST_BARS:
-        parts.append(page.details("Examples of every class by split", _class_table(result)))
+        parts.append(html.details("Examples of every class by split", _class_table(result)))
     examples = [[label, text] for label, texts in result["examples"].items() for text in texts]
-    parts.append(page.details("Examples of each class", page.table(["Class", "Text"], examples)))
+    parts.append(html.details("Examples of each class", html.table(["Class", "Text"], examples)))
     return "\n".join(parts)
 
 
@@ -64,10 +64,10 @@ def _notices(result: dict[str, Any]) -> list[str]:
     notices = []
     if result["similar_labels"]:
         names = ", ".join(result["similar_labels"])
-        notices.append(page.notice(f"Some classes differ only in upper and lower case: {names}.", "bad"))
+        notices.append(html.notice(f"Some classes differ only in upper and lower case: {names}.", "bad"))
     if result["conflicts_count"]:
         text = f"{result['conflicts_count']} texts occur with more than one label; see below what was done with them."
-        notices.append(page.notice(text, "neutral"))
+        notices.append(html.notice(text, "neutral"))
     return notices
 
 
@@ -83,12 +83,12 @@ def _duplicates(result: dict[str, Any]) -> list[str]:
     found, parts = result["duplicates"], []
     if found["exact"]:
         rows = [[item["text"], str(item["count"])] for item in found["exact"]]
-        parts.append(page.details("Texts that occur most often", page.table(["Text", "Times"], rows)))
+        parts.append(html.details("Texts that occur most often", html.table(["Text", "Times"], rows)))
     if found["near"]:
-        parts.append(page.details("Near duplicates, the least similar first", _near_table(found["near"])))
+        parts.append(html.details("Near duplicates, the least similar first", _near_table(found["near"])))
     if count := found["near_with_other_label_count"]:
         summary = f"Near duplicates with another label than the text that was kept: {count}"
-        parts.append(page.details(summary, _near_table(found["near_with_other_label"])))
+        parts.append(html.details(summary, _near_table(found["near_with_other_label"])))
     if result["conflicts"]:
         rows = [
             [
@@ -98,14 +98,14 @@ def _duplicates(result: dict[str, Any]) -> list[str]:
             ]
             for item in result["conflicts"]
         ]
-        parts.append(page.details("Texts with several labels", page.table(["Text", "Labels", "Kept as"], rows)))
+        parts.append(html.details("Texts with several labels", html.table(["Text", "Labels", "Kept as"], rows)))
     return parts
 
 
 def _class_table(result: dict[str, Any]) -> str:
     counts = [[result["classes"][name][label] for name in SPLITS] for label in reversed(_by_size(result))]
     rows = [[label, *map(str, row)] for label, row in zip(reversed(_by_size(result)), counts, strict=True)]
-    return page.table(["Class", *SPLITS], rows)
+    return html.table(["Class", *SPLITS], rows)
 
 
 def _near_table(pairs: list[dict[str, Any]]) -> str:
@@ -113,7 +113,7 @@ def _near_table(pairs: list[dict[str, Any]]) -> str:
         [pair["removed"], pair["removed_label"], pair["kept"], pair["kept_label"], f"{pair['similarity']:.2f}"]
         for pair in pairs
     ]
-    return page.table(["Removed", "Label", "Kept", "Label", "Similarity"], rows)
+    return html.table(["Removed", "Label", "Kept", "Label", "Similarity"], rows)
 
 
 def _balance_caption(result: dict[str, Any]) -> str:
@@ -134,7 +134,7 @@ def class_balance(result: dict[str, Any], width: float) -> Figure:
     classes, labels = result["classes"], _by_size(result)
     if len(labels) > MOST_BARS:
         labels = labels[: MOST_BARS // 2] + labels[-MOST_BARS // 2 :]
-    names = [page.shortened(label, width) for label in labels]
+    names = [html.shortened(label, width) for label in labels]
     figure = Figure(figsize=(width, 1.2 + 0.3 * len(labels)), layout="constrained")
     axes = figure.subplots()
     left = [0] * len(labels)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from components import progress, storage
 from components.errors import BadInput
+from components.platforms import storage
 from components.prepare_data import hub
 from components.prepare_data.formats import SUFFIXES, Example, file_format, read_file
 from components.prepare_data.settings import SAMPLE, DataSettings
+from components.step_runtime import progress
 
 SPLIT_NAMES = {
     "train": "train",

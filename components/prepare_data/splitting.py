@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from components.dataset import SPLITS
+from components.artifacts.dataset import SPLITS
 from components.prepare_data.formats import Example
 
 

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -24,14 +24,16 @@ def register(
     """
     from pathlib import Path
 
-    from components import run_record, stage
     from components.register import report, step
     from components.register.settings import RegistrySettings
-    from components.step_request import StepRequest
+    from components.step_runtime import run_record, step_context
+    from components.step_runtime.step_request import StepRequest
 
     asked = StepRequest.model_validate(request)
-    results = stage.results_in(draft.path) | stage.record(store=asked.record).results  # of them the model card is made
-    with stage.running("register", results, registration_report.path, record=asked.record) as current:
+    results = (
+        step_context.results_in(draft.path) | step_context.record(store=asked.record).results
+    )  # of them the model card is made
+    with step_context.running("register", results, registration_report.path, record=asked.record) as current:
         settings, folder = RegistrySettings.model_validate(asked.settings), Path(draft.path) / "bundle"
         run = run_record.run_name()
         result = step.run(folder, results, settings, asked.tracking_uri, asked.model_name, run)

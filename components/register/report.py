@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from components import page
+from components.step_runtime import html
 
 
 def section(result: dict[str, Any]) -> str:
@@ -18,13 +18,13 @@ def section(result: dict[str, Any]) -> str:
     files = [[name, f"{size:,} bytes"] for name, size in result["files"].items()]
     return "\n".join(
         [
-            page.heading("Registry"),
-            page.notice(_outcome(result), "good"),
-            page.facts(facts),
-            page.paragraph(f"Stored in {result['bundle_uri']}"),
-            page.details("Lineage: the version's tags in MLflow", page.table(["Tag", "Value"], lineage)),
-            page.details("Files of the bundle", page.table(["File", "Size"], files)),
-            page.details("Model card", f"<pre>{escape(result['model_card'])}</pre>"),
+            html.heading("Registry"),
+            html.notice(_outcome(result), "good"),
+            html.facts(facts),
+            html.paragraph(f"Stored in {result['bundle_uri']}"),
+            html.details("Lineage: the version's tags in MLflow", html.table(["Tag", "Value"], lineage)),
+            html.details("Files of the bundle", html.table(["File", "Size"], files)),
+            html.details("Model card", f"<pre>{escape(result['model_card'])}</pre>"),
         ]
     )
 

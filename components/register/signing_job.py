@@ -16,14 +16,15 @@ from typing import Any
 
 from kubernetes import client, watch
 
-from components import progress, signing
-from components.bundle import SIGNATURE, contents_of
-from components.cluster import PUBLIC_KEY, SECRETS, own_namespace
+from components.artifacts import signing
+from components.artifacts.bundle import SIGNATURE, contents_of
 from components.errors import BadInput, SlipwayError
-from components.image import SIGNING_JOB
-from components.kubernetes_api import TIMEOUT, asking, connect
+from components.platforms.cluster_settings import PUBLIC_KEY, SECRETS, own_namespace
+from components.platforms.container_image import SIGNING_JOB
+from components.platforms.kubernetes_api import TIMEOUT, asking, connect
+from components.platforms.pod_states import symptoms
 from components.register.signer import ANSWER
-from components.train.pods import symptoms
+from components.step_runtime import progress
 
 SIGNER = "slipway-signer"
 FILES = "slipway.dev/files"

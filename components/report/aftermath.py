@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components import pod_diagnosis, progress
-from components.cluster import ClusterSettings, own_namespace
 from components.errors import SlipwayError
+from components.kubeflow import pod_diagnosis
+from components.platforms.cluster_settings import ClusterSettings, own_namespace
 from components.report.ending import explained, is_told
-from components.run_record import Record
+from components.step_runtime import progress
+from components.step_runtime.run_record import Record
 
 STEP = "report"
 
@@ -71,7 +72,7 @@ def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the v
     began = any(event["step"] == "rollout" for event in record.events)
     if settings is None or not registered or not began or "rollout" in record.results:
         return ""
-    from components.registry import Registry
+    from components.platforms.model_registry import Registry
     from components.rollout.kserve.cancelled import NOTHING, take_back
 
     name = record.results["preflight"]["model_name"]

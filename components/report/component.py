@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -22,10 +22,10 @@ def report(
     """
     from pathlib import Path
 
-    from components import run_record, stage
     from components.report import step
     from components.report.aftermath import settled
+    from components.step_runtime import run_record, step_context
 
     run = run_record.run_name()
-    found = settled(stage.record(store=run_record.uri_of(settings)), run)
+    found = settled(step_context.record(store=run_record.uri_of(settings)), run)
     step.run(found, model_name, run, Path(run_report.path))

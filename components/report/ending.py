@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.errors import Cancelled, SlipwayError
-from components.pod_diagnosis import Diagnosis
-from components.run_record import Record
+from components.kubeflow.pod_diagnosis import Diagnosis
+from components.step_runtime.run_record import Record
 
 
 def is_told(record: Record) -> bool:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.errors import BadInput, Cancelled, GateRefused, RolledBack, RolloutHeld, SlipwayError
-from components.page import Tone
-from components.run_record import Record
+from components.step_runtime.html import Tone
+from components.step_runtime.run_record import Record
 
 
 @dataclass(frozen=True)

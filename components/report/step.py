@@ -6,7 +6,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from components import page
 from components.compress import report as compress
 from components.evaluate import report as evaluate
 from components.prepare_data import report as prepare_data
@@ -14,8 +13,9 @@ from components.register import report as register
 from components.report.outcome import outcome_of
 from components.report.timing import StepTime, chart, step_times
 from components.rollout import report as rollout
-from components.run_record import REPORT, Record, put_report
 from components.select_model import report as select_model
+from components.step_runtime import html
+from components.step_runtime.run_record import REPORT, Record, put_report
 from components.train import report as train
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -57,16 +57,16 @@ def render(record: Record, model_name: str, run_name: str) -> str:
     parts = [
         f"<h1>{escape(model_name)}: {escape(outcome.title)}</h1>",
         f'<p class="soft">Slipway run {escape(run_name)}</p>',
-        page.notice(outcome.sentence, outcome.tone),
-        *([page.code("\n".join(lines))] if lines else []),
-        page.facts(highlights(record, times)),
+        html.notice(outcome.sentence, outcome.tone),
+        *([html.code("\n".join(lines))] if lines else []),
+        html.facts(highlights(record, times)),
         f"<nav>{links}</nav>",
-        page.heading("Steps"),
-        page.figure(partial(chart, times), "When each step ran"),
-        page.table(["Step", "State", "Time"], [[t.step, t.state, _seconds(t.seconds)] for t in times]),
+        html.heading("Steps"),
+        html.figure(partial(chart, times), "When each step ran"),
+        html.table(["Step", "State", "Time"], [[t.step, t.state, _seconds(t.seconds)] for t in times]),
     ]
     parts += [f'<section id="{name}">{SECTIONS[name](record.results[name])}</section>' for name in present]
-    return page.document(f"{model_name}: {outcome.title}", "\n".join(parts))
+    return html.document(f"{model_name}: {outcome.title}", "\n".join(parts))
 
 
 def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from components.registry import Registry
+from components.platforms.model_registry import Registry
 
 
 class Aliases(Protocol):

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from components import identifiers, storage
-from components.bundle import Bundle
+from components.artifacts.bundle import Bundle
 from components.errors import BadInput
+from components.platforms import identifiers, storage
 
 FOLDER = "bundles"
 

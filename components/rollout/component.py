@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -25,13 +25,14 @@ def rollout(
     """
     from pathlib import Path
 
-    from components import home, stage
+    from components.machine import home
     from components.rollout import report, step
     from components.rollout.settings import RolloutSettings
-    from components.step_request import StepRequest
+    from components.step_runtime import step_context
+    from components.step_runtime.step_request import StepRequest
 
     asked = StepRequest.model_validate(request)
-    with stage.running("rollout", {}, rollout_report.path, [served_model.path], asked.record) as current:
+    with step_context.running("rollout", {}, rollout_report.path, [served_model.path], asked.record) as current:
         result = step.run(
             bundle.metadata["version"],
             bundle.metadata["bundle_uri"],

@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components import progress
 from components.errors import RevisionFailed
 from components.rollout import results, state
 from components.rollout.aliases import Aliases
-from components.rollout.gathering import Gatherer
+from components.rollout.evidence_source import Gatherer
 from components.rollout.phases import STEP, Phases
 from components.rollout.probes import Probes
 from components.rollout.settings import RolloutSettings
 from components.rollout.state import Decision, RolloutState
 from components.rollout.target import Revision, RolloutTarget
+from components.step_runtime import progress
 
 
 class Driver:

@@ -7,16 +7,16 @@ shadow            both are asked copies of live requests; clients get the champi
 traffic           the challenger gets a growing share of live traffic
 """
 
-from components import progress
-from components.rollout import state, words
+from components.rollout import reason_text, state
 from components.rollout.analysis.evidence import slow_limit
 from components.rollout.analysis.readings import Arm
 from components.rollout.analysis.verdict import Analysis, Stage, Verdict, analyse
-from components.rollout.gathering import Gatherer
+from components.rollout.evidence_source import Gatherer
 from components.rollout.probes import Probes, text_key
 from components.rollout.settings import RolloutSettings
 from components.rollout.state import Decision, Outcome, Phase, Point, RolloutState
 from components.rollout.target import Revision, RolloutTarget
+from components.step_runtime import progress
 
 STEP = "rollout"
 FIRST_PROBES = 20
@@ -89,7 +89,7 @@ class Phases:
             analysis = analyse(current.evidence, self.settings.rules(), Stage(True, 0, 0))
             self._record(current, analysis, 0)
             if analysis.verdict is Verdict.ROLL_BACK:
-                return Decision("rolled_back", words.worse(current, analysis.reason))
+                return Decision("rolled_back", reason_text.worse(current, analysis.reason))
             waiting = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
             if not waiting:
                 return None
@@ -123,7 +123,7 @@ class Phases:
             self._gatherer.look_at_copies(current, wanted, percent / 100)
         self.target.shadow(0)
         if analysis.verdict is Verdict.ROLL_BACK:
-            return Decision("rolled_back", words.worse(current, analysis.reason))
+            return Decision("rolled_back", reason_text.worse(current, analysis.reason))
         if enough:
             return None
         said = (
@@ -142,12 +142,12 @@ class Phases:
             current.begin_step(percent)
             analysis = self._step(current, percent, last)
             if analysis.verdict is Verdict.ROLL_BACK:
-                return Decision("rolled_back", words.worse(current, analysis.reason))
+                return Decision("rolled_back", reason_text.worse(current, analysis.reason))
             if analysis.verdict is Verdict.HOLD:
                 limit = f"no verdict within {self.settings.step_time_limit_s:g} s at {percent}% of traffic"
                 return self._inconclusive(f"{limit}: {analysis.reason}")
             if last:
-                return Decision("promoted", words.no_worse(current))
+                return Decision("promoted", reason_text.no_worse(current))
             current.close_period(percent)
             current.step += 1
             self._save(current)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.dataset import TextDataset
+from components.artifacts.dataset import TextDataset
 from components.errors import BadInput
 
 

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-from components import page
 from components.rollout.charts import PHASES, TITLES, evidence_chart, said, traffic_chart
+from components.step_runtime import html
 
-OUTCOMES: dict[str, tuple[str, page.Tone]] = {
+OUTCOMES: dict[str, tuple[str, html.Tone]] = {
     "promoted": ("Promoted", "good"),
     "already_champion": ("Serving already", "good"),
     "rolled_back": ("Rolled back", "bad"),
@@ -17,19 +17,19 @@ OUTCOMES: dict[str, tuple[str, page.Tone]] = {
 def section(result: dict[str, Any]) -> str:
     """HTML fragment: the decision in a sentence, charts of the evidence, champion beside challenger."""
     title, tone = OUTCOMES[result["outcome"]]
-    parts = [page.heading("Rollout"), page.notice(f"{title}: {result['reason']}.", tone)]
+    parts = [html.heading("Rollout"), html.notice(f"{title}: {result['reason']}.", tone)]
     if "timeline" not in result:
         return "\n".join(parts)
-    parts.append(page.facts(_facts(result)))
+    parts.append(html.facts(_facts(result)))
     if result["metrics"]:
-        parts.append(page.paragraph(_source(result)))
-        parts.append(page.table(["", "Champion", "Challenger", "Harm (bounds)", "Margin", "Verdict"], _rows(result)))
-        parts.append(page.figure(partial(evidence_chart, result), _evidence_caption(result)))
+        parts.append(html.paragraph(_source(result)))
+        parts.append(html.table(["", "Champion", "Challenger", "Harm (bounds)", "Margin", "Verdict"], _rows(result)))
+        parts.append(html.figure(partial(evidence_chart, result), _evidence_caption(result)))
     if len(result["periods"]) > 1:
-        parts.append(page.figure(partial(traffic_chart, result, title), "The challenger's share of traffic over time"))
-        parts.append(page.details("Phases and steps", page.table(*_periods(result))))
+        parts.append(html.figure(partial(traffic_chart, result, title), "The challenger's share of traffic over time"))
+        parts.append(html.details("Phases and steps", html.table(*_periods(result))))
     settings = [[name, str(value)] for name, value in result["settings"].items()]
-    parts.append(page.details("Settings", page.table(["Setting", "Value"], settings)))
+    parts.append(html.details("Settings", html.table(["Setting", "Value"], settings)))
     return "\n".join(parts)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from components.inference import GrpcClient, ModelClient
-from components.registry import Registry, Version
-from components.rollout import levers
-from components.rollout.levers import Lever
+from components.clients.v2_client import GrpcClient, ModelClient
+from components.platforms.model_registry import Registry, Version
+from components.rollout import manual_control
+from components.rollout.manual_control import Lever
 from components.rollout.target import Revision
 
 
@@ -100,7 +100,7 @@ class ServedModel(ABC):
             RevisionFailed: it does not answer; the champion serves as before.
         """
         with self.held() as (target, registry):
-            return levers.promote(target, registry, self.revision_of)
+            return manual_control.promote(target, registry, self.revision_of)
 
     def rollback(self) -> str:
         """Take the challenger out of traffic; without one, serve the version before the champion again.
@@ -110,9 +110,11 @@ class ServedModel(ABC):
             RevisionFailed: the version before does not answer; the champion serves as before.
         """
         with self.held() as (target, registry):
-            return levers.rollback(target, registry, self.revision_of)
+            return manual_control.rollback(target, registry, self.revision_of)
 
     def repair(self) -> str:
-        """Make the registry's aliases say what is served; returns what was done; see `components.rollout.levers`."""
+        """Make the registry's aliases say what is served; returns what was done; see
+        `components.rollout.manual_control`.
+        """
         with self.held() as (target, registry):
-            return levers.repair(target, registry)
+            return manual_control.repair(target, registry)

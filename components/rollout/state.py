@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.errors import BadInput
 from components.rollout.analysis.evidence import Evidence, PairCounts
-from components.rollout.counting import Tally, since
+from components.rollout.counter_resets import Tally, since
 from components.rollout.target import Counts, Histogram, Revision
 
 Phase = Literal["baseline", "compare", "shadow", "traffic"]

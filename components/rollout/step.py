@@ -4,10 +4,11 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from components import identifiers
-from components.cluster import ClusterSettings
-from components.dataset import TextDataset
-from components.registry import Registry, Version
+from components.artifacts.dataset import TextDataset
+from components.platforms import identifiers
+from components.platforms.cluster_settings import ClusterSettings
+from components.platforms.execution_target import resolve
+from components.platforms.model_registry import Registry, Version
 from components.rollout import bundles
 from components.rollout.aliases import RegistryAliases
 from components.rollout.driver import Driver
@@ -15,7 +16,6 @@ from components.rollout.local.target import LocalTarget
 from components.rollout.probes import Probes, probes_of
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Revision
-from components.target import resolve
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
         model_name: under which the model is registered and served.
         service: folder of the service on this machine; its processes go on when the step has ended.
         public_key: PEM of the signer whose bundles are served.
-        target_name: `auto`, `local` or `kubernetes`; see `components.target`.
+        target_name: `auto`, `local` or `kubernetes`; see `components.platforms.execution_target`.
         cluster: where and with what model servers run in a cluster.
 
     Returns:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from components.latency import LATENCY_BOUNDS_MS
+from components.clients.latency_histogram import LATENCY_BOUNDS_MS
 
 
 @dataclass(frozen=True)

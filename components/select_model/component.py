@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -23,8 +23,8 @@ def cross_validate(
     """
     from pathlib import Path
 
-    from components import stage
     from components.select_model import step
+    from components.step_runtime import step_context
 
-    with stage.part("select_model", stage.results_in(dataset.path), task["record"]):
+    with step_context.part("select_model", step_context.results_in(dataset.path), task["record"]):
         return step.cross_validate(Path(dataset.path), task)

@@ -2,17 +2,17 @@
 
 from accelerate import Accelerator
 
-from components import progress
-from components.checkpoint import load_tokenizer
-from components.dataset import TextDataset
-from components.encoder import encoder_folder
+from components.artifacts.checkpoint import load_tokenizer
+from components.artifacts.dataset import TextDataset
+from components.artifacts.encoder import encoder_folder
+from components.learning.batches import EncodedTexts
+from components.learning.evaluation import evaluate
+from components.learning.loop import Training, use_reproducible_cpu
+from components.learning.optimisation import build_model, parameter_count
+from components.learning.settings import TrainSettings
 from components.select_model.choice import FoldScore
 from components.select_model.folds import Indices
-from components.train.batches import EncodedTexts
-from components.train.evaluation import evaluate
-from components.train.loop import Training, use_reproducible_cpu
-from components.train.optimisation import build_model, parameter_count
-from components.train.settings import TrainSettings
+from components.step_runtime import progress
 
 
 class _Reporter:

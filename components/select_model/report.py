@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from components import page
+from components.step_runtime import html
 
 CHOSEN, GOOD, OTHER = "#1a7f4b", "#2f5d9e", "#aab4c0"
 
@@ -26,10 +26,10 @@ def scalars(result: dict[str, Any]) -> dict[str, float]:
 
 def section(result: dict[str, Any]) -> str:
     """HTML fragment: the choice, mean scores with the one-standard-error line, and the table of candidates."""
-    parts = [page.heading("Model selection")]
+    parts = [html.heading("Model selection")]
     if not result["compared"]:
         text = f"There was one candidate, {result['chosen']}, so nothing was compared."
-        return "\n".join([*parts, page.notice(text, "neutral")])
+        return "\n".join([*parts, html.notice(text, "neutral")])
     candidates = result["candidates"]
     chosen = next(index for index, candidate in enumerate(candidates) if candidate["name"] == result["chosen"])
     winner = candidates[chosen]
@@ -44,12 +44,12 @@ def section(result: dict[str, Any]) -> str:
         "Macro-F1 in cross-validation: mean (dot), one standard error (bar) and folds (ticks); "
         "shaded: within one standard error of the best mean"
     )
-    parts += [page.notice(_reason(result), "good"), page.facts(facts), page.figure(partial(scores, result), caption)]
+    parts += [html.notice(_reason(result), "good"), html.facts(facts), html.figure(partial(scores, result), caption)]
     headers = ["Candidate", "Mean macro-F1", "Deviation", "Accuracy", "Seconds a fold", "Parameters", "Changes"]
-    parts.append(page.table(headers, [_row(candidate) for candidate in candidates], chosen))
+    parts.append(html.table(headers, [_row(candidate) for candidate in candidates], chosen))
     if result["few"]:
         text = f"Fewer texts than folds, so not in every fold: {', '.join(result['few'])}."
-        parts.append(page.notice(text, "neutral"))
+        parts.append(html.notice(text, "neutral"))
     return "\n".join(parts)
 
 
@@ -90,7 +90,7 @@ def scores(result: dict[str, Any], width: float) -> Figure:
     best = next(candidate["mean"] for candidate in candidates if candidate["name"] == result["best"])
     axes.axvspan(result["threshold"], best, color=CHOSEN, alpha=0.12, linewidth=0)
     axes.axvline(result["threshold"], color=CHOSEN, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(candidates)), [page.shortened(candidate["name"], width) for candidate in candidates])
+    axes.set_yticks(range(len(candidates)), [html.shortened(candidate["name"], width) for candidate in candidates])
     axes.set(xlabel="macro-F1", ylim=(len(candidates) - 0.5, -0.8))
     axes.margins(x=0.06)
     axes.grid(axis="x", alpha=0.3)

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from components import progress
-from components.dataset import TextDataset
-from components.encoder import encoder_identity
+from components.artifacts.dataset import TextDataset
+from components.artifacts.encoder import encoder_identity
 from components.errors import BadInput, SlipwayError
+from components.learning.settings import TrainSettings
 from components.select_model.choice import FoldScore, one_standard_error, summarise
 from components.select_model.folds import assign_folds, draw
 from components.select_model.settings import Candidate, SelectSettings, candidates_of
-from components.train.settings import TrainSettings
+from components.step_runtime import progress
 
 STEP = "select_model"
 TASKS = 8

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.kfp_component import component
+from components.step_runtime.kfp_component import component
 
 
 @component
@@ -32,20 +32,25 @@ def train(
     """
     from pathlib import Path
 
-    from components import home, scalar_metrics, stage
+    from components.learning.settings import TrainSettings
+    from components.machine import home
     from components.select_model import report as selection
     from components.select_model import step as selecting
     from components.select_model.settings import SelectSettings
-    from components.step_request import StepRequest
+    from components.step_runtime import scalar_metrics, step_context
+    from components.step_runtime.step_request import StepRequest
     from components.train import launchers, report, step
-    from components.train.settings import TrainSettings
 
-    asked, results, data = StepRequest.model_validate(request), stage.results_in(dataset.path), Path(dataset.path)
-    with stage.running("select_model", results, "", record=asked.record) as current:
+    asked, results, data = (
+        StepRequest.model_validate(request),
+        step_context.results_in(dataset.path),
+        Path(dataset.path),
+    )
+    with step_context.running("select_model", results, "", record=asked.record) as current:
         settings, select = TrainSettings.model_validate(asked.settings), SelectSettings.model_validate(asked.select)
         choice = selecting.choose(data, select, settings, sum(scores, []))
         current.finish(choice)
-    with stage.running("train", results, training_report.path, [training_metrics.path], asked.record) as current:
+    with step_context.running("train", results, training_report.path, [training_metrics.path], asked.record) as current:
         launcher = launchers.launcher_for(asked.target, asked.cluster)
         output, work = Path(model.path), home.work()
         result = step.run(data, choice["choice"], settings, output, work, asked.tracking_uri, launcher)

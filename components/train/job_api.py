@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
-from components import progress
 from components.errors import BadInput, SlipwayError
-from components.kubernetes_api import TIMEOUT, asking, connect, reaching
+from components.platforms.kubernetes_api import TIMEOUT, asking, connect, reaching
+from components.step_runtime import progress
 from components.train import kueue
 from components.train.job_manifest import GROUP, PLURAL, TRAINING_LABEL, VERSION
 

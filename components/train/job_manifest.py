@@ -4,12 +4,12 @@ import os
 import re
 from typing import Any
 
-from components.cluster import HUB_SECRET, ClusterSettings, own_namespace
-from components.credentials import without_credentials
-from components.run_record import run_name
+from components.clients.credentials import without_credentials
+from components.learning.settings import TrainSettings
+from components.platforms.cluster_settings import HUB_SECRET, ClusterSettings, own_namespace
+from components.step_runtime.run_record import run_name
 from components.train.kueue import QUEUE_LABEL
 from components.train.launcher import MLFLOW_PATIENCE
-from components.train.settings import TrainSettings
 
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
 APP_LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "trainer"}
@@ -17,7 +17,9 @@ TRAINING_LABEL = "slipway.dev/training"
 RUN_LABEL = "slipway.dev/run"
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_WORKSPACE")
-"""The run that Kubeflow Pipelines may have made for the step, see `components.tracking_server`; never a login."""
+"""The run that Kubeflow Pipelines may have made for the step, see `components.platforms.tracking_server`; never a
+login.
+"""
 USER = 65532
 
 

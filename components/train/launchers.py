@@ -1,7 +1,7 @@
 """Choose where the workers of a training run."""
 
-from components.cluster import ClusterSettings
-from components.target import resolve
+from components.platforms.cluster_settings import ClusterSettings
+from components.platforms.execution_target import resolve
 from components.train.launcher import Launcher
 
 

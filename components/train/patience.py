@@ -8,8 +8,8 @@ let go.
 import time
 from collections.abc import Callable
 
-from components import progress
 from components.errors import SlipwayError
+from components.step_runtime import progress
 
 STEP = "train"
 OPERATOR_SECONDS = 50.0

@@ -7,12 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components import progress, storage
-from components.cluster import ClusterSettings, own_namespace
-from components.credentials import without_credentials
-from components.encoder import PACKAGED, encoder_folder, is_stored
+from components.artifacts.encoder import PACKAGED, encoder_folder, is_stored
+from components.clients.credentials import without_credentials
 from components.errors import BadInput, SlipwayError
-from components.kubernetes_api import ApiAway
+from components.platforms import storage
+from components.platforms.cluster_settings import ClusterSettings, own_namespace
+from components.platforms.kubernetes_api import ApiAway
+from components.platforms.pod_states import PodJudge, bad_input, endings, without_node
+from components.step_runtime import progress
 from components.train import remote
 from components.train.config import WorkerConfig
 from components.train.job_api import JobApi, Look
@@ -20,7 +22,6 @@ from components.train.job_manifest import first_pod, job_manifest
 from components.train.launcher import terminable
 from components.train.patience import Patience
 from components.train.pod_log import LogFollower
-from components.train.pods import PodJudge, bad_input, endings, without_node
 
 STEP = "train"
 LOOK_SECONDS = 3

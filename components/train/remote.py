@@ -23,10 +23,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components import authority, progress, storage
-from components.encoder import encoder_folder, is_stored
+from components.artifacts.encoder import encoder_folder, is_stored
 from components.errors import BadInput, SlipwayError
-from components.home import HOME
+from components.machine.home import HOME
+from components.platforms import authority, storage
+from components.step_runtime import progress
 from components.train.config import WorkerConfig
 
 WORKSPACE = Path("/workspace")

@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from components import page
-from components.privacy import Privacy
+from components.artifacts.privacy_guarantee import Privacy
+from components.step_runtime import html
 
 
 def scalars(result: dict[str, Any]) -> dict[str, float | None]:
@@ -26,21 +26,21 @@ def section(result: dict[str, Any]) -> str:
         "Parameters": f"{result['parameters'] / 1e6:.1f} M",
         "Training time": f"{result['seconds']:.0f} s, {result['processes']} processes",
     }
-    parts = [page.heading("Training"), page.facts(facts)]
+    parts = [html.heading("Training"), html.facts(facts)]
     if result["resumed_from"] is not None:
-        parts.append(page.notice(f"The training was resumed from update {result['resumed_from']}.", "neutral"))
+        parts.append(html.notice(f"The training was resumed from update {result['resumed_from']}.", "neutral"))
     if result.get("privacy"):
-        parts.append(page.notice(f"{Privacy.model_validate(result['privacy']).sentence()}.", "neutral"))
+        parts.append(html.notice(f"{Privacy.model_validate(result['privacy']).sentence()}.", "neutral"))
     if result["stopped_early"]:
         text = f"The training stopped early: no gain in {result['settings']['patience']} evaluations."
-        parts.append(page.paragraph(text))
+        parts.append(html.paragraph(text))
     parts.append(
-        page.figure(partial(learning_curves, result), "Learning curves: loss, macro-F1 and learning rate by update")
+        html.figure(partial(learning_curves, result), "Learning curves: loss, macro-F1 and learning rate by update")
     )
-    parts.append(page.table(["Epoch", "Loss", "Macro-F1", "Accuracy"], _epoch_rows(result)))
-    settings = page.table(["Setting", "Value"], [[name, str(value)] for name, value in result["settings"].items()])
-    parts.append(page.details("Settings", settings))
-    parts.append(page.paragraph(f"MLflow run {result['mlflow_run_id']}"))
+    parts.append(html.table(["Epoch", "Loss", "Macro-F1", "Accuracy"], _epoch_rows(result)))
+    settings = html.table(["Setting", "Value"], [[name, str(value)] for name, value in result["settings"].items()])
+    parts.append(html.details("Settings", settings))
+    parts.append(html.paragraph(f"MLflow run {result['mlflow_run_id']}"))
     return "\n".join(parts)
 
 
@@ -63,7 +63,7 @@ def learning_curves(result: dict[str, Any], width: float) -> Figure:
     """
     training, validation = result["curves"]["training"], result["curves"]["validation"]
     best = next(point["update"] for point in validation if point["epoch"] == result["best_epoch"])
-    wide = width == page.WIDE
+    wide = width == html.WIDE
     figure = Figure(figsize=(width, 3 if wide else 7), layout="constrained")
     loss, score, rate = figure.subplots(1, 3) if wide else figure.subplots(3, 1)
     updates = [point["update"] for point in training]

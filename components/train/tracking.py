@@ -10,11 +10,11 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from components import progress
-from components.credentials import without_credentials
+from components.clients.credentials import without_credentials
 from components.errors import BadInput
-from components.tracking_server import advice, connect
-from components.train.checkpointing import write_json
+from components.learning.training_checkpoints import write_json
+from components.platforms.tracking_server import advice, connect
+from components.step_runtime import progress
 
 STEP = "train"
 PARAMETER_LIMIT = 500

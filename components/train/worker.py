@@ -13,15 +13,15 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from components import progress
-from components.checkpoint import encoder_folder, load_tokenizer, save_checkpoint
-from components.dataset import TextDataset
+from components.artifacts.checkpoint import encoder_folder, load_tokenizer, save_checkpoint
+from components.artifacts.dataset import TextDataset
 from components.errors import SlipwayError
-from components.train.batches import EncodedTexts
-from components.train.checkpointing import CheckpointStore, exclusive, write_json
+from components.learning.batches import EncodedTexts
+from components.learning.loop import Training, use_reproducible_cpu
+from components.learning.optimisation import build_model, parameter_count
+from components.learning.training_checkpoints import CheckpointStore, exclusive, write_json
+from components.step_runtime import progress
 from components.train.config import WorkerConfig
-from components.train.loop import Training, use_reproducible_cpu
-from components.train.optimisation import build_model, parameter_count
 from components.train.tracking import STEP, Tracker
 
 

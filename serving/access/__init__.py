@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from serving.access.caller import ANONYMOUS, Caller, Means, Scope, set_account, set_caller
 from serving.access.keys import ApiKeys
 from serving.access.quotas import Quotas
 from serving.access.rules import Needed
 from serving.access.tokens import Tokens
-from serving.caller import ANONYMOUS, Caller, Means, Scope, set_account, set_caller
 from serving.errors import Forbidden, Unauthenticated
 
 logger = logging.getLogger("serving")

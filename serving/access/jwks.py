@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from components.errors import BadInput
+from serving.access.reloading_file import Watched
 from serving.errors import NotCheckable
-from serving.watched import Watched
 
 logger = logging.getLogger("serving")
 Jwk = dict[str, Any]

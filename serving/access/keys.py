@@ -4,11 +4,11 @@ import hmac
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components import api_keys
-from components.api_keys import KeyEntry
-from serving.caller import Caller, Means
+from components.clients import api_keys
+from components.clients.api_keys import KeyEntry
+from serving.access.caller import Caller, Means
+from serving.access.reloading_file import Watched
 from serving.errors import Unauthenticated
-from serving.watched import Watched
 
 NO_HASH = api_keys.digest("")
 """Compared with when there is no such id, so that the time does not tell which ids exist."""

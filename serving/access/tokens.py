@@ -6,8 +6,8 @@ from typing import Any
 import jwt
 
 from components.errors import BadInput
+from serving.access.caller import Caller, Means, Scope
 from serving.access.jwks import KeySource
-from serving.caller import Caller, Means, Scope
 from serving.errors import Unauthenticated
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import httpx
 
 from components.rollout.kserve.endpoint import Endpoint, credentials
-from components.rollout.questions import question
+from components.rollout.probe_request import question
 
 
 class Clients(AbstractContextManager["Clients"]):

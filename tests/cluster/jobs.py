@@ -3,10 +3,10 @@
 import itertools
 from typing import Any
 
-from components.cluster import ClusterSettings
+from components.learning.settings import TrainSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.train.job_api import JobApi
 from components.train.job_manifest import job_manifest
-from components.train.settings import TrainSettings
 from tests.cluster.access import Cluster
 
 KIND = "pytorchjobs.kubeflow.org"

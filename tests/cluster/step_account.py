@@ -8,12 +8,12 @@ from typing import Any
 from kubernetes import config
 from kubernetes.client.exceptions import ApiException
 
-from components.cluster import ClusterSettings
+from components.learning.settings import TrainSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve import manifest
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision
 from components.train.job_manifest import job_manifest
-from components.train.settings import TrainSettings
 from tests.cluster.access import Cluster
 from tests.cluster.background import eventually
 

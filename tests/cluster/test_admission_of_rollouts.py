@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from components import signing
-from components.bundle import SIGNATURE
+from components.artifacts import signing
+from components.artifacts.bundle import SIGNATURE
 from components.errors import BadInput, SlipwayError
 from components.register.signing_job import SigningJob
 from tests.cluster.background import eventually

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cluster import ClusterSettings
 from components.errors import BadInput
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.backend_tls import Tls, policy
 from components.rollout.kserve.target import KServeTarget

@@ -5,7 +5,7 @@ import pytest
 from components.errors import BadInput
 from components.report.aftermath import settled
 from components.report.outcome import outcome_of
-from components.run_record import Record
+from components.step_runtime.run_record import Record
 from components.train.cancel import remove_jobs_of
 from components.train.job_manifest import RUN_LABEL
 from tests.cluster import workflows

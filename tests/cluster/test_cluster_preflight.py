@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from components.cluster import ClusterSettings
 from components.errors import BadInput
+from components.platforms.cluster_settings import ClusterSettings
+from components.platforms.execution_target import resolve
 from components.register.settings import RegistrySettings
-from components.target import resolve
 from pipelines.cluster_preflight import check_cluster
 
 pytestmark = pytest.mark.cluster

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from components import storage
+from components.platforms import storage
 
 pytestmark = pytest.mark.cluster
 

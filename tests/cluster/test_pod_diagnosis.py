@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from components.kfp_component import EXECUTOR
-from components.pod_diagnosis import Diagnosis, cancelled, created, diagnose
+from components.kubeflow.pod_diagnosis import Diagnosis, cancelled, created, diagnose
+from components.step_runtime.kfp_component import EXECUTOR
 from tests.cluster import workflows
 from tests.cluster.access import Cluster
-from tests.components.test_log_excerpt import ARGO_END, DRIVER_START, IMPORT_ERROR, REFUSALS, STEP, STEP_END, WHICH
+from tests.components.kubeflow.test_log_excerpt import (
+    ARGO_END,
+    DRIVER_START,
+    IMPORT_ERROR,
+    REFUSALS,
+    STEP,
+    STEP_END,
+    WHICH,
+)
 
 pytestmark = pytest.mark.cluster
 

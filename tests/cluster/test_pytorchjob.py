@@ -15,13 +15,13 @@ import pytest
 from kubernetes import client, config
 from mlflow import MlflowClient
 
-from components.cluster import ClusterSettings
-from components.dataset import TextDataset
+from components.artifacts.dataset import TextDataset
 from components.errors import BadInput, SlipwayError
+from components.learning.settings import TrainSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.train import step
 from components.train.pytorchjob import PyTorchJobLauncher
 from components.train.remote import newest_checkpoint
-from components.train.settings import TrainSettings
 from pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
 
@@ -253,10 +253,10 @@ def test_a_cancelled_step_removes_its_job_and_a_second_one_does_not_disturb_it(t
     settings = trainings.train_settings()
     script = f"""
 from pathlib import Path
-from components.cluster import ClusterSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.train import step
 from components.train.pytorchjob import PyTorchJobLauncher
-from components.train.settings import TrainSettings
+from components.learning.settings import TrainSettings
 from pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
 launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({trainings.cluster_settings().model_dump_json()!r}))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from components import signing
-from components.cluster import ClusterSettings
+from components.artifacts import signing
 from components.errors import BadInput
+from components.platforms.cluster_settings import ClusterSettings
 from components.register.settings import RegistrySettings
 from pipelines.cluster_preflight import (
     FURTHER_RIGHTS,

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from components.cluster import ClusterSettings
 from components.errors import SlipwayError
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve import fence, lease
 from components.rollout.kserve.lease import Lease
 from components.rollout.kserve.objects import Changed

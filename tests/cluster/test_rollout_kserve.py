@@ -19,19 +19,20 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from components import api_keys, storage
-from components.cluster import ClusterSettings
-from components.dataset import TextDataset
+from components.artifacts.dataset import TextDataset
+from components.artifacts.signing import KeyPair, key_pair
+from components.clients import api_keys
+from components.clients.v2_client import GrpcClient
 from components.errors import SlipwayError
-from components.inference import GrpcClient
-from components.registry import Version
-from components.rollout.kserve import counting, readiness
+from components.platforms import storage
+from components.platforms.cluster_settings import ClusterSettings
+from components.platforms.model_registry import Version
+from components.rollout.kserve import pod_counters, readiness
 from components.rollout.kserve.cancelled import take_back
 from components.rollout.kserve.endpoint import Endpoint, credentials
 from components.rollout.kserve.model import ClusterModel, revision_of
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.settings import RolloutSettings
-from components.signing import KeyPair, key_pair
 from tests import prometheus
 from tests.cluster.serving import QUICK, Model, Serving
 from tests.local import bad_bundles
@@ -190,7 +191,7 @@ def test_a_good_version_is_promoted_without_a_failed_request(messages: Model, ch
 def test_the_counts_of_a_prometheus_decide_as_the_pods_own(
     messages: Model, champion: Version, prometheus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counting, "PodMetrics", None)  # nothing else is asked
+    monkeypatch.setattr(pod_counters, "PodMetrics", None)  # nothing else is asked
     settings = messages.serving.settings.model_copy(update={"prometheus": prometheus_url})
     model = Model(Serving(**{**vars(messages.serving), "settings": settings}), messages.name, messages.registry)
     with model.clients([f"my parcel is late {TRIGGER}", "my parcel is late"]) as clients:
@@ -298,7 +299,7 @@ def test_two_rollouts_never_drive_one_service(messages: Model, champion: Version
 DRIVER = """
 import json, sys
 from pathlib import Path
-from components.cluster import ClusterSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout import step
 from components.rollout.settings import RolloutSettings
 given = json.load(sys.stdin)

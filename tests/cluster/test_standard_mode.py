@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.cluster import ClusterSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve import manifest, sizes
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision

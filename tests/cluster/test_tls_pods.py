@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components import signing
+from components.artifacts import signing
 from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.counting import _metrics_port
 from components.rollout.kserve.manifest import VERSION_LABEL
+from components.rollout.kserve.pod_counters import _metrics_port
 from tests.authority import Authority
 from tests.cluster.background import eventually
 from tests.cluster.kit import ROOT

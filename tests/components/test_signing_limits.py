@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from components import signing, trust
-from components.bundle import SIGNATURE, Bundle, contents_of
+from components.artifacts import signing, trusted_keys
+from components.artifacts.bundle import SIGNATURE, Bundle, contents_of
 from components.errors import BadInput, BundleRefused
 
 
@@ -172,7 +172,7 @@ def test_a_key_in_a_folder_of_keys_must_be_one_too(bundle: Path, keys: signing.K
     trusted.mkdir()
     shutil.copy(keys.public_key, trusted / "a.pem")
     (trusted / "readme.txt").write_text("no key")
-    assert trust.public_keys(trusted) == [trusted / "a.pem"]
+    assert trusted_keys.public_keys(trusted) == [trusted / "a.pem"]
     signing.verify(bundle, trusted)
     (trusted / "b.pem").write_text("no key")
     with pytest.raises(BadInput, match="b.pem is not a PEM public key"):
@@ -180,10 +180,10 @@ def test_a_key_in_a_folder_of_keys_must_be_one_too(bundle: Path, keys: signing.K
 
 
 def test_a_list_of_refused_digests_that_cannot_be_read_stops_everything(keys: signing.KeyPair, tmp_path: Path) -> None:
-    assert trust.refused_digests(tmp_path) == frozenset()
-    (tmp_path / trust.REFUSED).write_bytes(b"\xff\xfe")
+    assert trusted_keys.refused_digests(tmp_path) == frozenset()
+    (tmp_path / trusted_keys.REFUSED).write_bytes(b"\xff\xfe")
     with pytest.raises(BadInput, match=r"refused-digests.txt cannot be read .*; it lists a digest a line"):
-        trust.refused_digests(tmp_path)
+        trusted_keys.refused_digests(tmp_path)
     shutil.copy(keys.public_key, tmp_path / "public.pem")
     with pytest.raises(BadInput, match="cannot be read"):
-        trust.refused_digests(tmp_path / "public.pem")
+        trusted_keys.refused_digests(tmp_path / "public.pem")

@@ -8,9 +8,9 @@ from typing import Any
 import boto3
 import pytest
 
-from components import storage
 from components.errors import BadInput
-from tests.components.test_storage import content, refused, use
+from components.platforms import storage
+from tests.components.platforms.test_storage import content, refused, use
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import yaml
 from typer.core import TyperGroup
 
 from components.errors import BadInput
-from pipelines.cli import app
+from pipelines.cli.main import app
 from tests.docs import programs
 from tests.docs.pages import ROOT, Block, blocks, inline, pages
 from tests.docs.shell import commands

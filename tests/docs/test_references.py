@@ -12,8 +12,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2
 from typer.core import TyperGroup
 
 from components import errors
-from pipelines.cli import app
-from pipelines.form import FIELDS, REST
+from pipelines.cli.main import app
+from pipelines.pipeline_parameters import FIELDS, REST
 from tests.docs.pages import ROOT, inline, pages, prose
 from tests.docs.programs import api, make_targets
 

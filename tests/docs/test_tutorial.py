@@ -28,7 +28,7 @@ def test_the_test_that_is_named_runs_these_commands(block: Block) -> None:
     source = (ROOT / name).read_text("utf-8")
     if name == "tests/local/test_slipway_run.py":
         for words in commands(block.code):
-            if words[:2] not in (["slipway", "explain"],):  # tests/pipelines/test_explain_cli.py
+            if words[:2] not in (["slipway", "explain"],):  # tests/pipelines/cli/test_explain.py
                 assert f'"{words[1]}"' in source, words
 
 
@@ -43,7 +43,7 @@ def test_the_settings_that_are_shown_are_those_that_the_commands_make_of_the_dat
     }
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "slipway"
-    program.write_text(f"#!{sys.executable}\nfrom pipelines.cli import app\napp()\n", "utf-8")
+    program.write_text(f"#!{sys.executable}\nfrom pipelines.cli.main import app\napp()\n", "utf-8")
     program.chmod(0o755)
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from components import signing
-from components.bundle import Bundle
+from components.artifacts import signing
+from components.artifacts.bundle import Bundle
 from components.errors import SlipwayError
-from components.registry import Registry
+from components.platforms.model_registry import Registry
 from components.rollout import step
 from components.rollout.local import access
 from components.rollout.local.envoy_config import VERSION_HEADER

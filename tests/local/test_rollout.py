@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from components import api_keys
-from components.api_keys import Scope
-from components.credentials import API_KEY
+from components.clients import api_keys
+from components.clients.api_keys import Scope
+from components.clients.credentials import API_KEY
 from components.errors import BadInput
 from components.rollout import component, step
 from components.rollout.local import access, processes
-from components.step_request import StepRequest
+from components.step_runtime.step_request import StepRequest
 from tests.conftest import free_port
 from tests.local import bad_bundles
 from tests.local.site import Clients

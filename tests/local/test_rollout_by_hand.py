@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from components.errors import BadInput, SlipwayError
-from components.registry import Registry
+from components.platforms.model_registry import Registry
 from components.rollout.local import state as local_state
 from components.rollout.local.service import Service
 from components.rollout.local.target import LocalTarget

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from kfp import dsl, local
 
-from components.dataset import TextDataset
+from components.artifacts.dataset import TextDataset
+from components.learning.settings import TrainSettings
 from components.select_model import step
 from components.select_model.settings import SelectSettings
-from components.step_request import StepRequest
+from components.step_runtime.step_request import StepRequest
 from components.train.component import train
-from components.train.settings import TrainSettings
 from pipelines.pipeline import select_model
 from tests.local.prepared import before
 

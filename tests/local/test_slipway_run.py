@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from components.registry import Registry
-from components.stage import record
+from components.platforms.model_registry import Registry
+from components.step_runtime.step_context import record
 from tests.conftest import free_port
 
 pytestmark = pytest.mark.local

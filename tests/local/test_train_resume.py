@@ -15,11 +15,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from components.checkpoint import load_checkpoint
-from components.dataset import TextDataset
+from components.artifacts.checkpoint import load_checkpoint
+from components.artifacts.dataset import TextDataset
 from components.errors import BadInput
+from components.learning.settings import TrainSettings
 from components.train import report, step
-from components.train.settings import TrainSettings
 
 pytestmark = pytest.mark.local
 
@@ -37,7 +37,7 @@ LAUNCH = """
 import json, sys
 from pathlib import Path
 from components.train import report, step
-from components.train.settings import TrainSettings
+from components.learning.settings import TrainSettings
 dataset, settings, output, work, uri = sys.argv[1:]
 print(step.run(Path(dataset), {}, TrainSettings(**json.loads(settings)), Path(output), Path(work), uri))
 """

@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from components import run_record
-from pipelines.cli import app
+from components.step_runtime import run_record
+from pipelines.cli.main import app
 from tests.pipelines.fake_backend import Kubeflow
 
 

@@ -9,9 +9,9 @@ from kfp import dsl
 from components.select_model import step as select_model
 from components.select_model.settings import SelectSettings
 from pipelines import step_requests
-from pipelines.for_cluster import for_pods
-from pipelines.form import filled
+from pipelines.cluster_settings import for_pods
 from pipelines.pipeline import pipeline
+from pipelines.pipeline_parameters import filled
 from pipelines.settings import SlipwaySettings, load_settings
 from pipelines.step_requests import requests_of
 from tests.pipelines.kubeflow import small as good

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from kfp import compiler
 
-from components.image import HUB_FOLDER, IMAGE
-from pipelines import form
+from components.platforms.container_image import HUB_FOLDER, IMAGE
+from pipelines import pipeline_parameters
 from pipelines.pipeline import pipeline
 from pipelines.settings import SlipwaySettings
 
@@ -37,7 +37,7 @@ def pods(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_the_form_is_one_that_a_person_fills_in(compiled) -> None:
     parameters = compiled["root"]["inputDefinitions"]["parameters"]
-    assert parameters.keys() == {*form.FIELDS, form.REST}
+    assert parameters.keys() == {*pipeline_parameters.FIELDS, pipeline_parameters.REST}
     for name, parameter in parameters.items():
         assert parameter["isOptional"], name
         assert parameter.get("description"), name
@@ -50,7 +50,7 @@ def test_the_form_is_one_that_a_person_fills_in(compiled) -> None:
 def test_the_form_s_defaults_are_those_of_the_settings(compiled) -> None:
     parameters = compiled["root"]["inputDefinitions"]["parameters"]
     values = {name: parameter["defaultValue"] for name, parameter in parameters.items()}
-    assert values == form.filled(SlipwaySettings(), SlipwaySettings())
+    assert values == pipeline_parameters.filled(SlipwaySettings(), SlipwaySettings())
 
 
 def test_every_step_runs_in_the_one_image(compiled) -> None:
@@ -61,7 +61,7 @@ def test_every_step_runs_in_the_one_image(compiled) -> None:
 def test_the_program_of_a_step_is_in_the_image_and_not_in_the_pipeline(compiled) -> None:
     for name, executor in compiled["deploymentSpec"]["executors"].items():
         *program, executor_module, place = executor["container"]["command"]
-        assert program == ["python3", "-m", "components.step_program"], name
+        assert program == ["python3", "-m", "components.step_runtime.step_program"], name
         assert executor_module == "kfp.dsl.executor_main"
         module, _, function = place.partition(":")
         assert callable(getattr(importlib.import_module(module), function).python_func)

@@ -6,7 +6,7 @@ from typing import Any, get_origin, get_type_hints
 import pytest
 
 from components.rollout.local.processes import free_ports
-from pipelines import form
+from pipelines import pipeline_parameters
 from pipelines.preflight_component import preflight
 from pipelines.settings import SlipwaySettings
 from pipelines.step_requests import Requests
@@ -23,7 +23,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "registry": {"store": str(tmp_path / "store"), "keys": str(tmp_path / "keys")},
         "rollout": dict(zip(("http_port", "grpc_port"), free_ports(2), strict=True)),
     }
-    return form.filled(SlipwaySettings.model_validate(settings), SlipwaySettings())
+    return pipeline_parameters.filled(SlipwaySettings.model_validate(settings), SlipwaySettings())
 
 
 def refused(arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:

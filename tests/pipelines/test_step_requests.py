@@ -10,8 +10,8 @@ import boto3
 import huggingface_hub
 import pytest
 
-from components import code
 from components.prepare_data import hub
+from components.step_runtime import code_version
 from pipelines.settings import load_settings
 from pipelines.step_requests import Requests, requests_of
 
@@ -28,15 +28,15 @@ def changed(before: Requests, after: Requests) -> set[str]:
 def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the components, as an image with other code has them."""
     root = tmp_path / "components"
-    shutil.copytree(code.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code, "ROOT", root)
+    shutil.copytree(code_version.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code_version, "ROOT", root)
     return root
 
 
 @pytest.mark.parametrize(
     ("module", "stale"),
     [
-        ("train/loop.py", {"selection_version", "training_version", "compression_version"}),
+        ("learning/loop.py", {"data_version", "selection_version", "training_version", "compression_version"}),
         ("select_model/choice.py", {"selection_version", "training_version"}),
         ("prepare_data/duplicates.py", {"data_version"}),
         ("compress/prune.py", {"compression_version"}),

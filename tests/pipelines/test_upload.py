@@ -9,10 +9,10 @@ import boto3
 import pytest
 from rich.console import Console
 
-from components import storage
 from components.errors import BadInput
+from components.platforms import storage
 from components.prepare_data import sources
-from pipelines.for_cluster import for_pods
+from pipelines.cluster_settings import for_pods
 from pipelines.settings import SlipwaySettings, load_settings
 from pipelines.upload import Upload, send, with_addresses
 from tests.pipelines.conftest import User

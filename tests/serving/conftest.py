@@ -18,8 +18,8 @@ import pytest
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
-from components.bundle import MODEL, TOKENIZER
-from components.signing import KeyPair, key_pair, sign
+from components.artifacts.bundle import MODEL, TOKENIZER
+from components.artifacts.signing import KeyPair, key_pair, sign
 from tests.conftest import free_port
 
 MODEL_NAME = "messages"

@@ -29,8 +29,8 @@ def packages_beyond_the_image() -> set[str]:
 
 def components_of_the_image() -> set[str]:
     """The modules that the Dockerfile copies to the image of model servers."""
-    files = re.findall(r"components/(\w+)\.py", (ROOT / "Dockerfile").read_text("utf-8"))
-    return {"components" if name == "__init__" else f"components.{name}" for name in files}
+    files = re.findall(r"\b(components/[\w/]+)\.py", (ROOT / "Dockerfile").read_text("utf-8"))
+    return {file.replace("/", ".").removesuffix(".__init__") for file in files}
 
 
 class OnlyOfTheImage(MetaPathFinder):

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from serving.access import ANONYMOUS, Access
+from serving.access.byte_budget import Budget
+from serving.access.caller import Caller, Means, charge, current_caller
 from serving.access.quotas import Quotas
-from serving.budget import Budget
-from serving.caller import Caller, Means, charge, current_caller
 from serving.errors import Overloaded, OverQuota
 from serving.limits import Limits
-from tests.serving.test_access_quotas import DESK, SHOP, Clock
+from tests.serving.access.test_access_quotas import DESK, SHOP, Clock
 
 
 def at_hand(quotas: Quotas) -> dict[Any, int]:

@@ -11,16 +11,17 @@ from typing import Any
 import grpc
 import pytest
 
-from components import api_keys
-from components.api_keys import Scope
-from serving.access import ANONYMOUS, EVERYBODY, Access, Credentials, rest
-from serving.access import grpc as access_grpc
+from components.clients import api_keys
+from components.clients.api_keys import Scope
+from serving.access import ANONYMOUS, EVERYBODY, Access, Credentials
+from serving.access.caller import Caller, Means, current_caller, set_caller
 from serving.access.keys import ApiKeys
 from serving.access.quotas import Quotas
 from serving.access.rules import ANY, OPEN, method_needs, path_needs
-from serving.caller import Caller, Means, current_caller, set_caller
 from serving.errors import Forbidden, OverQuota, Unauthenticated
+from serving.grpc_api import access as access_grpc
 from serving.limits import Limits
+from serving.rest_api import access
 
 PREDICT = frozenset({Scope.PREDICT})
 Twice = tuple[tuple[str, str], ...]
@@ -28,7 +29,7 @@ Twice = tuple[tuple[str, str], ...]
 
 def over_rest(given: Twice, certificate: str | None = None) -> Credentials:
     headers = [(name.encode(), value.encode()) for name, value in given]
-    return rest._credentials({"headers": headers, "state": {rest.CERTIFICATE: certificate} if certificate else {}})
+    return access._credentials({"headers": headers, "state": {access.CERTIFICATE: certificate} if certificate else {}})
 
 
 def over_grpc(given: Twice, certificate: str | None = None) -> Credentials:
@@ -218,8 +219,8 @@ def test_each_method_has_its_scope(method: str, needed: frozenset[Scope]):
 @pytest.mark.parametrize("path", ["/v1/models/m:predict\n", "/\x00", "/v2/health/live\r"])
 def test_a_path_with_other_characters_needs_more_than_anybody_has(path: str):
     with pytest.raises(Forbidden, match="characters that no path here has"):
-        rest._needs(path)
-    assert rest._needs("/v2/health/live") is OPEN
+        access._needs(path)
+    assert access._needs("/v2/health/live") is OPEN
 
 
 @pytest.mark.parametrize(("error", "code"), list(access_grpc.REFUSALS.items())[:2])

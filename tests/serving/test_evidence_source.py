@@ -11,9 +11,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from prometheus_client.parser import text_string_to_metric_families
 
-from components import api_keys
-from components.api_keys import Scope
-from components.rollout.kserve.counting import counts_of
+from components.clients import api_keys
+from components.clients.api_keys import Scope
+from components.rollout.kserve.pod_counters import counts_of
 from components.rollout.target import Counts
 from tests.conftest import free_port
 

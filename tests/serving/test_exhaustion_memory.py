@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from components import api_keys
-from components.api_keys import Scope
+from components.clients import api_keys
+from components.clients.api_keys import Scope
 from tests.serving.strangers import MEGABYTE, Growth, calls, connections, pour
 
 CHECK = "/grpc.health.v1.Health/Check"

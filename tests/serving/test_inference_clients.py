@@ -5,9 +5,9 @@ import socket
 import numpy as np
 import pytest
 
-from components.classifier import Classifier
+from components.artifacts.onnx_classifier import Classifier
+from components.clients.v2_client import GrpcClient, ModelClient
 from components.errors import BadInput, SlipwayError
-from components.inference import GrpcClient, ModelClient
 
 TEXTS = ["parcel courier late", "invoice charged please"]
 

@@ -15,9 +15,9 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.bundle import DRAFT_FILES
-from components.encryption import KeyFile, encrypt
-from components.signing import sign
+from components.artifacts.bundle import DRAFT_FILES
+from components.artifacts.encryption import KeyFile, encrypt
+from components.artifacts.signing import sign
 from tests.conftest import free_port
 from tests.serving.serve_in_image import ROOT, OnlyOfTheImage, components_of_the_image
 
@@ -67,7 +67,9 @@ def test_every_module_of_the_server_imports_in_its_image():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["torch", "kfp", "mlflow", "transformers", "pyarrow", "onnx", "components.registry"])
+@pytest.mark.parametrize(
+    "name", ["torch", "kfp", "mlflow", "transformers", "pyarrow", "onnx", "components.platforms.model_registry"]
+)
 def test_what_the_image_lacks_is_refused_here(name: str):
     with pytest.raises(ModuleNotFoundError, match=name):
         OnlyOfTheImage().find_spec(name, None)

@@ -5,10 +5,10 @@ import json
 import httpx
 import pytest
 
-from serving.endpoints import Endpoints
 from serving.limits import Limits
-from serving.openapi import document
-from serving.schemas import Served
+from serving.rest_api.endpoints import Endpoints
+from serving.rest_api.openapi import document
+from serving.rest_api.schemas import Served
 
 TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}
 

@@ -8,7 +8,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from components.errors import BadInput
-from components.kubernetes_api import TIMEOUT, asking, connect
+from components.platforms.kubernetes_api import TIMEOUT, asking, connect
 from components.rollout.kserve.manifest import GROUP, MODE, PLURAL, VERSION, VERSION_LABEL, Mode
 from components.rollout.kserve.objects import Kind, OwnObject
 
@@ -30,7 +30,7 @@ class ServiceApi(OwnObject):
 
     Raises:
         BadInput: there is no cluster to talk to. Every method raises it when the cluster does not let us, and
-            `components.kubernetes_api.ApiAway` when the cluster cannot be reached.
+            `components.platforms.kubernetes_api.ApiAway` when the cluster cannot be reached.
     """
 
     def __init__(self, namespace: str, name: str) -> None:

@@ -2,9 +2,9 @@
 
 from contextlib import ExitStack
 
-from components.cluster import ClusterSettings
 from components.errors import BadInput, SlipwayError
-from components.registry import Registry
+from components.platforms.cluster_settings import ClusterSettings
+from components.platforms.model_registry import Registry
 from components.rollout import state
 from components.rollout.aliases import RegistryAliases
 from components.rollout.kserve.lease import DURATION_S, RENEW_S

@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from components.errors import BadInput
-from components.kubernetes_api import TIMEOUT, asking
+from components.platforms.kubernetes_api import TIMEOUT, asking
 from components.rollout.kserve.api import KSERVE_CONFIG, KSERVE_NAMESPACE
 
 GROUP = "gateway.networking.k8s.io"

@@ -19,7 +19,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from components.errors import SlipwayError
-from components.kubernetes_api import TIMEOUT, asking
+from components.platforms.kubernetes_api import TIMEOUT, asking
 
 DURATION_S = 20
 """A lease that was not renewed for so long is free: its holder is dead."""

@@ -8,7 +8,7 @@ Standard mode   `spec.predictor` is the champion, `spec.canary[0]` the challenge
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from components.cluster import ClusterSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve import sizes
 from components.rollout.kserve.record import PREFIX, Record, annotations, twins
 from components.rollout.target import Revision

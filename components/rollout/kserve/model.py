@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from components.cluster import ClusterSettings, own_namespace
+from components.clients.v2_client import GrpcClient, ModelClient
 from components.errors import BadInput
-from components.inference import GrpcClient, ModelClient
-from components.registry import Registry, Version
-from components.rollout import levers, state
+from components.platforms.cluster_settings import ClusterSettings, own_namespace
+from components.platforms.model_registry import Registry, Version
+from components.rollout import manual_control, state
 from components.rollout.kserve import gateway, readiness
 from components.rollout.kserve.endpoint import client_of
 from components.rollout.kserve.target import KServeTarget
@@ -98,7 +98,7 @@ class ClusterModel(ServedModel):
         """As for every served model; and complete a roll back that was cut short."""
         with self.held() as (target, registry):
             target.complete()
-            return levers.repair(target, registry)
+            return manual_control.repair(target, registry)
 
 
 def check_reachable(model_name: str, settings: ClusterSettings) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from components.platforms.pod_states import PodJudge
 from components.rollout.kserve.api import CONTAINER, ServiceApi
-from components.train.pods import PodJudge
 
 UNAVAILABLE, REFUSED = 503, b"BundleRefused"
 INIT_TRIES = 2

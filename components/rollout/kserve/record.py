@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components import identifiers
 from components.errors import BadInput
+from components.platforms import identifiers
 from components.rollout.target import Revision
 
 PREFIX = "slipway.dev/"
@@ -43,7 +43,7 @@ class Record:
     state: dict[str, Any] | None = None
     """Of the driver."""
     counts: dict[str, Any] = field(default_factory=dict)
-    """What the pods had counted; see `components.rollout.kserve.counting`."""
+    """What the pods had counted; see `components.rollout.kserve.pod_counters`."""
 
 
 def annotations(record: Record) -> dict[str, str]:

@@ -8,18 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from components import progress
-from components.cluster import ClusterSettings, own_namespace
 from components.errors import RevisionFailed, SlipwayError
-from components.rollout.kserve import asking, counting, endpoint, gateway, manifest, readiness, record, routing
+from components.platforms.cluster_settings import ClusterSettings, own_namespace
+from components.rollout.kserve import endpoint, gateway, manifest, pod_client, pod_counters, readiness, record, routing
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.backend_tls import BackendTls
 from components.rollout.kserve.fence import Fence
 from components.rollout.kserve.lease import Lease
 from components.rollout.kserve.moving import Traffic
 from components.rollout.kserve.record import Record
-from components.rollout.kserve.waiting import NoSplit, NotRestored, SlowCluster, Waiting
+from components.rollout.kserve.wait import NoSplit, NotRestored, SlowCluster, Waiting
 from components.rollout.target import Counts, Pair, Revision
+from components.step_runtime import progress
 
 STEP = "rollout"
 RESTORE_TIMEOUT_S, SPLIT_TIMEOUT_S = 300.0, 40.0
@@ -53,9 +53,11 @@ class KServeTarget:
         """The driver's state before there is a service that could keep it."""
         self._found: str | None = None
         """The gateway's address, once it was found."""
-        prometheus = counting.PrometheusMetrics(settings.prometheus, self.namespace) if settings.prometheus else None
-        self._metrics = prometheus or counting.PodMetrics(self.api)
-        self._counts = counting.from_json(self.record().counts)
+        prometheus = (
+            pod_counters.PrometheusMetrics(settings.prometheus, self.namespace) if settings.prometheus else None
+        )
+        self._metrics = prometheus or pod_counters.PodMetrics(self.api)
+        self._counts = pod_counters.from_json(self.record().counts)
 
     def champion(self) -> Revision | None:
         """The revision that serves."""
@@ -168,7 +170,7 @@ class KServeTarget:
             return
         self._pending = None
         if state is None:
-            self._counts = counting.PodCounts()
+            self._counts = pod_counters.PodCounts()
         current.state = state
         self._apply(current)
 
@@ -178,7 +180,7 @@ class KServeTarget:
         with self._lease.holding(self._fence.last()):
             self._fence.claim()
             self._tls.claim()
-            self._counts = counting.from_json(self.record().counts)
+            self._counts = pod_counters.from_json(self.record().counts)
             yield
 
     def complete(self) -> None:
@@ -219,10 +221,10 @@ class KServeTarget:
     def _pairs(self, texts: Sequence[str], in_turn: bool) -> list[Pair]:
         current = self._checked()
         champion, challenger = (
-            asking.Side(revision, readiness.ready(self.api.pods(revision.version)) if revision else [])
+            pod_client.Side(revision, readiness.ready(self.api.pods(revision.version)) if revision else [])
             for revision in (current.champion, current.challenger)
         )
-        found = asking.pairs(self.api, champion, challenger, texts, in_turn)
+        found = pod_client.pairs(self.api, champion, challenger, texts, in_turn)
         self._checked()
         return found
 
@@ -245,7 +247,7 @@ class KServeTarget:
                 raise NoSplit(routing.NEEDS) from error
 
     def _apply(self, current: Record) -> None:
-        current.counts = counting.to_json(self._counts) if current.state is not None else {}
+        current.counts = pod_counters.to_json(self._counts) if current.state is not None else {}
         found = self.api.read()
         deployed = manifest.runtimes(found)
         made = manifest.service(self.name, self.namespace, current, self.mode, self.settings, deployed)

@@ -9,7 +9,7 @@ from types import TracebackType
 import httpx
 
 from components.rollout.local.envoy_config import VERSION_HEADER
-from components.rollout.questions import COMPARISON, Reply, question, reply_of
+from components.rollout.probe_request import COMPARISON, Reply, question, reply_of
 
 TIMEOUT_S = 20.0
 """Longer than the proxy waits, so that the proxy's answer arrives."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from components.rollout.local.client import Answer, RestClient
 from components.rollout.local.state import Server
+from components.rollout.probe_request import label_of
 from components.rollout.probes import text_key
-from components.rollout.questions import label_of
 from components.rollout.target import Pair
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from components.errors import BadInput, SlipwayError
-from components.private_files import private_folder
+from components.machine.private_files import private_folder
 from components.rollout.local import envoy_config, envoy_evidence, processes
 from components.rollout.local.envoy_config import Assignment, Upstream
 from components.rollout.local.processes import Daemon

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from components.latency import LATENCY_BOUNDS_MS
-from components.rollout.counting import Ending, ending_of
+from components.clients.latency_histogram import LATENCY_BOUNDS_MS
+from components.rollout.counter_resets import Ending, ending_of
 from components.rollout.target import Counts, Histogram
 
 Json = dict[str, Any]

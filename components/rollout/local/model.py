@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.credentials import credentials
+from components.clients.credentials import credentials
+from components.clients.v2_client import GrpcClient, ModelClient
 from components.errors import BadInput, SlipwayError
-from components.inference import GrpcClient, ModelClient
-from components.registry import Registry, Version
-from components.rollout import bundles, levers, state
+from components.platforms.model_registry import Registry, Version
+from components.rollout import bundles, manual_control, state
 from components.rollout.local import access, service
 from components.rollout.local import state as local_state
 from components.rollout.local.client import RestClient
@@ -91,7 +91,7 @@ class LocalModel(ServedModel):
                 raise BadInput("no version serves yet; `slipway run` serves a first model")
             with RestClient(whole.state.model_name, access.headers(whole.folder, whole.state.auth)) as asking:
                 whole.retire()
-                whole.ensure_running(asking, levers.READY_TIMEOUT_S)
+                whole.ensure_running(asking, manual_control.READY_TIMEOUT_S)
 
     def stop(self) -> bool:
         """End all processes of the service; returns whether there were any.

@@ -4,12 +4,12 @@ import sys
 import time
 from pathlib import Path
 
-from components.bundle import Bundle
+from components.artifacts.bundle import Bundle
 from components.errors import BadInput, RevisionFailed
 from components.rollout.local import access, decryption, processes
 from components.rollout.local.client import RestClient
 from components.rollout.local.state import Server, State
-from components.rollout.questions import foreign
+from components.rollout.probe_request import foreign
 from components.rollout.target import Revision
 
 STOP_GRACE_S = 20.0

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from components import progress
 from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.private_files import lock_file, private_folder, tighten
+from components.machine.private_files import lock_file, private_folder, tighten
 from components.rollout.local import access, servers, state
 from components.rollout.local.client import RestClient
 from components.rollout.local.envoy import Envoy
 from components.rollout.local.state import Server, State
+from components.step_runtime import progress
 
 LOCK, LOCK_ATTEMPTS = "lock", 5
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.rollout.counting import COUNTED, ending_of, since
+from components.rollout.counter_resets import COUNTED, ending_of, since
 from components.rollout.local import access, comparing, servers, service
 from components.rollout.local.client import RestClient
 from components.rollout.local.service import Service
 from components.rollout.local.state import Server, State, write_atomically
-from components.rollout.local.tap import Tap
+from components.rollout.local.traffic_mirror import Tap
 from components.rollout.target import Counts, Pair, Revision
 
 DRIVER_STATE = "rollout.json"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components import stage
-from components.bundle import Bundle
+from components.artifacts.bundle import Bundle
+from components.artifacts.dataset import TextDataset
 from components.compress.component import compress
-from components.dataset import TextDataset
+from components.step_runtime import step_context
 
 
 def test_the_component_hands_on_bundle_results_page_and_metrics(
@@ -31,7 +31,7 @@ def test_the_component_hands_on_bundle_results_page_and_metrics(
         compression_report=dsl.HTML(uri=str(tmp_path / "out" / "page.html")),
         compression_metrics=metrics,
     )
-    results = stage.results_in(str(tmp_path / "draft"))
+    results = step_context.results_in(str(tmp_path / "draft"))
     bundle = Bundle(tmp_path / "draft" / "bundle")
     assert results["train"] == {"seconds": 1}
     assert bundle.info.variant == results["compress"]["chosen"]

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.bundle import INFO as BUNDLE_INFO
-from components.bundle import Bundle
-from components.checkpoint import INFO
-from components.classifier import Classifier
+from components.artifacts.bundle import INFO as BUNDLE_INFO
+from components.artifacts.bundle import Bundle
+from components.artifacts.checkpoint import INFO
+from components.artifacts.dataset import TextDataset, write_dataset
+from components.artifacts.onnx_classifier import Classifier
+from components.artifacts.privacy_guarantee import Privacy
 from components.compress import report, step
 from components.compress.settings import CompressSettings
-from components.dataset import TextDataset, write_dataset
 from components.errors import BadInput
-from components.privacy import Privacy
 
 QUICK = CompressSettings(
     quality_share=0.8,

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from components.bundle import Bundle
-from components.classifier import Classifier
+from components.artifacts.bundle import Bundle
+from components.artifacts.dataset import TextDataset
+from components.artifacts.onnx_classifier import Classifier
 from components.compress import models, report, step
+from components.compress.search_state import SearchState
 from components.compress.settings import CompressSettings
-from components.compress.stages import Stages
-from components.dataset import TextDataset
 
 QUICK = CompressSettings(
     quality_share=0.8,
@@ -144,11 +144,11 @@ def test_augmentation_relations_width_and_static_int8_make_a_student_that_knows_
 
 
 def test_a_damaged_stage_is_made_again(tmp_path: Path) -> None:
-    stages = Stages(tmp_path)
+    stages = SearchState(tmp_path)
     model = torch.nn.Linear(2, 2)
     stages.finish("student", model, 1.5)
-    finished = Stages(tmp_path).finished("student")
+    finished = SearchState(tmp_path).finished("student")
     assert finished is not None
     assert finished["seconds"] == 1.5
     (tmp_path / "student.pt").write_bytes((tmp_path / "student.pt").read_bytes()[:100])
-    assert Stages(tmp_path).finished("student") is None
+    assert SearchState(tmp_path).finished("student") is None

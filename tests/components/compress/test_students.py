@@ -12,13 +12,13 @@ import torch
 from pydantic import ValidationError
 from transformers import PreTrainedModel
 
-from components.checkpoint import load_checkpoint
+from components.artifacts.checkpoint import load_checkpoint
+from components.artifacts.dataset import TextDataset
 from components.compress import models, report, step
-from components.compress.lessons import Lessons
 from components.compress.plan import Student, plan
 from components.compress.settings import CompressSettings
-from components.dataset import TextDataset
-from components.train.batches import EncodedTexts
+from components.compress.teacher_outputs import Lessons
+from components.learning.batches import EncodedTexts
 
 QUICK = {
     "quality_share": 0.0,

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
-from components.checkpoint import load_checkpoint
+from components.artifacts.checkpoint import load_checkpoint
+from components.artifacts.dataset import TextDataset
 from components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
-from components.dataset import TextDataset
-from components.train.batches import EncodedTexts
+from components.learning.batches import EncodedTexts
 
 TRAIN = ["the parcel is late again", "why was my card charged", "please unlock the account"]
 CORPUS = [*TRAIN, "quarterly invoices were mislabelled", "the courier misplaced several packages", "zebra quiz"] * 20

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from components import signing
-from components.bundle import INFO, MODEL, TOKENIZER, Bundle
-from components.dataset import TextDataset
+from components.artifacts import signing
+from components.artifacts.bundle import INFO, MODEL, TOKENIZER, Bundle
+from components.artifacts.dataset import TextDataset
 from components.errors import BadInput
 from components.evaluate.champion import facts, fetch, same_model
-from components.registry import Version
+from components.platforms.model_registry import Version
 
 
 def altered(draft: Path, folder: Path, **changes: Any) -> Bundle:

@@ -8,8 +8,8 @@ import pytest
 
 from components.evaluate import step
 from components.evaluate.predictions import Answers, Evaluated, Exam
-from components.evaluate.scores import Indices, score
 from components.evaluate.settings import EvaluateSettings
+from components.learning.scores import Indices, score
 
 LABELS = [f"class {number}" for number in range(5)]
 TRUTH = np.arange(300) % 5

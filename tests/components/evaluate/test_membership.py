@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.classifier import Classifier
-from components.dataset import TextDataset, write_dataset
+from components.artifacts.dataset import TextDataset, write_dataset
+from components.artifacts.onnx_classifier import Classifier
 from components.evaluate import gate
 from components.evaluate.membership import Membership, _losses, attack, told_apart
 from components.evaluate.settings import EvaluateSettings

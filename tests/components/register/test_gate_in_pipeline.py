@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from kfp import dsl, local
 
-from components import stage
-from components.dataset import TextDataset
+from components.artifacts.dataset import TextDataset
 from components.evaluate.component import evaluate
 from components.evaluate.settings import EvaluateSettings
+from components.platforms.model_registry import Registry
 from components.register.component import register
 from components.register.settings import RegistrySettings
-from components.registry import Registry
-from components.step_request import StepRequest
+from components.step_runtime import step_context
+from components.step_runtime.step_request import StepRequest
 
 MODEL_NAME = "topics"
 
@@ -62,7 +62,7 @@ def run(
             evaluation=asked.model_copy(update={"settings": settings.model_dump()}).plain(),
             registration=asked.model_copy(update={"settings": registry.model_dump()}).plain(),
         )
-        return stage.record().results
+        return step_context.record().results
 
     return run
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from components import signing
-from components.bundle import CARD, DRAFT_FILES, Bundle
-from components.classifier import Classifier
-from components.encryption import ENVELOPE, VARIABLE, key_of
+from components.artifacts import signing
+from components.artifacts.bundle import CARD, DRAFT_FILES, Bundle
+from components.artifacts.encryption import ENVELOPE, VARIABLE, key_of
+from components.artifacts.onnx_classifier import Classifier
 from components.errors import BundleRefused
+from components.platforms.model_registry import Registry
 from components.register import step
 from components.register.settings import RegistrySettings
-from components.registry import Registry
 
 
 @pytest.fixture

@@ -9,17 +9,18 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components import signing, storage
-from components.bundle import CARD, DRAFT_FILES, INFO, MODEL, SIGNATURE, Bundle, updated_info, write_info
-from components.classifier import Classifier
-from components.dataset import TextDataset
+from components.artifacts import signing
+from components.artifacts.bundle import CARD, DRAFT_FILES, INFO, MODEL, SIGNATURE, Bundle, updated_info, write_info
+from components.artifacts.dataset import TextDataset
+from components.artifacts.onnx_classifier import Classifier
+from components.artifacts.privacy_guarantee import Privacy
 from components.errors import BadInput, BundleRefused, GateRefused
 from components.evaluate import step as evaluate
 from components.evaluate.settings import EvaluateSettings
-from components.privacy import Privacy
+from components.platforms import storage
+from components.platforms.model_registry import Registry
 from components.register import report, step
 from components.register.settings import RegistrySettings
-from components.registry import Registry
 from tests.local import bad_bundles
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from components.compress.settings import CompressSettings
 from components.evaluate import gate
-from components.evaluate.bootstrap import Interval
-from components.evaluate.scores import score
 from components.evaluate.settings import EvaluateSettings
+from components.learning.bootstrap import Interval
+from components.learning.scores import score
+from components.learning.settings import TrainSettings
 from components.prepare_data import step as prepare_data
 from components.prepare_data.settings import DataSettings
 from components.rollout.settings import RolloutSettings
 from components.select_model.choice import FoldScore, one_standard_error, summarise
-from components.train.settings import TrainSettings
 
 AWKWARD = [
     "Rechtsschutzversicherungsgesellschaftenbeitragserstattung",

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from components import pod_diagnosis
 from components.errors import SlipwayError
+from components.kubeflow import pod_diagnosis
 from components.report.aftermath import settled
 from components.report.outcome import Outcome, outcome_of
 from components.rollout.kserve import cancelled as rollouts
-from components.run_record import Record
+from components.step_runtime.run_record import Record
 from components.train import cancel
 
 RUN = "run-7"

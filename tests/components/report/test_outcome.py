@@ -6,7 +6,7 @@ import pytest
 
 from components.report.outcome import outcome_of
 from components.report.timing import step_times
-from components.stage import Record
+from components.step_runtime.step_context import Record
 
 PASSED = {"gate": {"passed": True, "checks": []}}
 

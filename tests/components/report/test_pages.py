@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from components import page
 from components.report import step
-from components.run_record import Record
+from components.step_runtime import html
+from components.step_runtime.run_record import Record
 
 PANEL = 500
 """Pixels of width; the page's margins and a scroll bar go off it."""
@@ -33,7 +33,7 @@ def pages(results_of: Callable[[int], dict[str, Any]]) -> dict[tuple[str, int], 
     for classes in CLASSES:
         results = results_of(classes)
         for name, section in step.SECTIONS.items():
-            found[name, classes] = page.document(name, section(results[name]))
+            found[name, classes] = html.document(name, section(results[name]))
         events = [
             {"time": 60.0 * place + ended, "step": name, "kind": "finished" if ended else "started"}
             for place, name in enumerate(results)

@@ -12,7 +12,7 @@ import pytest
 
 from components.errors import RevisionFailed, SlipwayError
 from components.rollout.driver import Driver
-from components.rollout.kserve import lease, waiting
+from components.rollout.kserve import lease, wait
 from components.rollout.probes import Probes, text_key
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Counts, Pair, Revision, histogram
@@ -297,8 +297,8 @@ def third() -> Revision:
 @pytest.fixture
 def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes a cluster of one process whose KServe is in Standard mode."""
-    monkeypatch.setattr(waiting, "LOOK_S", 0.02)
-    monkeypatch.setattr(waiting, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
+    monkeypatch.setattr(wait, "LOOK_S", 0.02)
+    monkeypatch.setattr(wait, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
     monkeypatch.setattr(lease, "RENEW_S", 0.1)
     with ExitStack() as stack:
 

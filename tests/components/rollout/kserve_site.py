@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.cluster import ClusterSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve.target import KServeTarget
 from components.rollout.target import Revision
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, digest_for

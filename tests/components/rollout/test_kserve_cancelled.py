@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.registry import Registry
+from components.platforms.model_registry import Registry
 from components.rollout import state
-from components.rollout.kserve import waiting
+from components.rollout.kserve import wait
 from components.rollout.kserve.cancelled import take_back
 from components.rollout.state import RolloutState
 from tests.components.rollout.kserve_cluster import NAME
@@ -77,7 +77,7 @@ def test_one_that_was_cut_short_itself_is_completed(
     site: Site, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(waiting.Waiting, "until_rolled_out", killed)
+        patch.setattr(wait.Waiting, "until_rolled_out", killed)
         with pytest.raises(KeyboardInterrupt):
             take_back(NAME, site.settings, registry, "2")
     kept = state.from_json(site.target.load_state() or {})

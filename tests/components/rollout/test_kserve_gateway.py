@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.errors import BadInput, SlipwayError
-from components.kubernetes_api import connect
+from components.platforms.kubernetes_api import connect
 from components.rollout.kserve import gateway
 from components.rollout.kserve.model import check_reachable
 from tests.components.rollout.kserve_cluster import NAME

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.cluster import ClusterSettings
 from components.errors import BadInput
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve import manifest, record
 from components.rollout.kserve.record import Record
 from components.rollout.target import Revision

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from components.cluster import ClusterSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.rollout.kserve import sizes
 from tests.components.rollout.kserve_cluster import stable_minimum
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components.errors import RevisionFailed
-from components.rollout.kserve import waiting
+from components.rollout.kserve import wait
 from tests.components.rollout import kserve_cluster
 from tests.components.rollout.kserve_cluster import Cluster
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD
@@ -52,7 +52,7 @@ def test_a_promotion_that_was_cut_short_is_completed_without_a_lost_request(
         target.deploy(SECOND)
         target.wait_ready(SECOND, 10.0)
         with monkeypatch.context() as patch:
-            patch.setattr(waiting.Waiting, "until_settled", killed)
+            patch.setattr(wait.Waiting, "until_settled", killed)
             with pytest.raises(KeyboardInterrupt):
                 target.promote()
         again = site.target
@@ -74,7 +74,7 @@ def test_a_challenger_waits_until_no_route_names_the_champion_before(
     target.deploy(SECOND)
     target.wait_ready(SECOND, 10.0)
     with monkeypatch.context() as patch:
-        patch.setattr(waiting.Waiting, "until_rolled_out", killed)
+        patch.setattr(wait.Waiting, "until_rolled_out", killed)
         with pytest.raises(KeyboardInterrupt):
             target.promote()
     site.target.deploy(THIRD)

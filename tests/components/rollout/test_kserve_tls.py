@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components.errors import BadInput, SlipwayError
-from components.rollout.kserve import manifest, waiting
+from components.rollout.kserve import manifest, wait
 from components.rollout.kserve.api import ServiceApi
 from components.rollout.kserve.objects import OwnObject
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
@@ -102,7 +102,7 @@ def test_the_policy_of_a_promotion_that_was_cut_short_is_that_of_its_services(
     with site.clients():
         target = roll_out(site, SECOND)
         with monkeypatch.context() as patch:
-            patch.setattr(waiting.Waiting, "until_rolled_out", killed)
+            patch.setattr(wait.Waiting, "until_rolled_out", killed)
             with pytest.raises(KeyboardInterrupt):
                 target.promote()
         again = site.target

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components import signing
-from components.bundle import DRAFT_FILES, Bundle
-from components.encryption import VARIABLE, KeyFile, encrypt
+from components.artifacts import signing
+from components.artifacts.bundle import DRAFT_FILES, Bundle
+from components.artifacts.encryption import VARIABLE, KeyFile, encrypt
 from components.rollout.local import decryption, servers
 from components.rollout.local.client import RestClient
 from components.rollout.local.state import State

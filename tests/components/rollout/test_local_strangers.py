@@ -13,14 +13,14 @@ import grpc
 import httpx
 import pytest
 
-from components.inference import v2_messages
+from components.clients.v2_client import v2_messages
 from components.rollout.analysis.evidence import Evidence
 from components.rollout.analysis.verdict import Stage, Verdict, analyse
-from components.rollout.counting import since
+from components.rollout.counter_resets import since
 from components.rollout.local import envoy_edge, processes
 from components.rollout.local.envoy import Envoy
 from components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream
-from components.rollout.local.tap import Tap
+from components.rollout.local.traffic_mirror import Tap
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Counts, Pair
 

@@ -12,7 +12,7 @@ from components.rollout.analysis.evidence import Evidence, PairCounts
 from components.rollout.analysis.readings import ALPHA_SHARES, METRICS, read
 from components.rollout.analysis.split import Split, mismatch
 from components.rollout.analysis.verdict import Rules, Stage, Verdict, analyse
-from components.rollout.counting import Tally
+from components.rollout.counter_resets import Tally
 from components.rollout.target import Counts, Pair, histogram
 
 RULES = Rules(

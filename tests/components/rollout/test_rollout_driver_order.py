@@ -7,7 +7,7 @@ import pytest
 from components.errors import RevisionFailed
 from components.rollout import phases
 from components.rollout.analysis.evidence import Evidence
-from components.rollout.counting import Tally
+from components.rollout.counter_resets import Tally
 from components.rollout.state import RolloutState, from_json
 from components.rollout.target import Counts, Revision
 

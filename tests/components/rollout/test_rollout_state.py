@@ -7,8 +7,8 @@ import pytest
 from components.errors import BadInput
 from components.rollout.aliases import RegistryAliases
 from components.rollout.analysis.evidence import PairCounts
-from components.rollout.counting import Tally
-from components.rollout.gathering import Gatherer, counts_of
+from components.rollout.counter_resets import Tally
+from components.rollout.evidence_source import Gatherer, counts_of
 from components.rollout.probes import Probes, probes_of, text_key
 from components.rollout.settings import RolloutSettings
 from components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, summary, to_json

@@ -7,8 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from components.rollout.analysis.evidence import Evidence, slow_limit
 from components.rollout.analysis.verdict import Analysis, Rules, Stage, Verdict, analyse
-from components.rollout.counting import since
-from components.rollout.kserve.counting import counts_of
+from components.rollout.counter_resets import since
+from components.rollout.kserve.pod_counters import counts_of
 from components.rollout.settings import RolloutSettings
 from components.rollout.target import Counts, Pair
 

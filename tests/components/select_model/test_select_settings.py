@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from components.errors import BadInput
+from components.learning.settings import TrainSettings
 from components.select_model.settings import SelectSettings, candidates_of
-from components.train.settings import TrainSettings
 
 
 def candidates(*items: dict[str, Any]) -> SelectSettings:

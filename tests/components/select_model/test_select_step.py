@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.dataset import TextDataset
+from components.artifacts.dataset import TextDataset
 from components.errors import BadInput, SlipwayError
+from components.learning.settings import TrainSettings
 from components.select_model import step
 from components.select_model.settings import SelectSettings
-from components.train.settings import TrainSettings
 
 
 @pytest.fixture

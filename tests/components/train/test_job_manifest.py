@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.cluster import ClusterSettings
 from components.errors import BadInput
+from components.learning.settings import TrainSettings
+from components.platforms.cluster_settings import ClusterSettings
 from components.train.job_manifest import first_pod, job_manifest
-from components.train.settings import TrainSettings
 
 
 def job(processes: int = 2, **changes: Any) -> dict[str, Any]:

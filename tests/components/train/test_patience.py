@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components import progress
 from components.errors import SlipwayError
+from components.step_runtime import progress
 from components.train.patience import Patience
 
 HELD = "waits in queue q: 100m more needed"

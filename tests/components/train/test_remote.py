@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.storage import download_folder
+from components.platforms.storage import download_folder
 from components.train.remote import CheckpointUploader, newest_checkpoint
 
 

@@ -16,46 +16,46 @@ IMAGE = "slipway:1"
 def preflight(model_name: str, settings: dict) -> NamedTuple(
     "Found", [("train", dict), ("shares", list[dict]), ("version", str)]
 ):
-    from components import stage
+    from components.step_runtime import step_context
 
-    return stage.preflight(model_name, settings)
+    return step_context.preflight(model_name, settings)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def prepare(settings: dict, version: str, dataset: dsl.Output[dsl.Dataset]) -> None:
-    from components import stage
+    from components.step_runtime import step_context
 
-    stage.prepare(settings, dataset.path)
+    step_context.prepare(settings, dataset.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare(dataset: dsl.Input[dsl.Dataset], share: dict, version: str) -> dict:
-    from components import stage
+    from components.step_runtime import step_context
 
-    return stage.compare(dataset.path, share)
+    return step_context.compare(dataset.path, share)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
     dataset: dsl.Input[dsl.Dataset], scores: list, settings: dict, version: str, model: dsl.Output[dsl.Model]
 ) -> bool:
-    from components import stage
+    from components.step_runtime import step_context
 
-    return stage.train(dataset.path, scores, settings, model.path)
+    return step_context.train(dataset.path, scores, settings, model.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def deliver(model: dsl.Input[dsl.Model], model_name: str) -> None:
-    from components import stage
+    from components.step_runtime import step_context
 
-    stage.deliver(model.path, model_name)
+    step_context.deliver(model.path, model_name)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def report(model_name: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    from components import stage
+    from components.step_runtime import step_context
 
-    stage.report(model_name, status)
+    step_context.report(model_name, status)
 
 
 @dsl.pipeline(name="folds")

@@ -1,0 +1,154 @@
+"""The checkpoint folder that flows between steps, and the pretrained encoders that a training starts from.
+
+model.safetensors config.json tokenizer.json …   Hugging Face layout, never pickle
+slipway.json                                     labels, dataset digest, maximum length, validation scores, …
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+from transformers.utils.hub import cached_file
+
+from components.artifacts.encoder import PACKAGED, encoder_folder, split_revision
+from components.artifacts.mean_pooled_bert import MeanPooledBert, is_mean_pooled
+from components.errors import BadInput
+
+__all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
+
+INFO = "slipway.json"
+logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # a new head is reported as missing weights, which alarms readers of the log
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _unknown(encoder: str, error: Exception) -> BadInput:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    known = ", ".join(PACKAGED)
+    return BadInput(
+        f"encoder {encoder!r} cannot be loaded ({first}); give {known}, a folder with a model in the Hugging Face "
+        "layout, or the name of a model on a hub that this machine reaches"
+    )
+
+
+def check_encoder(name: str) -> None:
+    """See before any work is done that an encoder can be had, and has no code of its own.
+
+    Raises:
+        BadInput: it cannot, or has.
+    """
+    folder = encoder_folder(name)
+    load_config(folder)
+    load_tokenizer(folder)
+
+
+def load_config(folder: str | Path) -> PretrainedConfig:
+    """The configuration of an encoder or checkpoint.
+
+    Raises:
+        BadInput: there is none, or it asks for code of its own.
+    """
+    try:
+        _refuse_code(folder, "config.json")
+        name, revision = split_revision(str(folder))
+        config: PretrainedConfig = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unknown(str(folder), error) from error
+    return config
+
+
+def _refuse_code(folder: str | Path, name: str) -> None:
+    """Refuse a model that names code to run (`auto_map`), also where transformers has a class of its own for it."""
+    repository, revision = split_revision(str(folder))
+    path = cached_file(repository, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    if path and json.loads(Path(path).read_text("utf-8")).get("auto_map"):
+        raise BadInput(
+            f"{name} of {folder} names code of its own (auto_map), which would run here with all rights; Slipway loads "
+            "weights only: give an encoder that transformers knows by itself"
+        )
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of an encoder or checkpoint; one without a padding token pads with its end-of-text token.
+
+    Raises:
+        BadInput: there is none, or it asks for code of its own.
+    """
+    try:
+        _refuse_code(folder, "tokenizer_config.json")
+        name, revision = split_revision(str(folder))
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name, revision=revision, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise _unknown(str(folder), error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def _class_for(folder: str | Path) -> Any:
+    """The class of classifier that fits the encoder or checkpoint in a folder, or behind a Hugging Face name."""
+    config = load_config(folder)
+    mean = is_mean_pooled(folder, config.model_type, config.architectures)
+    return MeanPooledBert if mean else AutoModelForSequenceClassification
+
+
+def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
+    """A pretrained encoder with a new classification head, float32; weights of the head are random.
+
+    Raises:
+        BadInput: there is no such encoder.
+    """
+    try:
+        name, revision = split_revision(encoder)
+        model: PreTrainedModel = _class_for(encoder).from_pretrained(
+            name,
+            revision=revision,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+            use_safetensors=True,
+            dtype="float32",
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise _unknown(encoder, error) from error
+    return model
+
+
+def save_checkpoint(
+    folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, info: dict[str, Any]
+) -> None:
+    """Write a checkpoint folder; `info` must have `labels`, `dataset_digest` and `max_length`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    (folder / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False), "utf-8")
+
+
+def load_checkpoint(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The model in evaluation mode, its tokenizer and the info that `save_checkpoint` wrote.
+
+    Raises:
+        BadInput: the folder is not a checkpoint folder.
+    """
+    folder = Path(folder)
+    try:
+        info: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))
+        model: PreTrainedModel = _class_for(folder).from_pretrained(
+            str(folder), use_safetensors=True, dtype="float32", trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{folder} is not a checkpoint folder ({error}); run the step train first") from error
+    model.train(False)
+    return model, load_tokenizer(folder), info

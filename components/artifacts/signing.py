@@ -1,0 +1,329 @@
+"""Sign bundles and verify them before they are loaded: OpenSSF model-signing with an ECDSA P-256 key pair.
+
+private.pem   PKCS #8, mode 0600, never leaves the machine or secret store that signs; none with a key in KMS
+public.pem    what every server that loads bundles must be given
+"""
+
+import hashlib
+import os
+import re
+import shlex
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from model_signing import hashing, manifest, signing, verifying
+from model_signing._hashing.hashing import Digest  # no public name; a manifest is made of these
+
+from components.artifacts import trusted_keys
+from components.artifacts.bundle import SIGNATURE, Bundle, contents_of
+from components.artifacts.encryption import BundleKey
+from components.errors import BadInput, BundleRefused
+
+if TYPE_CHECKING:
+    from components.artifacts.signing_kms import KmsSigningKey
+
+PRIVATE, PUBLIC = "private.pem", "public.pem"
+SIGNATURE_LIMIT = 1 << 20
+"""Bytes. The signature of a bundle takes some 2 KB; a larger file is not one and is not parsed."""
+
+
+class Signer(Protocol):
+    """Whoever signs bundles, with a key that need not lie here."""
+
+    @property
+    def public_key(self) -> Path:
+        """A PEM file: what the bundles that it signs are verified with."""
+
+    def sign(self, bundle: Path) -> None:
+        """Write `signature.json` over all other files of the bundle."""
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """What a signer signs with, a PEM file or a key in KMS, and the PEM file that others verify with."""
+
+    private_key: "Path | KmsSigningKey"
+    public_key: Path
+
+    def sign(self, bundle: Path) -> None:
+        """As the function `sign`."""
+        sign(bundle, self.private_key)
+
+
+def key_pair(folder: Path, signing_key: str = "") -> KeyPair:
+    """The key pair in `folder`, made at first use; processes that start at the same time get the same pair.
+
+    A folder with only `private.pem` is given its `public.pem`; when it cannot be written (a mounted secret, say), the
+    public key is put in a temporary folder.
+
+    With a `signing_key` (`awskms:///` and a key in KMS) there is no `private.pem`, and `public.pem` is that key's.
+
+    Raises:
+        BadInput: folder or KMS cannot be used, a key is missing or no P-256 key, or the two do not belong together.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if signing_key:
+            from components.artifacts.signing_kms import KmsSigningKey  # few sign with it, and servers never
+
+            key = KmsSigningKey(signing_key)
+            return KeyPair(key, _public_file(folder, _public_pem(key), signing_key))
+        private_key = folder / PRIVATE
+        if not private_key.exists():
+            if (folder / PUBLIC).exists() and not private_key.exists():
+                raise BadInput(
+                    f"{folder} has {PUBLIC} but not {PRIVATE}; restore the private key, or remove {PUBLIC} for a new "
+                    "pair (bundles signed with the old one are then refused)"
+                )
+            _write_once(private_key, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+        return KeyPair(private_key, _public_file(folder, _public_pem(_load_private(private_key)), PRIVATE))
+    except OSError as error:
+        raise BadInput(
+            f"the signing keys in {folder} cannot be used ({error}); set another folder for them, or on a cluster make "
+            "the Secret by `manifests/install.sh secrets`"
+        ) from error
+
+
+def _public_file(folder: Path, public: bytes, signer: str) -> Path:
+    """The file with the public key of a signer; it is made where there is none."""
+    path = folder / PUBLIC
+    if not path.exists() and not os.access(folder, os.W_OK):
+        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / PUBLIC
+    _write_once(path, public)
+    if path.read_bytes() != public:
+        raise BadInput(
+            f"{PUBLIC} in {folder} and {signer} do not belong together; rename (any *.pem is trusted) or remove it"
+        )
+    return path
+
+
+def identity(public_key: Path) -> str:
+    """The signer's fingerprint: `sha256:…` over the DER form of the public key (SubjectPublicKeyInfo).
+
+    Raises:
+        BadInput: the file is not a public key.
+    """
+    der = _load_public(public_key).public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
+
+
+def sign(bundle: Path, private_key: "Path | KmsSigningKey") -> None:
+    """Write `signature.json` over all other files of the bundle.
+
+    Raises:
+        BadInput: the private key, or KMS, cannot be used.
+        BundleRefused: the bundle holds something other than plain files.
+    """
+    folder = bundle.resolve()
+    (folder / SIGNATURE).write_bytes(sign_digests(digests_of(contents_of(folder)), private_key))
+
+
+def sign_digests(digests: Mapping[str, str], private_key: "Path | KmsSigningKey") -> bytes:
+    """The content of `signature.json` for a bundle of which only the digests are at hand.
+
+    Args:
+        digests: SHA-256 of each file but the signature, in hexadecimal digits, by the file's name.
+        private_key: a PEM file, or a key in KMS.
+
+    Raises:
+        BadInput: the private key, or KMS, cannot be used, or there is nothing to sign.
+    """
+    if not digests or SIGNATURE in digests:
+        raise BadInput(f"a bundle with the files {sorted(digests)} cannot be signed; expected all but {SIGNATURE}")
+    config = signing.Config().set_hashing_config(_Digests(digests))  # type: ignore[no-untyped-call]
+    if isinstance(private_key, Path):
+        _load_private(private_key)
+        config.use_elliptic_key_signer(private_key=private_key)
+    else:
+        from components.artifacts.signing_kms import KmsSigner
+
+        config._signer = KmsSigner(private_key)  # what use_elliptic_key_signer does
+    with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
+        config.sign(Path("bundle"), Path(signature.name))
+        return signature.read()
+
+
+def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """What `sign_digests` takes: the SHA-256 of each file but the signature, in hexadecimal digits, by name."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if name != SIGNATURE}
+
+
+class Wanted(NamedTuple):
+    """Which bundle is meant. A signature says who made one, not that it is this model or this version."""
+
+    model_name: str
+    digest: str = ""
+    """Empty takes any that was signed for the model, an older one too."""
+
+
+def opened(folder: Path, public_key: Path, wanted: Wanted, decryption_key: BundleKey | None = None) -> Bundle:
+    """The bundle in a folder, in memory: exactly what the owner of the key signed, and the one that is meant.
+
+    Raises:
+        BundleRefused: as `verify`, it is another bundle than the one that is meant, or on the list of refused ones.
+        BadInput: as `verify` and `Bundle`.
+    """
+    bundle = Bundle(folder, decryption_key, verify(folder, public_key))
+    check_digest(bundle, wanted.digest)
+    if bundle.digest() in trusted_keys.refused_digests(public_key):
+        raise BundleRefused(f"{folder} is the bundle {bundle.digest()}, which {trusted_keys.REFUSED} refuses")
+    if bundle.info.model_name != wanted.model_name:
+        raise BundleRefused(
+            f"{folder} is a bundle of the model {bundle.info.model_name!r}; asked for was {wanted.model_name!r}"
+        )
+    return bundle
+
+
+def check_digest(bundle: Bundle, digest: str) -> None:
+    """Raises BundleRefused when the bundle is another than the one with this digest; an empty one is any."""
+    found = bundle.digest()
+    if digest and found != digest:
+        raise BundleRefused(f"{bundle.folder} is the bundle {found}; asked for was {digest}")
+
+
+def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
+    """The files of a bundle that is exactly what the owner of the key, or of one of several, signed.
+
+    Each file is read once, and what was read is verified and returned. A file that is exchanged later changes nothing
+    for whoever loads what is returned; who opens the folder again may find something else.
+
+    Args:
+        bundle: its folder.
+        public_key: a PEM file, or a folder of them; see `components.artifacts.trusted_keys`.
+
+    Raises:
+        BundleRefused: it is unsigned, signed by someone else, or a file was altered, added or removed.
+        BadInput: a public key cannot be used.
+    """
+    keys = trusted_keys.public_keys(public_key)
+    for key in keys:
+        _load_public(key)
+    contents = contents_of(bundle.resolve())
+    if SIGNATURE not in contents:
+        raise BundleRefused(f"{bundle} is unsigned: it has no {SIGNATURE}")
+    if len(contents[SIGNATURE]) > SIGNATURE_LIMIT:
+        raise BundleRefused(f"{bundle / SIGNATURE} is larger than {SIGNATURE_LIMIT} bytes, so it is not a signature")
+    with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
+        signature.write(contents[SIGNATURE])
+        signature.flush()
+        if not any(_signed_with(key, bundle, contents, Path(signature.name)) for key in keys):
+            given = (
+                "another key than the given public key" if len(keys) == 1 else f"none of the {len(keys)} public keys"
+            )
+            raise BundleRefused(f"{bundle} is signed with {given}")
+    return contents
+
+
+def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signature: Path) -> bool:
+    """Whether the signature is the key owner's. Raises BundleRefused when it is, or claims so, and does not hold."""
+    known = _Digests(digests_of(contents))
+    config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(known)  # type: ignore[no-untyped-call]
+    try:
+        config.verify(bundle, signature)
+    except InvalidSignature as error:
+        raise BundleRefused(f"the signature of {bundle} is invalid: it was altered or forged") from error
+    except Exception as error:  # a file that someone else wrote is parsed: whatever goes wrong, it is refused
+        if str(error).startswith("Key mismatch"):
+            return False
+        raise BundleRefused(_reason(bundle, error)) from error
+    return True
+
+
+class _Digests(hashing.Config):
+    """Digests that are known, in place of a folder to hash, which can change meanwhile or be elsewhere."""
+
+    def __init__(self, digests: Mapping[str, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._digests = digests
+
+    def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002
+        """The manifest of all files."""
+        items = [
+            manifest.FileManifestItem(path=PurePosixPath(name), digest=Digest("sha256", bytes.fromhex(digest)))
+            for name, digest in self._digests.items()
+        ]
+        form = manifest.SerializationType.from_args({"method": "files", "hash_type": "sha256", "allow_symlinks": False})
+        return manifest.Manifest(str(model_path), items, form)
+
+    def add_ignored_paths(self, *, model_path: Any, paths: Any) -> None:
+        """Ignore no more than the signature, whatever the one who signed ignored."""
+
+
+def _reason(bundle: Path, error: Exception) -> str:
+    text = str(error).replace("\\", "")
+    if text.startswith("Signature mismatch"):
+        altered = [f"{name} was altered" for name in re.findall(r"Hash mismatch for '([^']+)'", text)]
+        missing = [f"{names} is missing" for names in re.findall(r"Missing files in model '[^']*': ([^\"]+)", text)]
+        added = [f"{names} was added" for names in re.findall(r"Extra files found in model '[^']*': ([^\"]+)", text)]
+        return f"{bundle} is not what was signed: {'; '.join(altered + missing + added) or text}"
+    return f"{SIGNATURE} of {bundle} is not a model signature ({type(error).__name__}: {text[:200]})"
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Write a file with mode 0600 in whole, unless there is one; of several writers the first wins."""
+    if path.exists():
+        return
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _public_pem(key: "ec.EllipticCurvePrivateKey | KmsSigningKey") -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _check_private(path: Path) -> None:
+    """Refuse a private key that others on this machine can read.
+
+    A mounted Secret is left alone: Kubernetes mounts it read-only for one pod, where its mode keeps nobody out.
+    """
+    mode = path.stat().st_mode
+    if mode & 0o077 and not os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise BadInput(
+            f"the private key {path} has the mode {stat.S_IMODE(mode):04o}, so others can read or change it; "
+            f"`chmod 600 {shlex.quote(str(path))}`, and make a new pair if somebody may have read it"
+        )
+
+
+def _load_private(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        _check_private(path)
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadInput(f"{path} is not an unencrypted PEM private key ({error})") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadInput(f"{path} is not an ECDSA P-256 key; remove both key files for a new pair")
+    return key
+
+
+def _load_public(path: Path) -> ec.EllipticCurvePublicKey:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise BadInput(f"{path} is not a PEM public key ({error})") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadInput(f"{path} is not an ECDSA P-256 public key; give the signer's {PUBLIC}")
+    return key

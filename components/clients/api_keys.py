@@ -1,0 +1,179 @@
+"""API keys: the file that says who may do what. It holds hashes only; a key is seen once, when it is made.
+
+`{"keys": [{"id": "4f1c…", "identity": "shop", "scopes": ["predict"], "sha256": "…", "expires": "2027-01-31T00:00Z"}]}`
+
+An identity may have several keys, so that a new one is in use before the old one is revoked. A key is 256 random bits,
+so one SHA-256 is as good as a slow hash, which only helps against guessing (NIST SP 800-63B, section 5.1.1.2), and
+costs a request nothing.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from components.errors import BadInput
+from components.machine.private_files import lock_file, private_folder
+
+PREFIX = "slipway"
+"""Of every key, so that scanners for leaked secrets and people recognise one."""
+ID_BYTES, SECRET_BYTES = 6, 32
+
+
+class Scope(StrEnum):
+    """What a caller may do. No scope contains another; a key or token may have several."""
+
+    PREDICT = "predict"
+    EXPLAIN = "explain"
+    ADMIN = "admin"
+    ROLLOUT = "rollout"
+    """To mark requests as a rollout's own questions, which are no evidence about the traffic of clients."""
+
+
+class KeyEntry(BaseModel):
+    """One key, without the key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^[0-9a-f]{4,64}$")
+    """Part of the key; safe to show."""
+    identity: str = Field(min_length=1, max_length=100)
+    """Whom it belongs to."""
+    scopes: tuple[Scope, ...]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the whole key, in UTF-8."""
+    not_before: AwareDatetime | None = None
+    expires: AwareDatetime | None = None
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Whether it may be used then."""
+        begun = self.not_before is None or self.not_before <= moment
+        return begun and (self.expires is None or moment < self.expires)
+
+
+class KeyFile(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keys: tuple[KeyEntry, ...]
+
+
+def digest(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def id_of(key: str) -> str | None:
+    """The id within a key; None when it does not have the form of one."""
+    prefix, _, rest = key.partition("_")
+    identifier, _, secret = rest.partition("_")
+    return identifier if prefix == PREFIX and secret else None
+
+
+def read(path: Path) -> list[KeyEntry]:
+    """All entries of a key file.
+
+    Raises:
+        BadInput: it cannot be read, has another form, or an id twice.
+    """
+    try:
+        entries = KeyFile.model_validate_json(path.read_bytes()).keys
+    except OSError as error:
+        raise BadInput(
+            f"the key file {path} cannot be read ({error.strerror}); `slipway keys add` makes one"
+        ) from error
+    except ValidationError as error:
+        places = ", ".join(".".join(map(str, item["loc"])) or item["type"] for item in error.errors()[:3])
+        raise BadInput(f"{path} is not a file of API keys (see {places}); `slipway keys add` makes one") from None
+    if len({entry.id for entry in entries}) < len(entries):
+        raise BadInput(f"the key file {path} has an id more than once; every key needs its own")
+    return list(entries)
+
+
+def add(
+    path: Path,
+    identity: str,
+    scopes: Sequence[Scope],
+    not_before: datetime | None = None,
+    expires: datetime | None = None,
+) -> tuple[KeyEntry, str]:
+    """Make a key and enter it; a file that is not there is made.
+
+    Returns:
+        The entry, and the key itself, which is kept nowhere.
+
+    Raises:
+        BadInput: the file cannot be read or written, or the identity is empty or too long.
+    """
+    identifier = secrets.token_hex(ID_BYTES)
+    key = f"{PREFIX}_{identifier}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    try:
+        entry = KeyEntry(
+            id=identifier,
+            identity=identity,
+            scopes=tuple(scopes),
+            sha256=digest(key),
+            not_before=not_before,
+            expires=expires,
+        )
+    except ValidationError as error:
+        raise BadInput(f"the identity {identity!r} cannot be used; give 1 to 100 characters") from error
+    with _changing(path):
+        _write(path, [*(read(path) if path.exists() else []), entry])
+    return entry, key
+
+
+def revoke(path: Path, identifier: str) -> KeyEntry:
+    """Take a key out; servers refuse it within a second or two.
+
+    Raises:
+        BadInput: there is no such key, or the file cannot be read or written.
+    """
+    with _changing(path):
+        entries = read(path)
+        found = next((entry for entry in entries if entry.id == identifier), None)
+        if found is None:
+            known = ", ".join(entry.id for entry in entries) or "none"
+            raise BadInput(f"{path} has no key with the id {identifier!r}; known ids: {known}")
+        _write(path, [entry for entry in entries if entry is not found])
+    return found
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """Let one process at a time change the file."""
+    try:
+        if not path.parent.exists():  # one that is there is its owner's to open for others
+            private_folder(path.parent)
+        with lock_file(path.with_name(f".{path.name}.lock")) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise BadInput(
+            f"the key file {path} cannot be written ({error.strerror}); choose another with --file"
+        ) from error
+
+
+def _write(path: Path, entries: Sequence[KeyEntry]) -> None:
+    content = {"keys": [entry.model_dump(mode="json") for entry in entries]}
+    write_private(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_private(path: Path, content: str) -> None:
+    """Replace a file in one move; only its owner can read it."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)

@@ -1,0 +1,58 @@
+"""A variant's draft bundle: the three files that serving needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from components.artifacts.bundle import TOKENIZER, BundleInfo, write_info
+from components.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What `bundle.json` tells about where a variant comes from: the checkpoint's info, and who asked for it."""
+
+    checkpoint_info: dict[str, Any]
+    model_name: str
+    code_version: str
+
+    def bundle_info(self, variant: str, precision: str) -> BundleInfo:
+        """The info of a variant whose metrics and latency are still unknown."""
+        return BundleInfo(
+            model_name=self.model_name,
+            labels=self.checkpoint_info["labels"],
+            max_length=self.checkpoint_info["max_length"],
+            precision=precision,
+            variant=variant,
+            encoder=self.checkpoint_info.get("encoder", ""),
+            dataset_digest=self.checkpoint_info["dataset_digest"],
+            code_version=self.code_version,
+            mlflow_run_id=self.checkpoint_info.get("mlflow_run_id", ""),
+            privacy=self.checkpoint_info.get("privacy"),
+        )
+
+
+def write_draft_files(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, info: BundleInfo, rewritten: str | None = None
+) -> None:
+    """Write `tokenizer.json` and `bundle.json`; the model is written by `export` or a quantiser.
+
+    Args:
+        folder: of the draft.
+        tokenizer: the teacher's.
+        info: what `bundle.json` says.
+        rewritten: the content of `tokenizer.json`, if it is not the teacher's.
+
+    Raises:
+        BadInput: the tokenizer has no such form.
+    """
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise BadInput(
+            f"{type(tokenizer).__name__} has no tokenizer.json, which serving needs; choose an encoder with a fast one"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TOKENIZER).write_text(rewritten or backend.to_str(pretty=False), "utf-8")
+    write_info(folder, info)

@@ -1,0 +1,1 @@
+"""What the steps that train or measure models share."""

@@ -1,0 +1,119 @@
+"""The model to be trained, its optimizer and its learning rate."""
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from components.artifacts.checkpoint import encoder_folder, load_tokenizer, new_classifier
+from components.errors import BadInput
+from components.learning.settings import TrainSettings
+
+
+def build_model(settings: TrainSettings, labels: list[str]) -> PreTrainedModel:
+    """A pretrained encoder with a new classification head; the same seed gives the same head.
+
+    Raises:
+        BadInput: there is no such encoder, it has fewer layers than `settings.layers`, or it does not take
+            `settings.max_length` tokens.
+    """
+    folder = encoder_folder(settings.encoder)
+    torch.manual_seed(settings.seed)
+    model = new_classifier(folder, labels)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = load_tokenizer(folder).pad_token_id
+    if settings.layers:
+        keep_layers(model, settings.layers)
+    _try_out(model, settings)
+    return model
+
+
+def _try_out(model: PreTrainedModel, settings: TrainSettings) -> None:
+    """Pass two texts of the greatest length through the model, and freeze what has no part in its answer.
+
+    Some encoders carry parameters that a classification does not use; data parallelism would wait for their
+    gradients without end.
+    """
+    token = 1 if model.config.pad_token_id == 0 else 0
+    ids = torch.full((2, settings.max_length), token)
+    model.train(False)
+    try:
+        model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum().backward()
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise BadInput(
+            f"encoder {settings.encoder!r} cannot classify texts of {settings.max_length} tokens ({error}); set "
+            "max_length to what it can take, or use another encoder"
+        ) from error
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    model.zero_grad()
+
+
+def keep_layers(model: PreTrainedModel, count: int) -> None:
+    """Drop all but the first `count` layers of the encoder, in place, in the model and in its configuration.
+
+    The first layers of a pretrained encoder keep most of its accuracy on many tasks (Sajjad et al. 2023,
+    On the effect of dropping layers of pre-trained transformer models).
+
+    Raises:
+        BadInput: the encoder has fewer layers, or not one stack of layers.
+    """
+    stacks = [
+        (parent, name, child)
+        for parent in model.base_model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers
+    ]
+    if len(stacks) != 1:
+        raise BadInput(
+            f"train.layers={count} is not possible for a {model.config.model_type} encoder; set train.layers to 0"
+        )
+    parent, name, stack = stacks[0]
+    if count > len(stack):
+        raise BadInput(
+            f"train.layers={count}, but the encoder has {len(stack)} layers; set train.layers to 0 for all of them"
+        )
+    setattr(parent, name, stack[:count])
+    model.config.num_hidden_layers = count
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers the model has learnt."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def build_optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) without decay of biases and LayerNorm weights, which are vectors.
+
+    The head starts from chance and what lies below it does not, so the head learns `settings.head_factor` times as
+    fast (discriminative fine-tuning, Howard & Ruder 2018). A pooler counts to the head: encoders that were trained for
+    sentence similarity never used it.
+    """
+    encoder = {id(p) for name, p in model.base_model.named_parameters() if "pooler" not in name.split(".")}
+    groups = []
+    for of_encoder in (True, False):
+        learning_rate = settings.learning_rate * (1.0 if of_encoder else settings.head_factor)
+        for matrices in (True, False):
+            parameters = [
+                parameter
+                for parameter in model.parameters()
+                if parameter.requires_grad
+                and (id(parameter) in encoder) == of_encoder
+                and (parameter.ndim > 1) == matrices
+            ]
+            decay = settings.weight_decay if matrices else 0.0
+            groups.append({"params": parameters, "weight_decay": decay, "lr": learning_rate})
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+
+
+def schedule_factor(update: int, warmup: int, total: int) -> float:
+    """Share of the highest learning rate for update number `update` (from 0): linear rise, then linear fall to 0."""
+    if update < warmup:
+        return (update + 1) / (warmup + 1)
+    return max(0.0, (total - update) / max(1, total - warmup))
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, settings: TrainSettings, total: int) -> LambdaLR:
+    """The learning rate over `total` updates, of which `settings.warmup_share` are warm-up."""
+    warmup = int(settings.warmup_share * total)
+    return LambdaLR(optimizer, lambda update: schedule_factor(update, warmup, total))

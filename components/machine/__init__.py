@@ -1,0 +1,1 @@
+"""This machine: its folders and files, and how many processors it gives."""

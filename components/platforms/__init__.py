@@ -1,0 +1,1 @@
+"""What a step stands on: stores, the model registry, Kubernetes."""

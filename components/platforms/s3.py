@@ -1,0 +1,134 @@
+"""A prefix in a bucket of any S3-compatible store, and its refusals as clear errors. See
+`components.platforms.storage`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import S3TransferRetriesExceededError, TransferConfig
+from botocore.client import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    SSLError,
+)
+
+from components.errors import BadInput
+from components.platforms import authority
+
+CONNECT_SECONDS = 3
+READ_SECONDS = 20
+ATTEMPTS = 2
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+TRANSFER = TransferConfig(multipart_threshold=2**30)
+"""Some small S3 servers cannot put parts together (versitygw with --nometa); files up to 1 GiB are sent whole."""
+NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
+
+
+class Place:
+    """A prefix in a bucket; `name` is always relative to it."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self.client, self.bucket, self.prefix = client, bucket, prefix
+
+    def __str__(self) -> str:
+        return f"bucket {self.bucket!r} at {_without_login(self.client.meta.endpoint_url)}"
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def names(self) -> list[str]:
+        return sorted(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(""))
+        found = {str(item["Key"]): int(item["Size"]) for page in pages for item in page.get("Contents", [])}
+        return {key.removeprefix(self.key("")): size for key, size in found.items() if not key.endswith("/")}
+
+    def upload(self, path: Path, name: str, sent: Callable[[int], None] | None = None) -> None:
+        with path.open("rb") as file:
+            self.client.upload_fileobj(file, self.bucket, self.key(name), Config=TRANSFER, Callback=sent)
+
+    def download(self, name: str, path: Path) -> None:
+        with path.open("wb") as file:
+            self.client.download_fileobj(self.bucket, self.key(name), file)
+
+    def delete(self, *names: str) -> None:
+        for name in sorted(names):
+            self.client.delete_object(Bucket=self.bucket, Key=self.key(name))
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[Place]:
+    """The place that an S3 URI names; errors of the store become `BadInput`."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if not re.fullmatch(BUCKET, bucket):
+        raise BadInput(f"{uri!r} is not of the form s3://bucket/prefix with a valid bucket name (as in my-models-1)")
+    try:
+        place = Place(_client(), bucket, prefix.strip("/"))
+    except (BotoCoreError, ValueError) as error:
+        raise BadInput(f"S3 cannot be used for {uri}: {_without_login(str(error))}; check AWS_ENDPOINT_URL") from error
+    try:
+        yield place
+    except ClientError as error:
+        raise BadInput(_refusal(str(error.response.get("Error", {}).get("Code", "")), place)) from error
+    except NoCredentialsError as error:
+        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise BadInput(f"no credentials for {place} were found; {advice}") from error
+    except SSLError as error:
+        raise BadInput(f"{place} {_no_trust(str(error))}") from error
+    except (ConnectionError, HTTPClientError) as error:
+        advice = "check AWS_ENDPOINT_URL (https:// where the store has TLS) and that the store runs"
+        raise BadInput(f"{place} cannot be reached ({type(error).__name__}); {advice}") from error
+    except (BotoCoreError, Boto3Error, S3TransferRetriesExceededError) as error:
+        raise BadInput(f"{place} cannot be used: {_without_login(str(error))}") from error
+
+
+def _client() -> Any:
+    """A client with short time-outs; stores other than AWS get path-style addresses and no new-style checksums."""
+    other_store = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    special: dict[str, Any] = {
+        "s3": {"addressing_style": "path"},
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
+    limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": retries}
+    return boto3.session.Session().client("s3", config=Config(**limits, **(special if other_store else {})))
+
+
+def _refusal(code: str, place: Place) -> str:
+    if code == "NoSuchBucket":
+        return f"{place} does not exist; create it or correct the URI"
+    if code == "NoSuchKey":
+        return f"{place} has no object {place.prefix!r}; correct the URI"
+    if code == "404":
+        return f"{place} answered 404 (not found); correct the URI, and AWS_ENDPOINT_URL if that is no S3 store"
+    if code in NO_ACCESS:
+        return f"{place} refuses access ({code}); check the credentials and what they are allowed to do"
+    return f"{place} answered with the error {code or 'without a code'}; see the log of the store"
+
+
+def _no_trust(error: str) -> str:
+    if authority.UNTRUSTED not in error:
+        advice = f"check AWS_ENDPOINT_URL, and that {authority.OF_S3}, where it is set, is a PEM file with certificates"
+        return f"cannot be used with TLS ({_without_login(error)}); {advice}"
+    reason = error.partition(f"{authority.UNTRUSTED}] ")[2].partition(" (_ssl")[0]
+    return (
+        f"shows a certificate that is not trusted ({reason}); set {authority.OF_S3} to a file with the certificate of "
+        f"the authority that signed it ({authority.IN_CLUSTER})"
+    )
+
+
+def _without_login(text: str) -> str:
+    """The text without user names and passwords in URLs."""
+    return re.sub(r"//[^/@\s]*@", "//", text)

@@ -1,0 +1,236 @@
+"""Where bundles and data are kept: a folder, or `s3://bucket/prefix` of any S3-compatible store.
+
+Endpoint, region and credentials come from the usual `AWS_*` variables, files and roles. A store that cannot be
+reached or does not let us in ends in one `BadInput` within seconds; it names endpoint and bucket, never a key.
+
+A reader sees a folder whole or not at all, as far as the store allows: a local one is written beside its place and
+renamed; on S3, where nothing can be renamed, `bundle.json` (of an encrypted bundle `encryption.json`) is removed
+first and written last.
+"""
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.errors import BadInput
+from components.platforms.s3 import opened
+
+MARKERS = {"bundle.json", "encryption.json"}
+
+
+def upload_folder(folder: Path, uri: str) -> None:
+    """Store all files below a folder under a URI. A bundle that is there already is replaced.
+
+    Raises:
+        BadInput: the folder holds no files, the place cannot be written, or it holds other things than a bundle.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if not files:
+        raise BadInput(f"folder {folder} holds no files to store in {uri}")
+    if not _is_s3(uri):
+        with _replacing(Path(uri)) as temporary:
+            shutil.copytree(folder, temporary)
+        return
+    with opened(uri) as place:
+        if not place.prefix:
+            raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{place.bucket}/bundles")
+        present = set(place.names())
+        foreign = present - set(files)
+        marked = MARKERS & present
+        if foreign and not marked:
+            raise BadInput(f"{uri} holds other objects, such as {min(foreign)}; give a prefix of its own")
+        place.delete(*marked)
+        for name in sorted(files, key=MARKERS.__contains__):
+            if name in MARKERS:
+                place.delete(*foreign - marked)
+            place.upload(files[name], name)
+
+
+def upload_file(path: Path, uri: str, sent: Callable[[int], None] | None = None) -> None:
+    """Store one file at a URI of S3, where it appears when it is complete.
+
+    Args:
+        path: of the file, which is not read into memory.
+        uri: `s3://bucket/key`.
+        sent: called with the number of bytes that went since the last call; a repeated attempt counts again.
+
+    Raises:
+        BadInput: the place cannot be written.
+    """
+    folder, _, name = uri.rpartition("/")
+    with opened(folder) as place:
+        place.upload(path, name, sent)
+
+
+def sizes(uri: str) -> dict[str, int]:
+    """The size in bytes of every object below a URI of S3, by its name relative to the URI.
+
+    Raises:
+        BadInput: the place cannot be used.
+    """
+    with opened(uri) as place:
+        return place.sizes()
+
+
+def download_folder(uri: str, folder: Path) -> None:
+    """Bring all files under a URI to a folder, which appears when it is complete.
+
+    Raises:
+        BadInput: there is nothing under the URI, it cannot be read, or the folder holds other things than a bundle.
+    """
+    if not _is_s3(uri) and not Path(uri).is_dir():
+        raise BadInput(f"folder {uri} does not exist; check the path")
+    with _replacing(folder) as temporary:
+        if not _is_s3(uri):
+            shutil.copytree(uri, temporary)
+            return
+        with opened(uri) as place:
+            names = place.names()
+            if not names:
+                raise BadInput(f"{place} holds no objects under {place.prefix!r}; check the prefix")
+            for name in names:
+                if {"", ".", ".."} & set(name.split("/")):  # an empty part makes the rest an absolute path
+                    raise BadInput(f"{uri} holds an object whose name {name!r} leads out of the folder; remove it")
+                target = temporary / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                place.download(name, target)
+
+
+def download_file(uri: str, path: Path) -> None:
+    """Bring one file to a path; it appears when it is complete.
+
+    Raises:
+        BadInput: there is no such file, or it cannot be read.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_s3(uri):
+            with opened(uri) as place, temporary.open("wb") as file:
+                shutil.copyfileobj(place.client.get_object(Bucket=place.bucket, Key=place.prefix)["Body"], file)
+        else:
+            shutil.copyfile(uri, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise BadInput(f"{uri} cannot be copied to {path}: {error.strerror or error}; check the path") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_folder(uri: str) -> None:
+    """Remove all files under a URI; nothing happens when there are none.
+
+    Raises:
+        BadInput: the place cannot be used, or the URI names a whole bucket.
+    """
+    if not _is_s3(uri):
+        shutil.rmtree(uri, ignore_errors=True)
+        return
+    with opened(uri) as place:
+        if not place.prefix:
+            raise BadInput(f"{uri!r} names a whole bucket, which is not removed; give a prefix in it")
+        place.delete(*place.names())
+
+
+def file_exists(uri: str) -> bool:
+    """Whether there is a file at a URI.
+
+    Raises:
+        BadInput: the place cannot be used.
+    """
+    if not _is_s3(uri):
+        return Path(uri).is_file()
+    with opened(uri) as place:
+        found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
+        return any(item["Key"] == place.prefix for item in found.get("Contents", []))
+
+
+def folder_exists(uri: str) -> bool:
+    """Whether there is any file under a URI.
+
+    Raises:
+        BadInput: the place cannot be used.
+    """
+    if not _is_s3(uri):
+        return any(path.is_file() for path in Path(uri).rglob("*"))
+    with opened(uri) as place:
+        found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)
+        return bool(found.get("Contents"))
+
+
+def version_of(uri: str) -> str:
+    """A digest of the names, sizes and ETags of an object, or of all objects below a prefix of S3.
+
+    Raises:
+        BadInput: there is nothing, or the place cannot be used.
+    """
+    whole = hashlib.sha256()
+    with opened(uri) as place:
+        pages = place.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+        objects = [item for page in pages for item in page.get("Contents", [])]
+        own = [item for item in objects if item["Key"] == place.prefix or item["Key"].startswith(place.key(""))]
+        if not own:
+            raise BadInput(f"{place} holds no object {place.prefix!r}, nor any below it; correct the URI")
+        for item in own:
+            whole.update(f"{item['Key']}\0{item['Size']}\0{item['ETag']}\n".encode())
+    return whole.hexdigest()
+
+
+def check_writable(uri: str) -> None:
+    """See before a long run that its results can be stored: write and remove a small probe.
+
+    Raises:
+        BadInput: the place cannot be written.
+    """
+    probe = f".slipway-write-check-{uuid.uuid4().hex}"
+    if _is_s3(uri):
+        with opened(uri) as place:
+            place.client.put_object(Bucket=place.bucket, Key=place.key(probe), Body=b"")
+            place.delete(probe)
+        return
+    try:
+        Path(uri).mkdir(parents=True, exist_ok=True)
+        (Path(uri) / probe).touch()
+        (Path(uri) / probe).unlink()
+    except OSError as error:
+        raise BadInput(f"folder {uri} cannot be written: {error.strerror}; give one that can") from error
+
+
+def _is_s3(uri: str) -> bool:
+    return uri.startswith("s3://")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A path beside `folder` to write to; becomes `folder` at the end, or disappears after an error."""
+    if folder.exists() and not (
+        folder.is_dir() and (any((folder / name).exists() for name in MARKERS) or not any(folder.iterdir()))
+    ):
+        raise BadInput(f"{folder} exists and is not a bundle; give a folder of its own")
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _put_in_place(temporary, folder)
+    except (OSError, shutil.Error) as error:
+        raise BadInput(f"folder {folder} cannot be written: {error}; give one that can") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`; what was there is removed afterwards, and is there again when that fails."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = new.with_name(f"{new.name}.old")
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)

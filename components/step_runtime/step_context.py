@@ -1,0 +1,223 @@
+"""What every component does around its step: read the results so far, say how it went, hand the results on.
+
+The results of a run are one JSON object, step name -> what the step returned. Each component finds it beside what it
+works on (`results.json` in the folder of a dataset, a model or a draft), and hands on its own copy with its result
+added, so that the last component to run, whichever that is and however many the cache skipped, knows all of them.
+When `SLIPWAY_RUN` names a folder (the `slipway` command sets it), they are also written there; pods write them to a
+store (see `components.step_runtime.run_record`):
+
+    results.json    all results so far
+    failure.json    step, error class, message and exit code, when a step failed
+    progress.jsonl  progress events
+    logs/STEP.log   all output of a step
+"""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from components.errors import BadInput, SlipwayError
+from components.step_runtime import html, progress, run_record
+from components.step_runtime.run_record import Mirror, Record
+
+RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
+
+
+class StepContext:
+    """A step that runs; see `running`."""
+
+    def __init__(self, name: str, results: dict[str, Any], page_path: str, mirror: Mirror | None) -> None:
+        self.name, self.results = name, results
+        self._page_path, self._mirror = page_path, mirror
+
+    def finish(self, result: dict[str, Any], section: str = "", artifact: str = "") -> None:
+        """Keep the step's result.
+
+        Args:
+            result: plain JSON.
+            section: of the report, which becomes a page of its own, too.
+            artifact: path of the folder with which all results so far go to the next component.
+        """
+        self.results[self.name] = result
+        keep_results(self.results)
+        if artifact:
+            _write(Path(artifact) / RESULTS, json.dumps(self.results, ensure_ascii=False))
+        if self._mirror:
+            self._mirror.update(self.results)
+        if self._page_path:
+            _write(Path(self._page_path), html.document(self.name, section))
+
+
+def results_in(artifact: str) -> dict[str, Any]:
+    """The results that came with the artifact at a path; none when it has none."""
+    path = Path(artifact) / RESULTS
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found
+
+
+def keep_results(results: dict[str, Any]) -> None:
+    """Add results to those in the folder of the run, when there is one."""
+    if path := _run_file(RESULTS):
+        before = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        _write(path, json.dumps(before | results, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def running(
+    name: str, results: dict[str, Any], page_path: str, metadata_only: Sequence[str] = (), record: str = ""
+) -> Iterator[StepContext]:
+    """Surround a step; its end must be `StepContext.finish`.
+
+    An error that Slipway understands becomes one clear line and the exit code of its class; any other error
+    also leaves its traceback in the log.
+
+    Args:
+        name: the step's name.
+        results: of the steps before; the step's own is added.
+        page_path: where the step's page goes; empty for a step without one.
+        metadata_only: paths of artifacts that have metadata and no content, such as metrics; they get an empty file,
+            since the cache of kfp.local takes an artifact without a file for lost.
+        record: URI below which pods keep the records of runs; empty for none.
+    """
+    keep_results(results)
+    with _log(name), _mirrored(name, record, results) as mirror, guarded(name, mirror=mirror):
+        yield StepContext(name, results, page_path, mirror)
+        for artifact in map(Path, metadata_only):
+            artifact.parent.mkdir(parents=True, exist_ok=True)
+            artifact.touch()
+
+
+@contextlib.contextmanager
+def part(name: str, results: dict[str, Any], record: str = "") -> Iterator[None]:
+    """Surround a component that does a part of a step; another component finishes the step.
+
+    Args:
+        name: the step's name; its parts share a log.
+        results: of the steps before.
+        record: as in `running`.
+    """
+    keep_results(results)
+    with _log(name), _mirrored(name, record, results) as mirror, guarded(name, finishes=False, mirror=mirror):
+        yield
+
+
+@contextlib.contextmanager
+def guarded(name: str, finishes: bool = True, mirror: Mirror | None = None) -> Iterator[None]:
+    """Record when a step starts, or a part of it, which may not finish it, and how it ends."""
+    progress.event(name, "started")
+    try:
+        yield
+    except (SlipwayError, ValidationError) as caught:
+        error = caught if isinstance(caught, SlipwayError) else _bad_settings(caught)
+        _failed(name, error, error.exit_code, mirror)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        traceback.print_exc()
+        _failed(name, error, 1, mirror)
+        raise SystemExit(1) from None
+    if finishes:
+        progress.event(name, "finished")
+
+
+def record(folder: Path | None = None, store: str = "") -> Record:
+    """Read the record of a run, empty when there is none.
+
+    Args:
+        folder: of the run, by default the one that `SLIPWAY_RUN` names.
+        store: without a folder, URI below which pods keep the records of runs.
+    """
+    folder = folder or _run_file(".")
+    if folder is None:
+        place = run_record.place_of(store)
+        return _stored(place) if place else Record(None, {}, None, [])
+    texts = [path.read_text("utf-8") if (path := folder / name).exists() else "" for name in (RESULTS, FAILURE)]
+    results, failure = (json.loads(text) if text else None for text in texts)
+    events = folder / PROGRESS
+    lines = events.read_text("utf-8").splitlines() if events.exists() else []
+    return Record(folder, results or {}, failure, [json.loads(line) for line in lines])
+
+
+def _stored(place: str) -> Record:
+    """The record in the store; when that cannot be used, one that says so."""
+    try:
+        return run_record.read(place)
+    except SlipwayError as error:
+        failure = {"step": "report", "kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
+        return Record(None, {}, failure, [])
+
+
+@contextlib.contextmanager
+def _mirrored(name: str, record: str, results: dict[str, Any]) -> Iterator[Mirror | None]:
+    """Keep the record of this process in the store, when there is one and no folder of the run."""
+    place = run_record.place_of(record)
+    if not place:
+        yield None
+        return
+    mirror = Mirror(place, name)
+    mirror.update(results)
+    progress.listeners.append(mirror.event)
+    try:
+        yield mirror
+    finally:
+        progress.listeners.remove(mirror.event)
+
+
+def _bad_settings(error: ValidationError) -> BadInput:
+    """Settings that did not come through the `slipway` command, which looks at them before anything starts."""
+    problems = [f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}" for item in error.errors()]
+    return BadInput(f"the settings cannot be used: {'; '.join(problems)}")
+
+
+def _failed(name: str, error: Exception, exit_code: int, mirror: Mirror | None) -> None:
+    failure = {"step": name, "kind": type(error).__name__, "message": str(error), "exit_code": exit_code}
+    if path := _run_file(FAILURE):
+        _write(path, json.dumps(failure, ensure_ascii=False))
+    if mirror:
+        mirror.update(failure=failure)
+    progress.event(name, "failed")
+
+
+def _run_file(name: str) -> Path | None:
+    folder = os.environ.get("SLIPWAY_RUN")
+    return Path(folder) / name if folder else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that others see as it was or as it will be: trainings of cross-validation run side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _log(name: str) -> Iterator[None]:
+    """Send the output of this process and its children to the step's log, when there is a run folder."""
+    path = _run_file(f"{LOGS}/{name}.log")
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with path.open("a", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for copy, number in zip(kept, (1, 2), strict=True):
+            os.dup2(copy, number)
+            os.close(copy)

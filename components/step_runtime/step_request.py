@@ -1,0 +1,28 @@
+"""What a step is asked, beside the artifacts that it works on: one parameter, which travels as plain JSON."""
+
+from typing import Any
+
+from components.platforms.cluster_settings import ClusterSettings
+from components.platforms.container_image import PUBLIC_KEY_FOLDER
+from components.platforms.execution_target import Target
+from components.settings import Settings, setting
+
+
+class StepRequest(Settings):
+    """Each step reads what it needs. What has its default is left out on the way: it would be repeated in every pod."""
+
+    settings: dict[str, Any] = setting({}, "the section of slipway.yaml that is the step's")
+    select: dict[str, Any] = setting({}, "section `select`, for the step train, which makes the choice")
+    model_name: str = setting("", "name of the registered and served model")
+    target: Target = setting("auto", "where trainings compute and the model is served")
+    tracking_uri: str = setting("", "the MLflow tracking server with the model registry")
+    cluster: ClusterSettings = ClusterSettings()
+    public_key: str = setting(
+        PUBLIC_KEY_FOLDER,
+        "folder of public keys, or a PEM file: of whose bundles are compared with and served on this machine",
+    )
+    record: str = setting("", "URI below which pods keep the records of runs")
+
+    def plain(self) -> dict[str, Any]:
+        """The request as it travels."""
+        return self.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,142 @@
+"""`slipway audit`: check the audit logs of model servers."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.errors import BadInput
+from components.rollout.local import access
+from pipelines.home import Places
+from serving.audit.chain import Numbered, Place, Verification, verify
+from serving.audit.files import audit_files, places
+from serving.audit.heads import heads_in
+
+SHOWN = 20
+STANDARD_INPUT = "-"
+app = typer.Typer(help="The audit logs of model servers.", no_args_is_help=True)
+console = Console(soft_wrap=True, highlight=False)
+
+
+@app.callback()
+def group() -> None:
+    """The audit logs of model servers."""
+
+
+@app.command("verify")
+def verify_command(
+    log: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of audit files, a folder of such folders, a file, or - for the standard input, where lines "
+            "of other kinds are passed over. By default, the logs of the service on this machine."
+        ),
+    ] = "",
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Key of the hashes, if the server has one (--audit_key); on this machine the service's own."),
+    ] = None,
+    head: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|-|SEQ:HASH",
+            help="Lines that must be there: the file of --audit_head, or the server's ordinary log, from a file or the "
+            "standard input. For the service on this machine, its own files by default.",
+        ),
+    ] = "",
+) -> None:
+    """Check that no line was altered, removed or moved. Exit codes: 0 intact, 1 changed, 2 there is no such log."""
+    from serving.audit.audit_log import key_of
+
+    try:
+        given = _heads(head, log)
+        logs = _logs(log) if log else _local_logs()
+        secret = key_of(key or _local_key(log))
+        if given and len(logs) > 1:
+            raise BadInput(f"--head is of one log, but {log or 'the service'} has {len(logs)}; give the folder of one")
+    except BadInput as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"BadInput: {error}", markup=False)
+        raise typer.Exit(error.exit_code) from None
+    intact = [_reported(name, verify(lines, secret, given or heads, whole)) for name, lines, heads, whole in logs]
+    raise typer.Exit(0 if all(intact) else 1)
+
+
+Heads = list[Numbered]
+Log = tuple[str, Iterable[Place], Heads, bool]
+"""Its name, its lines, the heads that are known of it, and whether these are all lines that a server kept."""
+
+
+def _heads(given: str, log: str) -> Heads:
+    if given == STANDARD_INPUT and log == STANDARD_INPUT:
+        raise BadInput("both the log and --head are the standard input; give a file for one of them")
+    if not given:
+        return []
+    try:
+        text = sys.stdin.read() if given == STANDARD_INPUT else Path(given).read_text("utf-8")
+    except FileNotFoundError:
+        text = given
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--head {given} cannot be read ({error})") from error
+    return [(head.seq, head.hash) for head in heads_in(text, f"--head {given}")]
+
+
+def _local_key(log: str) -> Path | None:
+    """The key of the service on this machine, for logs of its own."""
+    service = Places.here().service
+    key = service / access.AUDIT_KEY
+    ours = not log or Path(log).absolute().is_relative_to(service)
+    return key if ours and key.exists() else None
+
+
+def _local_logs() -> list[Log]:
+    """Those of the service on this machine, with the heads that its servers noted; a log that is gone has one still."""
+    service = Places.here().service
+    noted = {file.stem: _heads(str(file), "") for file in sorted((service / access.AUDIT_HEADS).glob("*.jsonl"))}
+    try:
+        logs = _logs(str(service / access.AUDIT))
+    except BadInput:
+        if not noted:
+            raise
+        logs = []
+    found = {Path(name).name: (name, lines, noted.pop(Path(name).name, []), whole) for name, lines, _, whole in logs}
+    gone = [(str(service / access.AUDIT / version), iter(()), heads, True) for version, heads in noted.items()]
+    return [*found.values(), *gone]
+
+
+def _logs(given: str) -> list[Log]:
+    """The logs by name."""
+    if given == STANDARD_INPUT:
+        return [("standard input", _stream(), [], False)]
+    path = Path(given)
+    if path.is_file():
+        return [(given, places([path]), [], False)]
+    if not path.is_dir():
+        raise BadInput(f"there is no audit log at {given}; give the folder or file that a model server writes")
+    folders = [folder for folder in (path, *sorted(path.iterdir())) if folder.is_dir() and audit_files(folder)]
+    if not folders:
+        raise BadInput(f"{given} has no audit-*.jsonl; give the folder that a model server writes")
+    return [(str(folder), places(audit_files(folder)), [], True) for folder in folders]
+
+
+def _stream() -> Iterator[Place]:
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        if raw.startswith(b'{"seq":'):
+            yield Place("standard input", number, raw.rstrip(b"\n"), raw.endswith(b"\n"))
+
+
+def _reported(name: str, found: Verification) -> bool:
+    """Print what was found; returns whether the log is intact."""
+    extent = f"{found.lines} lines, seq {found.first} to {found.seq}, head {found.seq}:{found.head}"
+    verdict = "[bold red]changed[/]" if found.problems else "[bold green]intact[/]"
+    console.print(f"{verdict}  ", end="")
+    console.print(f"{name}: {extent}", markup=False)
+    for problem in found.problems[:SHOWN]:
+        console.print(f"  {problem}", markup=False)
+    if len(found.problems) > SHOWN:
+        console.print(f"  and {len(found.problems) - SHOWN} more")
+    for note in found.notes:
+        console.print(f"  note: {note}", markup=False)
+    return not found.problems

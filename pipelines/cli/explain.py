@@ -1,0 +1,71 @@
+"""`slipway explain`: which words of a text speak for the label that the served model gives it."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from components.clients.v2_client import ModelClient
+from components.errors import BadInput
+from components.explanation.picture import document, sentence, tints
+
+PICTURE = "explanation.html"
+STRONGEST = 5
+
+
+def given_texts(texts: list[str]) -> list[str]:
+    """The texts of the command line, or of standard input.
+
+    Raises:
+        BadInput: standard input is not UTF-8.
+    """
+    if texts != ["-"]:
+        return texts
+    try:
+        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        raise BadInput(f"standard input is not UTF-8 ({error.reason} at byte {error.start}); convert it") from None
+
+
+def explain(client: ModelClient, texts: Sequence[str], top: int, picture: Path, console: Console) -> None:
+    """Ask for explanations, show them in colour and write the picture.
+
+    Raises:
+        BadInput: the server refused a text, or the picture cannot be written.
+        SlipwayError: no answer.
+    """
+    explanations = client.explain(texts, top)
+    for text, labels in zip(texts, explanations, strict=True):
+        for told in labels:
+            show(told, console)
+        if text != texts[-1]:
+            console.print()
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(document(texts, explanations), "utf-8")
+    except OSError as error:
+        raise BadInput(f"the picture {picture} cannot be written ({error.strerror}); give another path") from error
+    console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
+
+
+def as_json(client: ModelClient, texts: Sequence[str], top: int) -> str:
+    """The explanations for scripts. Raises as `explain`."""
+    rows = zip(texts, client.explain(texts, top), strict=True)
+    return json.dumps([{"text": text, "explanations": labels} for text, labels in rows], ensure_ascii=False)
+
+
+def show(told: Mapping[str, Any], console: Console) -> None:
+    """Print one label with the tinted words, and the strongest of them by name."""
+    line = Text(f"{told['label']} {told['score']:.3f}  ", "bold")
+    for word, _, (red, green, blue) in tints(told):
+        line.append(word, f"not bold black on rgb({red},{green},{blue})")
+        line.append(" ", "not bold")
+    console.print(line, soft_wrap=True)
+    ranked = sorted(zip(told["attributions"], told["words"], strict=True), key=lambda item: -abs(item[0]))
+    strongest = "  ".join(f"{word} {attribution:+.2f}" for attribution, word in ranked[:STRONGEST])
+    console.print(f"  {strongest}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  {sentence(told)}", markup=False, highlight=False, style="dim", soft_wrap=True)

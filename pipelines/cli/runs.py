@@ -1,0 +1,139 @@
+"""`slipway runs`, `logs` and `report`: what earlier runs on this machine left."""
+
+import json
+import webbrowser
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.errors import BadInput
+from components.report.outcome import outcome_of
+from components.report.step import run as write_report
+from components.step_runtime import step_context
+from components.step_runtime.run_record import REPORT, Record
+from pipelines.home import Places
+from pipelines.local_run import SETTINGS, running
+
+
+class Run(NamedTuple):
+    """A run that was started here."""
+
+    folder: Path
+    model_name: str
+    record: Record
+    going: bool
+
+    @property
+    def seconds(self) -> float | None:
+        """From its first event to its last; None when it has none."""
+        times = [event["time"] for event in self.record.events]
+        return max(times) - min(times) if times else None
+
+    def row(self) -> dict[str, Any]:
+        """What a script wants to know of it."""
+        outcome = outcome_of(self.record)
+        title, sentence = ("at work", "") if self.going else (outcome.title, outcome.sentence)
+        if not self.model_name:
+            title, sentence = "see its report", ""
+        began = self.record.events[0]["time"] if self.record.events else None
+        when = datetime.fromtimestamp(began).isoformat(" ", "seconds") if began else None
+        shown = {"run": self.folder.name, "model_name": self.model_name, "started": when, "seconds": self.seconds}
+        return shown | {"outcome": title, "sentence": sentence, "report": str(self.folder / REPORT)}
+
+
+def every(places: Places) -> Iterator[Run]:
+    """The runs of this home, the newest first."""
+    at_work = running(places)
+    for folder in _folders(places):
+        yield _run(folder, at_work)
+
+
+def one(places: Places, name: str) -> Run:
+    """A run by its name or the beginning of it; the newest one for an empty name.
+
+    Raises:
+        BadInput: there is none, or there are several.
+    """
+    known = _folders(places)
+    found = [folder for folder in known if folder.name.startswith(name)]
+    if not known:
+        raise BadInput(f"there are no runs in {places.runs} yet; `slipway run` makes one")
+    if not found or (name and len(found) > 1 and found[0].name != name):
+        listed = ", ".join(folder.name for folder in (found or known)[:5])
+        raise BadInput(
+            f"{'no run begins' if not found else 'several runs begin'} with {name!r}; give one of {listed}, …"
+        )
+    return _run(found[0], running(places))
+
+
+def _folders(places: Places) -> list[Path]:
+    """Of the runs, the newest first."""
+    return sorted((path for path in places.runs.glob("*") if path.is_dir()), reverse=True)
+
+
+def _run(folder: Path, at_work: str) -> Run:
+    try:
+        name = str(json.loads((folder / SETTINGS).read_text("utf-8"))["model_name"])
+    except (OSError, ValueError, KeyError):  # of a run on Kubeflow Pipelines, which left its report here
+        name = ""
+    return Run(folder, name, step_context.record(folder), folder.name == at_work)
+
+
+def show(runs: list[Run], console: Console) -> None:
+    """Print a table of runs."""
+    if not runs:
+        console.print("no runs yet; `slipway run` makes one", highlight=False)
+        return
+    table = Table("run", "model", "started", "took", "outcome", box=None, pad_edge=False)
+    for run in runs:
+        row = run.row()
+        took = "" if run.seconds is None else f"{run.seconds:.0f} s"
+        table.add_row(row["run"], escape(row["model_name"]), row["started"] or "", took, row["outcome"])
+    console.print(table)
+
+
+def log_of(run: Run, step: str) -> str:
+    """The log of a step; for an empty name, of the one that failed, else of the last one.
+
+    Raises:
+        BadInput: the run has no such log.
+    """
+    folder = run.folder / step_context.LOGS
+    known = {path.stem: path for path in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)}
+    wanted = step or (run.record.failure or {}).get("step", "")
+    if wanted not in known and not step:
+        wanted = next(reversed(known), "")
+    if wanted not in known:
+        raise BadInput(
+            f"run {run.folder.name} has no log of {wanted or 'any step'!r}; it has {', '.join(known) or 'none'}"
+        )
+    return known[wanted].read_text("utf-8", "replace")
+
+
+def report_of(run: Run) -> Path:
+    """The page of a run, written now when a run that was killed left none.
+
+    Raises:
+        BadInput: the run is still going.
+    """
+    path = run.folder / REPORT
+    if not path.exists():
+        if run.going:
+            raise BadInput(f"run {run.folder.name} is at work; its report comes at its end")
+        write_report(run.record, run.model_name, run.folder.name, path)
+    return path
+
+
+def open_page(path: Path) -> None:
+    """Show a page in the browser.
+
+    Raises:
+        BadInput: this machine has none.
+    """
+    if not webbrowser.open(path.absolute().as_uri()):
+        raise BadInput(f"no browser could be started; open {path} yourself")

@@ -1,0 +1,197 @@
+"""Show a person where a run stands: a live list of steps on a terminal, plain lines elsewhere.
+
+The run may be on this machine or on a cluster; what differs is where its events come from.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from components.report.timing import STEPS
+from components.step_runtime.step_context import PROGRESS
+
+POLL_SECONDS = 0.2
+LINE_SECONDS = 5.0
+MARKS = {
+    "waiting": "·",
+    "running": "▸",
+    "done": "[green]✓[/]",
+    "failed": "[red]✗[/]",
+    "unchanged": "[green]=[/]",
+    "cancelled": "[yellow]✗[/]",
+    "lost": "?",
+}
+"""The states of a step."""
+
+ENDINGS = {"finished": "done", "failed": "failed", "unchanged": "unchanged", "cancelled": "cancelled", "lost": "lost"}
+"""The state after each kind of event that ends a step; `lost` says that how it ended cannot be seen."""
+
+WORDS = {"unchanged": "unchanged, not run again", "lost": "how it ended cannot be seen from here"}
+
+
+class Events(Protocol):
+    """Where the events of a run come from."""
+
+    def running(self) -> bool:
+        """Whether the run goes on."""
+
+    def new(self) -> Iterable[dict[str, Any]]:
+        """Events since the last call, as `components.step_runtime.progress` makes them."""
+
+
+class StepView:
+    """What is known of one step.
+
+    Args:
+        name: of the step.
+        parts: how many parts it has that run side by side, when they are to be counted.
+    """
+
+    def __init__(self, name: str, parts: int = 0) -> None:
+        self.name, self.state, self.message = name, "waiting", ""
+        self.parts, self.parts_done = parts, 0
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.share: float | None = None
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Change by a progress event."""
+        kind = event["kind"]
+        if kind not in ("unchanged", "lost") and self.started is None:  # what starts a step may have been skipped
+            self.state, self.started = "running", event["time"]
+        if kind == "progress":
+            self.message = str(event["message"])
+            done, total = event.get("done"), event.get("total")
+            self.share = done / total if done is not None and total else None
+        elif kind == "part":
+            self.count(self.parts_done + 1)
+        elif kind == "started":
+            self.state, self.ended = "running", None
+        elif kind in ENDINGS:
+            self.state, self.ended = ENDINGS[kind], event["time"]
+
+    def count(self, done: int) -> None:
+        """Set how many parts ended; one that ran again counts once."""
+        self.parts_done = min(done, self.parts)
+
+    def seconds(self) -> float | None:
+        """How long the step has taken so far."""
+        return None if self.started is None else max(0.0, (self.ended or time.time()) - self.started)
+
+    def progress(self) -> tuple[str, float | None]:
+        """Where it stands, in words and as a share."""
+        if not self.parts:
+            return self.message, self.share
+        done = self.parts if self.state == "done" else self.parts_done  # some may have come from the cache
+        counted = f"{done} of {self.parts} trainings"
+        return f"{counted}, {self.message}" if self.message else counted, done / self.parts
+
+
+class FileEvents:
+    """The lines that are added to the progress file of a run on this machine.
+
+    Args:
+        folder: of the run.
+        running: says whether it goes on.
+    """
+
+    def __init__(self, folder: Path, running: Callable[[], bool]) -> None:
+        self.path, self.read, self.running = folder / PROGRESS, 0, running
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """Events since the last call; a line that is still being written waits."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.read)
+            content = file.read()
+        complete = content[: content.rfind(b"\n") + 1]
+        self.read += len(complete)
+        for line in complete.decode("utf-8").splitlines():
+            yield json.loads(line)
+
+
+def follow(events: Events, console: Console, steps: Sequence[str] = STEPS, trainings: int = 0) -> None:
+    """Show a run until it ended.
+
+    Args:
+        events: of the run.
+        console: what is written to.
+        steps: which are shown, in order.
+        trainings: how many cross-validation makes, when they are to be counted here.
+    """
+    views = {name: StepView(name, trainings if name == "select_model" else 0) for name in steps}
+    if console.is_terminal:
+        _live(events, views, console)
+    else:
+        _lines(events, views, console)
+
+
+def _live(events: Events, views: dict[str, StepView], console: Console) -> None:
+    with Live(console=console, refresh_per_second=5, transient=False) as live:
+        going = True
+        while going:
+            going = events.running()
+            for event in events.new():
+                if event["step"] in views:
+                    views[event["step"]].take(event)
+            live.update(_picture(views))
+            time.sleep(POLL_SECONDS if going else 0)
+
+
+def _picture(views: dict[str, StepView]) -> Group:
+    table = Table.grid(padding=(0, 2))
+    for view in views.values():
+        seconds = view.seconds()
+        took = "" if seconds is None else f"{seconds:.0f} s"
+        words, share = view.progress()
+        bar = ProgressBar(total=1, completed=share, width=16) if view.state == "running" and share is not None else ""
+        said = Text(WORDS.get(view.state, words if view.started else ""), overflow="ellipsis")
+        table.add_row(MARKS[view.state], _title(view), Text(took, justify="right"), bar, said)
+    return Group(table)
+
+
+def _title(view: StepView) -> str:
+    return view.name.replace("_", " ")
+
+
+def _lines(events: Events, views: dict[str, StepView], console: Console) -> None:
+    said: dict[str, float] = {}
+    going = True
+    while going:
+        going = events.running()
+        for event in events.new():
+            view = views.get(event["step"])
+            if view is None:
+                continue
+            again = event["kind"] == "started" and view.started is not None  # several tasks make one step
+            view.take(event)
+            if not again and (line := _line(view, event, said)):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+        time.sleep(POLL_SECONDS if going else 0)
+
+
+def _line(view: StepView, event: dict[str, Any], said: dict[str, float]) -> str:
+    title, seconds = f"{_title(view):<13}", f"{view.seconds() or 0:.0f} s"
+    match event["kind"]:
+        case "started":
+            return f"{title} started"
+        case "finished":
+            return f"{title} done in {seconds}"
+        case "failed" | "cancelled" as kind:
+            return f"{title} {kind} after {seconds}"
+        case "unchanged" | "lost" as kind:
+            return f"{title} {WORDS[kind]}"
+    if event["time"] - said.get(view.name, 0) < LINE_SECONDS:
+        return ""
+    said[view.name] = event["time"]
+    words, share = view.progress()
+    return f"{title} {'' if share is None else f'{100 * share:3.0f} % '}{words}"

@@ -1,0 +1,245 @@
+"""Where an audit log is kept: numbered files in a folder of its own, or the standard output."""
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from components.errors import BadInput
+from components.machine.private_files import lock_file
+from serving.audit.chain import GENESIS, KEYED, RECOVERED, REMOVED, THROUGH, UNKEYED, Chain, Line, Place, parsed
+from serving.audit.heads import Head
+
+LOCK_S = 3.0
+_NAME = re.compile(r"audit-(\d{6})\.jsonl")
+
+
+def audit_files(folder: Path) -> list[Path]:
+    """The files of a log, oldest first."""
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def places(files: list[Path]) -> Iterator[Place]:
+    """All lines of the files, in order."""
+    for path in files:
+        with path.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                yield Place(path.name, number, raw.rstrip(b"\n"), raw.endswith(b"\n"))
+
+
+class FolderSink:
+    """Appends to the newest file of a folder, and begins the next when it is full.
+
+    Args:
+        folder: made if it is not there; no other process may write to it.
+        file_bytes: size from which on a new file is begun.
+        keep: how many files to keep; 0 keeps all.
+
+    Raises:
+        BadInput: the folder cannot be written, or another server writes to it.
+    """
+
+    def __init__(self, folder: Path, file_bytes: int, keep: int = 0) -> None:
+        self.folder = folder
+        self.file_bytes = file_bytes
+        self.keep = keep
+        self._file: IO[bytes] | None = None
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = lock_file(folder / ".lock")
+            _take(self._lock)
+        except BlockingIOError as error:
+            raise BadInput(f"another server writes its audit log to {folder}; give each a folder of its own") from error
+        except OSError as error:
+            raise BadInput(f"the audit log cannot be written to {folder}: {error.strerror}") from error
+
+    def open(self, chain: Chain) -> dict[str, Any] | None:
+        """Go on where the newest file ends.
+
+        Args:
+            chain: is set to the last line that has the form of one.
+
+        Returns:
+            what to record of a line that was left half written, or that was the last one without a key; else None.
+
+        Raises:
+            OSError: the file cannot be read or written.
+        """
+        self.close()
+        chain.seq, chain.head = 0, GENESIS
+        files = audit_files(self.folder)
+        torn = content = b""
+        line: Line | None = None
+        for path in reversed(files):
+            content = path.read_bytes()
+            line, torn = _last_line(content)
+            if line:
+                chain.seq, chain.head = line.seq, line.hash
+                break
+        self._file = self._append_to(files[-1] if files else self.folder / "audit-000001.jsonl")
+        if torn or content[-1:] not in (b"", b"\n"):
+            self._file.write(b"\n")
+        unkeyed = {}
+        if line and chain.key and not line.intact(chain.key) and line.intact(None):
+            unkeyed = {UNKEYED: line.seq}
+        if not torn:
+            return {"event": KEYED, **unkeyed} if unkeyed else None
+        digest = hashlib.sha256(torn).hexdigest()
+        return {"event": RECOVERED, "torn_bytes": len(torn), "torn_sha256": digest, **unkeyed}
+
+    @property
+    def name(self) -> str:
+        """Of the file that is written."""
+        return Path(str(self._file.name)).name if self._file else ""
+
+    def has(self, head: Head) -> bool:
+        """Whether the log has a line; looked for in the newest files first."""
+        wanted = b',"hash":"%b"}' % head.hash.encode()
+        for path in reversed(audit_files(self.folder)):
+            content = path.read_bytes()
+            if (at := content.find(wanted)) >= 0:
+                line = parsed(content[content.rfind(b"\n", 0, at) + 1 : at + len(wanted)])
+                return line is not None and line.seq == head.seq
+        return False
+
+    def outdated(self) -> dict[str, Any] | None:
+        """What to record before `remove`: the last line of the files that are not to be kept."""
+        for path in reversed(self._outdated()):
+            line, _ = _last_line(path.read_bytes())
+            if line:
+                return {"event": REMOVED, THROUGH: [line.seq, line.hash]}
+        return None
+
+    def remove(self) -> None:
+        """Remove the files that are not to be kept."""
+        for old in self._outdated():
+            old.unlink()
+
+    def _outdated(self) -> list[Path]:
+        return audit_files(self.folder)[: -self.keep] if self.keep else []
+
+    @staticmethod
+    def _append_to(path: Path) -> IO[bytes]:
+        return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+    def write(self, lines: bytes) -> bool:
+        """Append whole lines and bring them to the disk; returns whether this was the last write to a file.
+
+        Raises:
+            OSError: they could not be written, or not all; `open` finds out how far it got.
+        """
+        self.append(lines)
+        assert self._file is not None
+        if os.fstat(self._file.fileno()).st_size < self.file_bytes:
+            return False
+        self._next_file()
+        return True
+
+    def append(self, lines: bytes) -> None:
+        """Append whole lines, whatever the size of the file; raises OSError as `write` does."""
+        assert self._file is not None
+        written = self._file.write(lines)
+        if written != len(lines):
+            raise OSError(f"{written} of {len(lines)} bytes were written")
+        os.fsync(self._file.fileno())
+
+    def _next_file(self) -> None:
+        files = audit_files(self.folder)
+        number = int(_NAME.fullmatch(files[-1].name)[1]) + 1  # type: ignore[index]
+        self.close()
+        self._file = self._append_to(self.folder / f"audit-{number:06d}.jsonl")
+        directory = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # so that the new name survives a loss of power too
+        finally:
+            os.close(directory)
+
+    def close(self) -> None:
+        """Let go of the file; the folder stays locked until the process ends."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+def _take(lock: IO[str]) -> None:
+    """Lock a file; a server that is ending may hold it for a moment. Raises BlockingIOError when it stays locked."""
+    until = time.monotonic() + LOCK_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def _last_line(content: bytes) -> tuple[Line | None, bytes]:
+    """The last whole line of an audit log, and what is after it: what a killed server left half written."""
+    end = content.rfind(b"\n")
+    if line := parsed(content[end + 1 :]):
+        return line, b""  # only its newline is missing
+    while end >= 0:
+        start = content.rfind(b"\n", 0, end) + 1
+        if line := parsed(content[start:end]):
+            return line, content[end + 1 :]
+        end = start - 1
+    return None, content
+
+
+class StreamSink:
+    """Writes to the standard output, which the platform's log collector keeps; each process begins a new chain."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = getattr(stream, "raw", stream)  # a buffer would write what failed a second time
+        self._rest = b""
+        """Of a line that is half written."""
+        self._last: Line | None = None
+        """That was written, if only half."""
+
+    def open(self, chain: Chain) -> None:
+        """Go on behind the last line, after a failure."""
+        if self._last:
+            chain.seq, chain.head = self._last.seq, self._last.hash
+
+    def write(self, lines: bytes) -> bool:
+        """Append whole lines.
+
+        Raises:
+            OSError: they could not be written, or not all; `open` says how far it got.
+        """
+        whole, sent = self._rest + lines, 0
+        try:
+            while sent < len(whole):
+                written = self._stream.write(memoryview(whole)[sent:])
+                if written is None:
+                    raise BlockingIOError("the standard output takes no more")
+                sent += written
+        finally:
+            begun = whole.find(b"\n", max(sent - 1, 0)) + 1 if sent else len(self._rest)
+            self._rest = whole[sent:begun]
+            self._last = parsed(whole[:begun].rstrip(b"\n").rpartition(b"\n")[2]) or self._last
+        return False
+
+    name = ""
+    """It is no file."""
+
+    def has(self, head: Head) -> bool:  # noqa: ARG002 (what was written is with the platform)
+        """Whether the log has a line: this process begins a new one."""
+        return True
+
+    def append(self, lines: bytes) -> None:
+        """As `write`."""
+        self.write(lines)
+
+    def outdated(self) -> None:
+        """Nothing: the platform keeps the lines."""
+
+    def remove(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """The stream stays open."""

@@ -1,0 +1,1 @@
+"""The gRPC side: connections, limits, services."""

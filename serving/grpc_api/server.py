@@ -1,0 +1,162 @@
+"""The gRPC side: V2, health and reflection, bound to a given address, with every error in its place."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
+from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from kserve.protocol.grpc.server import GRPCServer
+
+from components.errors import BadInput
+from serving.access import Access
+from serving.access.byte_budget import Budget
+from serving.access.tls import Certificates, grpc_credentials
+from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, told
+from serving.grpc_api.access import Checked, Reception
+from serving.grpc_api.arrivals import Arrivals
+from serving.grpc_api.connections import Connections
+from serving.grpc_api.health import SERVICE_NAME, Health
+from serving.grpc_api.servicer import SERVICE, VersionedServicer
+from serving.limits import Limits
+from serving.protocol.dataplane import BundleDataPlane
+from serving.telemetry.middleware import ObservingInterceptor
+from serving.telemetry.request_record import Recorder
+
+logger = logging.getLogger("serving")
+CONNECTION_IDLE_MS = 300_000
+"""Without a call, until a connection is closed; clients open another when they need one."""
+CALLS_PER_CONNECTION = 1000
+HARD_LIMIT = 4
+"""Times the limit on connections: where gRPC itself takes no more, until `Connections` has made room."""
+UNREAD_BYTES = 16 * 1024
+"""Of each call that gRPC takes before anybody reads its message; the smallest that it can be told."""
+LEAVE_S = 0.2
+"""Between the first refusal of a stopping server and its end: gRPC cancels calls that arrive while it ends, so clients
+are told by UNAVAILABLE, which they may retry elsewhere, to send no more."""
+CODES: dict[type[Exception], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    Malformed: grpc.StatusCode.INVALID_ARGUMENT,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    InferenceFailed: grpc.StatusCode.INTERNAL,
+    NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,
+    ModelNotReady: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
+    """Serves a data plane on one address."""
+
+    def __init__(
+        self,
+        dataplane: BundleDataPlane,
+        repository: Any,
+        host: str,
+        port: int,
+        limits: Limits,
+        recorder: Recorder,
+        access: Access,
+        budget: Budget,
+        certificates: Certificates | None = None,
+    ) -> None:
+        super().__init__(port, dataplane, repository, kwargs={})
+        self._host = host
+        self._limits = limits
+        self._interceptor = ErrorInterceptor()
+        self._connections = Connections(port, limits.connections)
+        self._interceptors = (
+            Reception(access, Arrivals(budget, limits), self._connections),
+            ObservingInterceptor(recorder),
+            Checked(),
+            self._interceptor,
+        )
+        self._credentials = grpc_credentials(certificates) if certificates else None
+        self._health = Health(dataplane.ready, (SERVICE,))
+
+    def bind(self) -> None:
+        """Take the address; needs the running event loop. Nothing is accepted before `start`.
+
+        Raises:
+            BadInput: the port is in use.
+        """
+        options = [
+            ("grpc.max_receive_message_length", self._limits.body),
+            ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
+            ("grpc.server_handshake_timeout_ms", round(1000 * self._limits.header_seconds)),
+            ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+            ("grpc.max_allowed_incoming_connections", HARD_LIMIT * self._limits.connections),
+            ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
+            ("grpc.http2.bdp_probe", 0),  # it would let connections with much traffic have more of them
+            ("grpc.max_connection_idle_ms", CONNECTION_IDLE_MS),
+            ("grpc.keepalive_time_ms", 60_000),  # to find out about clients that are gone
+            ("grpc.keepalive_timeout_ms", round(1000 * self._limits.send_seconds)),
+        ]
+        self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=self._interceptors, options=options)
+        servicer = VersionedServicer(self._data_plane, self._model_repository_extension)
+        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        try:
+            if self._credentials:
+                self._server.add_secure_port(f"{host}:{self._port}", self._credentials)
+            else:
+                self._server.add_insecure_port(f"{host}:{self._port}")
+        except RuntimeError as error:
+            raise BadInput(f"port {self._port} is in use or {self._host} is no address of this machine") from error
+
+    async def start(self, max_workers: int = 1) -> None:  # noqa: ARG002  # kserve's signature
+        """Accept requests; returns at once."""
+        await self._server.start()
+        self._connections.watch()
+
+    async def drain(self, grace: float) -> None:
+        """Take no more requests, and wait for those at hand for up to `grace` seconds."""
+        self._interceptor.closing = self._health.closing = True
+        await asyncio.sleep(LEAVE_S)
+        await self._server.stop(grace)
+
+    async def end(self) -> None:
+        """Let go of the port at once, in whatever state the server is."""
+        self._connections.end()
+        if self._server:
+            await self._server.stop(0)
+
+
+class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
+    """Maps errors to status codes; kserve's own lets some through as UNKNOWN."""
+
+    closing = False
+
+    async def intercept(
+        self, method: Any, request_or_iterator: Any, context: grpc.aio.ServicerContext, method_name: str
+    ) -> Any:
+        """Handle a call, unless the server is closing."""
+        if self.closing:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        return await super().intercept(method, request_or_iterator, context, method_name)
+
+    async def handle_exception(
+        self,
+        ex: Exception,
+        request_or_iterator: Any,  # noqa: ARG002  # the base class's signature
+        context: grpc.aio.ServicerContext,
+        method_name: str,
+    ) -> NoReturn:
+        """End the call with the error's status."""
+        if isinstance(ex, grpc.aio.AbortError):  # the method has ended it itself, as the health service does
+            raise ex
+        for kind, code in CODES.items():
+            if isinstance(ex, kind):
+                logger.warning("event=refused method=%s status=%s reason=%r", method_name, code.name, told(ex))
+                await context.abort(code, told(ex))
+        logger.error("event=failed method=%s error=%s", method_name, type(ex).__name__, exc_info=ex)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal server error")
+        raise ex

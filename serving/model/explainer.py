@@ -1,0 +1,78 @@
+"""Explanations on demand: the inferences that they take go through the batcher, a few at a time.
+
+So they share batches with other requests, wait their turn, and never hold up the queue by more than one portion each.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from kserve.errors import InvalidInput
+
+from components.explanation.shapley import Explanation, Question, Tokens
+from serving.access.caller import charge, current_caller
+from serving.errors import Overloaded
+from serving.limits import Limits
+from serving.model.batcher import Batcher
+
+PORTION = 32
+"""Inferences that one explanation has in the queue at a time."""
+QUEUE_SHARE = 2
+"""All explanations together may have this part (a half) of the queue."""
+
+
+class Explainer:
+    """Explains what the model of a batcher answers.
+
+    Args:
+        batcher: of the model.
+        limits: bounds of one request, and of requests at the same time.
+    """
+
+    def __init__(self, batcher: Batcher, limits: Limits) -> None:
+        self._batcher = batcher
+        self._limits = limits
+        self._places = max(1, limits.waiting // PORTION // QUEUE_SHARE)
+        self._of: Counter[tuple[str, str]] = Counter()
+        """Explanations at hand, by identity."""
+
+    async def explain(self, texts: Sequence[str]) -> list[Explanation]:
+        """Explanations in the order of the texts.
+
+        Raises:
+            InvalidInput: more texts than the limits allow.
+            Overloaded: too many explanations are at hand, or too many texts wait for inference.
+            InferenceFailed: the model raised on a text.
+        """
+        most = self._limits.explained_texts
+        if len(texts) > most:
+            raise InvalidInput(f"the request has {len(texts)} texts to explain; at most {most} are accepted")
+        identity = current_caller().identity
+        if self._of[identity] >= self._limits.explaining:
+            raise Overloaded(f"{self._limits.explaining} requests of this caller are being explained; try again later")
+        if self._of.total() >= self._places:
+            raise Overloaded("too many requests are being explained; try again later")
+        self._of[identity] += 1
+        try:
+            return [await self._explained(text) for text in texts]
+        finally:
+            self._of[identity] -= 1
+            if not self._of[identity]:
+                del self._of[identity]
+
+    async def _explained(self, text: str) -> Explanation:
+        question, rows = await asyncio.to_thread(self._question, text)
+        charge(texts=min(PORTION, len(rows)), inferences=len(rows))
+        portions = [rows[start : start + PORTION] for start in range(0, len(rows), PORTION)]
+        return question.answer(np.concatenate([await self._batcher.logits(portion) for portion in portions]))
+
+    def _question(self, text: str) -> tuple[Question, list[Tokens]]:
+        limits = self._limits
+        question = Question(
+            text,
+            self._batcher.classifier.tokenizer,
+            inferences=limits.explanation_inferences,
+            words=limits.explained_words,
+        )
+        return question, question.rows

@@ -1,0 +1,115 @@
+"""A bundle as a KServe model: V2 and V1 requests in, label, score and probabilities of every class out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kserve import InferRequest, InferResponse, Model
+from kserve.model import InferenceVerb
+
+from serving.access.caller import Scope, charge, current_caller
+from serving.errors import Forbidden
+from serving.limits import Limits
+from serving.model.batcher import Batcher
+from serving.model.explainer import Explainer
+from serving.model.sessions import Engine
+from serving.protocol.request_parameters import wishes
+from serving.protocol.request_texts import TEXT, instance_texts, tensor_texts
+from serving.protocol.responses import Answers
+from serving.telemetry.drift import Drift
+from serving.telemetry.metrics import ModelMetrics
+from serving.telemetry.request_record import note
+
+
+class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
+    """The one model of a server.
+
+    Args:
+        name: the model's name in the protocols' paths.
+        engine: an opened bundle, verified by the caller.
+        digest: the bundle's digest; every V2 response carries it.
+        version: the model version that responses and metadata state.
+        limits: what the server accepts.
+    """
+
+    def __init__(self, name: str, engine: Engine, digest: str, version: str, limits: Limits) -> None:
+        super().__init__(name)
+        classifier = engine.classifier
+        self.metrics = ModelMetrics(name, version, digest)
+        self.drift = Drift(classifier, self.metrics)
+        self.batcher = Batcher(classifier, limits, self.metrics, self.drift, engine.streams, engine.wide)
+        self.explainer = Explainer(self.batcher, limits)
+        self.labels = classifier.labels
+        self.digest = digest
+        self.version = version
+        self.limits = limits
+
+    def load(self) -> bool:
+        """Make the model ready: it has answered requests of several shapes.
+
+        Raises:
+            InferenceFailed: it could not.
+        """
+        self.batcher.warm_up()
+        self.ready = True
+        return True
+
+    def start(self) -> None:
+        """Called by kserve; readiness is decided by `load` alone."""
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Inputs for the V2 metadata."""
+        return [{"name": TEXT, "datatype": "BYTES", "shape": [-1]}]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """Outputs for the V2 metadata: those that a request gets which asks for none by name."""
+        return [
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "score", "datatype": "FP32", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(self.labels)]},
+        ]
+
+    async def __call__(
+        self,
+        body: InferRequest | dict[str, Any],
+        headers: dict[str, str] | None = None,
+        verb: InferenceVerb = InferenceVerb.PREDICT,
+    ) -> tuple[InferResponse | dict[str, Any], dict[str, str]]:
+        """Answer a request, without kserve's stages before and after, which nobody needs here. Raises as `predict`."""
+        ask = self.explain if verb == InferenceVerb.EXPLAIN else self.predict
+        return await ask(body, headers), {}
+
+    async def predict(
+        self,
+        payload: InferRequest | dict[str, Any],
+        headers: dict[str, str] | None = None,  # noqa: ARG002  # kserve's signature
+    ) -> InferResponse | dict[str, Any]:
+        """Answer a V2 request, or a V1 request given as a dict.
+
+        Raises:
+            InvalidInput, Forbidden, Overloaded, InferenceFailed: see `serving.errors`.
+        """
+        if not isinstance(payload, InferRequest):
+            answers = await self._answers(instance_texts(payload, self.limits))
+            return {"predictions": answers.predictions()}
+        wanted = wishes(payload, len(self.labels))
+        texts = tensor_texts(payload, self.limits)
+        if wanted.explained:
+            note(method="explain")
+        if wanted.explained and Scope.EXPLAIN not in current_caller().scopes:
+            raise Forbidden(f"'{current_caller().name[:100]}' lacks the scope for explanations: explain", Scope.EXPLAIN)
+        answers = await self._answers(texts, wanted.explained)
+        return answers.response(payload, wanted, self.name, self.version, self.digest)
+
+    async def explain(
+        self,
+        payload: dict[str, Any],
+        headers: dict[str, str] | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Answer a V1 request with the explanation of the most probable label of each text. Raises as `predict`."""
+        answers = await self._answers(instance_texts(payload, self.limits), explained=True)
+        return {"explanations": [labels[0] for labels in answers.explained()]}
+
+    async def _answers(self, texts: Sequence[str], explained: bool = False) -> Answers:
+        charge(texts=len(texts), inferences=len(texts) - 1)
+        explanations = await self.explainer.explain(texts) if explained else None
+        return Answers(self.labels, await self.batcher.probabilities(texts), explanations)

@@ -1,0 +1,110 @@
+"""From a request to the texts in it: V2 tensors over REST or gRPC, and V1 instances, checked against the limits."""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from kserve import InferInput, InferRequest
+from kserve.errors import InvalidInput
+
+from serving.limits import Limits
+from serving.telemetry.request_record import note
+
+TEXT = "text"
+LENGTH = struct.Struct("<I")
+"""Before each element of a binary BYTES tensor."""
+
+
+def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
+    """The texts of a V2 request: its BYTES tensor `text` of shape [n] or [n, 1], or its only tensor.
+
+    Raises:
+        InvalidInput: the tensor is missing, of another datatype or shape, empty, too large or not UTF-8.
+    """
+    note(request_id=request.id)
+    tensor = _text_tensor(request.inputs)
+    if tensor.datatype != "BYTES":
+        raise InvalidInput(f"input '{tensor.name}' has datatype {tensor.datatype[:20]}; expected BYTES")
+    shape = list(tensor.shape)
+    if len(shape) not in (1, 2) or shape[1:] not in ([], [1]) or shape[0] < 0:
+        raise InvalidInput(f"input '{tensor.name}' has shape {shape[:8]}; expected [n], n texts")
+    _check_count(shape[0], limits)
+    try:
+        elements = _elements(tensor, shape)
+    except (ValueError, TypeError, struct.error) as error:
+        raise InvalidInput(f"the data of input '{tensor.name}' does not fit its shape {shape}") from error
+    return checked(elements, limits)
+
+
+def _elements(tensor: InferInput, shape: Sequence[int]) -> list[Any]:
+    """The elements of a tensor, as many as its shape says; no time is spent on more.
+
+    Raises:
+        ValueError, TypeError, struct.error: there are others.
+    """
+    raw = tensor._raw_data  # kserve has no public name for it
+    if raw is None:
+        if isinstance(tensor.data, list) and len(tensor.data) > shape[0]:
+            raise ValueError("more elements")
+        found: list[Any] = tensor.as_numpy().ravel().tolist()
+        return found
+    elements, position = [], 0
+    for _ in range(shape[0]):
+        (length,) = LENGTH.unpack_from(raw, position)
+        start, position = position + LENGTH.size, position + LENGTH.size + length
+        elements.append(raw[start:position])
+    if position != len(raw):
+        raise ValueError("other bytes")
+    return elements
+
+
+def _text_tensor(inputs: Sequence[InferInput]) -> InferInput:
+    if len(inputs) == 1:
+        return inputs[0]
+    wanted = f"the input '{TEXT}' (BYTES, shape [n])"
+    if not inputs:
+        raise InvalidInput(f"{wanted} is missing; got no inputs")
+    names = ", ".join(tensor.name[:40] for tensor in inputs[:5])
+    raise InvalidInput(f"{wanted} is the only one; got {len(inputs)} inputs: {names}")
+
+
+def instance_texts(payload: Any, limits: Limits) -> list[str]:
+    """The texts of a V1 request, `{"instances": ["text", …]}`.
+
+    Raises:
+        InvalidInput: as for `tensor_texts`.
+    """
+    instances = payload.get("instances") if isinstance(payload, dict) else None
+    if not isinstance(instances, list):
+        raise InvalidInput('expected {"instances": ["text", …]}')
+    return checked(instances, limits)
+
+
+def checked(elements: list[Any], limits: Limits) -> list[str]:
+    """The elements as texts.
+
+    Raises:
+        InvalidInput: none or too many, one that is not a text, not UTF-8, or too long; it is named by its position.
+    """
+    _check_count(len(elements), limits)
+    texts = []
+    for index, element in enumerate(elements):
+        if isinstance(element, bytes):
+            try:
+                element = element.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidInput(f"text {index} is not valid UTF-8") from error
+        if not isinstance(element, str):
+            raise InvalidInput(f"text {index} is a {type(element).__name__}; expected a string")
+        if len(element) > limits.characters:
+            raise InvalidInput(f"text {index} has {len(element)} characters; at most {limits.characters} are accepted")
+        texts.append(element)
+    note(texts)
+    return texts
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if count == 0:
+        raise InvalidInput("the request has no texts; expected at least 1")
+    if count > limits.texts:
+        raise InvalidInput(f"the request has {count} texts; at most {limits.texts} are accepted")

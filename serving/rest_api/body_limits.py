@@ -1,0 +1,104 @@
+"""The last stage before the application of REST: whole bodies of acceptable size, that arrived in time and fit into
+the memory that there is for all of them."""
+
+import asyncio
+import math
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.access.byte_budget import Budget, Portion
+from serving.access.caller import current_caller
+from serving.errors import Overloaded, TooLarge, TooSlow
+from serving.limits import Limits
+from serving.protocol.dataplane import BundleDataPlane
+from serving.rest_api.early_responses import body_size, refuse
+
+
+class Guard:
+    """Ends requests with too large or too slow a body early, and keep-alive connections when the server drains."""
+
+    def __init__(self, app: ASGIApp, dataplane: BundleDataPlane, limits: Limits, budget: Budget) -> None:
+        self.app = app
+        self.dataplane = dataplane
+        self.limits = limits
+        self.budget = budget
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request (ASGI)."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with self.budget.portion(current_caller()) as portion:
+            await self._answer(portion, scope, receive, send)
+
+    async def _answer(self, portion: Portion, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_closing(message: Message) -> None:
+            if self.dataplane.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                body = await self._body(portion, scope, receive)
+        except (TooLarge, Overloaded) as error:
+            portion.resize(0)
+            await refuse(error, scope, receive, send)
+            return
+        except TimeoutError:
+            portion.resize(0)
+            slow = TooSlow(f"the body did not arrive within {self.limits.body_seconds:g} s")
+            await refuse(slow, scope, receive, send)
+            return
+        except ConnectionError:
+            return
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive_body() -> Message:
+            return next(messages, None) or await receive()
+
+        await self._unless_gone(self.app(scope, receive_body, send_closing), receive)
+
+    @staticmethod
+    async def _unless_gone(answer: Awaitable[None], receive: Receive) -> None:
+        """Answer, but stop, and so give up the place in the queue, when the client goes before the answer is there."""
+        answering = asyncio.ensure_future(answer)
+        leaving = asyncio.ensure_future(receive())  # after the body, only the client's leaving can come
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            answering.cancel()
+        with suppress(asyncio.CancelledError):
+            await answering
+
+    async def _body(self, portion: Portion, scope: Scope, receive: Receive) -> bytes:
+        """The whole body; its bytes are taken from the budget before they are read, as far as the head announces them.
+
+        Raises:
+            TooLarge: it has more bytes than are accepted.
+            Overloaded: the budget has no room for it.
+            ConnectionError: the client has gone.
+        """
+        limit = self.limits.body
+        if limit < (declared := body_size(scope)) < math.inf:
+            raise TooLarge(f"the body has {declared} bytes; at most {limit} are accepted")
+        if 0 < declared < math.inf:
+            portion.grow(int(declared))
+        parts: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise TooLarge(f"the body has more than the {limit} bytes that are accepted")
+            if size > portion.size:
+                portion.grow(size - portion.size)
+            more = message.get("more_body", False)
+            parts.append(part)
+        return b"".join(parts)

@@ -1,0 +1,81 @@
+"""Whether the texts of today are still like those that the model was chosen on: indices over a sliding window."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+
+from components.artifacts.bundle import Bins
+from components.artifacts.drift_reference import Features, bins_of, index_by_chance, stability_index
+from components.artifacts.onnx_classifier import Classifier, Encoded, Floats
+from serving.telemetry.metrics import ModelMetrics
+from serving.telemetry.request_record import COMPARISON, current_exchange
+
+WINDOW = 2000
+"""Texts of clients that are compared with the reference."""
+EVERY = 100
+"""Texts between two computations of the indices; a scrape computes them too."""
+
+
+class Drift:
+    """Compares what a model answers with the reference in its bundle. Without one, it only counts labels.
+
+    Args:
+        classifier: an opened bundle.
+        metrics: of its model.
+        window: how many of the last texts are compared.
+    """
+
+    def __init__(self, classifier: Classifier, metrics: ModelMetrics, window: int = WINDOW) -> None:
+        self._labels = classifier.labels
+        self._metrics = metrics
+        self._reference: Mapping[str, Bins] = classifier.bundle.info.reference
+        self._features = Features(classifier.tokenizer)
+        self._counts = {name: [0] * len(bins.counts) for name, bins in self._reference.items()}
+        self._window = window
+        self._texts: deque[tuple[int, ...]] = deque()
+        """Of each text in the window, its bin in each histogram."""
+        self._new: list[tuple[Sequence[str], Sequence[Encoded], Floats]] = []
+        self._count = 0
+
+    def answered(self, texts: Sequence[str], encodings: Sequence[Encoded], probabilities: Floats) -> None:
+        """Take the texts of one request; `probabilities` has the shape (texts, classes).
+
+        Those of a rollout that asks both revisions are left out: they are no sample of what clients send.
+        """
+        exchange = current_exchange()
+        if exchange is not None and exchange.source == COMPARISON:
+            return
+        self._new.append((texts, encodings, probabilities))
+        self._count += len(texts)
+        if self._count >= EVERY:
+            self.update()
+
+    def update(self) -> None:
+        """Move the window on over the new texts, and compute the indices."""
+        if self._new:
+            texts, encodings, probabilities = zip(*self._new, strict=True)
+            self._new, self._count = [], 0
+            self._absorb(list(chain(*texts)), list(chain(*encodings)), np.concatenate(probabilities))
+        for name, bins in self._reference.items() if self._texts else ():
+            index = stability_index(bins.counts, self._counts[name])
+            self._metrics.drift(name, index, index_by_chance(bins.counts, len(self._texts)))
+        self._metrics.drift_texts(len(self._texts))
+
+    def _absorb(self, texts: Sequence[str], encodings: Sequence[Encoded], probabilities: Floats) -> None:
+        best = np.bincount(probabilities.argmax(axis=1), minlength=len(self._labels))
+        self._metrics.predicted(dict(zip(self._labels, best.tolist(), strict=True)))
+        if not self._reference:
+            return
+        values = self._features(texts, encodings, probabilities)
+        bins = [bins_of(self._reference[name].bounds, values[name]).tolist() for name in self._reference]
+        for text in zip(*bins, strict=True):
+            self._count_in(text, 1)
+            self._texts.append(text)
+            if len(self._texts) > self._window:
+                self._count_in(self._texts.popleft(), -1)
+
+    def _count_in(self, text: tuple[int, ...], change: int) -> None:
+        for counts, index in zip(self._counts.values(), text, strict=True):
+            counts[index] += change

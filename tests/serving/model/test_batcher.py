@@ -1,0 +1,249 @@
+"""How waiting texts are put into batches; the classifier here records its batches and computes lengths."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from serving.errors import InferenceFailed, Overloaded
+from serving.limits import Limits
+from serving.model.batcher import WARM_UP, Batcher
+
+
+class Recorder:
+    """A classifier of two classes: the first logit is the number of tokens."""
+
+    def __init__(self, token_s: float = 0.0) -> None:
+        self.token_s = token_s
+        self.labels = ["long", "short"]
+        self.tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "bad": 1, "odd": 2}, unk_token="[UNK]"))
+        self.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        self.batches: list[list[int]] = []
+
+    def run(self, encodings: Sequence[Any]) -> np.ndarray:
+        self.batches.append([len(encoding.ids) for encoding in encodings])
+        ids = [encoding.ids for encoding in encodings]
+        time.sleep(self.token_s * len(ids) * max(map(len, ids)))
+        if any(1 in row for row in ids):
+            raise ValueError("a bad text")
+        logits = np.array([[len(row), 0.0] for row in ids], dtype=np.float32)
+        return np.where([[2 in row] for row in ids], np.nan, logits).astype(np.float32)
+
+
+def ask(recorder: Recorder, requests: Sequence[Sequence[str]], **limits: float) -> list[Any]:
+    """The answers to requests that come at the same time; an error in place of an answer."""
+
+    async def all_at_once() -> list[Any]:
+        batcher = Batcher(recorder, Limits(**limits))  # type: ignore[arg-type]
+        return await asyncio.gather(*map(batcher.probabilities, requests), return_exceptions=True)
+
+    return asyncio.run(all_at_once())
+
+
+def words(count: int) -> str:
+    return " ".join(["word"] * count)
+
+
+def expected(texts: Sequence[str]) -> np.ndarray:
+    return np.array([1 / (1 + np.exp(-len(text.split()))) for text in texts])
+
+
+def test_an_error_of_the_batcher_itself_fails_its_requests_and_no_later_ones(monkeypatch: pytest.MonkeyPatch):
+    async def one_after_the_other() -> list[Any]:
+        batcher = Batcher(Recorder(), Limits())  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            patch.setattr(batcher, "_begin", lambda _: 1 / 0)
+            first = await asyncio.gather(batcher.probabilities(["word"]), return_exceptions=True)
+        return [*first, await batcher.probabilities(["word"])]
+
+    failed, answered = asyncio.run(asyncio.wait_for(one_after_the_other(), 60))
+    assert isinstance(failed, InferenceFailed)
+    np.testing.assert_allclose(answered[:, 0], expected(["word"]), atol=1e-6)
+
+
+def test_every_request_gets_its_answers_in_its_order():
+    chance = np.random.default_rng(3)
+    requests = [[words(int(length)) for length in chance.integers(1, 40, size)] for size in (1, 7, 3, 20, 1, 1, 13)]
+    answers = ask(Recorder(), requests, batch_tokens=64)
+    for texts, answer in zip(requests, answers, strict=True):
+        np.testing.assert_allclose(answer[:, 0], expected(texts), atol=1e-6)
+
+
+def test_a_batch_keeps_to_its_tokens_padding_included_unless_one_text_alone_is_longer():
+    recorder = Recorder()
+    ask(recorder, [[words(length) for length in (1, 30, 5, 100, 7, 30, 2, 9, 30, 4)]], batch_tokens=64)
+    assert sum(recorder.batches, []).count(100) == 1
+    for batch in recorder.batches:
+        assert len(batch) * max(batch) <= 64 or batch == [100]
+
+
+def test_waiting_requests_share_a_batch():
+    recorder = Recorder(token_s=0.01)
+    ask(recorder, [[words(3)]] * 10, batch_ms=10_000)
+    assert len(recorder.batches) < 10
+    assert sum(map(len, recorder.batches)) == 10
+
+
+def test_a_batch_has_no_more_padding_than_is_allowed():
+    recorder = Recorder()
+    lengths = np.random.default_rng(5).integers(1, 60, 200).tolist()
+    ask(recorder, [[words(length) for length in lengths]], batch_padding=0.1)
+    assert sorted(sum(recorder.batches, [])) == sorted(lengths)
+    for batch in recorder.batches:
+        assert 1 - sum(batch) / (len(batch) * max(batch)) <= 0.1
+
+
+def test_batches_get_smaller_when_the_model_is_slow():
+    recorder = Recorder(token_s=0.002)
+    ask(recorder, [[words(5)] * 40], batch_ms=50)
+    assert len(recorder.batches[0]) == 40  # nothing is known yet
+    ask_again = Recorder(token_s=0.002)
+
+    async def scenario() -> None:
+        batcher = Batcher(ask_again, Limits(batch_ms=50))  # type: ignore[arg-type]
+        await batcher.probabilities([words(5)])
+        await batcher.probabilities([words(5)] * 40)
+
+    asyncio.run(scenario())
+    assert max(map(len, ask_again.batches)) <= 5
+
+
+def test_the_oldest_text_is_in_the_next_batch_however_long_it_is():
+    recorder = Recorder()
+    ask(recorder, [[words(60), *[words(2)] * 50]], batch_tokens=64)
+    assert 60 in recorder.batches[0]
+
+
+def test_a_text_on_which_the_model_raises_fails_its_own_request_only():
+    answers = ask(Recorder(), [["word"], ["word", "bad word"], ["odd"], ["word word"]])
+    assert isinstance(answers[1], InferenceFailed)
+    assert isinstance(answers[2], InferenceFailed)
+    np.testing.assert_allclose(answers[0][:, 0], expected(["word"]), atol=1e-6)
+    np.testing.assert_allclose(answers[3][:, 0], expected(["word word"]), atol=1e-6)
+
+
+def test_a_full_queue_refuses_and_admits_again_when_it_has_emptied():
+    async def scenario() -> list[Any]:
+        batcher = Batcher(Recorder(), Limits(waiting=10))  # type: ignore[arg-type]
+        first = await asyncio.gather(*[batcher.probabilities(["word"] * 4) for _ in range(3)], return_exceptions=True)
+        return [*first, await batcher.probabilities(["word"] * 10)]
+
+    answers = asyncio.run(scenario())
+    assert [isinstance(answer, Overloaded) for answer in answers] == [False, False, True, False]
+
+
+def test_texts_of_a_client_that_has_gone_are_not_computed():
+    recorder = Recorder()
+
+    async def scenario() -> None:
+        batcher = Batcher(recorder, Limits(batch_tokens=8))  # type: ignore[arg-type]
+        stays = asyncio.create_task(batcher.probabilities([words(8)] * 3))
+        goes = asyncio.create_task(batcher.probabilities([words(7)] * 50))
+        while not recorder.batches:
+            await asyncio.sleep(0)
+        goes.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await goes
+        await stays
+        await batcher.probabilities(["word"])
+
+    asyncio.run(scenario())
+    assert len([batch for batch in recorder.batches if batch == [7]]) < 50
+    assert recorder.batches.count([8]) == 3
+
+
+def test_a_lone_batch_goes_to_the_wide_session_and_others_to_streams():
+    narrow, wide = Recorder(token_s=0.02), Recorder(token_s=0.02)
+
+    async def scenario() -> list[Any]:
+        batcher = Batcher(narrow, Limits(), streams=2, wide=wide)  # type: ignore[arg-type]
+        first = asyncio.create_task(batcher.probabilities([words(3)]))
+        while not wide.batches:
+            await asyncio.sleep(0.001)
+        return await asyncio.gather(first, batcher.probabilities([words(4)]))
+
+    answers = asyncio.run(scenario())
+    assert (wide.batches, narrow.batches) == ([[3]], [[4]])
+    np.testing.assert_allclose([answer[0, 0] for answer in answers], [1 / (1 + np.exp(-n)) for n in (3, 4)], atol=1e-6)
+
+
+def fails_to_tokenise(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(_: list[str]) -> None:
+        raise ValueError("no tokens")
+
+    monkeypatch.setattr(recorder, "tokenizer", SimpleNamespace(encode_batch_fast=encode))
+
+
+def fails_to_compute(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "run", lambda _: 1 / 0)
+
+
+def never_answers(_: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batcher, "_work", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("goes_wrong", "as_tokens"),
+    [
+        (fails_to_tokenise, False),
+        (fails_to_compute, False),
+        (fails_to_compute, True),
+        (never_answers, False),
+        (never_answers, True),
+    ],
+)
+def test_whatever_becomes_of_a_request_its_places_are_free_again(goes_wrong, as_tokens, monkeypatch):
+    """Or the server would refuse everybody for ever."""
+    recorder, gauge = Recorder(), []
+    texts = ["word"] * 10
+    tokens = recorder.tokenizer.encode_batch(texts)
+
+    async def scenario() -> np.ndarray:
+        batcher = Batcher(recorder, Limits(waiting=10))  # type: ignore[arg-type]
+        monkeypatch.setattr(batcher.metrics, "waiting", gauge.append)
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                goes_wrong(recorder, patch)
+                ask = batcher.logits(tokens) if as_tokens else batcher.probabilities(texts)
+                with pytest.raises((ValueError, InferenceFailed, TimeoutError)):
+                    await asyncio.wait_for(ask, 0.05 if goes_wrong is never_answers else 30)
+            batcher._busy = 0  # of the worker that never worked
+        return await batcher.probabilities(texts)
+
+    assert len(asyncio.run(scenario())) == 10
+    assert gauge == [10, 0] * 4
+
+
+@pytest.mark.parametrize(("texts", "refused"), [(3, False), (4, True)])
+def test_the_queue_is_full_at_its_limit(texts, refused):
+    answers = ask(Recorder(), [["word"] * 7, ["word"] * texts], waiting=10)
+    assert isinstance(answers[1], Overloaded) is refused
+    if refused:
+        assert str(answers[1]).startswith("7 texts are waiting for inference")
+
+
+def test_the_wait_of_each_request_is_told_once_when_its_first_text_is_computed(monkeypatch):
+    waited: list[float] = []
+
+    async def scenario() -> None:
+        batcher = Batcher(Recorder(), Limits(batch_tokens=8))  # type: ignore[arg-type]
+        monkeypatch.setattr(batcher.metrics, "waited", waited.append)
+        await asyncio.gather(*(batcher.probabilities([words(5)] * texts) for texts in (3, 1, 2)))
+
+    asyncio.run(scenario())
+    assert len(waited) == 3
+    assert all(0 <= seconds < 30 for seconds in waited)
+
+
+def test_a_warmed_up_batcher_has_seen_many_shapes_and_knows_its_pace():
+    recorder = Recorder(token_s=1e-7)
+    batcher = Batcher(recorder, Limits())  # type: ignore[arg-type]
+    batcher.warm_up()
+    shapes = [(len(batch), batch[0]) for batch in recorder.batches]
+    assert shapes == [*WARM_UP, WARM_UP[-1]]
+    assert batcher._token_s >= 1e-7
