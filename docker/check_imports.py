@@ -5,8 +5,7 @@ import pkgutil
 
 import boto3
 
-import components
-import serving
+from slipway import components, serving
 
 for service in ("s3", "sts", "kms"):
     boto3.client(service, region_name="us-east-1")

@@ -5,18 +5,18 @@ from typing import Any, NamedTuple
 
 from kubernetes import client
 
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import PUBLIC_KEY, SECRETS, ClusterSettings, own_namespace
-from components.platforms.kubernetes_api import TIMEOUT, asking, connect
-from components.register.settings import RegistrySettings
-from components.register.signing_job import SIGNER, signing_namespace
-from components.rollout.kserve import backend_tls, manifest
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.model import check_reachable
-from components.rollout.kserve.record import Record
-from components.rollout.target import Revision
-from components.train.job_manifest import PLURAL, job_manifest
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import PUBLIC_KEY, SECRETS, ClusterSettings, own_namespace
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, connect
+from slipway.components.register.settings import RegistrySettings
+from slipway.components.register.signing_job import SIGNER, signing_namespace
+from slipway.components.rollout.kserve import backend_tls, manifest
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.model import check_reachable
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.target import Revision
+from slipway.components.train.job_manifest import PLURAL, job_manifest
 
 PREFLIGHT = "slipway-preflight"
 """Name of what is asked for and not made."""
@@ -54,13 +54,13 @@ FURTHER_RIGHTS = (
 )
 """What a run does in one of KServe's modes only, or what lets the preflight see more. `manifests/` gives them all."""
 TLS_RIGHTS = tuple(Right(verb, *backend_tls.KIND[:3:2]) for verb in ("create", "get", "patch", "delete"))
-"""What a run does there whose model servers listen with TLS; see `components.rollout.kserve.backend_tls`."""
+"""What a run does there whose model servers listen with TLS; see `slipway.components.rollout.kserve.backend_tls`."""
 SIGNING_RIGHTS = (
     Right("create", "batch", "jobs"),
     Right("delete", "batch", "jobs"),
     Right("get", "batch", "cronjobs", name=SIGNER),
 )
-"""What a run does there whose bundles are signed there; see `components.register.signing_job`."""
+"""What a run does there whose bundles are signed there; see `slipway.components.register.signing_job`."""
 RIGHTS_OF_STEPS = (
     Right("list", "", "pods"),
     Right("get", "", "pods", "log"),

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.clients.credentials import without_credentials
-from components.errors import BadInput
-from components.platforms.cluster_settings import STORE
-from components.platforms.container_image import ENCRYPTION_KEY, SIGNING_JOB
-from pipelines.settings import SlipwaySettings
+from slipway.components.clients.credentials import without_credentials
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import STORE
+from slipway.components.platforms.container_image import ENCRYPTION_KEY, SIGNING_JOB
+from slipway.pipelines.settings import SlipwaySettings
 
 BUNDLES = "bundles"
 """Where bundles are below `cluster.store`, unless `registry.store` says otherwise."""
@@ -103,7 +103,7 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
     Raises:
         BadInput: the model is to be served in a pod of a step, or a store is a folder.
     """
-    from components.artifacts.encryption import KMS  # loads what every command would pay for
+    from slipway.components.artifacts.encryption import KMS  # loads what every command would pay for
 
     check_not_local(settings)
     settings = with_stores(settings)

@@ -12,14 +12,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts.encryption import KMS
-from components.errors import BadInput
-from components.machine import home
-from components.machine.private_files import private_folder
-from components.platforms.container_image import SIGNING_JOB
-from components.platforms.execution_target import meant
-from pipelines import cluster_settings
-from pipelines.settings import SlipwaySettings
+from slipway.components.artifacts.encryption import KMS
+from slipway.components.errors import BadInput
+from slipway.components.machine import home
+from slipway.components.machine.private_files import private_folder
+from slipway.components.platforms.container_image import SIGNING_JOB
+from slipway.components.platforms.execution_target import meant
+from slipway.pipelines import cluster_settings
+from slipway.pipelines.settings import SlipwaySettings
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from components.errors import BadInput, SlipwayError
+from slipway.components.errors import BadInput, SlipwayError
 
 TOKEN = "SLIPWAY_KFP_TOKEN"
 """Environment variable with the bearer token of an endpoint that asks for one."""
@@ -65,7 +65,7 @@ class Task(NamedTuple):
 
     name: str
     state: str
-    """As in `pipelines.progress_view.MARKS`."""
+    """As in `slipway.pipelines.progress_view.MARKS`."""
     started: float | None
     ended: float | None
 
@@ -117,7 +117,7 @@ class Endpoint:
         """
         from kfp import compiler
 
-        from pipelines.pipeline import pipeline
+        from slipway.pipelines.pipeline import pipeline
 
         with tempfile.TemporaryDirectory() as folder, self._talking():
             package = str(Path(folder) / "pipeline.yaml")

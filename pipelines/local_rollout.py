@@ -1,17 +1,19 @@
-"""Roll one signed bundle out, without the steps before: `python -m pipelines.local_rollout RUN BUNDLE [DATASET]`."""
+"""Roll one signed bundle out, without the steps before: `python -m slipway.pipelines.local_rollout RUN BUNDLE
+[DATASET]`.
+"""
 
 import sys
 from pathlib import Path
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput
-from components.register.step import adopt
-from components.rollout import report, step
-from components.step_runtime import step_context
-from pipelines.home import Places
-from pipelines.local_run import SETTINGS, exclusive
-from pipelines.settings import SlipwaySettings
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput
+from slipway.components.register.step import adopt
+from slipway.components.rollout import report, step
+from slipway.components.step_runtime import step_context
+from slipway.pipelines.home import Places
+from slipway.pipelines.local_run import SETTINGS, exclusive
+from slipway.pipelines.settings import SlipwaySettings
 
 
 def dataset_of(bundle: Path, places: Places) -> Path:

@@ -1,4 +1,5 @@
-"""Run the pipeline on this machine by kfp.local: `python -m pipelines.local_run RUN_FOLDER`, in a process of its own.
+"""Run the pipeline on this machine by kfp.local: `python -m slipway.pipelines.local_run RUN_FOLDER`, in a process of
+its own.
 
 The folder holds `settings.json`, resolved; everything that is printed goes to the log of whoever starts this.
 """
@@ -12,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.errors import SlipwayError
-from components.machine.private_files import lock_file, private_folder
-from components.step_runtime import progress, step_context
-from pipelines import pipeline_parameters
-from pipelines.home import Places
-from pipelines.settings import SlipwaySettings
+from slipway.components.errors import SlipwayError
+from slipway.components.machine.private_files import lock_file, private_folder
+from slipway.components.step_runtime import progress, step_context
+from slipway.pipelines import pipeline_parameters
+from slipway.pipelines.home import Places
+from slipway.pipelines.settings import SlipwaySettings
 
 SETTINGS, LOCK = "settings.json", "run.lock"
 
@@ -74,7 +75,7 @@ def main(folder: Path) -> None:
     """Run every step."""
     from kfp import local
 
-    from pipelines.pipeline import pipeline
+    from slipway.pipelines.pipeline import pipeline
 
     places = Places.here()
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))

@@ -5,9 +5,9 @@ Before them all, the task `preflight` looks at everything that one of them will 
 
 from kfp import dsl
 
-from components.compress.component import compress
-from components.evaluate.component import evaluate
-from components.kubeflow.kfp_pod import (
+from slipway.components.compress.component import compress
+from slipway.components.evaluate.component import evaluate
+from slipway.components.kubeflow.kfp_pod import (
     COMPUTING,
     DATA,
     LIGHT,
@@ -19,14 +19,14 @@ from components.kubeflow.kfp_pod import (
     with_hub,
     with_public_key,
 )
-from components.prepare_data.component import prepare_data
-from components.register.component import register
-from components.report.component import report
-from components.rollout.component import rollout
-from components.select_model.component import cross_validate
-from components.train.component import train
-from pipelines.preflight_component import preflight
-from pipelines.settings import SlipwaySettings
+from slipway.components.prepare_data.component import prepare_data
+from slipway.components.register.component import register
+from slipway.components.report.component import report
+from slipway.components.rollout.component import rollout
+from slipway.components.select_model.component import cross_validate
+from slipway.components.train.component import train
+from slipway.pipelines.preflight_component import preflight
+from slipway.pipelines.settings import SlipwaySettings
 
 DEFAULTS = SlipwaySettings()
 NAME = "slipway"

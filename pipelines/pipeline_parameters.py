@@ -7,9 +7,9 @@ same ones, so that "Clone run" shows what was asked.
 from collections.abc import Mapping
 from typing import Any
 
-from components.errors import BadInput
-from components.settings import differences, unfolded
-from pipelines.settings import SlipwaySettings, checked
+from slipway.components.errors import BadInput
+from slipway.components.settings import differences, unfolded
+from slipway.pipelines.settings import SlipwaySettings, checked
 
 FIELDS = {
     "source": "data.source",

@@ -4,32 +4,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.checkpoint import check_encoder
-from components.artifacts.encryption import key_of
-from components.compress import architecture
-from components.errors import BadInput
-from components.machine import home
-from components.platforms import storage
-from components.platforms.cluster_settings import own_namespace
-from components.platforms.execution_target import resolve
-from components.platforms.model_registry import Registry
-from components.prepare_data import sources
-from components.prepare_data.settings import SAMPLE, DataSettings
-from components.register.signing_job import signer_of
-from components.rollout.local.model import LocalModel
-from components.rollout.local.processes import holder_of, port_problem
-from components.step_runtime import run_record, step_context
-from pipelines.cluster_settings import check_not_local, check_store, encoders, for_pods, with_stores
-from pipelines.pipeline_parameters import REST, settings_of
-from pipelines.settings import SlipwaySettings
-from pipelines.step_requests import Requests, requests_of
+from slipway.components.artifacts.checkpoint import check_encoder
+from slipway.components.artifacts.encryption import key_of
+from slipway.components.compress import architecture
+from slipway.components.errors import BadInput
+from slipway.components.machine import home
+from slipway.components.platforms import storage
+from slipway.components.platforms.cluster_settings import own_namespace
+from slipway.components.platforms.execution_target import resolve
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.prepare_data import sources
+from slipway.components.prepare_data.settings import SAMPLE, DataSettings
+from slipway.components.register.signing_job import signer_of
+from slipway.components.rollout.local.model import LocalModel
+from slipway.components.rollout.local.processes import holder_of, port_problem
+from slipway.components.step_runtime import run_record, step_context
+from slipway.pipelines.cluster_settings import check_not_local, check_store, encoders, for_pods, with_stores
+from slipway.pipelines.pipeline_parameters import REST, settings_of
+from slipway.pipelines.settings import SlipwaySettings
+from slipway.pipelines.step_requests import Requests, requests_of
 
 
 def run(form: Mapping[str, Any]) -> Requests:
     """The pipeline's first step: see that a run can go well, and say what each step is asked.
 
     Args:
-        form: of the run; see `pipelines.pipeline_parameters`.
+        form: of the run; see `slipway.pipelines.pipeline_parameters`.
 
     Raises:
         SystemExit: it cannot; the run's record has the reason.
@@ -74,7 +74,7 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
     Registry(settings.tracking_uri, settings.model_name).champion()
     if place == "kubernetes":
-        from pipelines.cluster_preflight import check_cluster
+        from slipway.pipelines.cluster_preflight import check_cluster
 
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -37,7 +37,7 @@ def preflight(
 
     Args:
         source: The setting `data.source`, and so on for the other fields of the form; see
-            `pipelines.pipeline_parameters`.
+            `slipway.pipelines.pipeline_parameters`.
         text_column: `data.text_column`.
         label_column: `data.label_column`.
         model_name: Name of the registered and served model.
@@ -49,9 +49,9 @@ def preflight(
         settings: All other settings that differ from their defaults.
 
     Returns:
-        What each step is asked; see `pipelines.step_requests`.
+        What each step is asked; see `slipway.pipelines.step_requests`.
     """
     form = dict(locals())
-    from pipelines import preflight
+    from slipway.pipelines import preflight
 
     return preflight.run(form)

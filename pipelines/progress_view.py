@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from components.report.timing import STEPS
-from components.step_runtime.step_context import PROGRESS
+from slipway.components.report.timing import STEPS
+from slipway.components.step_runtime.step_context import PROGRESS
 
 POLL_SECONDS = 0.2
 LINE_SECONDS = 5.0
@@ -44,7 +44,7 @@ class Events(Protocol):
         """Whether the run goes on."""
 
     def new(self) -> Iterable[dict[str, Any]]:
-        """Events since the last call, as `components.step_runtime.progress` makes them."""
+        """Events since the last call, as `slipway.components.step_runtime.progress` makes them."""
 
 
 class StepView:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from components.errors import BadInput
-from components.report.timing import STEPS
-from components.step_runtime import run_record
-from components.step_runtime.run_record import Record
-from pipelines.kubeflow_api import RUN_ENDED, Endpoint, EndpointAway, Submitted, Task
-from pipelines.progress_view import ENDINGS, StepView
+from slipway.components.errors import BadInput
+from slipway.components.report.timing import STEPS
+from slipway.components.step_runtime import run_record
+from slipway.components.step_runtime.run_record import Record
+from slipway.pipelines.kubeflow_api import RUN_ENDED, Endpoint, EndpointAway, Submitted, Task
+from slipway.pipelines.progress_view import ENDINGS, StepView
 
 SHOWN = ("preflight", *STEPS, "report")
 PART = "cross_validate"

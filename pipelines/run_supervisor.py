@@ -10,18 +10,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from components.machine.private_files import private_folder
-from components.platforms.execution_target import meant
-from components.report.outcome import Outcome, outcome_of
-from components.report.step import run as write_report
-from components.select_model.settings import trainings
-from components.step_runtime import step_context
-from components.step_runtime.run_record import REPORT
-from pipelines.cluster_settings import check_from_here
-from pipelines.home import Places
-from pipelines.local_run import SETTINGS
-from pipelines.progress_view import FileEvents, follow
-from pipelines.settings import SlipwaySettings
+from slipway.components.machine.child_processes import environment
+from slipway.components.machine.private_files import private_folder
+from slipway.components.platforms.execution_target import meant
+from slipway.components.report.outcome import Outcome, outcome_of
+from slipway.components.report.step import run as write_report
+from slipway.components.select_model.settings import trainings
+from slipway.components.step_runtime import step_context
+from slipway.components.step_runtime.run_record import REPORT
+from slipway.pipelines.cluster_settings import check_from_here
+from slipway.pipelines.home import Places
+from slipway.pipelines.local_run import SETTINGS
+from slipway.pipelines.progress_view import FileEvents, follow
+from slipway.pipelines.settings import SlipwaySettings
 
 GRACE_SECONDS = 20.0
 
@@ -45,7 +46,7 @@ def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tup
     Returns:
         The outcome and the path of the report.
     """
-    return _run("pipelines.local_run", [], settings, places, console)
+    return _run("slipway.pipelines.local_run", [], settings, places, console)
 
 
 def roll_out_here(
@@ -53,7 +54,7 @@ def roll_out_here(
 ) -> tuple[Outcome, Path]:
     """Roll one bundle out on this machine, with probes from `dataset` (None: the one that it was made from)."""
     paths = [str(path.absolute()) for path in (bundle, dataset) if path]
-    return _run("pipelines.local_rollout", paths, settings, places, console)
+    return _run("slipway.pipelines.local_rollout", paths, settings, places, console)
 
 
 def _run(
@@ -66,10 +67,10 @@ def _run(
     (folder / step_context.LOGS).mkdir()
     begun = f"run {folder.name} of {settings.model_name}; logs in {folder / step_context.LOGS}"
     console.print(begun, markup=False, highlight=False)
-    environment = os.environ | {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
+    own = {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
     with (folder / step_context.LOGS / "pipeline.log").open("w") as log:
         command = [sys.executable, "-m", module, str(folder), *arguments]
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment() | own, start_new_session=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             events = FileEvents(folder, lambda: process.poll() is None)

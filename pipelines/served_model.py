@@ -1,13 +1,13 @@
 """The served model that the settings mean, on this machine or in a cluster."""
 
-from components.errors import BadInput
-from components.platforms.execution_target import meant, resolve
-from components.platforms.model_registry import Registry
-from components.rollout.local.model import LocalModel
-from components.rollout.served_model import ServedModel
-from pipelines.cluster_settings import check_tracking
-from pipelines.home import Places
-from pipelines.settings import SlipwaySettings
+from slipway.components.errors import BadInput
+from slipway.components.platforms.execution_target import meant, resolve
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.rollout.local.model import LocalModel
+from slipway.components.rollout.served_model import ServedModel
+from slipway.pipelines.cluster_settings import check_tracking
+from slipway.pipelines.home import Places
+from slipway.pipelines.settings import SlipwaySettings
 
 
 def served_model(settings: SlipwaySettings, places: Places) -> ServedModel:
@@ -18,7 +18,7 @@ def served_model(settings: SlipwaySettings, places: Places) -> ServedModel:
     """
     if resolve(settings.target) != "kubernetes":
         return LocalModel(places.service, settings.tracking_uri)
-    from components.rollout.kserve.model import ClusterModel
+    from slipway.components.rollout.kserve.model import ClusterModel
 
     check_tracking(settings)
     return ClusterModel(settings.cluster, Registry(settings.tracking_uri, settings.model_name))

@@ -10,18 +10,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from components.clients.credentials import holds_password
-from components.compress.settings import CompressSettings
-from components.errors import BadInput
-from components.evaluate.settings import EvaluateSettings
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.execution_target import Target
-from components.prepare_data.settings import DataSettings
-from components.register.settings import RegistrySettings
-from components.rollout.settings import RolloutSettings
-from components.select_model.settings import SelectSettings, candidates_of
-from components.settings import Settings, setting
+from slipway.components.clients.credentials import holds_password
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.errors import BadInput
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.execution_target import Target
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.register.settings import RegistrySettings
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.select_model.settings import SelectSettings, candidates_of
+from slipway.components.settings import Settings, setting
 
 DEFAULT_FILE = Path("slipway.yaml")
 NO_YAML = (yaml.YAMLError, ValueError, RecursionError)

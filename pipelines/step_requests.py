@@ -7,17 +7,17 @@ to which the defaults come with the version of the code.
 import hashlib
 from typing import Any, NamedTuple
 
-from components.artifacts.encoder import encoder_identity
-from components.artifacts.encoder import pinned as pinned_encoder
-from components.platforms.cluster_settings import ClusterSettings, own_namespace
-from components.platforms.container_image import SIGNING_JOB
-from components.prepare_data import sources
-from components.select_model import step as select_model
-from components.step_runtime import run_record
-from components.step_runtime.code_version import code_version
-from components.step_runtime.step_request import StepRequest
-from pipelines.cluster_settings import encoders, with_encoders
-from pipelines.settings import SlipwaySettings
+from slipway.components.artifacts.encoder import encoder_identity
+from slipway.components.artifacts.encoder import pinned as pinned_encoder
+from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
+from slipway.components.platforms.container_image import SIGNING_JOB
+from slipway.components.prepare_data import sources
+from slipway.components.select_model import step as select_model
+from slipway.components.step_runtime import run_record
+from slipway.components.step_runtime.code_version import code_version
+from slipway.components.step_runtime.step_request import StepRequest
+from slipway.pipelines.cluster_settings import encoders, with_encoders
+from slipway.pipelines.settings import SlipwaySettings
 
 OF_SERVERS = (
     "deployment_mode",

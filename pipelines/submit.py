@@ -6,20 +6,20 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from components.errors import BadInput, Cancelled, SlipwayError
-from components.kubeflow import pod_diagnosis
-from components.report.ending import explained, is_told
-from components.report.outcome import Outcome, outcome_of
-from components.select_model.settings import trainings
-from components.step_runtime import run_record
-from components.step_runtime.run_record import Record
-from pipelines import pipeline_parameters
-from pipelines.cluster_settings import for_pods
-from pipelines.kubeflow_api import RUN_CANCELLED, Endpoint, Submitted
-from pipelines.progress_view import follow
-from pipelines.run_progress import SHOWN, RunProgress
-from pipelines.settings import SlipwaySettings
-from pipelines.upload import send, with_addresses
+from slipway.components.errors import BadInput, Cancelled, SlipwayError
+from slipway.components.kubeflow import pod_diagnosis
+from slipway.components.report.ending import explained, is_told
+from slipway.components.report.outcome import Outcome, outcome_of
+from slipway.components.select_model.settings import trainings
+from slipway.components.step_runtime import run_record
+from slipway.components.step_runtime.run_record import Record
+from slipway.pipelines import pipeline_parameters
+from slipway.pipelines.cluster_settings import for_pods
+from slipway.pipelines.kubeflow_api import RUN_CANCELLED, Endpoint, Submitted
+from slipway.pipelines.progress_view import follow
+from slipway.pipelines.run_progress import SHOWN, RunProgress
+from slipway.pipelines.settings import SlipwaySettings
+from slipway.pipelines.upload import send, with_addresses
 
 NAMESPACE = "kubeflow"
 """Where Kubeflow Pipelines runs the steps of a single-user installation."""

@@ -17,13 +17,13 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from components.artifacts.encoder import PACKAGED, is_stored
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.platforms import storage
-from components.prepare_data import sources
-from pipelines.cluster_settings import encoders, with_encoders
-from pipelines.settings import SlipwaySettings
+from slipway.components.artifacts.encoder import PACKAGED, is_stored
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms import storage
+from slipway.components.prepare_data import sources
+from slipway.pipelines.cluster_settings import encoders, with_encoders
+from slipway.pipelines.settings import SlipwaySettings
 
 UPLOADS = "uploads"
 ENCODER_FILES = {".json", ".txt", ".safetensors", ".model", ".bpe", ".tiktoken"}
@@ -142,7 +142,7 @@ def _encoder_path(setting: str, name: str) -> Path | None:
 
 
 def _encoder(setting: str, name: str, path: Path, store: str) -> Upload:
-    from components.artifacts.checkpoint import check_encoder  # loads the framework
+    from slipway.components.artifacts.checkpoint import check_encoder  # loads the framework
 
     check_encoder(name)
     path = path.resolve()

@@ -1,4 +1,4 @@
-"""Start a model server: `python -m serving --model_name NAME --model_dir DIR --public_key PEM`.
+"""Start a model server: `python -m slipway.serving --model_name NAME --model_dir DIR --public_key PEM`.
 
 Exit codes: 0 stopped by a signal, 1 the bundle cannot be served, 2 bad arguments or a port in use, 3 bundle refused.
 The last line on stderr then is `Class: reason`. With `--on_refused serve_reason` a server whose bundle is refused
@@ -15,16 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.artifacts.encryption import VARIABLE, key_of
-from components.errors import BundleRefused, SlipwayError
-from components.machine.cpu_count import cores
-from serving import options as call_options
-from serving.audit import options as audit_options
-from serving.telemetry import log
+from slipway.components.artifacts.encryption import VARIABLE, key_of
+from slipway.components.errors import BundleRefused, SlipwayError
+from slipway.components.machine.cpu_count import cores
+from slipway.serving import options as call_options
+from slipway.serving.audit import options as audit_options
+from slipway.serving.telemetry import log
 
 if TYPE_CHECKING:
-    from serving.model.kserve_model import BundleModel
-    from serving.model.repository import Unloaded
+    from slipway.serving.model.kserve_model import BundleModel
+    from slipway.serving.model.repository import Unloaded
 
 REFUSED = 3
 EXIT, SERVE_REASON = "exit", "serve_reason"
@@ -33,7 +33,9 @@ logger = logging.getLogger("serving")
 
 def arguments(given: list[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser("python -m serving", description="Serve one bundle over KServe's protocols.")
+    parser = argparse.ArgumentParser(
+        "python -m slipway.serving", description="Serve one bundle over KServe's protocols."
+    )
     add = parser.add_argument
     add("--model_name", required=True, help="name in the paths of the protocols")
     add("--model_dir", required=True, type=Path, help="folder of the bundle")
@@ -74,9 +76,9 @@ def serve(options: argparse.Namespace) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
 
     # Imported here: a wrong argument is answered at once, and the setting above must come first.
-    from components.artifacts.signing import Wanted
-    from serving.model.loading import load_model, verified
-    from serving.ports import bind
+    from slipway.components.artifacts.signing import Wanted
+    from slipway.serving.model.loading import load_model, verified
+    from slipway.serving.ports import bind
 
     limits = call_options.limits_of(options)
     access = call_options.access_of(options, limits)
@@ -95,7 +97,7 @@ def serve(options: argparse.Namespace) -> None:
     model = model_or_reason(load, options)
     logger.info("event=started model=%s seconds=%.1f", model.name, time.perf_counter() - started)
 
-    from serving.server import BundleServer
+    from slipway.serving.server import BundleServer
 
     audit = audit_options.audit_of(options)
     server = BundleServer(
@@ -120,7 +122,7 @@ def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespa
         BundleRefused: it is refused, and the options say that the server ends.
         SlipwayError: the bundle cannot be loaded or cannot answer.
     """
-    from serving.model.loading import public_reason
+    from slipway.serving.model.loading import public_reason
 
     try:
         model = load()
@@ -128,8 +130,8 @@ def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespa
         if options.on_refused == EXIT:
             raise
         logger.error("event=refused_to_serve reason=%r", str(error))
-        from serving.model.repository import Unloaded
-        from serving.telemetry.metrics import ModelMetrics
+        from slipway.serving.model.repository import Unloaded
+        from slipway.serving.telemetry.metrics import ModelMetrics
 
         name, version = options.model_name, options.model_version
         return Unloaded(name, version, ModelMetrics(name, version, ""), public_reason(error, options.model_dir))

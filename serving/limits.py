@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one server. Each is an option of the command line; `serving.options` has their names."""
+    """Bounds of one server. Each is an option of the command line; `slipway.serving.options` has their names."""
 
     texts: int = 256
     """Texts in one request."""

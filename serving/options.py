@@ -6,14 +6,14 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import BadInput
-from serving.limits import Limits
+from slipway.components.errors import BadInput
+from slipway.serving.limits import Limits
 
 if TYPE_CHECKING:
-    from serving.access import Access
-    from serving.access.caller import Scope
-    from serving.access.tls import Certificates
-    from serving.access.tokens import Tokens
+    from slipway.serving.access import Access
+    from slipway.serving.access.caller import Scope
+    from slipway.serving.access.tls import Certificates
+    from slipway.serving.access.tokens import Tokens
 
 DEFAULT_ALGORITHMS = "RS256,PS256,ES256,EdDSA"
 DEFAULT_TYPES = "at+jwt,JWT,none"
@@ -103,7 +103,7 @@ def certificates_of(options: argparse.Namespace) -> "Certificates | None":
     Raises:
         BadInput: one option lacks another.
     """
-    from serving.access.tls import Certificates
+    from slipway.serving.access.tls import Certificates
 
     if options.tls_cert is None and options.tls_key is None:
         if options.client_ca:
@@ -120,7 +120,7 @@ def metrics_socket(options: argparse.Namespace) -> socket.socket | None:
     Raises:
         BadInput: it is not free, or it is asked for in the old way, by which gateways let clients in, too.
     """
-    from serving.ports import bind
+    from slipway.serving.ports import bind
 
     if options.open_metrics:
         raise BadInput(
@@ -140,9 +140,9 @@ def access_of(options: argparse.Namespace, limits: Limits) -> "Access":
     Raises:
         BadInput: nobody could, everybody could without the explicit option, or a file or address cannot be used.
     """
-    from serving.access import Access
-    from serving.access.keys import ApiKeys
-    from serving.access.quotas import Quotas
+    from slipway.serving.access import Access
+    from slipway.serving.access.keys import ApiKeys
+    from slipway.serving.access.quotas import Quotas
 
     asks = bool(options.api_keys or options.jwt_issuer or options.client_ca)
     if options.insecure_no_auth and asks:
@@ -162,8 +162,8 @@ def access_of(options: argparse.Namespace, limits: Limits) -> "Access":
 
 
 def _tokens(options: argparse.Namespace) -> "Tokens | None":
-    from serving.access.jwks import FileKeys, UrlKeys
-    from serving.access.tokens import Tokens
+    from slipway.serving.access.jwks import FileKeys, UrlKeys
+    from slipway.serving.access.tokens import Tokens
 
     if not options.jwt_issuer:
         if options.jwt_audience or options.jwks:
@@ -184,7 +184,7 @@ def _tokens(options: argparse.Namespace) -> "Tokens | None":
 
 
 def _scopes(given: str) -> "frozenset[Scope]":
-    from serving.access.caller import Scope
+    from slipway.serving.access.caller import Scope
 
     try:
         return frozenset(Scope(name.strip()) for name in given.split(",") if name.strip())

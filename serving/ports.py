@@ -3,7 +3,7 @@
 import errno
 import socket
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 
 def bind(host: str, port: int) -> socket.socket:

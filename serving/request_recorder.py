@@ -5,13 +5,13 @@ from typing import Any
 
 from kserve import ModelRepository
 
-from serving.access.caller import ANONYMOUS, current_caller
-from serving.audit.audit_log import AuditLog
-from serving.audit.unknown_callers import Strangers
-from serving.model.kserve_model import BundleModel
-from serving.model.repository import Unloaded
-from serving.telemetry.metrics import IN_FLIGHT, ModelMetrics
-from serving.telemetry.request_record import Exchange
+from slipway.serving.access.caller import ANONYMOUS, current_caller
+from slipway.serving.audit.audit_log import AuditLog
+from slipway.serving.audit.unknown_callers import Strangers
+from slipway.serving.model.kserve_model import BundleModel
+from slipway.serving.model.repository import Unloaded
+from slipway.serving.telemetry.metrics import IN_FLIGHT, ModelMetrics
+from slipway.serving.telemetry.request_record import Exchange
 
 NO_MODEL = ModelMetrics()
 ID_CHARACTERS = 128

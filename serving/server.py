@@ -11,19 +11,19 @@ from dataclasses import replace
 import uvloop
 from kserve import ModelServer
 
-from components.errors import BadInput, SlipwayError
-from serving.access import Access
-from serving.access.byte_budget import Budget
-from serving.access.tls import Certificates
-from serving.audit.audit_log import AuditLog
-from serving.grpc_api.server import GrpcServer
-from serving.limits import Limits
-from serving.model.kserve_model import BundleModel
-from serving.model.repository import BundleRepository, Unloaded
-from serving.protocol.dataplane import BundleDataPlane
-from serving.request_recorder import ExchangeRecorder
-from serving.rest_api.application import RestServer
-from serving.rest_api.listener import descriptors
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.serving.access import Access
+from slipway.serving.access.byte_budget import Budget
+from slipway.serving.access.tls import Certificates
+from slipway.serving.audit.audit_log import AuditLog
+from slipway.serving.grpc_api.server import GrpcServer
+from slipway.serving.limits import Limits
+from slipway.serving.model.kserve_model import BundleModel
+from slipway.serving.model.repository import BundleRepository, Unloaded
+from slipway.serving.protocol.dataplane import BundleDataPlane
+from slipway.serving.request_recorder import ExchangeRecorder
+from slipway.serving.rest_api.application import RestServer
+from slipway.serving.rest_api.listener import descriptors
 
 logger = logging.getLogger("serving")
 DESCRIPTORS_SHARE = 4
@@ -35,7 +35,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
 
     Args:
         host: address that both ports are bound to.
-        http: socket of REST, from `serving.ports.bind`.
+        http: socket of REST, from `slipway.serving.ports.bind`.
         grpc_port: port of gRPC.
         limits: what is accepted.
         access: who may call.

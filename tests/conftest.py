@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.dataset import TextDataset, write_dataset
+from slipway.components.artifacts.dataset import TextDataset, write_dataset
 
 WORDS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],

@@ -10,15 +10,15 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from components.artifacts.bundle import MODEL
-from components.artifacts.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.compress.draft_bundle import Origin, write_draft_files
-from components.compress.export import export
-from components.learning.batches import EncodedTexts
-from components.learning.loop import Training
-from components.learning.optimisation import build_model
-from components.learning.settings import TrainSettings
+from slipway.components.artifacts.bundle import MODEL
+from slipway.components.artifacts.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.compress.draft_bundle import Origin, write_draft_files
+from slipway.components.compress.export import export
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.loop import Training
+from slipway.components.learning.optimisation import build_model
+from slipway.components.learning.settings import TrainSettings
 from tests.conftest import FILLER, WORDS
 
 

@@ -17,8 +17,8 @@ import boto3
 import pytest
 from botocore.client import Config
 
-from components.platforms import store_users
-from components.platforms.store_users import ACCESS, ROLES, SECRET
+from slipway.components.platforms import store_users
+from slipway.components.platforms.store_users import ACCESS, ROLES, SECRET
 
 ROOT_KEY = {ACCESS: "root", SECRET: "root-secret-of-the-tests"}
 PLACES = ("/usr/local/bin", "/var/lib/kit-cluster/bin")

@@ -15,10 +15,10 @@ import numpy as np
 from benchmarks.compression import teacher
 from benchmarks.compression.contestants import BASELINE, BERT_BASE, FINAL, Contestant, Field, Streams, opened
 from benchmarks.compression.tables import STREAMS, markdown, titled
-from components.artifacts.dataset import TextDataset
-from components.compress.measure import Timings, quality, time_side_by_side
-from components.compress.quality import kept
-from components.compress.settings import CompressSettings
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.compress.measure import Timings, quality, time_side_by_side
+from slipway.components.compress.quality import kept
+from slipway.components.compress.settings import CompressSettings
 
 FIRST_SEED = 13
 BATCHES = (1, 16)

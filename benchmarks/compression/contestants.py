@@ -10,21 +10,21 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
-from components.artifacts.bundle import MODEL, Bundle
-from components.artifacts.checkpoint import load_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.artifacts.onnx_classifier import Classifier, Floats, open_session
-from components.compress.architecture import heads_and_width
-from components.compress.draft_bundle import Origin, write_draft_files
-from components.compress.export import export, sample_inputs, trace
-from components.compress.models import candidates
-from components.compress.quantise import Feed, quantise_dynamically, quantise_statically
-from components.compress.search_state import SearchState
-from components.compress.settings import CompressSettings
-from components.compress.step import search_digest
-from components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
-from components.learning.batches import EncodedTexts
-from components.learning.loop import use_reproducible_cpu
+from slipway.components.artifacts.bundle import MODEL, Bundle
+from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.onnx_classifier import Classifier, Floats, open_session
+from slipway.components.compress.architecture import heads_and_width
+from slipway.components.compress.draft_bundle import Origin, write_draft_files
+from slipway.components.compress.export import export, sample_inputs, trace
+from slipway.components.compress.models import candidates
+from slipway.components.compress.quantise import Feed, quantise_dynamically, quantise_statically
+from slipway.components.compress.search_state import SearchState
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.compress.step import search_digest
+from slipway.components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.loop import use_reproducible_cpu
 
 CALIBRATION_TEXTS, CALIBRATION_BATCH = 256, 8
 BERT_BASE = "BERT-base FP32 (random weights)"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compression.contestants import Contestant
-from components.artifacts.bundle import MODEL
-from components.artifacts.onnx_classifier import Classifier, Encoded, Floats, padded
-from components.compress.quantise import Feed
+from slipway.components.artifacts.bundle import MODEL
+from slipway.components.artifacts.onnx_classifier import Classifier, Encoded, Floats, padded
+from slipway.components.compress.quantise import Feed
 
 
 class OpenVinoClassifier(Classifier):

@@ -1,13 +1,15 @@
-"""The data, and the teacher that components.train makes of it; kept in a work folder, so that reruns are cheap."""
+"""The data, and the teacher that slipway.components.train makes of it; kept in a work folder, so that reruns are
+cheap.
+"""
 
 import json
 from pathlib import Path
 
-from components.artifacts.checkpoint import INFO
-from components.artifacts.dataset import TextDataset, write_dataset
-from components.learning.settings import TrainSettings
-from components.train import step
-from components.train.config import training_digest
+from slipway.components.artifacts.checkpoint import INFO
+from slipway.components.artifacts.dataset import TextDataset, write_dataset
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.train import step
+from slipway.components.train.config import training_digest
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 LABELS = ["negative", "positive"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.rollout import tables
 from benchmarks.rollout.cases import CASES
-from components.rollout.settings import RolloutSettings
+from slipway.components.rollout.settings import RolloutSettings
 
 
 def main() -> int:

@@ -15,10 +15,10 @@ from scipy.stats import mannwhitneyu, norm
 
 from benchmarks.rollout.simulation import RATE
 from benchmarks.rollout.traffic import Case, Numbers, period
-from components.rollout.analysis.difference import Block, comparison
-from components.rollout.analysis.readings import ALPHA_SHARES
-from components.rollout.analysis.verdict import is_worse
-from components.rollout.settings import RolloutSettings
+from slipway.components.rollout.analysis.difference import Block, comparison
+from slipway.components.rollout.analysis.readings import ALPHA_SHARES
+from slipway.components.rollout.analysis.verdict import is_worse
+from slipway.components.rollout.settings import RolloutSettings
 
 LOOKS = 80
 BASELINE = 100

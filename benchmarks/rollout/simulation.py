@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.rollout.traffic import Case, period
-from components.rollout.analysis.bounds import lower_bound, upper_bound
-from components.rollout.analysis.difference import Block, Comparison, comparison
-from components.rollout.analysis.evidence import SLOW_DESIGN_EFFECT, SLOW_PATIENCE
-from components.rollout.analysis.readings import ALPHA_SHARES, BINARY, PAIRED
-from components.rollout.analysis.split import average, log_bayes_factor
-from components.rollout.analysis.verdict import is_no_worse, is_worse
-from components.rollout.phases import STICKY_DESIGN_EFFECT
-from components.rollout.settings import RolloutSettings
+from slipway.components.rollout.analysis.bounds import lower_bound, upper_bound
+from slipway.components.rollout.analysis.difference import Block, Comparison, comparison
+from slipway.components.rollout.analysis.evidence import SLOW_DESIGN_EFFECT, SLOW_PATIENCE
+from slipway.components.rollout.analysis.readings import ALPHA_SHARES, BINARY, PAIRED
+from slipway.components.rollout.analysis.split import average, log_bayes_factor
+from slipway.components.rollout.analysis.verdict import is_no_worse, is_worse
+from slipway.components.rollout.phases import STICKY_DESIGN_EFFECT
+from slipway.components.rollout.settings import RolloutSettings
 
 HELD, PROMOTED, ROLLED_BACK = 0, 1, 2
 RATE = 40

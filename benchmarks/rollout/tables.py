@@ -11,7 +11,7 @@ from benchmarks.rollout import baselines
 from benchmarks.rollout.baselines import NEVER, Series
 from benchmarks.rollout.simulation import HELD, PROMOTED, ROLLED_BACK, simulate
 from benchmarks.rollout.traffic import Case
-from components.rollout.settings import RolloutSettings
+from slipway.components.rollout.settings import RolloutSettings
 
 RISE = (0.01, 0.06)
 

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.serving import models, servers
 from benchmarks.serving.load import Measured, closed_loop, http_request, open_loop
 from benchmarks.serving.tables import markdown
-from components.prepare_data import samples
+from slipway.components.prepare_data import samples
 
 P99_LIMIT_MS = 100.0
 FACTOR = 1.25

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.onnx_classifier import Classifier
 
 SINGLE_S, ROUND_S = 4.0, 2.5
 BUDGETS = (128, 256, 512, 1024, 2048)

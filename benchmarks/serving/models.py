@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from components.artifacts.bundle import MODEL
-from components.artifacts.checkpoint import load_tokenizer, save_checkpoint
-from components.artifacts.encoder import encoder_folder
-from components.compress.draft_bundle import Origin, write_draft_files
-from components.compress.export import export
-from components.compress.quantise import quantise_dynamically
-from components.learning.optimisation import keep_layers
+from slipway.components.artifacts.bundle import MODEL
+from slipway.components.artifacts.checkpoint import load_tokenizer, save_checkpoint
+from slipway.components.artifacts.encoder import encoder_folder
+from slipway.components.compress.draft_bundle import Origin, write_draft_files
+from slipway.components.compress.export import export
+from slipway.components.compress.quantise import quantise_dynamically
+from slipway.components.learning.optimisation import keep_layers
 
 LABELS = ["negative", "positive"]
 MAX_LENGTH = 128

@@ -87,7 +87,8 @@ def _started(
 def slipway(bundle: Path, folder: Path, *options: str, checkout: Path | None = None) -> Iterator[Running]:
     """Slipway's model server; with a checkout that of another commit."""
     port, grpc_port = free_port(), free_port()
-    command = [sys.executable, "-m", "serving", "--model_name=bench", f"--model_dir={bundle}", "--allow_unsigned"]
+    module = "slipway.serving" if ((checkout or CHECKOUT) / "slipway").is_dir() else "serving"
+    command = [sys.executable, "-m", module, "--model_name=bench", f"--model_dir={bundle}", "--allow_unsigned"]
     command += ["--insecure_no_auth", f"--http_port={port}", f"--grpc_port={grpc_port}", *options]
     log = folder / f"slipway-{bundle.name}-{port}.log"
     with _started(command, port, _question("text"), log, checkout or CHECKOUT) as running:

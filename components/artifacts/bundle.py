@@ -7,7 +7,7 @@
     signature.json   OpenSSF model signature over all the rest    (written by the step register)
 
 The step compress writes a draft, without card and signature. The first three may be encrypted: see
-`components.artifacts.encryption`.
+`slipway.components.artifacts.encryption`.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.artifacts.encryption import ENVELOPE, SUFFIX, BundleKey, Decryption, default_key
-from components.artifacts.privacy_guarantee import Privacy
-from components.errors import BadInput, BundleRefused
+from slipway.components.artifacts.encryption import ENVELOPE, SUFFIX, BundleKey, Decryption, default_key
+from slipway.components.artifacts.privacy_guarantee import Privacy
+from slipway.components.errors import BadInput, BundleRefused
 
 MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
     "model.onnx",
@@ -69,13 +69,15 @@ class BundleInfo(BaseModel):
     latency_ms: dict[str, float] = Field(default_factory=dict)
     """Median milliseconds on the machine that measured, by batch size."""
     reference: dict[str, Bins] = Field(default_factory=dict)
-    """How the validation split looks to the model, against drift; see `components.artifacts.drift_reference`."""
+    """How the validation split looks to the model, against drift; see
+    `slipway.components.artifacts.drift_reference`.
+    """
     privacy: Privacy | None = None
     """What the weights may tell of a training text; absent when nothing is promised."""
 
 
 class Bundle:
-    """A bundle or draft, opened for reading. Nothing is verified here: see `components.artifacts.signing`.
+    """A bundle or draft, opened for reading. Nothing is verified here: see `slipway.components.artifacts.signing`.
 
     Args:
         folder: where it is.

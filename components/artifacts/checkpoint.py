@@ -19,9 +19,9 @@ from transformers import (
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from components.artifacts.encoder import PACKAGED, encoder_folder, split_revision
-from components.artifacts.mean_pooled_bert import MeanPooledBert, is_mean_pooled
-from components.errors import BadInput
+from slipway.components.artifacts.encoder import PACKAGED, encoder_folder, split_revision
+from slipway.components.artifacts.mean_pooled_bert import MeanPooledBert, is_mean_pooled
+from slipway.components.errors import BadInput
 
 __all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 SPLITS = ("train", "validation", "test")
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("label", pa.int32())])

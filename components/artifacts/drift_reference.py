@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from components.artifacts.bundle import Bins
-from components.artifacts.onnx_classifier import Classifier, Encoded, Floats
+from slipway.components.artifacts.bundle import Bins
+from slipway.components.artifacts.onnx_classifier import Classifier, Encoded, Floats
 
 LABEL, CONFIDENCE, LENGTH, UNKNOWN = FEATURES = ("label", "confidence", "length", "unknown")
 BINS = 10

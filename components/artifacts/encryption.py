@@ -21,8 +21,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
-from components.errors import BadInput, BundleRefused
-from components.platforms import kms
+from slipway.components.errors import BadInput, BundleRefused
+from slipway.components.platforms import kms
 
 ENVELOPE = "encryption.json"
 SUFFIX = ".enc"

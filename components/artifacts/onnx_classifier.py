@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
-from components.artifacts.bundle import MODEL, TOKENIZER, Bundle
-from components.errors import BadInput
+from slipway.components.artifacts.bundle import MODEL, TOKENIZER, Bundle
+from slipway.components.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
 BATCH = 32

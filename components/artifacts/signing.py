@@ -21,13 +21,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, manifest, signing, verifying
 from model_signing._hashing.hashing import Digest  # no public name; a manifest is made of these
 
-from components.artifacts import trusted_keys
-from components.artifacts.bundle import SIGNATURE, Bundle, contents_of
-from components.artifacts.encryption import BundleKey
-from components.errors import BadInput, BundleRefused
+from slipway.components.artifacts import trusted_keys
+from slipway.components.artifacts.bundle import SIGNATURE, Bundle, contents_of
+from slipway.components.artifacts.encryption import BundleKey
+from slipway.components.errors import BadInput, BundleRefused
 
 if TYPE_CHECKING:
-    from components.artifacts.signing_kms import KmsSigningKey
+    from slipway.components.artifacts.signing_kms import KmsSigningKey
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
 SIGNATURE_LIMIT = 1 << 20
@@ -71,7 +71,7 @@ def key_pair(folder: Path, signing_key: str = "") -> KeyPair:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if signing_key:
-            from components.artifacts.signing_kms import KmsSigningKey  # few sign with it, and servers never
+            from slipway.components.artifacts.signing_kms import KmsSigningKey  # few sign with it, and servers never
 
             key = KmsSigningKey(signing_key)
             return KeyPair(key, _public_file(folder, _public_pem(key), signing_key))
@@ -144,7 +144,7 @@ def sign_digests(digests: Mapping[str, str], private_key: "Path | KmsSigningKey"
         _load_private(private_key)
         config.use_elliptic_key_signer(private_key=private_key)
     else:
-        from components.artifacts.signing_kms import KmsSigner
+        from slipway.components.artifacts.signing_kms import KmsSigner
 
         config._signer = KmsSigner(private_key)  # what use_elliptic_key_signer does
     with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
@@ -198,7 +198,7 @@ def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
 
     Args:
         bundle: its folder.
-        public_key: a PEM file, or a folder of them; see `components.artifacts.trusted_keys`.
+        public_key: a PEM file, or a folder of them; see `slipway.components.artifacts.trusted_keys`.
 
     Raises:
         BundleRefused: it is unsigned, signed by someone else, or a file was altered, added or removed.

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing._signing.sign_ec_key import Signer  # no public name; model-signing has no signer for KMS
 
-from components.errors import BadInput
-from components.platforms import kms
+from slipway.components.errors import BadInput
+from slipway.components.platforms import kms
 
 SCHEME = "awskms:///"
 """Before the id, the ARN or the alias (`alias/NAME`) of a key."""

@@ -10,8 +10,8 @@ that serves, or may serve again, is signed with it.
 
 from pathlib import Path
 
-from components.errors import BadInput
-from components.platforms import identifiers
+from slipway.components.errors import BadInput
+from slipway.components.platforms import identifiers
 
 REFUSED = "refused-digests.txt"
 PRIVATE = "private.pem"

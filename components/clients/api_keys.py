@@ -20,8 +20,8 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from components.errors import BadInput
-from components.machine.private_files import lock_file, private_folder
+from slipway.components.errors import BadInput
+from slipway.components.machine.private_files import lock_file, private_folder
 
 PREFIX = "slipway"
 """Of every key, so that scanners for leaked secrets and people recognise one."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 API_KEY = "SLIPWAY_API_KEY"
 """Environment variable with an API key or a token."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
-from components.clients.credentials import Tls
-from components.errors import BadInput, SlipwayError
+from slipway.components.clients.credentials import Tls
+from slipway.components.errors import BadInput, SlipwayError
 
 
 class Prediction(NamedTuple):
@@ -82,8 +82,8 @@ class ModelClient:
     def explain(self, texts: Sequence[str], top: int = 1) -> list[list[dict[str, Any]]]:
         """Explanations of the `top` most probable labels of each text, best first; a request for each text.
 
-        Each is what `components.explanation.shapley.Explanation.to_json` gives, with `score`, the probability of the
-        label. Raises as `predict`.
+        Each is what `slipway.components.explanation.shapley.Explanation.to_json` gives, with `score`, the probability
+        of the label. Raises as `predict`.
         """
         _check(texts)
         found = []

@@ -6,10 +6,10 @@ from typing import NamedTuple, cast
 from torch import nn
 from transformers import PreTrainedModel
 
-from components.artifacts.checkpoint import load_config
-from components.artifacts.encoder import encoder_folder
-from components.compress.settings import CompressSettings
-from components.errors import BadInput
+from slipway.components.artifacts.checkpoint import load_config
+from slipway.components.artifacts.encoder import encoder_folder
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.errors import BadInput
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.learning.batches import EncodedTexts
+from slipway.components.learning.batches import EncodedTexts
 
 UNLABELLED = -1
 NEIGHBOURS = 10

@@ -7,8 +7,8 @@ from math import sqrt
 from statistics import median, quantiles
 from typing import Literal
 
-from components.compress.measure import Timings
-from components.compress.quality import Kept
+from slipway.components.compress.measure import Timings
+from slipway.components.compress.quality import Kept
 
 Target = Literal["latency", "throughput", "size"]
 NORMAL_95 = 1.96

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -29,11 +29,11 @@ def compress(
     """
     from pathlib import Path
 
-    from components.compress import report, step
-    from components.compress.settings import CompressSettings
-    from components.machine import home
-    from components.step_runtime import scalar_metrics, step_context
-    from components.step_runtime.step_request import StepRequest
+    from slipway.components.compress import report, step
+    from slipway.components.compress.settings import CompressSettings
+    from slipway.components.machine import home
+    from slipway.components.step_runtime import scalar_metrics, step_context
+    from slipway.components.step_runtime.step_request import StepRequest
 
     asked, results = StepRequest.model_validate(request), step_context.results_in(model.path)
     with step_context.running(

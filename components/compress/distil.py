@@ -12,14 +12,14 @@ from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_so
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from components.compress import relations
-from components.compress.architecture import replace_stack, stack
-from components.compress.augment import UNLABELLED
-from components.compress.search_state import SearchState
-from components.compress.settings import CompressSettings
-from components.compress.teacher_outputs import Lesson, School
-from components.learning.batches import epoch_steps, steps_per_epoch
-from components.learning.optimisation import schedule_factor
+from slipway.components.compress import relations
+from slipway.components.compress.architecture import replace_stack, stack
+from slipway.components.compress.augment import UNLABELLED
+from slipway.components.compress.search_state import SearchState
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.compress.teacher_outputs import Lesson, School
+from slipway.components.learning.batches import epoch_steps, steps_per_epoch
+from slipway.components.learning.optimisation import schedule_factor
 
 WARMUP_SHARE = 0.1
 MAX_GRADIENT_NORM = 1.0

@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from components.artifacts.bundle import TOKENIZER, BundleInfo, write_info
-from components.errors import BadInput
+from slipway.components.artifacts.bundle import TOKENIZER, BundleInfo, write_info
+from slipway.components.errors import BadInput
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from onnxruntime.transformers.optimizer import optimize_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from components.artifacts.onnx_classifier import open_session
-from components.errors import SlipwayError
+from slipway.components.artifacts.onnx_classifier import open_session
+from slipway.components.errors import SlipwayError
 
 TOLERANCE = 1e-4
 """Largest difference of a logit from torch's, in units of the largest logit, or of 1 when that is smaller."""

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.learning.scores import accuracy, confusion_matrix, macro_f1
+from slipway.components.learning.scores import accuracy, confusion_matrix, macro_f1
 
 BATCH_SIZES = (1, 8, 32)
 Timings = dict[int, list[float]]

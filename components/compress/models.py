@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.compress.augment import Augmenter
-from components.compress.distil import Report, distil, distillation_loss, new_student
-from components.compress.narrow import most_varied, narrow
-from components.compress.plan import Student, plan
-from components.compress.prune import cut, importance, schedule, sizes
-from components.compress.search_state import SearchState, take_weights
-from components.compress.settings import CompressSettings
-from components.compress.teacher_outputs import STEP, Lessons, LiveSchool, LiveTeaching, School
-from components.learning.batches import EncodedTexts, Indices
-from components.step_runtime import progress
+from slipway.components.compress.augment import Augmenter
+from slipway.components.compress.distil import Report, distil, distillation_loss, new_student
+from slipway.components.compress.narrow import most_varied, narrow
+from slipway.components.compress.plan import Student, plan
+from slipway.components.compress.prune import cut, importance, schedule, sizes
+from slipway.components.compress.search_state import SearchState, take_weights
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.compress.teacher_outputs import STEP, Lessons, LiveSchool, LiveTeaching, School
+from slipway.components.learning.batches import EncodedTexts, Indices
+from slipway.components.step_runtime import progress
 
 REPORT_EVERY = 10
 

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from components.compress.architecture import layers
-from components.compress.prune import keep_columns, keep_rows
-from components.compress.search_state import embedding_sizes
+from slipway.components.compress.architecture import layers
+from slipway.components.compress.prune import keep_columns, keep_rows
+from slipway.components.compress.search_state import embedding_sizes
 
 
 def kept_dimensions(dimensions: int, share: float) -> int:

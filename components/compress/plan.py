@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from components.compress.architecture import check_supported
-from components.compress.distil import student_layers
-from components.compress.narrow import kept_dimensions
-from components.compress.prune import kept_count, sizes
-from components.compress.settings import CompressSettings
-from components.step_runtime.settings_lists import NAME, changes_of
+from slipway.components.compress.architecture import check_supported
+from slipway.components.compress.distil import student_layers
+from slipway.components.compress.narrow import kept_dimensions
+from slipway.components.compress.prune import kept_count, sizes
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.step_runtime.settings_lists import NAME, changes_of
 
 Shape = tuple[str, CompressSettings]
 """The name of an item of `students`, or nothing, and the section with what the item changes."""

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from components.compress.architecture import head_size, layers
-from components.compress.teacher_outputs import Lesson
+from slipway.components.compress.architecture import head_size, layers
+from slipway.components.compress.teacher_outputs import Lesson
 
 
 class Importance(NamedTuple):

@@ -1,15 +1,15 @@
 """How much of the teacher's quality a variant keeps, with a bound that holds with a stated confidence.
 
 A point estimate on a few hundred texts would let a variant pass by luck. The bound is that of the paired bootstrap in
-`components.learning.bootstrap`.
+`slipway.components.learning.bootstrap`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from components.learning.bootstrap import Resamples
-from components.learning.scores import Indices, confusion_matrix, macro_f1
+from slipway.components.learning.bootstrap import Resamples
+from slipway.components.learning.scores import Indices, confusion_matrix, macro_f1
 
 SAMPLES = 2000
 

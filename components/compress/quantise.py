@@ -19,7 +19,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from components.artifacts.onnx_classifier import open_session
+from slipway.components.artifacts.onnx_classifier import open_session
 
 CPU = Path("/proc/cpuinfo")
 Feed = dict[str, npt.NDArray[np.int64]]

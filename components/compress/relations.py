@@ -12,7 +12,7 @@ from math import gcd, sqrt
 import torch
 from transformers import PreTrainedModel
 
-from components.compress.architecture import layers
+from slipway.components.compress.architecture import layers
 
 PARTS = ("query", "key", "value")
 

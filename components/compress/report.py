@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from components.step_runtime import html
+from slipway.components.step_runtime import html
 
 COLOURS = {"teacher": "tab:blue", "student": "tab:orange", "pruned": "tab:purple"}
 GOOD, BAD, SOFT = "#1a7f4b", "#b3261e", "#5b6675"

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, ValidationInfo, field_validator
 
-from components.errors import BadInput
-from components.settings import Settings, setting
-from components.step_runtime.settings_lists import NAME, changes_of, check_key, check_names, problems
+from slipway.components.errors import BadInput
+from slipway.components.settings import Settings, setting
+from slipway.components.step_runtime.settings_lists import NAME, changes_of, check_key, check_names, problems
 
 SHAPE = ("layers_kept", "width_kept", "heads_kept", "neurons_kept")
 """Settings in which the students of one search can differ."""

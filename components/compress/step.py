@@ -10,27 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.bundle import Bundle, updated_info, write_info
-from components.artifacts.checkpoint import load_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.artifacts.drift_reference import reference_of
-from components.artifacts.onnx_classifier import Classifier
-from components.compress.choose import Choice, Measured, choose, pareto_front
-from components.compress.draft_bundle import Origin
-from components.compress.export import TOLERANCE
-from components.compress.measure import BATCH_SIZES, quality, time_side_by_side
-from components.compress.models import candidates
-from components.compress.quality import ALL, kept
-from components.compress.search_state import SearchState
-from components.compress.settings import CompressSettings
-from components.compress.teacher_outputs import STEP
-from components.compress.variants import Variant, Workshop
-from components.errors import BadInput
-from components.learning.batches import EncodedTexts
-from components.learning.loop import use_reproducible_cpu
-from components.learning.training_checkpoints import exclusive
-from components.machine.cpu_count import cores
-from components.step_runtime import progress
+from slipway.components.artifacts.bundle import Bundle, updated_info, write_info
+from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.drift_reference import reference_of
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.compress.choose import Choice, Measured, choose, pareto_front
+from slipway.components.compress.draft_bundle import Origin
+from slipway.components.compress.export import TOLERANCE
+from slipway.components.compress.measure import BATCH_SIZES, quality, time_side_by_side
+from slipway.components.compress.models import candidates
+from slipway.components.compress.quality import ALL, kept
+from slipway.components.compress.search_state import SearchState
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.compress.teacher_outputs import STEP
+from slipway.components.compress.variants import Variant, Workshop
+from slipway.components.errors import BadInput
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.loop import use_reproducible_cpu
+from slipway.components.learning.training_checkpoints import exclusive
+from slipway.components.machine.cpu_count import cores
+from slipway.components.step_runtime import progress
 
 SEARCH_FORMAT = 1
 """Raised when the code changes so that the stages of an older search must not be continued."""

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from components.compress import relations
-from components.compress.augment import Augmenter
-from components.learning.batches import EncodedTexts, Indices, Tensors
-from components.step_runtime import progress
+from slipway.components.compress import relations
+from slipway.components.compress.augment import Augmenter
+from slipway.components.learning.batches import EncodedTexts, Indices, Tensors
+from slipway.components.step_runtime import progress
 
 STEP = "compress"
 TEACHER_BATCH = 32

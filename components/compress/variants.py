@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.artifacts.bundle import MODEL
-from components.compress.architecture import heads_and_width
-from components.compress.draft_bundle import Origin, write_draft_files
-from components.compress.export import Exported, export
-from components.compress.models import Candidate
-from components.compress.quantise import Feed, most_sensitive, quantise_dynamically, quantise_statically
-from components.compress.settings import CompressSettings
-from components.compress.teacher_outputs import STEP
-from components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
-from components.learning.batches import EncodedTexts
-from components.learning.optimisation import parameter_count
-from components.step_runtime import progress
+from slipway.components.artifacts.bundle import MODEL
+from slipway.components.compress.architecture import heads_and_width
+from slipway.components.compress.draft_bundle import Origin, write_draft_files
+from slipway.components.compress.export import Exported, export
+from slipway.components.compress.models import Candidate
+from slipway.components.compress.quantise import Feed, most_sensitive, quantise_dynamically, quantise_statically
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.compress.teacher_outputs import STEP
+from slipway.components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.optimisation import parameter_count
+from slipway.components.step_runtime import progress
 
 CALIBRATION_BATCH = 8
 

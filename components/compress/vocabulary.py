@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.compress.search_state import embedding_sizes
-from components.learning.batches import EncodedTexts
+from slipway.components.compress.search_state import embedding_sizes
+from slipway.components.learning.batches import EncodedTexts
 
 Json = dict[str, Any]
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import signing
-from components.artifacts.bundle import MODEL, TOKENIZER, Bundle
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput, BundleRefused
-from components.platforms import storage
-from components.platforms.model_registry import Version
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import MODEL, TOKENIZER, Bundle
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput, BundleRefused
+from slipway.components.platforms import storage
+from slipway.components.platforms.model_registry import Version
 
 
 def fetch(champion: Version, model_name: str, public_key: Path, folder: Path) -> Bundle:

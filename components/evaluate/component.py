@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -35,10 +35,10 @@ def evaluate(
     """
     from pathlib import Path
 
-    from components.evaluate import report, step, typed_metrics
-    from components.evaluate.settings import EvaluateSettings
-    from components.step_runtime import step_context
-    from components.step_runtime.step_request import StepRequest
+    from slipway.components.evaluate import report, step, typed_metrics
+    from slipway.components.evaluate.settings import EvaluateSettings
+    from slipway.components.step_runtime import step_context
+    from slipway.components.step_runtime.step_request import StepRequest
 
     asked, files = StepRequest.model_validate(request), [test_metrics.path, test_confusion.path]
     results = step_context.results_in(draft.path)

@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.evaluate.membership import Membership
-from components.evaluate.settings import EvaluateSettings
-from components.learning.bootstrap import Interval
-from components.learning.scores import Scores
+from slipway.components.evaluate.membership import Membership
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.learning.bootstrap import Interval
+from slipway.components.learning.scores import Scores
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.artifacts.dataset import TextDataset
-from components.artifacts.onnx_classifier import Classifier, softmax
-from components.learning.scores import Floats, Indices
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.onnx_classifier import Classifier, softmax
+from slipway.components.learning.scores import Floats, Indices
 
 FALSE_ALARMS = 0.01
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from components.evaluate.confusion import readable
-from components.learning.scores import Counts
-from components.step_runtime.html import SMALL, WIDE, shortened
+from slipway.components.evaluate.confusion import readable
+from slipway.components.learning.scores import Counts
+from slipway.components.step_runtime.html import SMALL, WIDE, shortened
 
 CHALLENGER, CHAMPION, GOOD, BAD = "#2f5d9e", "#b9c3d1", "#1a7f4b", "#b3261e"
 ROW_INCHES = 0.18

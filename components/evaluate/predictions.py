@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.onnx_classifier import Classifier
-from components.errors import SlipwayError
-from components.learning.scores import Floats, Indices, Scores, score
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.errors import SlipwayError
+from slipway.components.learning.scores import Floats, Indices, Scores, score
 
 
 class Exam(NamedTuple):

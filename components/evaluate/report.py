@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-from components.evaluate import pictures
-from components.evaluate.confusion import MOST_CLASSES
-from components.explanation import picture
-from components.step_runtime import html
+from slipway.components.evaluate import pictures
+from slipway.components.evaluate.confusion import MOST_CLASSES
+from slipway.components.explanation import picture
+from slipway.components.step_runtime import html
 
 
 def section(result: dict[str, Any]) -> str:

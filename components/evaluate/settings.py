@@ -1,6 +1,6 @@
 """Settings of the step `evaluate`."""
 
-from components.settings import Settings, setting
+from slipway.components.settings import Settings, setting
 
 
 class EvaluateSettings(Settings):

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.dataset import TextDataset
-from components.artifacts.onnx_classifier import Classifier
-from components.errors import BadInput
-from components.evaluate import champion as champions
-from components.evaluate import gate
-from components.evaluate.membership import Membership, attack
-from components.evaluate.predictions import Evaluated, Exam, evaluated
-from components.evaluate.settings import EvaluateSettings
-from components.evaluate.typos import with_typos
-from components.explanation.shapley import explain
-from components.learning.bootstrap import Interval, Resamples, histogram, interval
-from components.learning.scores import accuracy, confusion_matrix, macro_f1, roc_curve
-from components.platforms.model_registry import Registry, Version
-from components.step_runtime import progress
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.errors import BadInput
+from slipway.components.evaluate import champion as champions
+from slipway.components.evaluate import gate
+from slipway.components.evaluate.membership import Membership, attack
+from slipway.components.evaluate.predictions import Evaluated, Exam, evaluated
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.evaluate.typos import with_typos
+from slipway.components.explanation.shapley import explain
+from slipway.components.learning.bootstrap import Interval, Resamples, histogram, interval
+from slipway.components.learning.scores import accuracy, confusion_matrix, macro_f1, roc_curve
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.step_runtime import progress
 
 SCORES = {"macro_f1": macro_f1, "accuracy": accuracy}
 MISTAKES_SHOWN, MISTAKES_EXPLAINED, TYPOS_SHOWN = 10, 4, 5

@@ -5,8 +5,8 @@ The UI draws matrix and curve of one ClassificationMetrics artifact below each o
 
 from typing import Any, Protocol
 
-from components.evaluate.confusion import readable
-from components.step_runtime import scalar_metrics
+from slipway.components.evaluate.confusion import readable
+from slipway.components.step_runtime import scalar_metrics
 
 
 class ClassificationArtifact(Protocol):

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from components.step_runtime import html
+from slipway.components.step_runtime import html
 
 FOR, AGAINST = (26, 127, 75), (179, 38, 30)
-"""RGB of the strongest tint, as in `components.step_runtime.html`."""
+"""RGB of the strongest tint, as in `slipway.components.step_runtime.html`."""
 Told = Mapping[str, Any]
-"""What `components.explanation.shapley.Explanation.to_json` gives; `document` needs `score`, the label's
+"""What `slipway.components.explanation.shapley.Explanation.to_json` gives; `document` needs `score`, the label's
 probability, too.
 """
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 Numbers = npt.NDArray[np.float64]
 Sets = npt.NDArray[np.bool_]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from kubernetes import client
 
-from components.platforms.kubernetes_api import TIMEOUT, asking, connect
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, connect
 
 RUN_LABEL = "pipeline/runid"
 """Label with the run's id, of a Workflow and of each of its pods."""

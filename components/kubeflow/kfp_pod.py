@@ -9,9 +9,14 @@ from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 
-from components.clients.credentials import API_KEY
-from components.platforms.cluster_settings import HUB_SECRET, PUBLIC_KEY
-from components.platforms.container_image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER, PUBLIC_KEY_FOLDER
+from slipway.components.clients.credentials import API_KEY
+from slipway.components.platforms.cluster_settings import HUB_SECRET, PUBLIC_KEY
+from slipway.components.platforms.container_image import (
+    CREDENTIALS_FOLDER,
+    ENCRYPTION_FOLDER,
+    HUB_FOLDER,
+    PUBLIC_KEY_FOLDER,
+)
 
 STORE_SECRET, ENCRYPTION_SECRET, CLIENT_SECRET = "slipway-s3", "slipway-encryption", "slipway-client"
 RUN_ID = "SLIPWAY_RUN_ID"
@@ -36,8 +41,9 @@ TRAINING = Resources("250m", "4", "1Gi", "8Gi")
 def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
     """Give a task the store's credentials, the run's id and its resources.
 
-    The credentials are files, which `components.platforms.mounted_credentials` reads: as variables they would make up a
-    quarter of a run's Workflow object. Without them the pod starts all the same, and the step says what is missing.
+    The credentials are files, which `slipway.components.platforms.mounted_credentials` reads: as variables they would
+    make up a quarter of a run's Workflow object. Without them the pod starts all the same, and the step says what is
+    missing.
     """
     kubernetes.use_secret_as_volume(task, STORE_SECRET, CREDENTIALS_FOLDER, optional=True)
     kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")

@@ -7,7 +7,7 @@ The forms of lines are those of Kubeflow Pipelines 2.17 and Argo 4.0: drivers an
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from components.clients.credentials import without_credentials
+from slipway.components.clients.credentials import without_credentials
 
 LINES, WIDTH = 12, 500
 """The most lines of an excerpt, and characters of each."""

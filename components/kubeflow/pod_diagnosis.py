@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from kubernetes import client
 
-from components.kubeflow import argo_workflow
-from components.kubeflow.argo_workflow import RUN_LABEL, WORKFLOW_LABEL, after_the_end, last_attempts, task_of
-from components.kubeflow.log_excerpt import cut
-from components.kubeflow.pod_trouble import Sayings, argument, explained, is_driver, troubles
-from components.platforms.kubernetes_api import TIMEOUT, asking, connect
-from components.step_runtime.kfp_component import EXECUTOR
+from slipway.components.kubeflow import argo_workflow
+from slipway.components.kubeflow.argo_workflow import RUN_LABEL, WORKFLOW_LABEL, after_the_end, last_attempts, task_of
+from slipway.components.kubeflow.log_excerpt import cut
+from slipway.components.kubeflow.pod_trouble import Sayings, argument, explained, is_driver, troubles
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, connect
+from slipway.components.step_runtime.kfp_component import EXECUTOR
 
 NODE_NAME = "workflows.argoproj.io/node-name"
 LOG_LINES = 300

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from components.kubeflow.log_excerpt import driver_error, error_of, telling
-from components.platforms.pod_states import BROKEN, SUSPICIOUS, failed_containers, symptoms
+from slipway.components.kubeflow.log_excerpt import driver_error, error_of, telling
+from slipway.components.platforms.pod_states import BROKEN, SUSPICIOUS, failed_containers, symptoms
 
 ROLE = "pipelines.kubeflow.org/runtime-role"
 """Annotation of a pod: `driver` or `launcher`."""
@@ -41,7 +41,7 @@ class Trouble(NamedTuple):
     rank: int
     time: datetime
     kind: str
-    """A reason that Kubernetes gives, or a cause of `components.platforms.pod_states.symptoms`."""
+    """A reason that Kubernetes gives, or a cause of `slipway.components.platforms.pod_states.symptoms`."""
     words: str
     container: str = ""
     exit_code: int = 0

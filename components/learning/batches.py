@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 Indices = npt.NDArray[np.int64]
 Shards = list[Indices]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from components.learning.scores import Floats, Indices, f1_mean
+from slipway.components.learning.scores import Floats, Indices, f1_mean
 
 PSEUDO_TEXTS = 0.5
 

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from components.learning.batches import EncodedTexts, Indices
+from slipway.components.learning.batches import EncodedTexts, Indices
 
 EVALUATION_BATCH = 32
 

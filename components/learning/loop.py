@@ -10,13 +10,20 @@ from accelerate import Accelerator
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from components.learning.batches import EncodedTexts, Indices, Shards, epoch_steps, group_updates, steps_per_epoch
-from components.learning.evaluation import Scores, evaluate
-from components.learning.optimisation import build_optimizer, build_scheduler
-from components.learning.settings import TrainSettings
+from slipway.components.learning.batches import (
+    EncodedTexts,
+    Indices,
+    Shards,
+    epoch_steps,
+    group_updates,
+    steps_per_epoch,
+)
+from slipway.components.learning.evaluation import Scores, evaluate
+from slipway.components.learning.optimisation import build_optimizer, build_scheduler
+from slipway.components.learning.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from components.learning.private_updates import PrivateUpdates
+    from slipway.components.learning.private_updates import PrivateUpdates
 
 
 class TrainingPoint(TypedDict):
@@ -120,7 +127,10 @@ class Training:
         return place.epoch >= self.settings.epochs or place.stale_evaluations >= self.settings.patience
 
     def _private(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> "PrivateUpdates":
-        from components.learning import privacy_accounting, private_updates  # Opacus, which other trainings do without
+        from slipway.components.learning import (  # Opacus, which other trainings do without
+            privacy_accounting,
+            private_updates,
+        )
 
         self.position.secret = private_updates.new_secret()
         budget = privacy_accounting.budget_of(self.settings, len(self.texts), self.updates_per_epoch)

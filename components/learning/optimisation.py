@@ -5,9 +5,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from components.artifacts.checkpoint import encoder_folder, load_tokenizer, new_classifier
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
+from slipway.components.artifacts.checkpoint import encoder_folder, load_tokenizer, new_classifier
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
 
 
 def build_model(settings: TrainSettings, labels: list[str]) -> PreTrainedModel:

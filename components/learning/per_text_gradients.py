@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from components.errors import BadInput
-from components.learning.batches import EncodedTexts, Tensors
+from slipway.components.errors import BadInput
+from slipway.components.learning.batches import EncodedTexts, Tensors
 
 TOLERANCE = 1e-3
 """Of a text's gradient, as a share of its norm: single precision, summed in another order."""

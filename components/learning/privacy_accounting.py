@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from opacus.accountants import RDPAccountant
 from opacus.accountants.utils import get_noise_multiplier
 
-from components.artifacts.privacy_guarantee import Privacy
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
+from slipway.components.artifacts.privacy_guarantee import Privacy
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
 
 ACCOUNTANT = "RDP (Opacus)"
 

@@ -17,10 +17,10 @@ from opacus.optimizers import DPOptimizer
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from components.learning.batches import EncodedTexts, Indices, Shards
-from components.learning.per_text_gradients import hook_up
-from components.learning.privacy_accounting import Budget
-from components.learning.settings import TrainSettings
+from slipway.components.learning.batches import EncodedTexts, Indices, Shards
+from slipway.components.learning.per_text_gradients import hook_up
+from slipway.components.learning.privacy_accounting import Budget
+from slipway.components.learning.settings import TrainSettings
 
 SECRET_BITS = 128
 SAMPLE, DROPOUT, NOISE = range(3)

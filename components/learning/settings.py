@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.errors import BadInput
-from components.settings import Settings, setting
+from slipway.components.errors import BadInput
+from slipway.components.settings import Settings, setting
 
 
 class TrainSettings(Settings):

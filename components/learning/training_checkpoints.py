@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from components.errors import SlipwayError
-from components.learning.loop import Position, Training
-from components.machine.private_files import lock_file
+from slipway.components.errors import SlipwayError
+from slipway.components.learning.loop import Position, Training
+from slipway.components.machine.private_files import lock_file
 
 KEPT = 2
 LOCK_WAIT_SECONDS = 30.0

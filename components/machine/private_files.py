@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS = 0o077

@@ -9,7 +9,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 VARIABLE = "SLIPWAY_CA"
 """Environment variable with the authority's certificates as PEM."""

@@ -3,9 +3,9 @@
 import os
 from typing import Literal
 
-from components.errors import BadInput
-from components.platforms.container_image import IMAGE
-from components.settings import Settings, setting
+from slipway.components.errors import BadInput
+from slipway.components.platforms.container_image import IMAGE
+from slipway.components.settings import Settings, setting
 
 STORE = "s3://slipway"
 """The store that `manifests/` makes; a run in pods uses it unless the settings name another."""

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from components.errors import BadInput
-from components.platforms.cluster_settings import own_namespace
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import own_namespace
 
 Target = Literal["auto", "local", "kubernetes"]
 SECONDS = (5.0, 10.0)
@@ -42,7 +42,7 @@ def check_reachable() -> None:
     from kubernetes import client  # takes a second, which commands without a cluster would pay too
     from urllib3.exceptions import HTTPError
 
-    from components.platforms.kubernetes_api import connect, message
+    from slipway.components.platforms.kubernetes_api import connect, message
 
     api = connect()
     host = api.configuration.host

@@ -5,7 +5,7 @@ Whoever may write there must not choose a path, a label or an argument. So each 
 
 import re
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 VERSION = re.compile(r"[1-9][0-9]{0,9}")

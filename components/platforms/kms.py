@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 
 class KmsRefused(BadInput):

@@ -10,7 +10,7 @@ from kubernetes import config as kubeconfig
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from components.errors import BadInput, SlipwayError
+from slipway.components.errors import BadInput, SlipwayError
 
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect to the API server, and to wait for its answer."""

@@ -20,11 +20,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.clients.credentials import without_credentials
-from components.errors import BadInput
-from components.machine.private_files import private_folder
-from components.platforms import identifiers
-from components.platforms.tracking_server import advice, connect
+from slipway.components.clients.credentials import without_credentials
+from slipway.components.errors import BadInput
+from slipway.components.machine.private_files import private_folder
+from slipway.components.platforms import identifiers
+from slipway.components.platforms.tracking_server import advice, connect
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 BUNDLE_URI, DIGEST, OUTCOME, REASON, REPLACES = "bundle_uri", "digest", "outcome", "reason", "replaces"

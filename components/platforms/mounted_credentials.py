@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from components.errors import BadInput
-from components.platforms import authority
-from components.platforms.container_image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER
+from slipway.components.errors import BadInput
+from slipway.components.platforms import authority
+from slipway.components.platforms.container_image import CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER
 
 NAMES = (
     "AWS_ACCESS_KEY_ID",

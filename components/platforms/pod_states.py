@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from components import errors
-from components.errors import BadInput, SlipwayError
+from slipway.components import errors
+from slipway.components.errors import BadInput, SlipwayError
 
 BROKEN = {"InvalidImageName", "ErrImageNeverPull"}
 """Reasons of a waiting container that do not pass."""
@@ -106,7 +106,7 @@ def bad_input(pods: Iterable[Any]) -> BadInput | None:
 
 
 def reported(message: str | None) -> SlipwayError | None:
-    """The error in the record that `components.train.remote` leaves as termination message."""
+    """The error in the record that `slipway.components.train.remote` leaves as termination message."""
     try:
         record = json.loads(message or "")
         kind = getattr(errors, record["kind"], None)

@@ -1,5 +1,5 @@
 """A prefix in a bucket of any S3-compatible store, and its refusals as clear errors. See
-`components.platforms.storage`.
+`slipway.components.platforms.storage`.
 """
 
 import os
@@ -22,8 +22,8 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from components.errors import BadInput
-from components.platforms import authority
+from slipway.components.errors import BadInput
+from slipway.components.platforms import authority
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 20

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.errors import BadInput
-from components.platforms.s3 import opened
+from slipway.components.errors import BadInput
+from slipway.components.platforms.s3 import opened
 
 MARKERS = {"bundle.json", "encryption.json"}
 

@@ -1,6 +1,6 @@
 """Who may do what in the S3 server of `manifests/`: a user for each role, and the policy of the bucket.
 
-    python -m components.platforms.store_users BUCKET ROLES READY [SECONDS]
+    python -m slipway.components.platforms.store_users BUCKET ROLES READY [SECONDS]
         beside the server, in its pod, while that runs
 
 steps       read, write and remove everything in the bucket, and change nothing about it
@@ -34,15 +34,15 @@ from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import URLLib3Session
 
-from components.errors import BadInput
-from components.platforms.mounted_credentials import of_roles
+from slipway.components.errors import BadInput
+from slipway.components.platforms.mounted_credentials import of_roles
 
 STEPS, TRAINERS, SERVERS = "steps", "trainers", "servers"
 ROLES = (STEPS, TRAINERS, SERVERS)
 ACCESS, SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 RETRY_SECONDS = 0.5
 TRAINING = "trainings/????????????????"
-"""Every training has a digest of 16 characters; see `components.train.pytorchjob`."""
+"""Every training has a digest of 16 characters; see `slipway.components.train.pytorchjob`."""
 
 WRITE = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 

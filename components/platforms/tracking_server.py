@@ -10,7 +10,7 @@ import os
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from components.platforms.authority import IN_CLUSTER, OF_MLFLOW, UNTRUSTED
+from slipway.components.platforms.authority import IN_CLUSTER, OF_MLFLOW, UNTRUSTED
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 OF_ONE_SERVER = ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN")

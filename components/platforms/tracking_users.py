@@ -1,6 +1,7 @@
 """The logins of the MLflow server of `manifests/`, and what each may do there.
 
-    python -m components.platforms.tracking_users DATABASE ROLES  before the server starts, which has the same database
+    python -m slipway.components.platforms.tracking_users DATABASE ROLES
+        before the server starts, which has the same database
 
 admin       everything, with the password of the environment (MLFLOW_AUTH_ADMIN_PASSWORD)
 steps       the registry, and experiments
@@ -16,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.errors import BadInput
-from components.platforms.mounted_credentials import of_roles
+from slipway.components.errors import BadInput
+from slipway.components.platforms.mounted_credentials import of_roles
 
 NAME, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 ADMIN, ADMIN_PASSWORD = "admin", "MLFLOW_AUTH_ADMIN_PASSWORD"

@@ -12,10 +12,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from components.errors import BadInput
-from components.prepare_data.formats import as_text, file_format
-from components.prepare_data.settings import DataSettings
-from components.prepare_data.sources import data_files
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data.formats import as_text, file_format
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.prepare_data.sources import data_files
 
 ROWS = 20_000
 """That are looked at. A file that is sorted by class may show one class only before that."""

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -25,10 +25,10 @@ def prepare_data(
     """
     from pathlib import Path
 
-    from components.prepare_data import report, step
-    from components.prepare_data.settings import DataSettings
-    from components.step_runtime import scalar_metrics, step_context
-    from components.step_runtime.step_request import StepRequest
+    from slipway.components.prepare_data import report, step
+    from slipway.components.prepare_data.settings import DataSettings
+    from slipway.components.step_runtime import scalar_metrics, step_context
+    from slipway.components.step_runtime.step_request import StepRequest
 
     asked = StepRequest.model_validate(request)
     with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], asked.record) as current:

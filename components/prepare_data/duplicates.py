@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
-from components.prepare_data.formats import Example
+from slipway.components.prepare_data.formats import Example
 
 Integers = npt.NDArray[np.int64]
 

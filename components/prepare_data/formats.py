@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from components.errors import BadInput
-from components.prepare_data.settings import DataSettings
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data.settings import DataSettings
 
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 

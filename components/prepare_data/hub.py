@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from components.errors import BadInput
-from components.prepare_data.formats import as_text, find_column
-from components.prepare_data.settings import DataSettings
-from components.step_runtime import progress
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data.formats import as_text, find_column
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.step_runtime import progress
 
 TIMEOUT_SECONDS = 5.0
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from components.artifacts.dataset import SPLITS
-from components.step_runtime import html
+from slipway.components.artifacts.dataset import SPLITS
+from slipway.components.step_runtime import html
 
 COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
 MOST_BARS = 24

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from components.settings import Settings, setting
+from slipway.components.settings import Settings, setting
 
 SAMPLE = "customer-messages"
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from components.errors import BadInput
-from components.platforms import storage
-from components.prepare_data import hub
-from components.prepare_data.formats import SUFFIXES, Example, file_format, read_file
-from components.prepare_data.settings import SAMPLE, DataSettings
-from components.step_runtime import progress
+from slipway.components.errors import BadInput
+from slipway.components.platforms import storage
+from slipway.components.prepare_data import hub
+from slipway.components.prepare_data.formats import SUFFIXES, Example, file_format, read_file
+from slipway.components.prepare_data.settings import SAMPLE, DataSettings
+from slipway.components.step_runtime import progress
 
 SPLIT_NAMES = {
     "train": "train",
@@ -134,7 +134,7 @@ def _is_hub_name(source: str) -> bool:
 def _local(source: str) -> Iterator[Path]:
     """The file or folder of a source; what is on S3 is downloaded and removed afterwards."""
     if source == SAMPLE:
-        sample = importlib.resources.files("components.prepare_data.samples") / "customer_messages.csv"
+        sample = importlib.resources.files("slipway.components.prepare_data.samples") / "customer_messages.csv"
         with importlib.resources.as_file(sample) as path:
             yield path
     elif source.startswith("s3://"):

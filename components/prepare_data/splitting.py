@@ -4,8 +4,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from components.artifacts.dataset import SPLITS
-from components.prepare_data.formats import Example
+from slipway.components.artifacts.dataset import SPLITS
+from slipway.components.prepare_data.formats import Example
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:

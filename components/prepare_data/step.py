@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.dataset import write_dataset
-from components.errors import BadInput
-from components.prepare_data import duplicates, sources, splitting, summary
-from components.prepare_data.cleaning import clean
-from components.prepare_data.formats import Example
-from components.prepare_data.settings import DataSettings
-from components.step_runtime import progress
+from slipway.components.artifacts.dataset import write_dataset
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data import duplicates, sources, splitting, summary
+from slipway.components.prepare_data.cleaning import clean
+from slipway.components.prepare_data.formats import Example
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.step_runtime import progress
 
 STEP = "prepare_data"
 

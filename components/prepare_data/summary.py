@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from components.prepare_data.duplicates import Merged, NearPair
-from components.prepare_data.formats import Example
+from slipway.components.prepare_data.duplicates import Merged, NearPair
+from slipway.components.prepare_data.formats import Example
 
 SHOWN = 10
 SHOWN_LENGTH = 160

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from components.artifacts.bundle import BundleInfo
+from slipway.components.artifacts.bundle import BundleInfo
 
 VERIFY = "python -m model_signing verify key --signature BUNDLE/signature.json --public_key public.pem BUNDLE"
 

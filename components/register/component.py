@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -24,10 +24,10 @@ def register(
     """
     from pathlib import Path
 
-    from components.register import report, step
-    from components.register.settings import RegistrySettings
-    from components.step_runtime import run_record, step_context
-    from components.step_runtime.step_request import StepRequest
+    from slipway.components.register import report, step
+    from slipway.components.register.settings import RegistrySettings
+    from slipway.components.step_runtime import run_record, step_context
+    from slipway.components.step_runtime.step_request import StepRequest
 
     asked = StepRequest.model_validate(request)
     results = (

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from components.step_runtime import html
+from slipway.components.step_runtime import html
 
 
 def section(result: dict[str, Any]) -> str:

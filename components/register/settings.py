@@ -1,6 +1,6 @@
 """Settings of the step `register`."""
 
-from components.settings import Settings, setting
+from slipway.components.settings import Settings, setting
 
 
 class RegistrySettings(Settings):

@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from components.artifacts import signing
-from components.errors import BadInput
-from components.platforms.container_image import SIGNING_FOLDER
+from slipway.components.artifacts import signing
+from slipway.components.errors import BadInput
+from slipway.components.platforms.container_image import SIGNING_FOLDER
 
 FILES_VARIABLE = "SLIPWAY_FILES"
 """JSON: the SHA-256 of each file, by name."""

@@ -16,19 +16,19 @@ from typing import Any
 
 from kubernetes import client, watch
 
-from components.artifacts import signing
-from components.artifacts.bundle import SIGNATURE, contents_of
-from components.errors import BadInput, SlipwayError
-from components.platforms.cluster_settings import PUBLIC_KEY, SECRETS, own_namespace
-from components.platforms.container_image import SIGNING_JOB
-from components.platforms.kubernetes_api import TIMEOUT, asking, connect
-from components.platforms.pod_states import symptoms
-from components.register.signer import ANSWER
-from components.step_runtime import progress
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import SIGNATURE, contents_of
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms.cluster_settings import PUBLIC_KEY, SECRETS, own_namespace
+from slipway.components.platforms.container_image import SIGNING_JOB
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, connect
+from slipway.components.platforms.pod_states import symptoms
+from slipway.components.register.signer import ANSWER
+from slipway.components.step_runtime import progress
 
 SIGNER = "slipway-signer"
 FILES = "slipway.dev/files"
-"""Annotation of the pod, from which it gets `components.register.signer.FILES_VARIABLE`."""
+"""Annotation of the pod, from which it gets `slipway.components.register.signer.FILES_VARIABLE`."""
 LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "signer"}
 LIMIT_S = 300.0
 """How long a Job may take from its making to its end, the pull of its image included."""

@@ -5,17 +5,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import signing
-from components.artifacts.bundle import CARD, DRAFT_FILES, Bundle, BundleInfo, updated_info, write_info
-from components.artifacts.encryption import BundleKey, encrypt, key_of
-from components.artifacts.signing import Signer
-from components.errors import BadInput, BundleRefused, GateRefused
-from components.platforms import storage
-from components.platforms.model_registry import Registry, Version
-from components.register.card import model_card
-from components.register.settings import RegistrySettings
-from components.register.signing_job import signer_of
-from components.step_runtime import progress
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import CARD, DRAFT_FILES, Bundle, BundleInfo, updated_info, write_info
+from slipway.components.artifacts.encryption import BundleKey, encrypt, key_of
+from slipway.components.artifacts.signing import Signer
+from slipway.components.errors import BadInput, BundleRefused, GateRefused
+from slipway.components.platforms import storage
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.register.card import model_card
+from slipway.components.register.settings import RegistrySettings
+from slipway.components.register.signing_job import signer_of
+from slipway.components.step_runtime import progress
 
 
 def run(

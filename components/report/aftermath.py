@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components.errors import SlipwayError
-from components.kubeflow import pod_diagnosis
-from components.platforms.cluster_settings import ClusterSettings, own_namespace
-from components.report.ending import explained, is_told
-from components.step_runtime import progress
-from components.step_runtime.run_record import Record
+from slipway.components.errors import SlipwayError
+from slipway.components.kubeflow import pod_diagnosis
+from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
+from slipway.components.report.ending import explained, is_told
+from slipway.components.step_runtime import progress
+from slipway.components.step_runtime.run_record import Record
 
 STEP = "report"
 
@@ -60,7 +60,7 @@ def _end_trainings(record: Record, run: str) -> str:
     settings = _asked(record)
     if settings is None or "train" in record.results:
         return ""
-    from components.train.cancel import remove_jobs_of
+    from slipway.components.train.cancel import remove_jobs_of
 
     removed = remove_jobs_of(run, ClusterSettings.model_validate(settings.get("cluster", {})).namespace)
     return f"PyTorchJob {', '.join(removed)} was removed; its checkpoints stay" if removed else ""
@@ -72,8 +72,8 @@ def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the v
     began = any(event["step"] == "rollout" for event in record.events)
     if settings is None or not registered or not began or "rollout" in record.results:
         return ""
-    from components.platforms.model_registry import Registry
-    from components.rollout.kserve.cancelled import NOTHING, take_back
+    from slipway.components.platforms.model_registry import Registry
+    from slipway.components.rollout.kserve.cancelled import NOTHING, take_back
 
     name = record.results["preflight"]["model_name"]
     cluster = ClusterSettings.model_validate(settings.get("cluster", {}))

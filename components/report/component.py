@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -17,14 +17,14 @@ def report(
     Args:
         model_name: Name of the registered and served model.
         settings: The field `settings` of the run's form.
-        status: What Kubeflow Pipelines says of the run. It is not believed: see `components.report.ending`.
+        status: What Kubeflow Pipelines says of the run. It is not believed: see `slipway.components.report.ending`.
         run_report: The page.
     """
     from pathlib import Path
 
-    from components.report import step
-    from components.report.aftermath import settled
-    from components.step_runtime import run_record, step_context
+    from slipway.components.report import step
+    from slipway.components.report.aftermath import settled
+    from slipway.components.step_runtime import run_record, step_context
 
     run = run_record.run_name()
     found = settled(step_context.record(store=run_record.uri_of(settings)), run)

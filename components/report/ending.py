@@ -7,9 +7,9 @@ Kubeflow Pipelines calls a run whose gate refused RUNNING, and one that ended we
 from collections.abc import Sequence
 from typing import Any
 
-from components.errors import Cancelled, SlipwayError
-from components.kubeflow.pod_diagnosis import Diagnosis
-from components.step_runtime.run_record import Record
+from slipway.components.errors import Cancelled, SlipwayError
+from slipway.components.kubeflow.pod_diagnosis import Diagnosis
+from slipway.components.step_runtime.run_record import Record
 
 
 def is_told(record: Record) -> bool:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import BadInput, Cancelled, GateRefused, RolledBack, RolloutHeld, SlipwayError
-from components.step_runtime.html import Tone
-from components.step_runtime.run_record import Record
+from slipway.components.errors import BadInput, Cancelled, GateRefused, RolledBack, RolloutHeld, SlipwayError
+from slipway.components.step_runtime.html import Tone
+from slipway.components.step_runtime.run_record import Record
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from components.compress import report as compress
-from components.evaluate import report as evaluate
-from components.prepare_data import report as prepare_data
-from components.register import report as register
-from components.report.outcome import outcome_of
-from components.report.timing import StepTime, chart, step_times
-from components.rollout import report as rollout
-from components.select_model import report as select_model
-from components.step_runtime import html
-from components.step_runtime.run_record import REPORT, Record, put_report
-from components.train import report as train
+from slipway.components.compress import report as compress
+from slipway.components.evaluate import report as evaluate
+from slipway.components.prepare_data import report as prepare_data
+from slipway.components.register import report as register
+from slipway.components.report.outcome import outcome_of
+from slipway.components.report.timing import StepTime, chart, step_times
+from slipway.components.rollout import report as rollout
+from slipway.components.select_model import report as select_model
+from slipway.components.step_runtime import html
+from slipway.components.step_runtime.run_record import REPORT, Record, put_report
+from slipway.components.train import report as train
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout": rollout.section,

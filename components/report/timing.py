@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from components.step_runtime.html import WIDE
+from slipway.components.step_runtime.html import WIDE
 
 STEPS = ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout")
 

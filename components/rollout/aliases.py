@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from components.platforms.model_registry import Registry
+from slipway.components.platforms.model_registry import Registry
 
 
 class Aliases(Protocol):

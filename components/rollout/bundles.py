@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from components.artifacts.bundle import Bundle
-from components.errors import BadInput
-from components.platforms import identifiers, storage
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.errors import BadInput
+from slipway.components.platforms import identifiers, storage
 
 FOLDER = "bundles"
 

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from components.step_runtime.html import SMALL, WIDE
+from slipway.components.step_runtime.html import SMALL, WIDE
 
 TITLES = {
     "errors": "Failed requests",

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -25,11 +25,11 @@ def rollout(
     """
     from pathlib import Path
 
-    from components.machine import home
-    from components.rollout import report, step
-    from components.rollout.settings import RolloutSettings
-    from components.step_runtime import step_context
-    from components.step_runtime.step_request import StepRequest
+    from slipway.components.machine import home
+    from slipway.components.rollout import report, step
+    from slipway.components.rollout.settings import RolloutSettings
+    from slipway.components.step_runtime import step_context
+    from slipway.components.step_runtime.step_request import StepRequest
 
     asked = StepRequest.model_validate(request)
     with step_context.running("rollout", {}, rollout_report.path, [served_model.path], asked.record) as current:

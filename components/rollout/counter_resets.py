@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from components.rollout.target import Counts, Histogram
+from slipway.components.rollout.target import Counts, Histogram
 
 ABANDONED = 499
 

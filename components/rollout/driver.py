@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components.errors import RevisionFailed
-from components.rollout import results, state
-from components.rollout.aliases import Aliases
-from components.rollout.evidence_source import Gatherer
-from components.rollout.phases import STEP, Phases
-from components.rollout.probes import Probes
-from components.rollout.settings import RolloutSettings
-from components.rollout.state import Decision, RolloutState
-from components.rollout.target import Revision, RolloutTarget
-from components.step_runtime import progress
+from slipway.components.errors import RevisionFailed
+from slipway.components.rollout import results, state
+from slipway.components.rollout.aliases import Aliases
+from slipway.components.rollout.evidence_source import Gatherer
+from slipway.components.rollout.phases import STEP, Phases
+from slipway.components.rollout.probes import Probes
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.state import Decision, RolloutState
+from slipway.components.rollout.target import Revision, RolloutTarget
+from slipway.components.step_runtime import progress
 
 
 class Driver:
@@ -47,7 +47,7 @@ class Driver:
         self._phases = Phases(target, probes, settings, self._gatherer)
 
     def run(self, revision: Revision) -> dict[str, Any]:
-        """Roll `revision` out, or go on with its rollout; returns the result (`components.rollout.results`).
+        """Roll `revision` out, or go on with its rollout; returns the result (`slipway.components.rollout.results`).
 
         Raises:
             SlipwayError: another driver holds the target, or the target cannot be used; to run again goes on.

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from components.rollout.counter_resets import Tally
-from components.rollout.probes import Probes
-from components.rollout.settings import RolloutSettings
-from components.rollout.state import RolloutState
-from components.rollout.target import Counts, Pair, RolloutTarget, histogram
+from slipway.components.rollout.counter_resets import Tally
+from slipway.components.rollout.probes import Probes
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.state import RolloutState
+from slipway.components.rollout.target import Counts, Pair, RolloutTarget, histogram
 
 ENOUGH_SHARE = 0.25
 """Client traffic is enough when it would bring what a step waits for in this part of the step's time limit."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from components.rollout.charts import TITLES, said
+from slipway.components.rollout.charts import TITLES, said
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 24

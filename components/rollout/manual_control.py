@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.platforms.model_registry import Registry, Version
-from components.rollout import state
-from components.rollout.target import Revision, RolloutTarget
+from slipway.components.errors import BadInput, RevisionFailed, SlipwayError
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.rollout import state
+from slipway.components.rollout.target import Revision, RolloutTarget
 
 READY_TIMEOUT_S = 60.0
 BY_HAND = "by hand"

@@ -7,16 +7,16 @@ shadow            both are asked copies of live requests; clients get the champi
 traffic           the challenger gets a growing share of live traffic
 """
 
-from components.rollout import reason_text, state
-from components.rollout.analysis.evidence import slow_limit
-from components.rollout.analysis.readings import Arm
-from components.rollout.analysis.verdict import Analysis, Stage, Verdict, analyse
-from components.rollout.evidence_source import Gatherer
-from components.rollout.probes import Probes, text_key
-from components.rollout.settings import RolloutSettings
-from components.rollout.state import Decision, Outcome, Phase, Point, RolloutState
-from components.rollout.target import Revision, RolloutTarget
-from components.step_runtime import progress
+from slipway.components.rollout import reason_text, state
+from slipway.components.rollout.analysis.evidence import slow_limit
+from slipway.components.rollout.analysis.readings import Arm
+from slipway.components.rollout.analysis.verdict import Analysis, Stage, Verdict, analyse
+from slipway.components.rollout.evidence_source import Gatherer
+from slipway.components.rollout.probes import Probes, text_key
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.state import Decision, Outcome, Phase, Point, RolloutState
+from slipway.components.rollout.target import Revision, RolloutTarget
+from slipway.components.step_runtime import progress
 
 STEP = "rollout"
 FIRST_PROBES = 20

@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from components.rollout.target import Revision
+from slipway.components.rollout.target import Revision
 
 OK = 200
 COMPARISON = {"x-slipway-source": "comparison"}

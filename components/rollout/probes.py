@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput
 
 
 def text_key(text: str) -> str:

@@ -1,6 +1,6 @@
 """The sentences that say why a rollout ended as it did."""
 
-from components.rollout.state import RolloutState
+from slipway.components.rollout.state import RolloutState
 
 
 def evidence(current: RolloutState) -> str:

@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-from components.rollout.charts import PHASES, TITLES, evidence_chart, said, traffic_chart
-from components.step_runtime import html
+from slipway.components.rollout.charts import PHASES, TITLES, evidence_chart, said, traffic_chart
+from slipway.components.step_runtime import html
 
 OUTCOMES: dict[str, tuple[str, html.Tone]] = {
     "promoted": ("Promoted", "good"),

@@ -4,11 +4,11 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from components.rollout.analysis.readings import Arm
-from components.rollout.analysis.verdict import Stage, analyse
-from components.rollout.settings import RolloutSettings
-from components.rollout.state import Decision, RolloutState
-from components.rollout.target import Histogram, Revision
+from slipway.components.rollout.analysis.readings import Arm
+from slipway.components.rollout.analysis.verdict import Stage, analyse
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.state import Decision, RolloutState
+from slipway.components.rollout.target import Histogram, Revision
 
 
 def already_champion(revision: Revision) -> dict[str, Any]:

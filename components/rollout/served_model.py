@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from components.clients.v2_client import GrpcClient, ModelClient
-from components.platforms.model_registry import Registry, Version
-from components.rollout import manual_control
-from components.rollout.manual_control import Lever
-from components.rollout.target import Revision
+from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.rollout import manual_control
+from slipway.components.rollout.manual_control import Lever
+from slipway.components.rollout.target import Revision
 
 
 class RevisionStatus(BaseModel):
@@ -57,7 +57,7 @@ class Status(BaseModel):
     champion: RevisionStatus | None = None
     challenger: RevisionStatus | None = None
     rollout: dict[str, Any] | None = None
-    """Where one stands that goes on or is held; see `components.rollout.state.summary`."""
+    """Where one stands that goes on or is held; see `slipway.components.rollout.state.summary`."""
     held_by: str | None = None
     """Who drives a rollout now."""
 
@@ -114,7 +114,7 @@ class ServedModel(ABC):
 
     def repair(self) -> str:
         """Make the registry's aliases say what is served; returns what was done; see
-        `components.rollout.manual_control`.
+        `slipway.components.rollout.manual_control`.
         """
         with self.held() as (target, registry):
             return manual_control.repair(target, registry)

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from components.rollout.analysis.verdict import Rules
-from components.settings import Settings, setting
+from slipway.components.rollout.analysis.verdict import Rules
+from slipway.components.settings import Settings, setting
 
 
 class RolloutSettings(Settings):

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from components.errors import BadInput
-from components.rollout.analysis.evidence import Evidence, PairCounts
-from components.rollout.counter_resets import Tally, since
-from components.rollout.target import Counts, Histogram, Revision
+from slipway.components.errors import BadInput
+from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
+from slipway.components.rollout.counter_resets import Tally, since
+from slipway.components.rollout.target import Counts, Histogram, Revision
 
 Phase = Literal["baseline", "compare", "shadow", "traffic"]
 Outcome = Literal["promoted", "rolled_back", "held", "already_champion"]

@@ -4,18 +4,18 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.dataset import TextDataset
-from components.platforms import identifiers
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.execution_target import resolve
-from components.platforms.model_registry import Registry, Version
-from components.rollout import bundles
-from components.rollout.aliases import RegistryAliases
-from components.rollout.driver import Driver
-from components.rollout.local.target import LocalTarget
-from components.rollout.probes import Probes, probes_of
-from components.rollout.settings import RolloutSettings
-from components.rollout.target import Revision
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.platforms import identifiers
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.execution_target import resolve
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.rollout import bundles
+from slipway.components.rollout.aliases import RegistryAliases
+from slipway.components.rollout.driver import Driver
+from slipway.components.rollout.local.target import LocalTarget
+from slipway.components.rollout.probes import Probes, probes_of
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.target import Revision
 
 
 def run(
@@ -43,11 +43,11 @@ def run(
         model_name: under which the model is registered and served.
         service: folder of the service on this machine; its processes go on when the step has ended.
         public_key: PEM of the signer whose bundles are served.
-        target_name: `auto`, `local` or `kubernetes`; see `components.platforms.execution_target`.
+        target_name: `auto`, `local` or `kubernetes`; see `slipway.components.platforms.execution_target`.
         cluster: where and with what model servers run in a cluster.
 
     Returns:
-        The result; see `components.rollout.results`. With it, `endpoint`: the addresses for REST and gRPC.
+        The result; see `slipway.components.rollout.results`. With it, `endpoint`: the addresses for REST and gRPC.
 
     Raises:
         BadInput: dataset, registry, bundle or ports cannot be used.
@@ -79,8 +79,8 @@ def _in_cluster(
     version: Version, probes: Probes, settings: RolloutSettings, registry: Registry, cluster: ClusterSettings
 ) -> dict[str, Any]:
     """Roll out to an InferenceService."""
-    from components.rollout.kserve.model import revision_of
-    from components.rollout.kserve.target import KServeTarget
+    from slipway.components.rollout.kserve.model import revision_of
+    from slipway.components.rollout.kserve.target import KServeTarget
 
     target = KServeTarget(registry.model_name, cluster)
     result = Driver(target, RegistryAliases(registry), probes, settings).run(revision_of(version))

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from components.clients.latency_histogram import LATENCY_BOUNDS_MS
+from slipway.components.clients.latency_histogram import LATENCY_BOUNDS_MS
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Pair:
     """How long the answer took; None when it failed or nobody measured."""
     challenger_ms: float | None = None
     key: str = ""
-    """`components.rollout.probes.text_key` of the text; only `shadow_pairs` needs it."""
+    """`slipway.components.rollout.probes.text_key` of the text; only `shadow_pairs` needs it."""
 
 
 class RolloutTarget(Protocol):

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -23,8 +23,8 @@ def cross_validate(
     """
     from pathlib import Path
 
-    from components.select_model import step
-    from components.step_runtime import step_context
+    from slipway.components.select_model import step
+    from slipway.components.step_runtime import step_context
 
     with step_context.part("select_model", step_context.results_in(dataset.path), task["record"]):
         return step.cross_validate(Path(dataset.path), task)

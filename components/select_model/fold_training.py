@@ -2,17 +2,17 @@
 
 from accelerate import Accelerator
 
-from components.artifacts.checkpoint import load_tokenizer
-from components.artifacts.dataset import TextDataset
-from components.artifacts.encoder import encoder_folder
-from components.learning.batches import EncodedTexts
-from components.learning.evaluation import evaluate
-from components.learning.loop import Training, use_reproducible_cpu
-from components.learning.optimisation import build_model, parameter_count
-from components.learning.settings import TrainSettings
-from components.select_model.choice import FoldScore
-from components.select_model.folds import Indices
-from components.step_runtime import progress
+from slipway.components.artifacts.checkpoint import load_tokenizer
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.encoder import encoder_folder
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.evaluation import evaluate
+from slipway.components.learning.loop import Training, use_reproducible_cpu
+from slipway.components.learning.optimisation import build_model, parameter_count
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.select_model.choice import FoldScore
+from slipway.components.select_model.folds import Indices
+from slipway.components.step_runtime import progress
 
 
 class _Reporter:

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from components.step_runtime import html
+from slipway.components.step_runtime import html
 
 CHOSEN, GOOD, OTHER = "#1a7f4b", "#2f5d9e", "#aab4c0"
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import ValidationError, field_validator
 
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.settings import Settings, setting
-from components.step_runtime.settings_lists import NAME, changes_of, check_key, check_names, problems
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.settings import Settings, setting
+from slipway.components.step_runtime.settings_lists import NAME, changes_of, check_key, check_names, problems
 
 OF_THE_RUN = {
     "processes",

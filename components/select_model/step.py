@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts.dataset import TextDataset
-from components.artifacts.encoder import encoder_identity
-from components.errors import BadInput, SlipwayError
-from components.learning.settings import TrainSettings
-from components.select_model.choice import FoldScore, one_standard_error, summarise
-from components.select_model.folds import assign_folds, draw
-from components.select_model.settings import Candidate, SelectSettings, candidates_of
-from components.step_runtime import progress
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.encoder import encoder_identity
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.select_model.choice import FoldScore, one_standard_error, summarise
+from slipway.components.select_model.folds import assign_folds, draw
+from slipway.components.select_model.settings import Candidate, SelectSettings, candidates_of
+from slipway.components.step_runtime import progress
 
 STEP = "select_model"
 TASKS = 8
@@ -77,7 +77,7 @@ def cross_validate(dataset: Path, task: dict[str, Any]) -> list[FoldScore]:
     """
     if not task["candidates"]:
         return []
-    from components.select_model.fold_training import train_and_score
+    from slipway.components.select_model.fold_training import train_and_score
 
     folds, texts, seed = (int(task[name]) for name in ("folds", "texts", "seed"))
     data = TextDataset(dataset)

@@ -11,7 +11,7 @@ from typing import Any
 
 from kfp import dsl
 
-from components.platforms.container_image import IMAGE
+from slipway.components.platforms.container_image import IMAGE
 
 EXECUTOR = "kfp.dsl.executor_main"
 """kfp.local runs no command that does not name it."""
@@ -30,7 +30,7 @@ def component(function: Callable[..., Any]) -> Any:
     container.command = [
         "python3",
         "-m",
-        "components.step_runtime.step_program",
+        "slipway.components.step_runtime.step_program",
         EXECUTOR,
         f"{function.__module__}:{function.__name__}",
     ]

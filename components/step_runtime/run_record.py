@@ -1,8 +1,8 @@
 """The record of a run: results by step, the failure and progress events, in a folder or in a store.
 
-On one machine the steps of a run share a folder; see `components.step_runtime.step_context`. Pods share no disk, so
-each process of a step writes one object of its own to a store that all reach, whole, and again whenever something
-happens:
+On one machine the steps of a run share a folder; see `slipway.components.step_runtime.step_context`. Pods share no
+disk, so each process of a step writes one object of its own to a store that all reach, whole, and again whenever
+something happens:
 
     RECORD/RUN/STEP-POD/record.json     {"results": all so far, "failure": or null, "events": [...]}
     RECORD/RUN/report/report.html       the page of the run, written by the exit task
@@ -21,9 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.errors import BadInput
-from components.platforms.cluster_settings import STORE
-from components.settings import unfolded
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import STORE
+from slipway.components.settings import unfolded
 
 RUN, RUN_ID, RUNS = "SLIPWAY_RUN", "SLIPWAY_RUN_ID", "runs"
 PART, REPORT = "record.json", "report.html"
@@ -49,7 +49,7 @@ def uri_of(settings: Mapping[str, Any]) -> str:
     """The URI below which the pods of a run keep its record, whatever else is wrong with the settings of the run.
 
     Args:
-        settings: those that were given; see `components.settings.unfolded`.
+        settings: those that were given; see `slipway.components.settings.unfolded`.
     """
     sections = [unfolded(settings).get(name) for name in ("cluster", "registry")]
     stores = [section.get("store") for section in sections if isinstance(section, dict)]
@@ -117,7 +117,7 @@ def read(place: str) -> Record:
     Raises:
         BadInput: the store cannot be used.
     """
-    from components.platforms import storage
+    from slipway.components.platforms import storage
 
     parts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -147,13 +147,13 @@ def get_report(place: str, path: Path) -> None:
     Raises:
         BadInput: there is none, or the store cannot be used.
     """
-    from components.platforms import storage
+    from slipway.components.platforms import storage
 
     storage.download_file(f"{place}/report/{REPORT}", path)
 
 
 def _upload(uri: str, name: str, text: str) -> None:
-    from components.platforms import storage  # needs boto3, which only pods pay for
+    from slipway.components.platforms import storage  # needs boto3, which only pods pay for
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_text(text, "utf-8")

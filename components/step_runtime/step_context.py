@@ -4,7 +4,7 @@ The results of a run are one JSON object, step name -> what the step returned. E
 works on (`results.json` in the folder of a dataset, a model or a draft), and hands on its own copy with its result
 added, so that the last component to run, whichever that is and however many the cache skipped, knows all of them.
 When `SLIPWAY_RUN` names a folder (the `slipway` command sets it), they are also written there; pods write them to a
-store (see `components.step_runtime.run_record`):
+store (see `slipway.components.step_runtime.run_record`):
 
     results.json    all results so far
     failure.json    step, error class, message and exit code, when a step failed
@@ -24,9 +24,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.errors import BadInput, SlipwayError
-from components.step_runtime import html, progress, run_record
-from components.step_runtime.run_record import Mirror, Record
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.step_runtime import html, progress, run_record
+from slipway.components.step_runtime.run_record import Mirror, Record
 
 RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
 

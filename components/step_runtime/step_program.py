@@ -1,4 +1,5 @@
-"""The program of every step's pod: `python -m components.step_runtime.step_program EXECUTOR MODULE:FUNCTION INPUT`.
+"""The program of every step's pod: `python -m slipway.components.step_runtime.step_program EXECUTOR MODULE:FUNCTION
+INPUT`.
 
 EXECUTOR is the module of kfp that calls functions, INPUT what Kubeflow Pipelines gives it: JSON with the inputs, and
 the places of the outputs.
@@ -9,7 +10,7 @@ import json
 import os
 import sys
 
-from components.platforms import mounted_credentials
+from slipway.components.platforms import mounted_credentials
 
 
 def main(executor: str, place: str, given: str) -> None:

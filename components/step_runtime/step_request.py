@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.container_image import PUBLIC_KEY_FOLDER
-from components.platforms.execution_target import Target
-from components.settings import Settings, setting
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.container_image import PUBLIC_KEY_FOLDER
+from slipway.components.platforms.execution_target import Target
+from slipway.components.settings import Settings, setting
 
 
 class StepRequest(Settings):

@@ -4,10 +4,10 @@ A step on Kubeflow Pipelines does not hear of it: its pod is ended without a sig
 another namespace than the pod's cannot belong to it. So the run's exit task removes what carries the run's label.
 """
 
-from components.errors import SlipwayError
-from components.platforms.cluster_settings import own_namespace
-from components.train.job_api import JobApi, NoOperator
-from components.train.job_manifest import run_label
+from slipway.components.errors import SlipwayError
+from slipway.components.platforms.cluster_settings import own_namespace
+from slipway.components.train.job_api import JobApi, NoOperator
+from slipway.components.train.job_manifest import run_label
 
 
 def remove_jobs_of(run: str, namespace: str) -> list[str]:

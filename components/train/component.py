@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component
@@ -32,14 +32,14 @@ def train(
     """
     from pathlib import Path
 
-    from components.learning.settings import TrainSettings
-    from components.machine import home
-    from components.select_model import report as selection
-    from components.select_model import step as selecting
-    from components.select_model.settings import SelectSettings
-    from components.step_runtime import scalar_metrics, step_context
-    from components.step_runtime.step_request import StepRequest
-    from components.train import launchers, report, step
+    from slipway.components.learning.settings import TrainSettings
+    from slipway.components.machine import home
+    from slipway.components.select_model import report as selection
+    from slipway.components.select_model import step as selecting
+    from slipway.components.select_model.settings import SelectSettings
+    from slipway.components.step_runtime import scalar_metrics, step_context
+    from slipway.components.step_runtime.step_request import StepRequest
+    from slipway.components.train import launchers, report, step
 
     asked, results, data = (
         StepRequest.model_validate(request),

@@ -4,9 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.artifacts.encoder import encoder_identity
-from components.learning.settings import TrainSettings
-from components.settings import Settings
+from slipway.components.artifacts.encoder import encoder_identity
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.settings import Settings
 
 STATE_FORMAT = 1
 """Raised when the loop or the checkpoints change so that an older checkpoint must not be continued."""

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
-from components.errors import BadInput, SlipwayError
-from components.platforms.kubernetes_api import TIMEOUT, asking, connect, reaching
-from components.step_runtime import progress
-from components.train import kueue
-from components.train.job_manifest import GROUP, PLURAL, TRAINING_LABEL, VERSION
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, connect, reaching
+from slipway.components.step_runtime import progress
+from slipway.components.train import kueue
+from slipway.components.train.job_manifest import GROUP, PLURAL, TRAINING_LABEL, VERSION
 
 NEEDS = "the training operator, and apply manifests/"
 

@@ -4,12 +4,12 @@ import os
 import re
 from typing import Any
 
-from components.clients.credentials import without_credentials
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import HUB_SECRET, ClusterSettings, own_namespace
-from components.step_runtime.run_record import run_name
-from components.train.kueue import QUEUE_LABEL
-from components.train.launcher import MLFLOW_PATIENCE
+from slipway.components.clients.credentials import without_credentials
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import HUB_SECRET, ClusterSettings, own_namespace
+from slipway.components.step_runtime.run_record import run_name
+from slipway.components.train.kueue import QUEUE_LABEL
+from slipway.components.train.launcher import MLFLOW_PATIENCE
 
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
 APP_LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "trainer"}
@@ -17,8 +17,8 @@ TRAINING_LABEL = "slipway.dev/training"
 RUN_LABEL = "slipway.dev/run"
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_WORKSPACE")
-"""The run that Kubeflow Pipelines may have made for the step, see `components.platforms.tracking_server`; never a
-login.
+"""The run that Kubeflow Pipelines may have made for the step, see `slipway.components.platforms.tracking_server`; never
+a login.
 """
 USER = 65532
 
@@ -96,7 +96,7 @@ def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels:
         "name": "pytorch",  # the operator asks for this name
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-m", "components.train.remote", "pod"],
+        "command": ["python", "-m", "slipway.components.train.remote", "pod"],
         "env": [{"name": variable, "value": value} for variable, value in environment.items()],
         "envFrom": [{"secretRef": {"name": settings.secret}}, {"secretRef": {"name": HUB_SECRET, "optional": True}}],
         "resources": {

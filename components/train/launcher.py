@@ -14,10 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-import components
-from components import errors
-from components.errors import SlipwayError
-from components.train.config import WorkerConfig
+from slipway.components import errors
+from slipway.components.errors import SlipwayError
+from slipway.components.machine import child_processes
+from slipway.components.train.config import WorkerConfig
 
 TAIL_LINES = 30
 GRACE_SECONDS = 10.0
@@ -74,13 +74,10 @@ class LocalLauncher:
     def _command(self, config: WorkerConfig, config_path: Path) -> list[str]:
         processes = f"--nproc-per-node={config.settings.processes}"
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", processes]
-        return [*torchrun, "-m", "components.train.worker", str(config_path)]
+        return [*torchrun, "-m", "slipway.components.train.worker", str(config_path)]
 
     def _environment(self, config: WorkerConfig) -> dict[str, str]:
-        root = str(Path(components.__file__).parents[1])
-        search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        return os.environ | {
-            "PYTHONPATH": search,
+        return child_processes.environment() | {
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": str(config.settings.threads_per_process),
             "TOKENIZERS_PARALLELISM": "false",

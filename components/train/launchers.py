@@ -1,8 +1,8 @@
 """Choose where the workers of a training run."""
 
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.execution_target import resolve
-from components.train.launcher import Launcher
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.execution_target import resolve
+from slipway.components.train.launcher import Launcher
 
 
 def launcher_for(target: str, cluster: ClusterSettings) -> Launcher | None:
@@ -13,6 +13,6 @@ def launcher_for(target: str, cluster: ClusterSettings) -> Launcher | None:
     """
     if resolve(target) == "local":
         return None
-    from components.train.pytorchjob import PyTorchJobLauncher
+    from slipway.components.train.pytorchjob import PyTorchJobLauncher
 
     return PyTorchJobLauncher(cluster)

@@ -8,8 +8,8 @@ let go.
 import time
 from collections.abc import Callable
 
-from components.errors import SlipwayError
-from components.step_runtime import progress
+from slipway.components.errors import SlipwayError
+from slipway.components.step_runtime import progress
 
 STEP = "train"
 OPERATOR_SECONDS = 50.0

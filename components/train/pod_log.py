@@ -11,10 +11,10 @@ from typing import Any
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from components.step_runtime import progress
+from slipway.components.step_runtime import progress
 
 PROGRESS = re.compile(r"\[train\] (?:([\d.e+]+)/([\d.e+]+) )?(.*)")
-"""A line that `components.step_runtime.progress.report` wrote in the pod."""
+"""A line that `slipway.components.step_runtime.progress.report` wrote in the pod."""
 
 RETRY_SECONDS = 1.0
 READ_SECONDS = 60.0

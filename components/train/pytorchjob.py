@@ -7,21 +7,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.encoder import PACKAGED, encoder_folder, is_stored
-from components.clients.credentials import without_credentials
-from components.errors import BadInput, SlipwayError
-from components.platforms import storage
-from components.platforms.cluster_settings import ClusterSettings, own_namespace
-from components.platforms.kubernetes_api import ApiAway
-from components.platforms.pod_states import PodJudge, bad_input, endings, without_node
-from components.step_runtime import progress
-from components.train import remote
-from components.train.config import WorkerConfig
-from components.train.job_api import JobApi, Look
-from components.train.job_manifest import first_pod, job_manifest
-from components.train.launcher import terminable
-from components.train.patience import Patience
-from components.train.pod_log import LogFollower
+from slipway.components.artifacts.encoder import PACKAGED, encoder_folder, is_stored
+from slipway.components.clients.credentials import without_credentials
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms import storage
+from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
+from slipway.components.platforms.kubernetes_api import ApiAway
+from slipway.components.platforms.pod_states import PodJudge, bad_input, endings, without_node
+from slipway.components.step_runtime import progress
+from slipway.components.train import remote
+from slipway.components.train.config import WorkerConfig
+from slipway.components.train.job_api import JobApi, Look
+from slipway.components.train.job_manifest import first_pod, job_manifest
+from slipway.components.train.launcher import terminable
+from slipway.components.train.patience import Patience
+from slipway.components.train.pod_log import LogFollower
 
 STEP = "train"
 LOOK_SECONDS = 3

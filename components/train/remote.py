@@ -1,8 +1,10 @@
 """What runs in the pods of a PyTorchJob: everything comes from the store and goes back to it, since pods share no disk.
 
-    python -m components.train.remote pod       the container's program: fetch configuration and data, become torchrun
-    python -m components.train.remote worker    one worker process under torchrun: `components.train.worker`, which goes
-                                                on from the newest checkpoint in the store
+    python -m slipway.components.train.remote pod
+        the container's program: fetch configuration and data, become torchrun
+    python -m slipway.components.train.remote worker
+        one worker process under torchrun: `slipway.components.train.worker`, which goes on from the newest checkpoint
+        in the store
 
 The store of one training (environment variable SLIPWAY_STORE) holds:
 
@@ -23,12 +25,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.artifacts.encoder import encoder_folder, is_stored
-from components.errors import BadInput, SlipwayError
-from components.machine.home import HOME
-from components.platforms import authority, storage
-from components.step_runtime import progress
-from components.train.config import WorkerConfig
+from slipway.components.artifacts.encoder import encoder_folder, is_stored
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.machine.home import HOME
+from slipway.components.platforms import authority, storage
+from slipway.components.step_runtime import progress
+from slipway.components.train.config import WorkerConfig
 
 WORKSPACE = Path("/workspace")
 DATASET, ENCODER = WORKSPACE / "dataset", WORKSPACE / "encoder"
@@ -137,7 +139,7 @@ def pod() -> None:
         storage.download_folder(f"{store}/encoder", ENCODER)
     elif is_stored(config.settings.encoder):
         encoder_folder(config.settings.encoder)  # once for all workers
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "-m", "components.train.remote", "worker"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "-m", "slipway.components.train.remote", "worker"]
     os.execv(torchrun[0], torchrun)
 
 
@@ -148,9 +150,9 @@ def worker() -> None:
     process left. The first one says which checkpoint all take.
 
     Raises:
-        SlipwayError: as `components.train.worker.train`, or the store cannot be used.
+        SlipwayError: as `slipway.components.train.worker.train`, or the store cannot be used.
     """
-    from components.train import worker as training_worker
+    from slipway.components.train import worker as training_worker
 
     store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
     config_path = _own_config()

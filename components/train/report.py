@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from components.artifacts.privacy_guarantee import Privacy
-from components.step_runtime import html
+from slipway.components.artifacts.privacy_guarantee import Privacy
+from slipway.components.step_runtime import html
 
 
 def scalars(result: dict[str, Any]) -> dict[str, float | None]:

@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput, SlipwayError
-from components.learning.settings import TrainSettings
-from components.step_runtime import progress
-from components.train.config import WorkerConfig, training_digest
-from components.train.launcher import Launcher, LocalLauncher
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.step_runtime import progress
+from slipway.components.train.config import WorkerConfig, training_digest
+from slipway.components.train.launcher import Launcher, LocalLauncher
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     Returns:
         Best epoch, validation scores, curves, seconds, updates, processes, the update from which the training was
         resumed (or null), MLflow run id, settings and number of parameters; after a private training also `privacy`
-        (see `components.artifacts.privacy_guarantee`).
+        (see `slipway.components.artifacts.privacy_guarantee`).
 
     Raises:
         BadInput: the dataset, the choice, the encoder or the tracking server cannot be used.

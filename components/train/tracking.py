@@ -10,11 +10,11 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from components.clients.credentials import without_credentials
-from components.errors import BadInput
-from components.learning.training_checkpoints import write_json
-from components.platforms.tracking_server import advice, connect
-from components.step_runtime import progress
+from slipway.components.clients.credentials import without_credentials
+from slipway.components.errors import BadInput
+from slipway.components.learning.training_checkpoints import write_json
+from slipway.components.platforms.tracking_server import advice, connect
+from slipway.components.step_runtime import progress
 
 STEP = "train"
 PARAMETER_LIMIT = 500

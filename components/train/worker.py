@@ -1,4 +1,4 @@
-"""One worker process of a training: `torchrun --nproc-per-node N -m components.train.worker CONFIG.json`.
+"""One worker process of a training: `torchrun --nproc-per-node N -m slipway.components.train.worker CONFIG.json`.
 
 A launcher that sets `SLIPWAY_WATCH_STDIN` holds the other end of the workers' standard input. When the launcher
 dies, however suddenly, that end closes and the workers stop, so that no training goes on which nobody follows.
@@ -13,16 +13,16 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from components.artifacts.checkpoint import encoder_folder, load_tokenizer, save_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.errors import SlipwayError
-from components.learning.batches import EncodedTexts
-from components.learning.loop import Training, use_reproducible_cpu
-from components.learning.optimisation import build_model, parameter_count
-from components.learning.training_checkpoints import CheckpointStore, exclusive, write_json
-from components.step_runtime import progress
-from components.train.config import WorkerConfig
-from components.train.tracking import STEP, Tracker
+from slipway.components.artifacts.checkpoint import encoder_folder, load_tokenizer, save_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import SlipwayError
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.loop import Training, use_reproducible_cpu
+from slipway.components.learning.optimisation import build_model, parameter_count
+from slipway.components.learning.training_checkpoints import CheckpointStore, exclusive, write_json
+from slipway.components.step_runtime import progress
+from slipway.components.train.config import WorkerConfig
+from slipway.components.train.tracking import STEP, Tracker
 
 
 class Recorder:

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.errors import BadInput
-from components.rollout.local import access
-from pipelines.home import Places
-from serving.audit.chain import Numbered, Place, Verification, verify
-from serving.audit.files import audit_files, places
-from serving.audit.heads import heads_in
+from slipway.components.errors import BadInput
+from slipway.components.rollout.local import access
+from slipway.pipelines.home import Places
+from slipway.serving.audit.chain import Numbered, Place, Verification, verify
+from slipway.serving.audit.files import audit_files, places
+from slipway.serving.audit.heads import heads_in
 
 SHOWN = 20
 STANDARD_INPUT = "-"
@@ -49,7 +49,7 @@ def verify_command(
     ] = "",
 ) -> None:
     """Check that no line was altered, removed or moved. Exit codes: 0 intact, 1 changed, 2 there is no such log."""
-    from serving.audit.audit_log import key_of
+    from slipway.serving.audit.audit_log import key_of
 
     try:
         given = _heads(head, log)

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from components.clients.v2_client import ModelClient
-from components.errors import BadInput
-from components.explanation.picture import document, sentence, tints
+from slipway.components.clients.v2_client import ModelClient
+from slipway.components.errors import BadInput
+from slipway.components.explanation.picture import document, sentence, tints
 
 PICTURE = "explanation.html"
 STRONGEST = 5

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.errors import BadInput
-from components.prepare_data.columns import Column, Proposal, propose
-from components.prepare_data.settings import DataSettings
-from pipelines.pipeline_parameters import FIELDS
-from pipelines.settings import FieldDescription, as_yaml, fields, load_settings
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data.columns import Column, Proposal, propose
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.pipelines.pipeline_parameters import FIELDS
+from slipway.pipelines.settings import FieldDescription, as_yaml, fields, load_settings
 
 SHOWN = (
     *FIELDS.values(),

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.clients import api_keys
-from components.clients.api_keys import KeyEntry, Scope
-from components.errors import SlipwayError
-from components.rollout.local import access
-from pipelines.home import Places
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import KeyEntry, Scope
+from slipway.components.errors import SlipwayError
+from slipway.components.rollout.local import access
+from slipway.pipelines.home import Places
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,24 +12,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from components.artifacts.encryption import VARIABLE
-from components.clients.v2_client import ModelClient
-from components.errors import BadInput, SlipwayError
-from components.report.outcome import Outcome
-from pipelines.cli import audit, keys
-from pipelines.cli import explain as explain_cli
-from pipelines.cli import status as status_cli
-from pipelines.home import Places
-from pipelines.settings import (
-    DEFAULT_FILE,
-    SlipwaySettings,
-    load_settings,
-    readable_settings,
-    settings_table,
-)
+from slipway.components.artifacts.encryption import VARIABLE
+from slipway.components.clients.v2_client import ModelClient
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.report.outcome import Outcome
+from slipway.pipelines.cli import audit, keys
+from slipway.pipelines.cli import explain as explain_cli
+from slipway.pipelines.cli import status as status_cli
+from slipway.pipelines.home import Places
+from slipway.pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, readable_settings, settings_table
 
 if TYPE_CHECKING:
-    from components.rollout.served_model import ServedModel
+    from slipway.components.rollout.served_model import ServedModel
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -114,7 +108,7 @@ def given_settings(config: Path | None, overrides: list[str] | None, target: str
 
 def served(config: Path | None, overrides: list[str] | None, target: str | None) -> "ServedModel":
     """The served model that the settings mean."""
-    from pipelines.served_model import served_model
+    from slipway.pipelines.served_model import served_model
 
     return served_model(*settings_of(config, overrides, target))
 
@@ -128,7 +122,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Look at a data file, and write a commented slipway.yaml that reads it."""
-    from pipelines.cli import init as init_cli
+    from slipway.pipelines.cli import init as init_cli
 
     init_cli.init(data, output, force, console)
 
@@ -136,7 +130,7 @@ def init(
 @command
 def check(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Look at everything that a run will need, without running it: data, encoder, store, keys, ports or cluster."""
-    from pipelines import preflight
+    from slipway.pipelines import preflight
 
     settings, places = settings_of(config, overrides, target)
     preflight.check_data(settings.data)
@@ -150,8 +144,8 @@ def run(config: Config = None, overrides: Overrides = None, target: Target = Non
 
     Exit codes: 0 delivered, 1 failure, 2 bad input, 3 gate refused, 4 rolled back, 5 rollout held.
     """
-    from components.prepare_data import sources
-    from pipelines.run_supervisor import run_here
+    from slipway.components.prepare_data import sources
+    from slipway.pipelines.run_supervisor import run_here
 
     settings, places = settings_of(config, overrides, target)
     sources.local_path(settings.data.source)  # told now, not after the first step has started
@@ -169,7 +163,7 @@ def rollout(
     target: Target = None,
 ) -> None:
     """Roll one signed bundle out, without the steps before. Exit codes as for `run`."""
-    from pipelines.run_supervisor import roll_out_here
+    from slipway.pipelines.run_supervisor import roll_out_here
 
     settings, places = settings_of(config, overrides, target)
     finish(lambda: roll_out_here(bundle, dataset, settings, places, console))
@@ -216,7 +210,7 @@ def submit(
     Data and encoders of this machine are uploaded to the store first. An endpoint that asks for a token gets the one
     in the environment variable SLIPWAY_KFP_TOKEN. With --follow the exit codes are those of `run`, and 6 is cancelled.
     """
-    from pipelines import submit as kubeflow
+    from slipway.pipelines import submit as kubeflow
 
     given = given_settings(config, overrides, None)
     there, run = kubeflow.submit(given, endpoint, experiment, namespace, console)
@@ -238,7 +232,7 @@ def compile(
     """Write the pipeline as YAML, for the Kubeflow Pipelines UI."""
     from kfp import compiler
 
-    from pipelines.pipeline import pipeline
+    from slipway.pipelines.pipeline import pipeline
 
     try:
         compiler.Compiler().compile(pipeline, str(output))
@@ -250,7 +244,7 @@ def compile(
 @command
 def public_key(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Print the public key that servers verify bundles with: of the key pair that signs, or of the key in KMS."""
-    from components.artifacts import signing
+    from slipway.components.artifacts import signing
 
     registry = settings_of(config, overrides, target)[0].registry
     print(signing.key_pair(Path(registry.keys), registry.signing_key).public_key.read_text("utf-8"), end="")
@@ -272,7 +266,7 @@ def settings(
 @command
 def runs(as_json: AsJson = False) -> None:
     """List the runs of this home, the newest first, and how they ended."""
-    from pipelines.cli import runs as runs_cli
+    from slipway.pipelines.cli import runs as runs_cli
 
     found = list(runs_cli.every(Places.here()))
     if as_json:
@@ -287,7 +281,7 @@ def logs(
     step: Annotated[str, typer.Option(help="Of which step; by default the one that failed, else the last.")] = "",
 ) -> None:
     """Print the log of a step of a run."""
-    from pipelines.cli import runs as runs_cli
+    from slipway.pipelines.cli import runs as runs_cli
 
     print(runs_cli.log_of(runs_cli.one(Places.here(), name), step.replace("-", "_")), end="")
 
@@ -298,7 +292,7 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Print the path of a run's report."""
-    from pipelines.cli import runs as runs_cli
+    from slipway.pipelines.cli import runs as runs_cli
 
     path = runs_cli.report_of(runs_cli.one(Places.here(), name))
     console.print(str(path), markup=False, highlight=False)
@@ -384,7 +378,7 @@ def status(
 @command
 def start(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Serve the champion again after `slipway stop` or a restart of the machine."""
-    from pipelines.served_model import on_this_machine
+    from slipway.pipelines.served_model import on_this_machine
 
     model = on_this_machine(*settings_of(config, overrides, target), "started")
     model.start()
@@ -394,7 +388,7 @@ def start(config: Config = None, overrides: Overrides = None, target: Target = N
 @command
 def stop(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """End the served model's processes; `slipway start` brings them back."""
-    from pipelines.served_model import on_this_machine
+    from slipway.pipelines.served_model import on_this_machine
 
     model = on_this_machine(*settings_of(config, overrides, target), "stopped")
     console.print("stopped" if model.stop() else "nothing was running")

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.errors import BadInput
-from components.report.outcome import outcome_of
-from components.report.step import run as write_report
-from components.step_runtime import step_context
-from components.step_runtime.run_record import REPORT, Record
-from pipelines.home import Places
-from pipelines.local_run import SETTINGS, running
+from slipway.components.errors import BadInput
+from slipway.components.report.outcome import outcome_of
+from slipway.components.report.step import run as write_report
+from slipway.components.step_runtime import step_context
+from slipway.components.step_runtime.run_record import REPORT, Record
+from slipway.pipelines.home import Places
+from slipway.pipelines.local_run import SETTINGS, running
 
 
 class Run(NamedTuple):

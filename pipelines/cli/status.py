@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from components.rollout.served_model import ProxyStatus, RevisionStatus, Status
+    from slipway.components.rollout.served_model import ProxyStatus, RevisionStatus, Status
 
 
 def show(found: "Status", console: Console) -> None:
@@ -31,7 +31,7 @@ def show(found: "Status", console: Console) -> None:
             highlight=False,
         )
         if going["evidence"]:
-            from components.rollout.live import evidence_table
+            from slipway.components.rollout.live import evidence_table
 
             console.print(evidence_table(going["evidence"]))
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from serving.access.caller import ANONYMOUS, Caller, Means, Scope, set_account, set_caller
-from serving.access.keys import ApiKeys
-from serving.access.quotas import Quotas
-from serving.access.rules import Needed
-from serving.access.tokens import Tokens
-from serving.errors import Forbidden, Unauthenticated
+from slipway.serving.access.caller import ANONYMOUS, Caller, Means, Scope, set_account, set_caller
+from slipway.serving.access.keys import ApiKeys
+from slipway.serving.access.quotas import Quotas
+from slipway.serving.access.rules import Needed
+from slipway.serving.access.tokens import Tokens
+from slipway.serving.errors import Forbidden, Unauthenticated
 
 logger = logging.getLogger("serving")
 EVERYBODY = Caller(ANONYMOUS.name, frozenset({Scope.PREDICT, Scope.EXPLAIN}))

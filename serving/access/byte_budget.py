@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serving.access.caller import Caller
-from serving.errors import Overloaded
+from slipway.serving.access.caller import Caller
+from slipway.serving.errors import Overloaded
 
 Identity = tuple[str, str]
 SHARE = 2

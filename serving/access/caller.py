@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from components.clients.api_keys import Scope as Scope
+from slipway.components.clients.api_keys import Scope as Scope
 
 
 class Means(StrEnum):

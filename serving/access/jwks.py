@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from components.errors import BadInput
-from serving.access.reloading_file import Watched
-from serving.errors import NotCheckable
+from slipway.components.errors import BadInput
+from slipway.serving.access.reloading_file import Watched
+from slipway.serving.errors import NotCheckable
 
 logger = logging.getLogger("serving")
 Jwk = dict[str, Any]

@@ -4,11 +4,11 @@ import hmac
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.clients import api_keys
-from components.clients.api_keys import KeyEntry
-from serving.access.caller import Caller, Means
-from serving.access.reloading_file import Watched
-from serving.errors import Unauthenticated
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import KeyEntry
+from slipway.serving.access.caller import Caller, Means
+from slipway.serving.access.reloading_file import Watched
+from slipway.serving.errors import Unauthenticated
 
 NO_HASH = api_keys.digest("")
 """Compared with when there is no such id, so that the time does not tell which ids exist."""

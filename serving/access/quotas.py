@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from serving.access.caller import Caller
-from serving.errors import OverQuota
-from serving.limits import Limits
+from slipway.serving.access.caller import Caller
+from slipway.serving.errors import OverQuota
+from slipway.serving.limits import Limits
 
 PRUNE_ABOVE = 10_000
 """Identities; subjects of tokens may be any number."""
@@ -27,7 +27,7 @@ class Held:
         self.texts = 1
 
     def charge(self, texts: int, inferences: int) -> None:
-        """Take more; see `serving.access.caller.charge`."""
+        """Take more; see `slipway.serving.access.caller.charge`."""
         self._quotas.add(self._caller, max(0, texts - self.texts), others_than=self.texts)
         self.texts = max(texts, self.texts)
         self._quotas.owe(self._caller, inferences)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from components.errors import SlipwayError
+from slipway.components.errors import SlipwayError
 
 T = TypeVar("T")
 logger = logging.getLogger("serving")

@@ -6,7 +6,7 @@ administration the scope of that name, and whatever is left (metadata, metrics, 
 
 import re
 
-from serving.access.caller import Scope
+from slipway.serving.access.caller import Scope
 
 Needed = frozenset[Scope]
 """One of these scopes is enough; without any, the door is open."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from components.errors import BadInput
-from serving.access.reloading_file import Watched
+from slipway.components.errors import BadInput
+from slipway.serving.access.reloading_file import Watched
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 import jwt
 
-from components.errors import BadInput
-from serving.access.caller import Caller, Means, Scope
-from serving.access.jwks import KeySource
-from serving.errors import Unauthenticated
+from slipway.components.errors import BadInput
+from slipway.serving.access.caller import Caller, Means, Scope
+from slipway.serving.access.jwks import KeySource
+from slipway.serving.errors import Unauthenticated
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """All that may be allowed: signatures by a private key. Never `none`, and never HS*, whose key could sign."""

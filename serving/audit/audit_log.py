@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.errors import BadInput
-from serving.audit.chain import CHANGED, Chain
-from serving.audit.heads import Head, HeadNotes
-from serving.audit.redaction import redacted
-from serving.telemetry.metrics import AUDIT_ERRORS, AUDIT_LINES, AUDIT_LOST, AUDIT_WAITING
+from slipway.components.errors import BadInput
+from slipway.serving.audit.chain import CHANGED, Chain
+from slipway.serving.audit.heads import Head, HeadNotes
+from slipway.serving.audit.redaction import redacted
+from slipway.serving.telemetry.metrics import AUDIT_ERRORS, AUDIT_LINES, AUDIT_LOST, AUDIT_WAITING
 
 logger = logging.getLogger("serving")
 MOST_WAITING = 100_000
@@ -28,7 +28,7 @@ KEY_BYTES = 16
 
 
 class Sink(Protocol):
-    """Where lines go; see `serving.audit.files`."""
+    """Where lines go; see `slipway.serving.audit.files`."""
 
     def open(self, chain: Chain) -> dict[str, Any] | None:
         """Get ready to append, and set the chain to where the log ends."""

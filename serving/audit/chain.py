@@ -3,7 +3,8 @@
 Each line has a number `seq`, the `hash` of the line before it in `prev`, and last its own `hash`: SHA-256 over its
 bytes up to there or, with a key, HMAC-SHA256 (RFC 2104). Without a key only someone who can rewrite the whole rest of
 the log can hide a change; with one, only someone who has the key. A shortened end shows against a head that was noted
-elsewhere (`serving.audit.heads`), and missing oldest files by the first line: it follows from none that was removed.
+elsewhere (`slipway.serving.audit.heads`), and missing oldest files by the first line: it follows from none that was
+removed.
 """
 
 import hashlib

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from components.errors import BadInput
-from components.machine.private_files import lock_file
-from serving.audit.chain import GENESIS, KEYED, RECOVERED, REMOVED, THROUGH, UNKEYED, Chain, Line, Place, parsed
-from serving.audit.heads import Head
+from slipway.components.errors import BadInput
+from slipway.components.machine.private_files import lock_file
+from slipway.serving.audit.chain import GENESIS, KEYED, RECOVERED, REMOVED, THROUGH, UNKEYED, Chain, Line, Place, parsed
+from slipway.serving.audit.heads import Head
 
 LOCK_S = 3.0
 _NAME = re.compile(r"audit-(\d{6})\.jsonl")

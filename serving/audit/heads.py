@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 logger = logging.getLogger("serving")
 EACH_S = 60.0

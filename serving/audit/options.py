@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import BadInput
+from slipway.components.errors import BadInput
 
 if TYPE_CHECKING:
-    from serving.audit.audit_log import AuditLog
+    from slipway.serving.audit.audit_log import AuditLog
 
 logger = logging.getLogger("serving")
 STANDARD_OUTPUT = "-"
@@ -51,9 +51,9 @@ def audit_of(options: argparse.Namespace) -> "AuditLog | None":
     Raises:
         BadInput: an option is out of its bounds, or the log cannot be opened.
     """
-    from serving.audit.audit_log import AuditLog, key_of
-    from serving.audit.files import FolderSink, StreamSink
-    from serving.audit.heads import HeadNotes
+    from slipway.serving.audit.audit_log import AuditLog, key_of
+    from slipway.serving.audit.files import FolderSink, StreamSink
+    from slipway.serving.audit.heads import HeadNotes
 
     if not options.audit:
         if options.audit_key or options.audit_texts or options.audit_head:

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from serving.telemetry.metrics import AUDIT_LEFT_OUT
-from serving.telemetry.rate_limit import Pace
+from slipway.serving.telemetry.metrics import AUDIT_LEFT_OUT
+from slipway.serving.telemetry.rate_limit import Pace
 
 RATE, BURST = 1.0, 60
 """Lines of strangers: a second in the long run, and at once."""

@@ -13,14 +13,14 @@ from typing import Any, NoReturn
 
 import grpc
 
-from serving.access import API_KEY, Access, Credentials
-from serving.access.caller import ANONYMOUS, Caller, set_caller
-from serving.access.rules import OPEN, Needed, method_needs
-from serving.access.tls import call_certificate_name
-from serving.errors import Forbidden, NotCheckable, Overloaded, TooLarge, TooSlow, Unauthenticated, told
-from serving.grpc_api.arrivals import Arrivals
-from serving.grpc_api.connections import Connections
-from serving.protocol.parsing import off_loop
+from slipway.serving.access import API_KEY, Access, Credentials
+from slipway.serving.access.caller import ANONYMOUS, Caller, set_caller
+from slipway.serving.access.rules import OPEN, Needed, method_needs
+from slipway.serving.access.tls import call_certificate_name
+from slipway.serving.errors import Forbidden, NotCheckable, Overloaded, TooLarge, TooSlow, Unauthenticated, told
+from slipway.serving.grpc_api.arrivals import Arrivals
+from slipway.serving.grpc_api.connections import Connections
+from slipway.serving.protocol.parsing import off_loop
 
 logger = logging.getLogger("serving")
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]

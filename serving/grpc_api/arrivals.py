@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 import grpc
 
-from serving.access.byte_budget import Budget, Portion
-from serving.access.caller import Caller
-from serving.errors import Overloaded, TooLarge, TooSlow
-from serving.limits import Limits
+from slipway.serving.access.byte_budget import Budget, Portion
+from slipway.serving.access.caller import Caller
+from slipway.serving.errors import Overloaded, TooLarge, TooSlow
+from slipway.serving.limits import Limits
 
 OPEN_PLACES = 8
 """Messages of methods that are open to everybody that may arrive at the same time."""

@@ -13,20 +13,20 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.grpc.server import GRPCServer
 
-from components.errors import BadInput
-from serving.access import Access
-from serving.access.byte_budget import Budget
-from serving.access.tls import Certificates, grpc_credentials
-from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, told
-from serving.grpc_api.access import Checked, Reception
-from serving.grpc_api.arrivals import Arrivals
-from serving.grpc_api.connections import Connections
-from serving.grpc_api.health import SERVICE_NAME, Health
-from serving.grpc_api.servicer import SERVICE, VersionedServicer
-from serving.limits import Limits
-from serving.protocol.dataplane import BundleDataPlane
-from serving.telemetry.middleware import ObservingInterceptor
-from serving.telemetry.request_record import Recorder
+from slipway.components.errors import BadInput
+from slipway.serving.access import Access
+from slipway.serving.access.byte_budget import Budget
+from slipway.serving.access.tls import Certificates, grpc_credentials
+from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, told
+from slipway.serving.grpc_api.access import Checked, Reception
+from slipway.serving.grpc_api.arrivals import Arrivals
+from slipway.serving.grpc_api.connections import Connections
+from slipway.serving.grpc_api.health import SERVICE_NAME, Health
+from slipway.serving.grpc_api.servicer import SERVICE, VersionedServicer
+from slipway.serving.limits import Limits
+from slipway.serving.protocol.dataplane import BundleDataPlane
+from slipway.serving.telemetry.middleware import ObservingInterceptor
+from slipway.serving.telemetry.request_record import Recorder
 
 logger = logging.getLogger("serving")
 CONNECTION_IDLE_MS = 300_000

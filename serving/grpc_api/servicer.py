@@ -6,7 +6,7 @@ from kserve.errors import ModelNotReady
 from kserve.protocol.grpc import grpc_predict_v2_pb2
 from kserve.protocol.grpc.servicer import InferenceServicer
 
-from serving.protocol.dataplane import MOST_ITEMS, BundleDataPlane, check_number
+from slipway.serving.protocol.dataplane import MOST_ITEMS, BundleDataPlane, check_number
 
 SERVICE = grpc_predict_v2_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.artifacts.onnx_classifier import Classifier, Encoded, Floats, softmax
-from serving.errors import InferenceFailed, Overloaded
-from serving.limits import Limits
-from serving.telemetry.drift import Drift
-from serving.telemetry.metrics import ModelMetrics
+from slipway.components.artifacts.onnx_classifier import Classifier, Encoded, Floats, softmax
+from slipway.serving.errors import InferenceFailed, Overloaded
+from slipway.serving.limits import Limits
+from slipway.serving.telemetry.drift import Drift
+from slipway.serving.telemetry.metrics import ModelMetrics
 
 logger = logging.getLogger("serving")
 WARM_UP = ((1, 8), (1, 32), (1, 512), (8, 16), (32, 16))

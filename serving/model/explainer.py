@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from kserve.errors import InvalidInput
 
-from components.explanation.shapley import Explanation, Question, Tokens
-from serving.access.caller import charge, current_caller
-from serving.errors import Overloaded
-from serving.limits import Limits
-from serving.model.batcher import Batcher
+from slipway.components.explanation.shapley import Explanation, Question, Tokens
+from slipway.serving.access.caller import charge, current_caller
+from slipway.serving.errors import Overloaded
+from slipway.serving.limits import Limits
+from slipway.serving.model.batcher import Batcher
 
 PORTION = 32
 """Inferences that one explanation has in the queue at a time."""

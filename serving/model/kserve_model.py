@@ -6,18 +6,18 @@ from typing import Any
 from kserve import InferRequest, InferResponse, Model
 from kserve.model import InferenceVerb
 
-from serving.access.caller import Scope, charge, current_caller
-from serving.errors import Forbidden
-from serving.limits import Limits
-from serving.model.batcher import Batcher
-from serving.model.explainer import Explainer
-from serving.model.sessions import Engine
-from serving.protocol.request_parameters import wishes
-from serving.protocol.request_texts import TEXT, instance_texts, tensor_texts
-from serving.protocol.responses import Answers
-from serving.telemetry.drift import Drift
-from serving.telemetry.metrics import ModelMetrics
-from serving.telemetry.request_record import note
+from slipway.serving.access.caller import Scope, charge, current_caller
+from slipway.serving.errors import Forbidden
+from slipway.serving.limits import Limits
+from slipway.serving.model.batcher import Batcher
+from slipway.serving.model.explainer import Explainer
+from slipway.serving.model.sessions import Engine
+from slipway.serving.protocol.request_parameters import wishes
+from slipway.serving.protocol.request_texts import TEXT, instance_texts, tensor_texts
+from slipway.serving.protocol.responses import Answers
+from slipway.serving.telemetry.drift import Drift
+from slipway.serving.telemetry.metrics import ModelMetrics
+from slipway.serving.telemetry.request_record import note
 
 
 class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
@@ -86,7 +86,7 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         """Answer a V2 request, or a V1 request given as a dict.
 
         Raises:
-            InvalidInput, Forbidden, Overloaded, InferenceFailed: see `serving.errors`.
+            InvalidInput, Forbidden, Overloaded, InferenceFailed: see `slipway.serving.errors`.
         """
         if not isinstance(payload, InferRequest):
             answers = await self._answers(instance_texts(payload, self.limits))

@@ -5,14 +5,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.artifacts.bundle import Bundle, contents_of
-from components.artifacts.encryption import BundleKey
-from components.errors import BadInput, BundleRefused, SlipwayError
+from slipway.components.artifacts.bundle import Bundle, contents_of
+from slipway.components.artifacts.encryption import BundleKey
+from slipway.components.errors import BadInput, BundleRefused, SlipwayError
 
 if TYPE_CHECKING:
-    from components.artifacts.signing import Wanted
-    from serving.limits import Limits
-    from serving.model.kserve_model import BundleModel
+    from slipway.components.artifacts.signing import Wanted
+    from slipway.serving.limits import Limits
+    from slipway.serving.model.kserve_model import BundleModel
 
 logger = logging.getLogger("serving")
 VERSION_DIGITS = 12
@@ -33,7 +33,7 @@ def verified(
     """
     if not folder.is_dir():
         raise BadInput(f"the bundle {folder} is not a folder; give the folder with bundle.json")
-    from components.artifacts.signing import check_digest, opened
+    from slipway.components.artifacts.signing import check_digest, opened
 
     if public_key is None:
         logger.warning("event=unsigned_allowed bundle=%s the bundle is loaded without verification", folder)
@@ -67,9 +67,9 @@ def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "L
         BundleRefused: it cannot be decrypted.
         LoadFailed: the model cannot be loaded or cannot answer.
     """
-    from serving.errors import InferenceFailed
-    from serving.model.kserve_model import BundleModel
-    from serving.model.sessions import open_engine
+    from slipway.serving.errors import InferenceFailed
+    from slipway.serving.model.kserve_model import BundleModel
+    from slipway.serving.model.sessions import open_engine
 
     digest = bundle.digest()
     version = version or digest.removeprefix("sha256:")[:VERSION_DIGITS]

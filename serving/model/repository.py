@@ -13,9 +13,9 @@ from kserve import Model, ModelRepository
 from kserve.errors import ModelNotFound, ModelNotReady
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from components.errors import BundleRefused, SlipwayError
-from serving.model.kserve_model import BundleModel
-from serving.telemetry.metrics import ModelMetrics
+from slipway.components.errors import BundleRefused, SlipwayError
+from slipway.serving.model.kserve_model import BundleModel
+from slipway.serving.telemetry.metrics import ModelMetrics
 
 logger = logging.getLogger("serving")
 UNLOADED = "it was unloaded"

@@ -10,9 +10,9 @@ import logging
 import time
 from dataclasses import dataclass
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.onnx_classifier import Classifier
-from components.machine.cpu_count import cores
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.machine.cpu_count import cores
 
 logger = logging.getLogger("serving")
 WORTH = 0.85

@@ -13,8 +13,8 @@ from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import RequestedOutput
 
-from serving.errors import Malformed, VersionNotFound
-from serving.protocol.parsing import LARGE
+from slipway.serving.errors import Malformed, VersionNotFound
+from slipway.serving.protocol.parsing import LARGE
 
 PLATFORM = "onnx_onnxv1"  # the V2 specification's name for ONNX
 MOST_ITEMS = 64

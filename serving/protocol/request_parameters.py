@@ -12,7 +12,7 @@ from kserve import InferRequest
 from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import to_http_parameters
 
-from serving.protocol.dataplane import whole
+from slipway.serving.protocol.dataplane import whole
 
 OUTPUTS = ("label", "score", "probabilities")
 TOP = ("top_labels", "top_scores")

@@ -7,8 +7,8 @@ from typing import Any
 from kserve import InferInput, InferRequest
 from kserve.errors import InvalidInput
 
-from serving.limits import Limits
-from serving.telemetry.request_record import note
+from slipway.serving.limits import Limits
+from slipway.serving.telemetry.request_record import note
 
 TEXT = "text"
 LENGTH = struct.Struct("<I")

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from kserve import InferOutput, InferRequest, InferResponse
 
-from components.artifacts.onnx_classifier import Floats
-from components.explanation.shapley import Explanation
-from serving.protocol.request_parameters import EXPLANATION, Wishes
+from slipway.components.artifacts.onnx_classifier import Floats
+from slipway.components.explanation.shapley import Explanation
+from slipway.serving.protocol.request_parameters import EXPLANATION, Wishes
 
 
 class Answers:

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.access import API_KEY, Access, Credentials
-from serving.access.caller import ANONYMOUS, set_caller
-from serving.access.rules import OPEN, Needed, path_needs
-from serving.errors import Forbidden, Unauthenticated, told
-from serving.rest_api.early_responses import REFUSALS, answer_unread, refuse
+from slipway.serving.access import API_KEY, Access, Credentials
+from slipway.serving.access.caller import ANONYMOUS, set_caller
+from slipway.serving.access.rules import OPEN, Needed, path_needs
+from slipway.serving.errors import Forbidden, Unauthenticated, told
+from slipway.serving.rest_api.early_responses import REFUSALS, answer_unread, refuse
 
 logger = logging.getLogger("serving")
 CERTIFICATE = "client_certificate"

@@ -16,24 +16,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.access import Access
-from serving.access.byte_budget import Budget
-from serving.access.rules import METRICS
-from serving.access.tls import Certificates, server_context
-from serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge, told
-from serving.limits import Limits
-from serving.model.repository import BundleRepository
-from serving.protocol.dataplane import BundleDataPlane
-from serving.rest_api.access import Checked
-from serving.rest_api.body_limits import Guard
-from serving.rest_api.endpoints import Endpoints
-from serving.rest_api.listener import listen
-from serving.rest_api.metrics_port import MetricsPort
-from serving.rest_api.openapi import document
-from serving.rest_api.schemas import Served
-from serving.telemetry.metrics import page
-from serving.telemetry.middleware import Observed
-from serving.telemetry.request_record import Recorder
+from slipway.serving.access import Access
+from slipway.serving.access.byte_budget import Budget
+from slipway.serving.access.rules import METRICS
+from slipway.serving.access.tls import Certificates, server_context
+from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge, told
+from slipway.serving.limits import Limits
+from slipway.serving.model.repository import BundleRepository
+from slipway.serving.protocol.dataplane import BundleDataPlane
+from slipway.serving.rest_api.access import Checked
+from slipway.serving.rest_api.body_limits import Guard
+from slipway.serving.rest_api.endpoints import Endpoints
+from slipway.serving.rest_api.listener import listen
+from slipway.serving.rest_api.metrics_port import MetricsPort
+from slipway.serving.rest_api.openapi import document
+from slipway.serving.rest_api.schemas import Served
+from slipway.serving.telemetry.metrics import page
+from slipway.serving.telemetry.middleware import Observed
+from slipway.serving.telemetry.request_record import Recorder
 
 logger = logging.getLogger("serving")
 STATUS: dict[type[Exception], HTTPStatus] = {

@@ -8,12 +8,12 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.access.byte_budget import Budget, Portion
-from serving.access.caller import current_caller
-from serving.errors import Overloaded, TooLarge, TooSlow
-from serving.limits import Limits
-from serving.protocol.dataplane import BundleDataPlane
-from serving.rest_api.early_responses import body_size, refuse
+from slipway.serving.access.byte_budget import Budget, Portion
+from slipway.serving.access.caller import current_caller
+from slipway.serving.errors import Overloaded, TooLarge, TooSlow
+from slipway.serving.limits import Limits
+from slipway.serving.protocol.dataplane import BundleDataPlane
+from slipway.serving.rest_api.early_responses import body_size, refuse
 
 
 class Guard:

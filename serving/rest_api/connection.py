@@ -1,7 +1,8 @@
 """Connections of REST that cannot be held open for nothing, on top of uvicorn's protocol for HTTP/1.1.
 
 uvicorn by itself has no limit on the time or size of a request's head, on the number of connections, or on the time
-that a client takes to read an answer. `serving.rest_api.connection_pool` says which connections make room for new ones.
+that a client takes to read an answer. `slipway.serving.rest_api.connection_pool` says which connections make room for
+new ones.
 """
 
 import asyncio
@@ -12,12 +13,12 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.access.tls import certificate_name
-from serving.errors import told
-from serving.limits import Limits
-from serving.rest_api.access import CERTIFICATE, KNOWN
-from serving.rest_api.connection_pool import ConnectionPool, Standing
-from serving.rest_api.framing import BadFraming, check_framing
+from slipway.serving.access.tls import certificate_name
+from slipway.serving.errors import told
+from slipway.serving.limits import Limits
+from slipway.serving.rest_api.access import CERTIFICATE, KNOWN
+from slipway.serving.rest_api.connection_pool import ConnectionPool, Standing
+from slipway.serving.rest_api.framing import BadFraming, check_framing
 
 logger = logging.getLogger("serving")
 HEAD_LIMIT = 64 * 1024

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import Forbidden, NotCheckable, Overloaded, TooLarge, TooSlow, Unauthenticated, told
+from slipway.serving.errors import Forbidden, NotCheckable, Overloaded, TooLarge, TooSlow, Unauthenticated, told
 
 EARLY: dict[type[Exception], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,

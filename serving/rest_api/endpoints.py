@@ -16,10 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.errors import Malformed
-from serving.model.repository import BundleRepository
-from serving.protocol.dataplane import BundleDataPlane, json_object, v2_request
-from serving.protocol.parsing import off_loop
+from slipway.serving.errors import Malformed
+from slipway.serving.model.repository import BundleRepository
+from slipway.serving.protocol.dataplane import BundleDataPlane, json_object, v2_request
+from slipway.serving.protocol.parsing import off_loop
 
 Handler = Callable[[Request], Awaitable[Response]]
 MODEL = "/v2/models/{model_name}"
@@ -39,7 +39,7 @@ class Endpoints:
         self._repository = repository
 
     def register(self, app: fastapi.FastAPI) -> None:
-        """Add the paths to an application; `serving.rest_api.openapi` describes them."""
+        """Add the paths to an application; `slipway.serving.rest_api.openapi` describes them."""
         for verb, path, handler in self.paths():
             app.add_route(path, handler, methods=[verb], include_in_schema=False)
 

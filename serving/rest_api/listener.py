@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import uvicorn
 from uvicorn.server import ServerState
 
-from serving.limits import Limits
-from serving.rest_api.connection import Connection
-from serving.rest_api.connection_pool import ConnectionPool
+from slipway.serving.limits import Limits
+from slipway.serving.rest_api.connection import Connection
+from slipway.serving.rest_api.connection_pool import ConnectionPool
 
 logger = logging.getLogger("serving")
 NOT_ACCEPTED_S = 0.05

@@ -3,8 +3,8 @@
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.access.rules import METRICS
-from serving.rest_api.endpoints import Handler, answer
+from slipway.serving.access.rules import METRICS
+from slipway.serving.rest_api.endpoints import Handler, answer
 
 READING = ("GET", "HEAD")
 

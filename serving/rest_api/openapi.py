@@ -6,7 +6,7 @@ It is about the model that is served: its name, version and classes are in the d
 
 from importlib.metadata import version
 
-from serving.rest_api.schemas import Schema, Served, ref, schemas
+from slipway.serving.rest_api.schemas import Schema, Served, ref, schemas
 
 JSON, BINARY, PROMETHEUS = "application/json", "application/octet-stream", "text/plain"
 REFUSALS = {

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from serving.limits import Limits
-from serving.protocol.request_parameters import EXPLANATION, OUTPUTS, TOP
+from slipway.serving.limits import Limits
+from slipway.serving.protocol.request_parameters import EXPLANATION, OUTPUTS, TOP
 
 Schema = dict[str, Any]
 
@@ -138,7 +138,7 @@ def _response() -> Schema:
 
 
 def _explanation(label: Schema, share: Schema) -> Schema:
-    """`attributions` sum to `logit` minus `baseline`; see `components.explanation.shapley`."""
+    """`attributions` sum to `logit` minus `baseline`; see `slipway.components.explanation.shapley`."""
     number: Schema = {"type": "number"}
     return _object(
         {

@@ -6,11 +6,11 @@ from itertools import chain
 
 import numpy as np
 
-from components.artifacts.bundle import Bins
-from components.artifacts.drift_reference import Features, bins_of, index_by_chance, stability_index
-from components.artifacts.onnx_classifier import Classifier, Encoded, Floats
-from serving.telemetry.metrics import ModelMetrics
-from serving.telemetry.request_record import COMPARISON, current_exchange
+from slipway.components.artifacts.bundle import Bins
+from slipway.components.artifacts.drift_reference import Features, bins_of, index_by_chance, stability_index
+from slipway.components.artifacts.onnx_classifier import Classifier, Encoded, Floats
+from slipway.serving.telemetry.metrics import ModelMetrics
+from slipway.serving.telemetry.request_record import COMPARISON, current_exchange
 
 WINDOW = 2000
 """Texts of clients that are compared with the reference."""

@@ -6,8 +6,8 @@ then only, with the number of those that were left out, and no line is long, wha
 
 import logging
 
-from serving.telemetry.metrics import LOG_LEFT_OUT
-from serving.telemetry.rate_limit import Pace
+from slipway.serving.telemetry.metrics import LOG_LEFT_OUT
+from slipway.serving.telemetry.rate_limit import Pace
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 CHARACTERS = 2000

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from components.clients.latency_histogram import LATENCY_BOUNDS_MS
+from slipway.components.clients.latency_histogram import LATENCY_BOUNDS_MS
 
 REGISTRY = CollectorRegistry()
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"

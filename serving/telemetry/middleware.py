@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.telemetry.request_record import ABANDONED, COMPARISON, Exchange, Observation, Recorder
+from slipway.serving.telemetry.request_record import ABANDONED, COMPARISON, Exchange, Observation, Recorder
 
 SOURCE = "x-slipway-source"
 """Header or metadata that says `comparison` in the questions of a rollout; `Exchange.source` says who is believed."""

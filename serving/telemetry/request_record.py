@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from serving.access.caller import ANONYMOUS, Scope, current_caller
+from slipway.serving.access.caller import ANONYMOUS, Scope, current_caller
 
 ABANDONED = 499
 """The client went before it was answered; the code that nginx made usual."""

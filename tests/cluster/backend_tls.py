@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from components.rollout.kserve.backend_tls import KIND
+from slipway.components.rollout.kserve.backend_tls import KIND
 from tests.cluster.access import Cluster, held
 
 NAME = f"{KIND.plural}.{KIND.group}"

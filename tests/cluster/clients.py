@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 
 import httpx
 
-from components.rollout.kserve.endpoint import Endpoint, credentials
-from components.rollout.probe_request import question
+from slipway.components.rollout.kserve.endpoint import Endpoint, credentials
+from slipway.components.rollout.probe_request import question
 
 
 class Clients(AbstractContextManager["Clients"]):

@@ -3,10 +3,10 @@
 import itertools
 from typing import Any
 
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.train.job_api import JobApi
-from components.train.job_manifest import job_manifest
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.train.job_api import JobApi
+from slipway.components.train.job_manifest import job_manifest
 from tests.cluster.access import Cluster
 
 KIND = "pytorchjobs.kubeflow.org"

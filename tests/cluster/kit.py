@@ -13,7 +13,7 @@ from tests.cluster.access import SCRATCH, Cluster, Say
 
 ROOT = Path(__file__).parents[2]
 KIT = ROOT.parent / "shared" / "cluster" / "cluster"
-IN_IMAGE = ("Dockerfile", ".dockerignore", "docker", "components", "pipelines", "serving")
+IN_IMAGE = ("Dockerfile", ".dockerignore", "docker", "components", "pipelines", "serving", "slipway")
 LOCKS = ("requirements.lock", "requirements-cuda.lock", "requirements-serving.lock")
 ADDONS = ("training-operator", "kserve", "s3", "kueue")
 """Kueue last: it knows at once the kinds that are there when it starts, others after minutes."""

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.dataset import TextDataset
-from components.artifacts.signing import PRIVATE
-from components.platforms import storage
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.model_registry import Registry, Version
-from components.rollout import step
-from components.rollout.kserve.model import ClusterModel
-from components.rollout.kserve.target import KServeTarget
-from components.rollout.settings import RolloutSettings
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.signing import PRIVATE
+from slipway.components.platforms import storage
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.rollout import step
+from slipway.components.rollout.kserve.model import ClusterModel
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.settings import RolloutSettings
 from tests.cluster.clients import Clients
 from tests.local import bad_bundles
 

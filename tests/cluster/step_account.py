@@ -8,12 +8,12 @@ from typing import Any
 from kubernetes import config
 from kubernetes.client.exceptions import ApiException
 
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve import manifest
-from components.rollout.kserve.record import Record
-from components.rollout.target import Revision
-from components.train.job_manifest import job_manifest
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve import manifest
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.target import Revision
+from slipway.components.train.job_manifest import job_manifest
 from tests.cluster.access import Cluster
 from tests.cluster.background import eventually
 

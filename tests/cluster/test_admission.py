@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from components.errors import BadInput
-from components.platforms.cluster_settings import ClusterSettings
-from pipelines.cluster_preflight import check_admitted
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import eventually
 from tests.cluster.step_account import IMAGE, Steps, changed, lease, service, signer, trainer
 

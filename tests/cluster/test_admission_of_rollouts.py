@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import signing
-from components.artifacts.bundle import SIGNATURE
-from components.errors import BadInput, SlipwayError
-from components.register.signing_job import SigningJob
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import SIGNATURE
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.register.signing_job import SigningJob
 from tests.cluster.background import eventually
 from tests.cluster.step_account import PATHS, Steps, changed, lease, signer
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from components.errors import BadInput
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.backend_tls import Tls, policy
-from components.rollout.kserve.target import KServeTarget
-from components.rollout.target import Revision
-from pipelines.cluster_preflight import _check_runtime
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.backend_tls import Tls, policy
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.target import Revision
+from slipway.pipelines.cluster_preflight import _check_runtime
 from tests.cluster import backend_tls
 from tests.cluster.background import eventually
 from tests.cluster.kit import ROOT

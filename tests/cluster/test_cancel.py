@@ -2,12 +2,12 @@
 
 import pytest
 
-from components.errors import BadInput
-from components.report.aftermath import settled
-from components.report.outcome import outcome_of
-from components.step_runtime.run_record import Record
-from components.train.cancel import remove_jobs_of
-from components.train.job_manifest import RUN_LABEL
+from slipway.components.errors import BadInput
+from slipway.components.report.aftermath import settled
+from slipway.components.report.outcome import outcome_of
+from slipway.components.step_runtime.run_record import Record
+from slipway.components.train.cancel import remove_jobs_of
+from slipway.components.train.job_manifest import RUN_LABEL
 from tests.cluster import workflows
 from tests.cluster.background import eventually
 from tests.cluster.jobs import Jobs

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.execution_target import resolve
-from components.register.settings import RegistrySettings
-from pipelines.cluster_preflight import check_cluster
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.execution_target import resolve
+from slipway.components.register.settings import RegistrySettings
+from slipway.pipelines.cluster_preflight import check_cluster
 
 pytestmark = pytest.mark.cluster
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import signing
-from components.artifacts.bundle import Bundle
-from components.clients import api_keys
-from components.clients.credentials import API_KEY
-from components.platforms import storage
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.model_registry import Registry, Version
-from components.rollout.kserve.target import KServeTarget
-from components.step_runtime import run_record
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.clients import api_keys
+from slipway.components.clients.credentials import API_KEY
+from slipway.components.platforms import storage
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.step_runtime import run_record
 from tests.cluster.clients import Clients
 from tests.cluster.compiled import CompiledRun, compile_for, make_volume
 from tests.cluster.serving import QUICK

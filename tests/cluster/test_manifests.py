@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from components.platforms import storage
+from slipway.components.platforms import storage
 
 pytestmark = pytest.mark.cluster
 

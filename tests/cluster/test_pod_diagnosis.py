@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from components.kubeflow.pod_diagnosis import Diagnosis, cancelled, created, diagnose
-from components.step_runtime.kfp_component import EXECUTOR
+from slipway.components.kubeflow.pod_diagnosis import Diagnosis, cancelled, created, diagnose
+from slipway.components.step_runtime.kfp_component import EXECUTOR
 from tests.cluster import workflows
 from tests.cluster.access import Cluster
 from tests.components.kubeflow.test_log_excerpt import (
@@ -59,7 +59,9 @@ def pod(cluster: Cluster, node: str, run: str, words: str, ending: str = "exit 1
     """The pod of an Argo node that writes its log and ends as told."""
     driver = "-driver" in node
     arguments = (
-        ["--type", "CONTAINER", "--task_name", "choose"] if driver else [EXECUTOR, "components.train.component:train"]
+        ["--type", "CONTAINER", "--task_name", "choose"]
+        if driver
+        else [EXECUTOR, "slipway.components.train.component:train"]
     )
     script = f"cat >&2 <<'END'\n{words}END\n{ending}"
     usual: dict[str, Any] = {"image": cluster.busybox, "imagePullPolicy": "IfNotPresent"}

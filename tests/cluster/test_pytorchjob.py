@@ -15,14 +15,14 @@ import pytest
 from kubernetes import client, config
 from mlflow import MlflowClient
 
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput, SlipwayError
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.train import step
-from components.train.pytorchjob import PyTorchJobLauncher
-from components.train.remote import newest_checkpoint
-from pipelines.cluster_preflight import check_admitted
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.train import step
+from slipway.components.train.pytorchjob import PyTorchJobLauncher
+from slipway.components.train.remote import newest_checkpoint
+from slipway.pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
 
 pytestmark = pytest.mark.cluster
@@ -253,11 +253,11 @@ def test_a_cancelled_step_removes_its_job_and_a_second_one_does_not_disturb_it(t
     settings = trainings.train_settings()
     script = f"""
 from pathlib import Path
-from components.platforms.cluster_settings import ClusterSettings
-from components.train import step
-from components.train.pytorchjob import PyTorchJobLauncher
-from components.learning.settings import TrainSettings
-from pipelines.cluster_preflight import check_admitted
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.train import step
+from slipway.components.train.pytorchjob import PyTorchJobLauncher
+from slipway.components.learning.settings import TrainSettings
+from slipway.pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
 launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({trainings.cluster_settings().model_dump_json()!r}))
 settings = TrainSettings.model_validate_json({settings.model_dump_json()!r})

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from components.artifacts import signing
-from components.errors import BadInput
-from components.platforms.cluster_settings import ClusterSettings
-from components.register.settings import RegistrySettings
-from pipelines.cluster_preflight import (
+from slipway.components.artifacts import signing
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.register.settings import RegistrySettings
+from slipway.pipelines.cluster_preflight import (
     FURTHER_RIGHTS,
     RIGHTS,
     RIGHTS_OF_STEPS,

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from components.errors import SlipwayError
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve import fence, lease
-from components.rollout.kserve.lease import Lease
-from components.rollout.kserve.objects import Changed
-from components.rollout.kserve.record import HOLDER
-from components.rollout.kserve.target import KServeTarget
-from components.rollout.target import Revision
+from slipway.components.errors import SlipwayError
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve import fence, lease
+from slipway.components.rollout.kserve.lease import Lease
+from slipway.components.rollout.kserve.objects import Changed
+from slipway.components.rollout.kserve.record import HOLDER
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.target import Revision
 from tests.cluster.access import Cluster
 
 pytestmark = pytest.mark.cluster

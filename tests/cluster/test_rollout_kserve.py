@@ -19,20 +19,20 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from components.artifacts.dataset import TextDataset
-from components.artifacts.signing import KeyPair, key_pair
-from components.clients import api_keys
-from components.clients.v2_client import GrpcClient
-from components.errors import SlipwayError
-from components.platforms import storage
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.model_registry import Version
-from components.rollout.kserve import pod_counters, readiness
-from components.rollout.kserve.cancelled import take_back
-from components.rollout.kserve.endpoint import Endpoint, credentials
-from components.rollout.kserve.model import ClusterModel, revision_of
-from components.rollout.kserve.target import KServeTarget
-from components.rollout.settings import RolloutSettings
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.signing import KeyPair, key_pair
+from slipway.components.clients import api_keys
+from slipway.components.clients.v2_client import GrpcClient
+from slipway.components.errors import SlipwayError
+from slipway.components.platforms import storage
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.model_registry import Version
+from slipway.components.rollout.kserve import pod_counters, readiness
+from slipway.components.rollout.kserve.cancelled import take_back
+from slipway.components.rollout.kserve.endpoint import Endpoint, credentials
+from slipway.components.rollout.kserve.model import ClusterModel, revision_of
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.settings import RolloutSettings
 from tests import prometheus
 from tests.cluster.serving import QUICK, Model, Serving
 from tests.local import bad_bundles
@@ -299,9 +299,9 @@ def test_two_rollouts_never_drive_one_service(messages: Model, champion: Version
 DRIVER = """
 import json, sys
 from pathlib import Path
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout import step
-from components.rollout.settings import RolloutSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout import step
+from slipway.components.rollout.settings import RolloutSettings
 given = json.load(sys.stdin)
 settings = RolloutSettings.model_validate(given["settings"])
 cluster = ClusterSettings.model_validate(given["cluster"])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve import manifest, sizes
-from components.rollout.kserve.record import Record
-from components.rollout.target import Revision
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve import manifest, sizes
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.target import Revision
 from tests.cluster.access import Cluster
 
 pytestmark = pytest.mark.cluster

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.artifacts import signing
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.manifest import VERSION_LABEL
-from components.rollout.kserve.pod_counters import _metrics_port
+from slipway.components.artifacts import signing
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.manifest import VERSION_LABEL
+from slipway.components.rollout.kserve.pod_counters import _metrics_port
 from tests.authority import Authority
 from tests.cluster.background import eventually
 from tests.cluster.kit import ROOT

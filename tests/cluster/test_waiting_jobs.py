@@ -12,13 +12,13 @@ from typing import Any
 import boto3
 import pytest
 
-from components.errors import SlipwayError
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.step_runtime import progress
-from components.train import patience
-from components.train.config import WorkerConfig
-from components.train.pytorchjob import PyTorchJobLauncher
+from slipway.components.errors import SlipwayError
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.step_runtime import progress
+from slipway.components.train import patience
+from slipway.components.train.config import WorkerConfig
+from slipway.components.train.pytorchjob import PyTorchJobLauncher
 from tests.cluster.background import Background, eventually
 from tests.cluster.jobs import KIND, Jobs
 
@@ -173,8 +173,8 @@ def test_the_job_of_a_run_that_was_killed_is_named_to_the_next_one(
     before = jobs.names()
     script = f"""
 from pathlib import Path
-from components.platforms.cluster_settings import ClusterSettings
-from components.train.pytorchjob import PyTorchJobLauncher
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.train.pytorchjob import PyTorchJobLauncher
 settings = ClusterSettings.model_validate_json({settings.model_dump_json()!r})
 PyTorchJobLauncher(settings).launch(Path({str(tmp_path / "config.json")!r}))
 """

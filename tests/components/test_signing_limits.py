@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from components.artifacts import signing, trusted_keys
-from components.artifacts.bundle import SIGNATURE, Bundle, contents_of
-from components.errors import BadInput, BundleRefused
+from slipway.components.artifacts import signing, trusted_keys
+from slipway.components.artifacts.bundle import SIGNATURE, Bundle, contents_of
+from slipway.components.errors import BadInput, BundleRefused
 
 
 @pytest.fixture(scope="module")

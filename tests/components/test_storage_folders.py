@@ -8,8 +8,8 @@ from typing import Any
 import boto3
 import pytest
 
-from components.errors import BadInput
-from components.platforms import storage
+from slipway.components.errors import BadInput
+from slipway.components.platforms import storage
 from tests.components.platforms.test_storage import content, refused, use
 
 

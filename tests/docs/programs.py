@@ -11,11 +11,11 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from pipelines.cli.main import app
-from pipelines.settings import load_settings
-from serving.limits import Limits
-from serving.rest_api.openapi import document
-from serving.rest_api.schemas import Served
+from slipway.pipelines.cli.main import app
+from slipway.pipelines.settings import load_settings
+from slipway.serving.limits import Limits
+from slipway.serving.rest_api.openapi import document
+from slipway.serving.rest_api.schemas import Served
 from tests.docs.pages import ROOT
 
 KIND = yaml.safe_load((ROOT / "kind-cluster.yaml").read_text("utf-8"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.settings import FieldDescription, as_yaml, fields
+from slipway.pipelines.settings import FieldDescription, as_yaml, fields
 from tests.docs.pages import ROOT, replaced
 
 PAGE = ROOT / "docs" / "settings.md"

@@ -14,8 +14,8 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from components.errors import BadInput
-from pipelines.cli.main import app
+from slipway.components.errors import BadInput
+from slipway.pipelines.cli.main import app
 from tests.docs import programs
 from tests.docs.pages import ROOT, Block, blocks, inline, pages
 from tests.docs.shell import commands

@@ -11,9 +11,9 @@ import yaml
 from kserve.protocol.grpc import grpc_predict_v2_pb2
 from typer.core import TyperGroup
 
-from components import errors
-from pipelines.cli.main import app
-from pipelines.pipeline_parameters import FIELDS, REST
+from slipway.components import errors
+from slipway.pipelines.cli.main import app
+from slipway.pipelines.pipeline_parameters import FIELDS, REST
 from tests.docs.pages import ROOT, inline, pages, prose
 from tests.docs.programs import api, make_targets
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.settings import fields, load_settings
+from slipway.pipelines.settings import fields, load_settings
 from tests.docs import settings_page
 from tests.docs.pages import ROOT, Block, blocks, inline, pages, replaced
 

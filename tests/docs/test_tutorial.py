@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import load_settings
+from slipway.pipelines.settings import load_settings
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.shell import commands
 
@@ -43,7 +43,7 @@ def test_the_settings_that_are_shown_are_those_that_the_commands_make_of_the_dat
     }
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "slipway"
-    program.write_text(f"#!{sys.executable}\nfrom pipelines.cli.main import app\napp()\n", "utf-8")
+    program.write_text(f"#!{sys.executable}\nfrom slipway.pipelines.cli.main import app\napp()\n", "utf-8")
     program.chmod(0o755)
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,9 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
-from components.artifacts import signing
-from components.artifacts.bundle import CARD, MODEL, SIGNATURE, TOKENIZER, Bundle, updated_info, write_info
-from components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import CARD, MODEL, SIGNATURE, TOKENIZER, Bundle, updated_info, write_info
+from slipway.components.artifacts.onnx_classifier import Classifier
 
 
 def signed_copy(bundle: Path, folder: Path, private_key: Path, note: str = "") -> Path:

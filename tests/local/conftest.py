@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.rollout.settings import RolloutSettings
+from slipway.components.rollout.settings import RolloutSettings
 from tests.conftest import free_port
 from tests.local.site import Site
 

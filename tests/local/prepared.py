@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step_runtime.kfp_component import component
+from slipway.components.step_runtime.kfp_component import component
 
 
 @component

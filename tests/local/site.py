@@ -9,15 +9,15 @@ from typing import Any
 
 import httpx
 
-from components.artifacts import signing
-from components.artifacts.bundle import Bundle
-from components.errors import SlipwayError
-from components.platforms.model_registry import Registry
-from components.rollout import step
-from components.rollout.local import access
-from components.rollout.local.envoy_config import VERSION_HEADER
-from components.rollout.local.model import LocalModel
-from components.rollout.settings import RolloutSettings
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.errors import SlipwayError
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.rollout import step
+from slipway.components.rollout.local import access
+from slipway.components.rollout.local.envoy_config import VERSION_HEADER
+from slipway.components.rollout.local.model import LocalModel
+from slipway.components.rollout.settings import RolloutSettings
 from tests.local import bad_bundles
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.dataset import TextDataset
 
 pytestmark = pytest.mark.local
 
@@ -18,12 +18,12 @@ import sys
 from pathlib import Path
 import torch
 from accelerate import Accelerator
-from components.artifacts.checkpoint import load_tokenizer
-from components.artifacts.dataset import TextDataset
-from components.learning.batches import EncodedTexts
-from components.learning.loop import Training, use_reproducible_cpu
-from components.learning.optimisation import build_model
-from components.learning.settings import TrainSettings
+from slipway.components.artifacts.checkpoint import load_tokenizer
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.loop import Training, use_reproducible_cpu
+from slipway.components.learning.optimisation import build_model
+from slipway.components.learning.settings import TrainSettings
 encoder, dataset, output, accumulation = sys.argv[1:]
 use_reproducible_cpu(1)
 accelerator, data = Accelerator(cpu=True), TextDataset(Path(dataset))

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from components.clients.credentials import API_KEY
-from components.errors import BadInput
-from components.rollout import component, step
-from components.rollout.local import access, processes
-from components.step_runtime.step_request import StepRequest
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.components.clients.credentials import API_KEY
+from slipway.components.errors import BadInput
+from slipway.components.rollout import component, step
+from slipway.components.rollout.local import access, processes
+from slipway.components.step_runtime.step_request import StepRequest
 from tests.conftest import free_port
 from tests.local import bad_bundles
 from tests.local.site import Clients
@@ -30,8 +30,8 @@ RARE = "z"
 STEP = """
 import json, sys
 from pathlib import Path
-from components.rollout import step
-from components.rollout.settings import RolloutSettings
+from slipway.components.rollout import step
+from slipway.components.rollout.settings import RolloutSettings
 given = json.loads(sys.argv[1])
 settings = RolloutSettings(**given.pop("settings"))
 paths = {name: Path(given.pop(name)) for name in ("dataset", "service", "public_key")}

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.errors import BadInput, SlipwayError
-from components.platforms.model_registry import Registry
-from components.rollout.local import state as local_state
-from components.rollout.local.service import Service
-from components.rollout.local.target import LocalTarget
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.rollout.local import state as local_state
+from slipway.components.rollout.local.service import Service
+from slipway.components.rollout.local.target import LocalTarget
 from tests.local.site import Clients
 
 pytestmark = pytest.mark.local

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from kfp import dsl, local
 
-from components.artifacts.dataset import TextDataset
-from components.learning.settings import TrainSettings
-from components.select_model import step
-from components.select_model.settings import SelectSettings
-from components.step_runtime.step_request import StepRequest
-from components.train.component import train
-from pipelines.pipeline import select_model
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.select_model import step
+from slipway.components.select_model.settings import SelectSettings
+from slipway.components.step_runtime.step_request import StepRequest
+from slipway.components.train.component import train
+from slipway.pipelines.pipeline import select_model
 from tests.local.prepared import before
 
 pytestmark = pytest.mark.local

@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from components.platforms.model_registry import Registry
-from components.step_runtime.step_context import record
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.step_runtime.step_context import record
 from tests.conftest import free_port
 
 pytestmark = pytest.mark.local

@@ -15,11 +15,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from components.artifacts.checkpoint import load_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.train import report, step
+from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.train import report, step
 
 pytestmark = pytest.mark.local
 
@@ -36,8 +36,8 @@ INTERVAL = 5
 LAUNCH = """
 import json, sys
 from pathlib import Path
-from components.train import report, step
-from components.learning.settings import TrainSettings
+from slipway.components.train import report, step
+from slipway.components.learning.settings import TrainSettings
 dataset, settings, output, work, uri = sys.argv[1:]
 print(step.run(Path(dataset), {}, TrainSettings(**json.loads(settings)), Path(output), Path(work), uri))
 """

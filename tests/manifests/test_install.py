@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.artifacts import signing
+from slipway.components.artifacts import signing
 from tests.manifests.releases import Releases
 
 INSTALL = Path(__file__).parents[2] / "manifests" / "install.sh"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from components.artifacts import signing
+from slipway.components.artifacts import signing
 
 INSTALL = Path(__file__).parents[2] / "manifests" / "install.sh"
 KUBECTL = """#!/usr/bin/env bash

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.train.job_manifest import APP_LABELS, job_manifest
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.train.job_manifest import APP_LABELS, job_manifest
 from tests.manifests.network_rules import Peer, allowed
 
 OVERLAYS = Path(__file__).parents[2] / "manifests" / "overlays"

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve.api import PORT
-from components.rollout.kserve.backend_tls import Tls, of_runtime
-from pipelines.cluster_settings import IN_CLUSTER
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve.api import PORT
+from slipway.components.rollout.kserve.backend_tls import Tls, of_runtime
+from slipway.pipelines.cluster_settings import IN_CLUSTER
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

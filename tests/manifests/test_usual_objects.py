@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.container_image import SIGNING_FOLDER
-from components.register import signer, signing_job
-from components.train.job_manifest import job_manifest
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.container_image import SIGNING_FOLDER
+from slipway.components.register import signer, signing_job
+from slipway.components.train.job_manifest import job_manifest
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 DIGEST = f"sha256:{'a' * 64}"

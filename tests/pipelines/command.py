@@ -2,7 +2,7 @@
 
 from typer.testing import CliRunner, Result
 
-from pipelines.cli.main import app
+from slipway.pipelines.cli.main import app
 
 
 def slipway(*arguments: str) -> Result:

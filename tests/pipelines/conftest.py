@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from components.step_runtime import run_record
-from pipelines.cli.main import app
+from slipway.components.step_runtime import run_record
+from slipway.pipelines.cli.main import app
 from tests.pipelines.fake_backend import Kubeflow
 
 

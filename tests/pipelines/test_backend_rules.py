@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from components.select_model import step as select_model
-from components.select_model.settings import SelectSettings
-from pipelines import step_requests
-from pipelines.cluster_settings import for_pods
-from pipelines.pipeline import pipeline
-from pipelines.pipeline_parameters import filled
-from pipelines.settings import SlipwaySettings, load_settings
-from pipelines.step_requests import requests_of
+from slipway.components.select_model import step as select_model
+from slipway.components.select_model.settings import SelectSettings
+from slipway.pipelines import step_requests
+from slipway.pipelines.cluster_settings import for_pods
+from slipway.pipelines.pipeline import pipeline
+from slipway.pipelines.pipeline_parameters import filled
+from slipway.pipelines.settings import SlipwaySettings, load_settings
+from slipway.pipelines.step_requests import requests_of
 from tests.pipelines.kubeflow import small as good
 from tests.pipelines.kubeflow.assumptions import Assumptions, Limits
 from tests.pipelines.kubeflow.compiled import Compiled, Fault, compile_pipeline, load

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from pipelines.cluster_preflight import FURTHER_RIGHTS, RIGHTS, SIGNING_RIGHTS, TLS_RIGHTS, Right
+from slipway.pipelines.cluster_preflight import FURTHER_RIGHTS, RIGHTS, SIGNING_RIGHTS, TLS_RIGHTS, Right
 
 ROOT = Path(__file__).parents[2]
 CALL = re.compile(r"\.((?:create|delete|list|patch|read|replace)_namespaced_\w+)\b")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput
-from pipelines import cluster_settings
-from pipelines.home import Places
-from pipelines.settings import SlipwaySettings, load_settings
+from slipway.components.errors import BadInput
+from slipway.pipelines import cluster_settings
+from slipway.pipelines.home import Places
+from slipway.pipelines.settings import SlipwaySettings, load_settings
 
 INSIDE = "http://mlflow.slipway.svc.cluster.local:5000"
 FORWARDED = "http://127.0.0.1:5000"

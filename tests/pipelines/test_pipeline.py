@@ -10,10 +10,10 @@ import pytest
 import yaml
 from kfp import compiler
 
-from components.platforms.container_image import HUB_FOLDER, IMAGE
-from pipelines import pipeline_parameters
-from pipelines.pipeline import pipeline
-from pipelines.settings import SlipwaySettings
+from slipway.components.platforms.container_image import HUB_FOLDER, IMAGE
+from slipway.pipelines import pipeline_parameters
+from slipway.pipelines.pipeline import pipeline
+from slipway.pipelines.settings import SlipwaySettings
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_every_step_runs_in_the_one_image(compiled) -> None:
 def test_the_program_of_a_step_is_in_the_image_and_not_in_the_pipeline(compiled) -> None:
     for name, executor in compiled["deploymentSpec"]["executors"].items():
         *program, executor_module, place = executor["container"]["command"]
-        assert program == ["python3", "-m", "components.step_runtime.step_program"], name
+        assert program == ["python3", "-m", "slipway.components.step_runtime.step_program"], name
         assert executor_module == "kfp.dsl.executor_main"
         module, _, function = place.partition(":")
         assert callable(getattr(importlib.import_module(module), function).python_func)

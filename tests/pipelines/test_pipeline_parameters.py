@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput
-from pipelines import pipeline_parameters
-from pipelines.cluster_settings import for_pods
-from pipelines.settings import SlipwaySettings, load_settings
+from slipway.components.errors import BadInput
+from slipway.pipelines import pipeline_parameters
+from slipway.pipelines.cluster_settings import for_pods
+from slipway.pipelines.settings import SlipwaySettings, load_settings
 
 DEFAULTS = SlipwaySettings()
 

@@ -5,11 +5,11 @@ from typing import Any, get_origin, get_type_hints
 
 import pytest
 
-from components.rollout.local.processes import free_ports
-from pipelines import pipeline_parameters
-from pipelines.preflight_component import preflight
-from pipelines.settings import SlipwaySettings
-from pipelines.step_requests import Requests
+from slipway.components.rollout.local.processes import free_ports
+from slipway.pipelines import pipeline_parameters
+from slipway.pipelines.preflight_component import preflight
+from slipway.pipelines.settings import SlipwaySettings
+from slipway.pipelines.step_requests import Requests
 
 
 @pytest.fixture

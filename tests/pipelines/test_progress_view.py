@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.progress_view import FileEvents, StepView, follow
+from slipway.pipelines.progress_view import FileEvents, StepView, follow
 
 
 def event(step: str, kind: str, time: float, **values: object) -> str:

@@ -9,11 +9,11 @@ import itertools
 import pytest
 from rich.console import Console
 
-from components.kubeflow.pod_diagnosis import Diagnosis
-from components.step_runtime import run_record
-from pipelines import kubeflow_api, run_progress, submit
-from pipelines.kubeflow_api import Endpoint, EndpointAway, Submitted, look_of
-from pipelines.settings import SlipwaySettings
+from slipway.components.kubeflow.pod_diagnosis import Diagnosis
+from slipway.components.step_runtime import run_record
+from slipway.pipelines import kubeflow_api, run_progress, submit
+from slipway.pipelines.kubeflow_api import Endpoint, EndpointAway, Submitted, look_of
+from slipway.pipelines.settings import SlipwaySettings
 from tests.pipelines.conftest import User
 from tests.pipelines.fake_backend import Kubeflow, entry, run, task
 
@@ -45,7 +45,7 @@ def followed(kubeflow: Kubeflow, user: User, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(run_progress, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(run_progress, "RECORD_SECONDS", 0.0)
     monkeypatch.setattr(submit, "REPORT_SECONDS", 0.0)
-    monkeypatch.setattr("pipelines.progress_view.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("slipway.pipelines.progress_view.POLL_SECONDS", 0.01)
     return Followed(kubeflow, user)
 
 
@@ -152,7 +152,7 @@ def test_a_failed_driver_fails_its_step_and_is_named(followed: Followed) -> None
 def test_a_driver_that_failed_is_explained_by_its_pod(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["F1126 main.go:77] driver failed", "processing OneOf: no successful task found"]
     found = Diagnosis("select_model", "its driver refused it", lines, "slipway-c584m-1902367918")
-    monkeypatch.setattr("components.kubeflow.pod_diagnosis.diagnose", lambda *_: found)
+    monkeypatch.setattr("slipway.components.kubeflow.pod_diagnosis.diagnose", lambda *_: found)
     followed.kubeflow.looks = [run("FAILED", task("select-model", "FAILED", 80, 200))]
 
     ended = followed()
@@ -191,7 +191,7 @@ def test_a_gate_that_refused_is_told_though_the_run_succeeded(followed: Followed
 def test_a_cancelled_run_is_called_so_whatever_the_engine_says(
     followed: Followed, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    monkeypatch.setattr("components.kubeflow.pod_diagnosis.cancelled", lambda *_: state == "FAILED")
+    monkeypatch.setattr("slipway.components.kubeflow.pod_diagnosis.cancelled", lambda *_: state == "FAILED")
     followed.kubeflow.looks = [run(state, task("select-model", state, 60, 80))]
     followed.user.recorded("select_model", {}, "started", "part")
 
@@ -258,7 +258,7 @@ def test_the_report_may_arrive_a_little_later(followed: Followed, monkeypatch: p
     monkeypatch.setattr(submit, "LOOK_SECONDS", 0.0)
     followed.kubeflow.looks = [run("SUCCEEDED", task("report", "SUCCEEDED", 60, 80))]
     followed.user.recorded("rollout", DELIVERED, "started", "finished")
-    monkeypatch.setattr("pipelines.submit.time.sleep", sleep)
+    monkeypatch.setattr("slipway.pipelines.submit.time.sleep", sleep)
     assert followed().report
 
 

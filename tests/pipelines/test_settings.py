@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput
-from pipelines.settings import SlipwaySettings, fields, load_settings
+from slipway.components.errors import BadInput
+from slipway.pipelines.settings import SlipwaySettings, fields, load_settings
 
 ROOT = Path(__file__).parents[2]
 

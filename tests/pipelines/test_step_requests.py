@@ -10,10 +10,10 @@ import boto3
 import huggingface_hub
 import pytest
 
-from components.prepare_data import hub
-from components.step_runtime import code_version
-from pipelines.settings import load_settings
-from pipelines.step_requests import Requests, requests_of
+from slipway.components.prepare_data import hub
+from slipway.components.step_runtime import code_version
+from slipway.pipelines.settings import load_settings
+from slipway.pipelines.step_requests import Requests, requests_of
 
 
 def versions(requests: Requests) -> dict[str, str]:

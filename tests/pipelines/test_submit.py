@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from components.kubeflow.pod_diagnosis import Diagnosis
-from components.step_runtime import run_record
-from pipelines import kubeflow_api, run_progress
-from pipelines.pipeline_parameters import FIELDS
+from slipway.components.kubeflow.pod_diagnosis import Diagnosis
+from slipway.components.step_runtime import run_record
+from slipway.pipelines import kubeflow_api, run_progress
+from slipway.pipelines.pipeline_parameters import FIELDS
 from tests.conftest import free_port
 from tests.pipelines.conftest import User
 from tests.pipelines.fake_backend import Kubeflow, run, task
@@ -59,7 +59,7 @@ def test_a_followed_run_ends_with_the_command_and_the_words_of_what_failed(
         asked.append((run, namespace))
         return Diagnosis("preflight", "it cannot be imported", ["Traceback [red]", "ImportError: no x"], "pod-1")
 
-    monkeypatch.setattr("components.kubeflow.pod_diagnosis.diagnose", diagnose)
+    monkeypatch.setattr("slipway.components.kubeflow.pod_diagnosis.diagnose", diagnose)
     kubeflow.looks = [run("FAILED", task("preflight", "FAILED", 20, 30), task("train", None, 30))]
 
     ended = user.submit(kubeflow.address, "--follow", "--namespace", "team")

@@ -9,12 +9,12 @@ import boto3
 import pytest
 from rich.console import Console
 
-from components.errors import BadInput
-from components.platforms import storage
-from components.prepare_data import sources
-from pipelines.cluster_settings import for_pods
-from pipelines.settings import SlipwaySettings, load_settings
-from pipelines.upload import Upload, send, with_addresses
+from slipway.components.errors import BadInput
+from slipway.components.platforms import storage
+from slipway.components.prepare_data import sources
+from slipway.pipelines.cluster_settings import for_pods
+from slipway.pipelines.settings import SlipwaySettings, load_settings
+from slipway.pipelines.upload import Upload, send, with_addresses
 from tests.pipelines.conftest import User
 from tests.pipelines.fake_backend import Kubeflow
 

@@ -18,8 +18,8 @@ import pytest
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
-from components.artifacts.bundle import MODEL, TOKENIZER
-from components.artifacts.signing import KeyPair, key_pair, sign
+from slipway.components.artifacts.bundle import MODEL, TOKENIZER
+from slipway.components.artifacts.signing import KeyPair, key_pair, sign
 from tests.conftest import free_port
 
 MODEL_NAME = "messages"
@@ -31,7 +31,7 @@ SLOW, BAD = "again", "why"
 
 @dataclass
 class Server:
-    """A `python -m serving` process."""
+    """A `python -m slipway.serving` process."""
 
     process: subprocess.Popen[bytes]
     http_port: int
@@ -83,7 +83,7 @@ def starting(folder: Path) -> Iterator[Start]:
             http_port: int = 0,
             grpc_port: int = 0,
             open: bool = True,
-            program: tuple[str, ...] = ("-m", "serving"),
+            program: tuple[str, ...] = ("-m", "slipway.serving"),
         ) -> Server:
             ports = (http_port or free_port(), grpc_port or free_port())
             log_file = folder / f"{ports[0]}.log"

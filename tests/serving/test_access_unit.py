@@ -11,17 +11,17 @@ from typing import Any
 import grpc
 import pytest
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from serving.access import ANONYMOUS, EVERYBODY, Access, Credentials
-from serving.access.caller import Caller, Means, current_caller, set_caller
-from serving.access.keys import ApiKeys
-from serving.access.quotas import Quotas
-from serving.access.rules import ANY, OPEN, method_needs, path_needs
-from serving.errors import Forbidden, OverQuota, Unauthenticated
-from serving.grpc_api import access as access_grpc
-from serving.limits import Limits
-from serving.rest_api import access
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.serving.access import ANONYMOUS, EVERYBODY, Access, Credentials
+from slipway.serving.access.caller import Caller, Means, current_caller, set_caller
+from slipway.serving.access.keys import ApiKeys
+from slipway.serving.access.quotas import Quotas
+from slipway.serving.access.rules import ANY, OPEN, method_needs, path_needs
+from slipway.serving.errors import Forbidden, OverQuota, Unauthenticated
+from slipway.serving.grpc_api import access as access_grpc
+from slipway.serving.limits import Limits
+from slipway.serving.rest_api import access
 
 PREDICT = frozenset({Scope.PREDICT})
 Twice = tuple[tuple[str, str], ...]

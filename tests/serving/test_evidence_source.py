@@ -11,10 +11,10 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from components.rollout.kserve.pod_counters import counts_of
-from components.rollout.target import Counts
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.components.rollout.kserve.pod_counters import counts_of
+from slipway.components.rollout.target import Counts
 from tests.conftest import free_port
 
 TEXT = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}
@@ -97,7 +97,7 @@ def test_metrics_are_on_their_own_port_and_clients_are_not(closed):
     ],
 )
 def test_options_that_would_show_clients_the_metrics_are_refused(signed_bundle, keys, options, words):
-    command = [sys.executable, "-m", "serving", "--model_name", "m", "--model_dir", signed_bundle, *options]
+    command = [sys.executable, "-m", "slipway.serving", "--model_name", "m", "--model_dir", signed_bundle, *options]
     command += ["--public_key", keys.public_key, "--insecure_no_auth"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2

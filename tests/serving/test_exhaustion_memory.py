@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
 from tests.serving.strangers import MEGABYTE, Growth, calls, connections, pour
 
 CHECK = "/grpc.health.v1.Health/Check"

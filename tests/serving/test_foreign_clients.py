@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 
-from components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.onnx_classifier import Classifier
 
 TEXTS = ["parcel courier late", "invoice charged please"]
 LABELS = ["delivery", "billing"]

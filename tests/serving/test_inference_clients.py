@@ -5,9 +5,9 @@ import socket
 import numpy as np
 import pytest
 
-from components.artifacts.onnx_classifier import Classifier
-from components.clients.v2_client import GrpcClient, ModelClient
-from components.errors import BadInput, SlipwayError
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.errors import BadInput, SlipwayError
 
 TEXTS = ["parcel courier late", "invoice charged please"]
 

@@ -15,9 +15,9 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.artifacts.bundle import DRAFT_FILES
-from components.artifacts.encryption import KeyFile, encrypt
-from components.artifacts.signing import sign
+from slipway.components.artifacts.bundle import DRAFT_FILES
+from slipway.components.artifacts.encryption import KeyFile, encrypt
+from slipway.components.artifacts.signing import sign
 from tests.conftest import free_port
 from tests.serving.serve_in_image import ROOT, OnlyOfTheImage, components_of_the_image
 
@@ -28,11 +28,11 @@ import boto3
 from tests.serving.serve_in_image import OnlyOfTheImage
 
 sys.meta_path.insert(0, OnlyOfTheImage())
-import serving
+from slipway import serving
 
 for service in ("s3", "sts", "kms"):
     boto3.client(service, region_name="us-east-1")
-for module in pkgutil.walk_packages(serving.__path__, "serving."):
+for module in pkgutil.walk_packages(serving.__path__, "slipway.serving."):
     importlib.import_module(module.name)
 """
 
@@ -68,7 +68,7 @@ def test_every_module_of_the_server_imports_in_its_image():
 
 
 @pytest.mark.parametrize(
-    "name", ["torch", "kfp", "mlflow", "transformers", "pyarrow", "onnx", "components.platforms.model_registry"]
+    "name", ["torch", "kfp", "mlflow", "transformers", "pyarrow", "onnx", "slipway.components.platforms.model_registry"]
 )
 def test_what_the_image_lacks_is_refused_here(name: str):
     with pytest.raises(ModuleNotFoundError, match=name):

@@ -18,7 +18,7 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.artifacts.signing import KeyPair
+from slipway.components.artifacts.signing import KeyPair
 
 CLIENTS = 4
 

@@ -12,11 +12,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.artifacts.bundle import DRAFT_FILES, Bundle, updated_info, write_info
-from components.artifacts.encryption import VARIABLE, KeyFile, encrypt, key_of
-from components.artifacts.signing import KeyPair, Wanted, sign
-from serving.limits import Limits
-from serving.model.loading import load_model, verified
+from slipway.components.artifacts.bundle import DRAFT_FILES, Bundle, updated_info, write_info
+from slipway.components.artifacts.encryption import VARIABLE, KeyFile, encrypt, key_of
+from slipway.components.artifacts.signing import KeyPair, Wanted, sign
+from slipway.serving.limits import Limits
+from slipway.serving.model.loading import load_model, verified
 
 TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "contents": {"bytes_contents": [b"late parcel"]}}
 

@@ -5,10 +5,10 @@ import json
 import httpx
 import pytest
 
-from serving.limits import Limits
-from serving.rest_api.endpoints import Endpoints
-from serving.rest_api.openapi import document
-from serving.rest_api.schemas import Served
+from slipway.serving.limits import Limits
+from slipway.serving.rest_api.endpoints import Endpoints
+from slipway.serving.rest_api.openapi import document
+from slipway.serving.rest_api.schemas import Served
 
 TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.signing import KeyPair, key_pair
+from slipway.components.artifacts.signing import KeyPair, key_pair
 
 
 def last_line(server: object) -> str:

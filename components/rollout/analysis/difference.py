@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import PlainSerializer, PlainValidator
 
-from components.rollout.analysis.likelihood import RARE, log_ratio
+from slipway.components.rollout.analysis.likelihood import RARE, log_ratio
 
 Floats = Annotated[
     npt.NDArray[np.float64],

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from components.rollout.analysis.difference import Block, Comparison, comparison
-from components.rollout.analysis.split import Split
-from components.rollout.target import Counts, Histogram, Pair
+from slipway.components.rollout.analysis.difference import Block, Comparison, comparison
+from slipway.components.rollout.analysis.split import Split
+from slipway.components.rollout.target import Counts, Histogram, Pair
 
 SLOW_DESIGN_EFFECT = 2.0
 """Assumed of latencies until it is measured: a busy moment slows all answers of one process together."""

@@ -16,9 +16,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from components.rollout.analysis.bounds import lower_bound, mean_of, upper_bound
-from components.rollout.analysis.difference import Comparison
-from components.rollout.analysis.evidence import Evidence, PairCounts
+from slipway.components.rollout.analysis.bounds import lower_bound, mean_of, upper_bound
+from slipway.components.rollout.analysis.difference import Comparison
+from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
 
 METRICS = ("errors", "slow", "disagreement", "accuracy", "shadow")
 ALPHA_SHARES = {"errors": 0.35, "slow": 0.3, "disagreement": 0.1, "accuracy": 0.1, "shadow": 0.1, "split": 0.05}

@@ -18,9 +18,9 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from components.rollout.analysis.evidence import Evidence
-from components.rollout.analysis.readings import ALPHA_SHARES, Arm, Reading, read
-from components.rollout.analysis.split import mismatch
+from slipway.components.rollout.analysis.evidence import Evidence
+from slipway.components.rollout.analysis.readings import ALPHA_SHARES, Arm, Reading, read
+from slipway.components.rollout.analysis.split import mismatch
 
 GUARD_REQUESTS = 20
 SHADOW = "shadow"

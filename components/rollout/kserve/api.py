@@ -7,10 +7,10 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from components.errors import BadInput
-from components.platforms.kubernetes_api import TIMEOUT, asking, connect
-from components.rollout.kserve.manifest import GROUP, MODE, PLURAL, VERSION, VERSION_LABEL, Mode
-from components.rollout.kserve.objects import Kind, OwnObject
+from slipway.components.errors import BadInput
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, connect
+from slipway.components.rollout.kserve.manifest import GROUP, MODE, PLURAL, VERSION, VERSION_LABEL, Mode
+from slipway.components.rollout.kserve.objects import Kind, OwnObject
 
 KIND = Kind(GROUP, VERSION, PLURAL, "InferenceService", needs="KServe")
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
@@ -30,7 +30,7 @@ class ServiceApi(OwnObject):
 
     Raises:
         BadInput: there is no cluster to talk to. Every method raises it when the cluster does not let us, and
-            `components.platforms.kubernetes_api.ApiAway` when the cluster cannot be reached.
+            `slipway.components.platforms.kubernetes_api.ApiAway` when the cluster cannot be reached.
     """
 
     def __init__(self, namespace: str, name: str) -> None:

@@ -10,13 +10,13 @@ https://gateway-api.sigs.k8s.io/reference/api-types/policy/backendtlspolicy/
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from components.errors import BadInput
-from components.rollout.kserve import manifest
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.fence import Fence
-from components.rollout.kserve.lease import Lease
-from components.rollout.kserve.objects import Kind, OwnObject
-from components.rollout.kserve.record import PREFIX
+from slipway.components.errors import BadInput
+from slipway.components.rollout.kserve import manifest
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.fence import Fence
+from slipway.components.rollout.kserve.lease import Lease
+from slipway.components.rollout.kserve.objects import Kind, OwnObject
+from slipway.components.rollout.kserve.record import PREFIX
 
 KIND = Kind("gateway.networking.k8s.io", "v1", "backendtlspolicies", "BackendTLSPolicy", "the Gateway API 1.4 or later")
 HOST, AUTHORITY = PREFIX + "tls-host", PREFIX + "tls-authority"

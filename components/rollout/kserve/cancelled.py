@@ -2,15 +2,15 @@
 
 from contextlib import ExitStack
 
-from components.errors import BadInput, SlipwayError
-from components.platforms.cluster_settings import ClusterSettings
-from components.platforms.model_registry import Registry
-from components.rollout import state
-from components.rollout.aliases import RegistryAliases
-from components.rollout.kserve.lease import DURATION_S, RENEW_S
-from components.rollout.kserve.record import Record
-from components.rollout.kserve.target import KServeTarget
-from components.rollout.state import Decision
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.rollout import state
+from slipway.components.rollout.aliases import RegistryAliases
+from slipway.components.rollout.kserve.lease import DURATION_S, RENEW_S
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.state import Decision
 
 REASON = "the run was cancelled"
 NOTHING = "nothing was on its way"

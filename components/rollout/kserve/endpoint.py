@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from components.clients.credentials import API_KEY
-from components.clients.v2_client import GrpcClient, ModelClient
-from components.errors import BadInput, SlipwayError
-from components.platforms.cluster_settings import own_namespace
-from components.rollout.counter_resets import COUNTED, ending_of
-from components.rollout.kserve.manifest import Mode
-from components.rollout.probe_request import question
+from slipway.components.clients.credentials import API_KEY
+from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms.cluster_settings import own_namespace
+from slipway.components.rollout.counter_resets import COUNTED, ending_of
+from slipway.components.rollout.kserve.manifest import Mode
+from slipway.components.rollout.probe_request import question
 
 Protocol = Literal["rest", "grpc"]
 TIMEOUT_S = 30.0

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components.errors import SlipwayError
-from components.rollout.kserve.lease import Lease, words
-from components.rollout.kserve.objects import ABSENT, FIELD_MANAGER, Changed, OwnObject
-from components.rollout.kserve.record import HOLDER
+from slipway.components.errors import SlipwayError
+from slipway.components.rollout.kserve.lease import Lease, words
+from slipway.components.rollout.kserve.objects import ABSENT, FIELD_MANAGER, Changed, OwnObject
+from slipway.components.rollout.kserve.record import HOLDER
 
 CLAIM_MANAGER = f"{FIELD_MANAGER}-holder"
 ATTEMPTS, PAUSE_S = 50, 0.1

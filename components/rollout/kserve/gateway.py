@@ -13,9 +13,9 @@ import httpx
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from components.errors import BadInput
-from components.platforms.kubernetes_api import TIMEOUT, asking
-from components.rollout.kserve.api import KSERVE_CONFIG, KSERVE_NAMESPACE
+from slipway.components.errors import BadInput
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking
+from slipway.components.rollout.kserve.api import KSERVE_CONFIG, KSERVE_NAMESPACE
 
 GROUP = "gateway.networking.k8s.io"
 ENVOY, ANY = "gateway.envoyproxy.io/owning-gateway", f"{GROUP}/gateway-name"

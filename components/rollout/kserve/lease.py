@@ -2,7 +2,7 @@
 
 A holder believes in its lease for a shorter time than others do, and counts that time from before it asked for it. So
 it stops before another may begin, however slow the answers are. What it had sent by then and what arrives later is
-refused by the API server: see `components.rollout.kserve.fence`.
+refused by the API server: see `slipway.components.rollout.kserve.fence`.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from typing import Any
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from components.errors import SlipwayError
-from components.platforms.kubernetes_api import TIMEOUT, asking
+from slipway.components.errors import SlipwayError
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking
 
 DURATION_S = 20
 """A lease that was not renewed for so long is free: its holder is dead."""
@@ -60,7 +60,7 @@ class Lease:
 
     @property
     def token(self) -> str:
-        """The number of this holder, and who it is; see `components.rollout.kserve.fence`."""
+        """The number of this holder, and who it is; see `slipway.components.rollout.kserve.fence`."""
         return f"{self.transition} {self._identity}"
 
     @contextlib.contextmanager

@@ -8,10 +8,10 @@ Standard mode   `spec.predictor` is the champion, `spec.canary[0]` the challenge
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve import sizes
-from components.rollout.kserve.record import PREFIX, Record, annotations, twins
-from components.rollout.target import Revision
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve import sizes
+from slipway.components.rollout.kserve.record import PREFIX, Record, annotations, twins
+from slipway.components.rollout.target import Revision
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 MODE = "serving.kserve.io/deploymentMode"

@@ -5,16 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from components.clients.v2_client import GrpcClient, ModelClient
-from components.errors import BadInput
-from components.platforms.cluster_settings import ClusterSettings, own_namespace
-from components.platforms.model_registry import Registry, Version
-from components.rollout import manual_control, state
-from components.rollout.kserve import gateway, readiness
-from components.rollout.kserve.endpoint import client_of
-from components.rollout.kserve.target import KServeTarget
-from components.rollout.served_model import RevisionStatus, ServedModel, Status
-from components.rollout.target import Revision
+from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.rollout import manual_control, state
+from slipway.components.rollout.kserve import gateway, readiness
+from slipway.components.rollout.kserve.endpoint import client_of
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.served_model import RevisionStatus, ServedModel, Status
+from slipway.components.rollout.target import Revision
 
 
 def revision_of(version: Version) -> Revision:

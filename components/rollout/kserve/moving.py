@@ -7,14 +7,14 @@ more, and a share is given only to pods that are ready for it.
 
 from collections.abc import Callable
 
-from components.errors import RevisionFailed
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve import readiness, sizes
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.manifest import Mode
-from components.rollout.kserve.record import Record
-from components.rollout.kserve.wait import ROUTE_TIMEOUT_S, SlowCluster, Waiting
-from components.rollout.target import Revision
+from slipway.components.errors import RevisionFailed
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve import readiness, sizes
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.manifest import Mode
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.kserve.wait import ROUTE_TIMEOUT_S, SlowCluster, Waiting
+from slipway.components.rollout.target import Revision
 
 GROW_TIMEOUT_S = 180.0
 """For the pods that a larger share needs."""

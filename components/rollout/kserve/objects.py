@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from components.errors import SlipwayError
-from components.platforms.kubernetes_api import TIMEOUT, asking, message
+from slipway.components.errors import SlipwayError
+from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, message
 
 FIELD_MANAGER = "slipway-rollout"
 """Owner of the fields that a rollout sets (server-side apply); fields of other managers stay as they are."""
@@ -47,7 +47,7 @@ class OwnObject:
         name: of the object.
 
     Every method raises `BadInput` when the cluster does not let us or does not know the kind, and
-    `components.platforms.kubernetes_api.ApiAway` when it cannot be reached.
+    `slipway.components.platforms.kubernetes_api.ApiAway` when it cannot be reached.
     """
 
     def __init__(self, connection: client.ApiClient, kind: Kind, namespace: str, name: str) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.endpoint import credentials
-from components.rollout.probe_request import COMPARISON, Reply, label_of, question, reply_of
-from components.rollout.probes import text_key
-from components.rollout.target import Pair, Revision
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.endpoint import credentials
+from slipway.components.rollout.probe_request import COMPARISON, Reply, label_of, question, reply_of
+from slipway.components.rollout.probes import text_key
+from slipway.components.rollout.target import Pair, Revision
 
 THREADS = 4
 

@@ -14,10 +14,10 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
-from components.errors import BadInput, SlipwayError
-from components.rollout.counter_resets import Ending, Tally, ending_of, since, total_of
-from components.rollout.kserve.api import METRICS_PORT, PORT, ServiceApi
-from components.rollout.target import Counts, Histogram
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.rollout.counter_resets import Ending, Tally, ending_of, since, total_of
+from slipway.components.rollout.kserve.api import METRICS_PORT, PORT, ServiceApi
+from slipway.components.rollout.target import Counts, Histogram
 
 REQUESTS, SECONDS = "slipway_requests", "slipway_request_duration_seconds"
 INFERENCE = {"infer", "predict"}

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from components.platforms.pod_states import PodJudge
-from components.rollout.kserve.api import CONTAINER, ServiceApi
+from slipway.components.platforms.pod_states import PodJudge
+from slipway.components.rollout.kserve.api import CONTAINER, ServiceApi
 
 UNAVAILABLE, REFUSED = 503, b"BundleRefused"
 INIT_TRIES = 2

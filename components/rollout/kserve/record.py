@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.errors import BadInput
-from components.platforms import identifiers
-from components.rollout.target import Revision
+from slipway.components.errors import BadInput
+from slipway.components.platforms import identifiers
+from slipway.components.rollout.target import Revision
 
 PREFIX = "slipway.dev/"
 ROLES = ("champion", "challenger")
 FIELDS = ("version", "digest", "bundle")
 RESTORING, ROLLOUT = PREFIX + "restoring", PREFIX + "rollout"
 HOLDER = PREFIX + "rollout-holder"
-"""Who made the last change; see `components.rollout.kserve.fence`."""
+"""Who made the last change; see `slipway.components.rollout.kserve.fence`."""
 KEYS = (*(f"{PREFIX}{role}-{part}" for role in ROLES for part in FIELDS), RESTORING, ROLLOUT, HOLDER)
 TWIN = "see-the-inferenceservice"
 LIMIT = 200_000
@@ -43,7 +43,7 @@ class Record:
     state: dict[str, Any] | None = None
     """Of the driver."""
     counts: dict[str, Any] = field(default_factory=dict)
-    """What the pods had counted; see `components.rollout.kserve.pod_counters`."""
+    """What the pods had counted; see `slipway.components.rollout.kserve.pod_counters`."""
 
 
 def annotations(record: Record) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.manifest import Mode, backend
-from components.rollout.kserve.record import Record
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.manifest import Mode, backend
+from slipway.components.rollout.kserve.record import Record
 
 KNATIVE_REVISION = "serving.knative.dev/revision"
 PREDICTOR = "-predictor"

@@ -7,7 +7,7 @@ KServe takes the `minReplicas` of a canary that is ready off the stable predicto
 
 from typing import NamedTuple
 
-from components.platforms.cluster_settings import ClusterSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
 
 
 class Replicas(NamedTuple):

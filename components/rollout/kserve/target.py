@@ -1,32 +1,41 @@
 """The rollout target on a cluster: moves traffic between two revisions of an InferenceService of KServe.
 
-The InferenceService holds all that is known (`components.rollout.kserve.record`), so a driver that starts anywhere
-goes on where another was killed. One server-side apply changes specification and record together.
+The InferenceService holds all that is known (`slipway.components.rollout.kserve.record`), so a driver that starts
+anywhere goes on where another was killed. One server-side apply changes specification and record together.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from components.errors import RevisionFailed, SlipwayError
-from components.platforms.cluster_settings import ClusterSettings, own_namespace
-from components.rollout.kserve import endpoint, gateway, manifest, pod_client, pod_counters, readiness, record, routing
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.backend_tls import BackendTls
-from components.rollout.kserve.fence import Fence
-from components.rollout.kserve.lease import Lease
-from components.rollout.kserve.moving import Traffic
-from components.rollout.kserve.record import Record
-from components.rollout.kserve.wait import NoSplit, NotRestored, SlowCluster, Waiting
-from components.rollout.target import Counts, Pair, Revision
-from components.step_runtime import progress
+from slipway.components.errors import RevisionFailed, SlipwayError
+from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
+from slipway.components.rollout.kserve import (
+    endpoint,
+    gateway,
+    manifest,
+    pod_client,
+    pod_counters,
+    readiness,
+    record,
+    routing,
+)
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.backend_tls import BackendTls
+from slipway.components.rollout.kserve.fence import Fence
+from slipway.components.rollout.kserve.lease import Lease
+from slipway.components.rollout.kserve.moving import Traffic
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.kserve.wait import NoSplit, NotRestored, SlowCluster, Waiting
+from slipway.components.rollout.target import Counts, Pair, Revision
+from slipway.components.step_runtime import progress
 
 STEP = "rollout"
 RESTORE_TIMEOUT_S, SPLIT_TIMEOUT_S = 300.0, 40.0
 
 
 class KServeTarget:
-    """Implements `components.rollout.target.RolloutTarget` for an InferenceService.
+    """Implements `slipway.components.rollout.target.RolloutTarget` for an InferenceService.
 
     Args:
         name: of the service and of the model; the bundles are in an object store (`Revision.bundle` is their URI).

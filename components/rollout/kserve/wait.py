@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components.errors import RevisionFailed, SlipwayError
-from components.platforms.pod_states import PodJudge, without_node
-from components.rollout.kserve import pod_client, readiness, routing
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.manifest import Mode
-from components.rollout.kserve.record import Record
-from components.rollout.probe_request import foreign
-from components.rollout.target import Revision
+from slipway.components.errors import RevisionFailed, SlipwayError
+from slipway.components.platforms.pod_states import PodJudge, without_node
+from slipway.components.rollout.kserve import pod_client, readiness, routing
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.manifest import Mode
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.probe_request import foreign
+from slipway.components.rollout.target import Revision
 
 LOOK_S = 1.0
 ROUTE_TIMEOUT_S = 90.0

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from components.clients import api_keys
-from components.clients.api_keys import KeyEntry, Scope
-from components.errors import BadInput
-from components.machine.private_files import private_folder
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import KeyEntry, Scope
+from slipway.components.errors import BadInput
+from slipway.components.machine.private_files import private_folder
 
 KEY_FILE, OWN_KEY, ROLLOUT_KEY, AUDIT_KEY = "api-keys.json", "own-key", "rollout-key", "audit-key"
 AUDIT, AUDIT_HEADS = "audit", "audit-heads"

@@ -8,8 +8,8 @@ from types import TracebackType
 
 import httpx
 
-from components.rollout.local.envoy_config import VERSION_HEADER
-from components.rollout.probe_request import COMPARISON, Reply, question, reply_of
+from slipway.components.rollout.local.envoy_config import VERSION_HEADER
+from slipway.components.rollout.probe_request import COMPARISON, Reply, question, reply_of
 
 TIMEOUT_S = 20.0
 """Longer than the proxy waits, so that the proxy's answer arrives."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from components.rollout.local.client import Answer, RestClient
-from components.rollout.local.state import Server
-from components.rollout.probe_request import label_of
-from components.rollout.probes import text_key
-from components.rollout.target import Pair
+from slipway.components.rollout.local.client import Answer, RestClient
+from slipway.components.rollout.local.state import Server
+from slipway.components.rollout.probe_request import label_of
+from slipway.components.rollout.probes import text_key
+from slipway.components.rollout.target import Pair
 
 
 def at_once(client: RestClient, sides: tuple[Server | None, Server | None], texts: Sequence[str]) -> list[Pair]:

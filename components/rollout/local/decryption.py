@@ -6,7 +6,7 @@ The service remembers the name (a path or `kms:KEY-ID`, never the key), so that 
 import os
 from pathlib import Path
 
-from components.artifacts.encryption import ENVELOPE, KMS, VARIABLE
+from slipway.components.artifacts.encryption import ENVELOPE, KMS, VARIABLE
 
 REMEMBERED = "decryption-key"
 

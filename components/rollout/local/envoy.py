@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 
-from components.errors import BadInput, SlipwayError
-from components.machine.private_files import private_folder
-from components.rollout.local import envoy_config, envoy_evidence, processes
-from components.rollout.local.envoy_config import Assignment, Upstream
-from components.rollout.local.processes import Daemon
-from components.rollout.target import Counts
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.machine.private_files import private_folder
+from slipway.components.rollout.local import envoy_config, envoy_evidence, processes
+from slipway.components.rollout.local.envoy_config import Assignment, Upstream
+from slipway.components.rollout.local.processes import Daemon
+from slipway.components.rollout.target import Counts
 
 START_TIMEOUT_S = 20.0
 APPLY_TIMEOUT_S = 10.0

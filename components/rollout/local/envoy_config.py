@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.rollout.local import envoy_edge, envoy_evidence
+from slipway.components.rollout.local import envoy_edge, envoy_evidence
 
 Json = dict[str, Any]
 

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from components.clients.latency_histogram import LATENCY_BOUNDS_MS
-from components.rollout.counter_resets import Ending, ending_of
-from components.rollout.target import Counts, Histogram
+from slipway.components.clients.latency_histogram import LATENCY_BOUNDS_MS
+from slipway.components.rollout.counter_resets import Ending, ending_of
+from slipway.components.rollout.target import Counts, Histogram
 
 Json = dict[str, Any]
 

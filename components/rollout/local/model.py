@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.clients.credentials import credentials
-from components.clients.v2_client import GrpcClient, ModelClient
-from components.errors import BadInput, SlipwayError
-from components.platforms.model_registry import Registry, Version
-from components.rollout import bundles, manual_control, state
-from components.rollout.local import access, service
-from components.rollout.local import state as local_state
-from components.rollout.local.client import RestClient
-from components.rollout.local.service import Service
-from components.rollout.local.state import Server
-from components.rollout.local.target import DRIVER_STATE, LocalTarget
-from components.rollout.served_model import ProxyStatus, RevisionStatus, ServedModel, Status
-from components.rollout.target import Revision
+from slipway.components.clients.credentials import credentials
+from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.rollout import bundles, manual_control, state
+from slipway.components.rollout.local import access, service
+from slipway.components.rollout.local import state as local_state
+from slipway.components.rollout.local.client import RestClient
+from slipway.components.rollout.local.service import Service
+from slipway.components.rollout.local.state import Server
+from slipway.components.rollout.local.target import DRIVER_STATE, LocalTarget
+from slipway.components.rollout.served_model import ProxyStatus, RevisionStatus, ServedModel, Status
+from slipway.components.rollout.target import Revision
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-import components
-from components.errors import SlipwayError
+from slipway.components.errors import SlipwayError
+from slipway.components.machine import child_processes
 
 PRIVATE_PREFIXES = ("AWS_", "MLFLOW_", "SLIPWAY_", "KFP_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Variables that a daemon has no use for and should not hold."""
@@ -78,9 +78,8 @@ def start(command: Sequence[str], log: Path, variables: Mapping[str, str] | None
     `variables` are added to its environment.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    root = str(Path(components.__file__).parents[1])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_PREFIXES)}
-    search = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH")]))
+    inherited = child_processes.environment()
+    kept = {name: value for name, value in inherited.items() if not name.startswith(PRIVATE_PREFIXES)}
     with log.open("ab") as output:
         process = subprocess.Popen(
             list(command),
@@ -88,7 +87,7 @@ def start(command: Sequence[str], log: Path, variables: Mapping[str, str] | None
             stdout=output,
             stderr=output,
             cwd=log.parent,
-            env=kept | {"PYTHONPATH": search, "PYTHONUNBUFFERED": "1"} | dict(variables or {}),
+            env=kept | {"PYTHONUNBUFFERED": "1"} | dict(variables or {}),
             start_new_session=True,
         )
     try:

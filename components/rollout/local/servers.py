@@ -1,16 +1,16 @@
-"""A revision's model server: a `python -m serving` process in the background."""
+"""A revision's model server: a `python -m slipway.serving` process in the background."""
 
 import sys
 import time
 from pathlib import Path
 
-from components.artifacts.bundle import Bundle
-from components.errors import BadInput, RevisionFailed
-from components.rollout.local import access, decryption, processes
-from components.rollout.local.client import RestClient
-from components.rollout.local.state import Server, State
-from components.rollout.probe_request import foreign
-from components.rollout.target import Revision
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.errors import BadInput, RevisionFailed
+from slipway.components.rollout.local import access, decryption, processes
+from slipway.components.rollout.local.client import RestClient
+from slipway.components.rollout.local.state import Server, State
+from slipway.components.rollout.probe_request import foreign
+from slipway.components.rollout.target import Revision
 
 STOP_GRACE_S = 20.0
 WARM_UP_TEXTS = ("hello", "a somewhat longer text, for the second of the first predictions", "good bye")
@@ -29,7 +29,7 @@ def log_of(service: Path, server: Server) -> Path:
 
 def start(service: Path, state: State, server: Server) -> None:
     """Start its process, or find the one that a killed command started."""
-    command = [sys.executable, "-m", "serving", "--model_name", state.model_name]
+    command = [sys.executable, "-m", "slipway.serving", "--model_name", state.model_name]
     command += ["--model_dir", server.revision.bundle, "--public_key", state.public_key, "--host", "127.0.0.1"]
     command += ["--http_port", str(server.http_port), "--grpc_port", str(server.grpc_port)]
     command += ["--model_version", server.revision.version, "--model_digest", server.revision.digest]

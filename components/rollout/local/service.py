@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.machine.private_files import lock_file, private_folder, tighten
-from components.rollout.local import access, servers, state
-from components.rollout.local.client import RestClient
-from components.rollout.local.envoy import Envoy
-from components.rollout.local.state import Server, State
-from components.step_runtime import progress
+from slipway.components.errors import BadInput, RevisionFailed, SlipwayError
+from slipway.components.machine.private_files import lock_file, private_folder, tighten
+from slipway.components.rollout.local import access, servers, state
+from slipway.components.rollout.local.client import RestClient
+from slipway.components.rollout.local.envoy import Envoy
+from slipway.components.rollout.local.state import Server, State
+from slipway.components.step_runtime import progress
 
 LOCK, LOCK_ATTEMPTS = "lock", 5
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from components.errors import BadInput
-from components.rollout.local.envoy_config import Assignment, Upstream
-from components.rollout.local.processes import Daemon
-from components.rollout.target import Counts, Revision
+from slipway.components.errors import BadInput
+from slipway.components.rollout.local.envoy_config import Assignment, Upstream
+from slipway.components.rollout.local.processes import Daemon
+from slipway.components.rollout.target import Counts, Revision
 
 STATE = "state.json"
 

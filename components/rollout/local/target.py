@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadInput, RevisionFailed, SlipwayError
-from components.rollout.counter_resets import COUNTED, ending_of, since
-from components.rollout.local import access, comparing, servers, service
-from components.rollout.local.client import RestClient
-from components.rollout.local.service import Service
-from components.rollout.local.state import Server, State, write_atomically
-from components.rollout.local.traffic_mirror import Tap
-from components.rollout.target import Counts, Pair, Revision
+from slipway.components.errors import BadInput, RevisionFailed, SlipwayError
+from slipway.components.rollout.counter_resets import COUNTED, ending_of, since
+from slipway.components.rollout.local import access, comparing, servers, service
+from slipway.components.rollout.local.client import RestClient
+from slipway.components.rollout.local.service import Service
+from slipway.components.rollout.local.state import Server, State, write_atomically
+from slipway.components.rollout.local.traffic_mirror import Tap
+from slipway.components.rollout.target import Counts, Pair, Revision
 
 DRIVER_STATE = "rollout.json"
 CHAMPION_TIMEOUT_S = 60.0
 
 
 class LocalTarget:
-    """Implements `components.rollout.target.RolloutTarget` for the service in a folder.
+    """Implements `slipway.components.rollout.target.RolloutTarget` for the service in a folder.
 
     Args:
         folder: the service's folder; it holds state, configuration of the proxy, and logs.

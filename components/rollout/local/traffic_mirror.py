@@ -23,7 +23,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from components.clients.v2_client import v2_messages
+from slipway.components.clients.v2_client import v2_messages
 
 KEPT = 100
 """Texts at most; older ones go."""

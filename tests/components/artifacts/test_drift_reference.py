@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from components.artifacts.bundle import Bundle, updated_info, write_info
-from components.artifacts.drift_reference import Features, counted, index_by_chance, reference_of, stability_index
-from components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.bundle import Bundle, updated_info, write_info
+from slipway.components.artifacts.drift_reference import (
+    Features,
+    counted,
+    index_by_chance,
+    reference_of,
+    stability_index,
+)
+from slipway.components.artifacts.onnx_classifier import Classifier
 
 
 def test_the_index_is_that_of_a_case_worked_by_hand():

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.artifacts import signing
-from components.artifacts.bundle import CARD, DRAFT_FILES, Bundle
-from components.artifacts.encryption import ENVELOPE, VARIABLE, Envelope, KeyFile, KmsKey, encrypt, key_of
-from components.artifacts.onnx_classifier import Classifier
-from components.errors import BadInput, BundleRefused
-from components.platforms import storage
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import CARD, DRAFT_FILES, Bundle
+from slipway.components.artifacts.encryption import ENVELOPE, VARIABLE, Envelope, KeyFile, KmsKey, encrypt, key_of
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.errors import BadInput, BundleRefused
+from slipway.components.platforms import storage
 
 TEXTS = ["parcel courier late", "invoice charged please"]
 

@@ -12,7 +12,7 @@ from tests.components import hub_server
 OLD, NEW = "a" * 40, "b" * 40
 CODE = """
 import json, sys, urllib.request
-from components.artifacts import checkpoint, encoder
+from slipway.components.artifacts import checkpoint, encoder
 
 pinned = [encoder.pinned(name) for name in ("org/encoder", "org/encoder@v1", "minilm")]
 urllib.request.urlopen(f"{sys.argv[1]}/move").read()  # the owner of the encoder puts another one in its place

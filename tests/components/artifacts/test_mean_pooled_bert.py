@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.artifacts.checkpoint import load_checkpoint, load_tokenizer, new_classifier, save_checkpoint
-from components.artifacts.mean_pooled_bert import POOLING_FILE, MeanPooledBert
+from slipway.components.artifacts.checkpoint import load_checkpoint, load_tokenizer, new_classifier, save_checkpoint
+from slipway.components.artifacts.mean_pooled_bert import POOLING_FILE, MeanPooledBert
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 
 PROGRAM = """
 import sys
-from components.artifacts import checkpoint
-from components.compress import architecture
-from components.compress.settings import CompressSettings
-from components.errors import BadInput
+from slipway.components.artifacts import checkpoint
+from slipway.components.compress import architecture
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.errors import BadInput
 
 loaders = {
     "config.json": [

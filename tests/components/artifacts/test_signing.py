@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import signing
-from components.artifacts.bundle import INFO, SIGNATURE, Bundle, contents_of
-from components.errors import BadInput, BundleRefused
-from components.register import signer
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import INFO, SIGNATURE, Bundle, contents_of
+from slipway.components.errors import BadInput, BundleRefused
+from slipway.components.register import signer
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
-from components.artifacts import signing
-from components.artifacts.bundle import SIGNATURE
-from components.errors import BadInput, BundleRefused
-from components.register.signing_job import signer_of
-from pipelines.cli.main import app
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import SIGNATURE
+from slipway.components.errors import BadInput, BundleRefused
+from slipway.components.register.signing_job import signer_of
+from slipway.pipelines.cli.main import app
 from tests.components.train.api_server import api_server, use
 
 

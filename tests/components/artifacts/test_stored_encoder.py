@@ -9,20 +9,20 @@ from pathlib import Path
 import boto3
 import pytest
 
-from components.artifacts import encoder
-from components.artifacts.checkpoint import check_encoder
-from components.artifacts.dataset import TextDataset
-from components.artifacts.encoder import encoder_folder, encoder_identity
-from components.compress import architecture
-from components.compress.settings import CompressSettings
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.platforms import storage
-from components.select_model import step as select_model
-from components.select_model.settings import SelectSettings
-from components.train import pytorchjob, remote
-from components.train import step as train
-from components.train.config import WorkerConfig
+from slipway.components.artifacts import encoder
+from slipway.components.artifacts.checkpoint import check_encoder
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.encoder import encoder_folder, encoder_identity
+from slipway.components.compress import architecture
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms import storage
+from slipway.components.select_model import step as select_model
+from slipway.components.select_model.settings import SelectSettings
+from slipway.components.train import pytorchjob, remote
+from slipway.components.train import step as train
+from slipway.components.train.config import WorkerConfig
 
 
 @pytest.fixture

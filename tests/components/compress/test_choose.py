@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from components.compress.choose import Measured, Target, as_fast, choose, pareto_front
-from components.compress.quality import ALL, Kept
+from slipway.components.compress.choose import Measured, Target, as_fast, choose, pareto_front
+from slipway.components.compress.quality import ALL, Kept
 
 
 def measured(

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.dataset import TextDataset
-from components.compress.component import compress
-from components.step_runtime import step_context
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.compress.component import compress
+from slipway.components.step_runtime import step_context
 
 
 def test_the_component_hands_on_bundle_results_page_and_metrics(

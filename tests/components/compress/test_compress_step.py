@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.artifacts.bundle import INFO as BUNDLE_INFO
-from components.artifacts.bundle import Bundle
-from components.artifacts.checkpoint import INFO
-from components.artifacts.dataset import TextDataset, write_dataset
-from components.artifacts.onnx_classifier import Classifier
-from components.artifacts.privacy_guarantee import Privacy
-from components.compress import report, step
-from components.compress.settings import CompressSettings
-from components.errors import BadInput
+from slipway.components.artifacts.bundle import INFO as BUNDLE_INFO
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.checkpoint import INFO
+from slipway.components.artifacts.dataset import TextDataset, write_dataset
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.privacy_guarantee import Privacy
+from slipway.components.compress import report, step
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.errors import BadInput
 
 QUICK = CompressSettings(
     quality_share=0.8,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from components.artifacts.dataset import TextDataset
-from components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.onnx_classifier import Classifier
 
 
 def test_the_draft_bundle_knows_the_topics(draft_bundle: Path, small_dataset: TextDataset) -> None:

@@ -22,19 +22,19 @@ from transformers import (
     RobertaConfig,
 )
 
-from components.artifacts.checkpoint import load_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.compress import architecture, export, quantise, relations
-from components.compress.augment import UNLABELLED, Augmenter
-from components.compress.distil import distil, distillation_loss, new_student, student_layers
-from components.compress.narrow import most_varied, narrow
-from components.compress.prune import Importance, cut, importance, schedule
-from components.compress.quantise import matrices, most_sensitive, quantise_dynamically, quantise_statically
-from components.compress.search_state import take_weights
-from components.compress.settings import CompressSettings
-from components.compress.teacher_outputs import Lessons, LiveTeaching
-from components.errors import BadInput, SlipwayError
-from components.learning.batches import EncodedTexts
+from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.compress import architecture, export, quantise, relations
+from slipway.components.compress.augment import UNLABELLED, Augmenter
+from slipway.components.compress.distil import distil, distillation_loss, new_student, student_layers
+from slipway.components.compress.narrow import most_varied, narrow
+from slipway.components.compress.prune import Importance, cut, importance, schedule
+from slipway.components.compress.quantise import matrices, most_sensitive, quantise_dynamically, quantise_statically
+from slipway.components.compress.search_state import take_weights
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.compress.teacher_outputs import Lessons, LiveTeaching
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.learning.batches import EncodedTexts
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 CONFIGS = {

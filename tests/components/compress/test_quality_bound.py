@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.compress.quality import kept
+from slipway.components.compress.quality import kept
 
 
 def answers(texts: int, only_teacher_right: int, only_variant_right: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

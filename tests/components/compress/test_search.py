@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.dataset import TextDataset
-from components.artifacts.onnx_classifier import Classifier
-from components.compress import models, report, step
-from components.compress.search_state import SearchState
-from components.compress.settings import CompressSettings
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.compress import models, report, step
+from slipway.components.compress.search_state import SearchState
+from slipway.components.compress.settings import CompressSettings
 
 QUICK = CompressSettings(
     quality_share=0.8,

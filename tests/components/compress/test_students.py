@@ -12,13 +12,13 @@ import torch
 from pydantic import ValidationError
 from transformers import PreTrainedModel
 
-from components.artifacts.checkpoint import load_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.compress import models, report, step
-from components.compress.plan import Student, plan
-from components.compress.settings import CompressSettings
-from components.compress.teacher_outputs import Lessons
-from components.learning.batches import EncodedTexts
+from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.compress import models, report, step
+from slipway.components.compress.plan import Student, plan
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.compress.teacher_outputs import Lessons
+from slipway.components.learning.batches import EncodedTexts
 
 QUICK = {
     "quality_share": 0.0,

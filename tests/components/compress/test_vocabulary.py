@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
-from components.artifacts.checkpoint import load_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
-from components.learning.batches import EncodedTexts
+from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.compress.vocabulary import Vocabulary, reduced, with_vocabulary
+from slipway.components.learning.batches import EncodedTexts
 
 TRAIN = ["the parcel is late again", "why was my card charged", "please unlock the account"]
 CORPUS = [*TRAIN, "quarterly invoices were mislabelled", "the courier misplaced several packages", "zebra quiz"] * 20

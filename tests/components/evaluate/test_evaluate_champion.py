@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import signing
-from components.artifacts.bundle import INFO, MODEL, TOKENIZER, Bundle
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput
-from components.evaluate.champion import facts, fetch, same_model
-from components.platforms.model_registry import Version
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import INFO, MODEL, TOKENIZER, Bundle
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput
+from slipway.components.evaluate.champion import facts, fetch, same_model
+from slipway.components.platforms.model_registry import Version
 
 
 def altered(draft: Path, folder: Path, **changes: Any) -> Bundle:

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from components.evaluate import gate
-from components.evaluate.membership import Membership
-from components.evaluate.settings import EvaluateSettings
-from components.learning.bootstrap import Interval
-from components.learning.scores import ClassScore, Scores
+from slipway.components.evaluate import gate
+from slipway.components.evaluate.membership import Membership
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.learning.bootstrap import Interval
+from slipway.components.learning.scores import ClassScore, Scores
 
 SETTINGS = EvaluateSettings(
     min_macro_f1=0.75, max_drop=0.05, min_class_recall=0.4, max_calibration_error=0.15, max_typo_drop=0.1

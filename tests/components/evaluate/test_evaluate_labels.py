@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluate import step
-from components.evaluate.predictions import Answers, Evaluated, Exam
-from components.evaluate.settings import EvaluateSettings
-from components.learning.scores import Indices, score
+from slipway.components.evaluate import step
+from slipway.components.evaluate.predictions import Answers, Evaluated, Exam
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.learning.scores import Indices, score
 
 LABELS = [f"class {number}" for number in range(5)]
 TRUTH = np.arange(300) % 5

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from components.artifacts import signing
-from components.artifacts.bundle import INFO, MODEL, Bundle
-from components.artifacts.dataset import TextDataset, write_dataset
-from components.errors import BadInput, SlipwayError
-from components.evaluate import report, step
-from components.evaluate.settings import EvaluateSettings
-from components.platforms.model_registry import Registry
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import INFO, MODEL, Bundle
+from slipway.components.artifacts.dataset import TextDataset, write_dataset
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.evaluate import report, step
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.platforms.model_registry import Registry
 
 Promote = Callable[..., Path]
 SETTINGS = EvaluateSettings(bootstrap_samples=500)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from components.evaluate.typos import NEIGHBOURS, misspelt, with_typos
+from slipway.components.evaluate.typos import NEIGHBOURS, misspelt, with_typos
 
 TEXTS = ["My parcel never arrived, please help", "I was charged twice for order 4711", "größe passt nicht 😀"] * 20
 

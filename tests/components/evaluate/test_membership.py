@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.artifacts.dataset import TextDataset, write_dataset
-from components.artifacts.onnx_classifier import Classifier
-from components.evaluate import gate
-from components.evaluate.membership import Membership, _losses, attack, told_apart
-from components.evaluate.settings import EvaluateSettings
+from slipway.components.artifacts.dataset import TextDataset, write_dataset
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.evaluate import gate
+from slipway.components.evaluate.membership import Membership, _losses, attack, told_apart
+from slipway.components.evaluate.settings import EvaluateSettings
 
 
 def test_losses_of_one_distribution_cannot_be_told_apart() -> None:

@@ -10,10 +10,10 @@ from google.protobuf import json_format, struct_pb2
 from kfp import dsl
 from sklearn import metrics as reference
 
-from components.evaluate import typed_metrics
-from components.evaluate.confusion import MOST_CLASSES, readable
-from components.learning.scores import MOST_POINTS, roc_curve, score
-from components.step_runtime import scalar_metrics
+from slipway.components.evaluate import typed_metrics
+from slipway.components.evaluate.confusion import MOST_CLASSES, readable
+from slipway.components.learning.scores import MOST_POINTS, roc_curve, score
+from slipway.components.step_runtime import scalar_metrics
 
 
 def result(classes: int, roc: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import torch
 from captum.attr import ShapleyValues, ShapleyValueSampling
 from tokenizers import Tokenizer, models
 
-from components.artifacts.bundle import MODEL
-from components.artifacts.checkpoint import load_checkpoint
-from components.artifacts.onnx_classifier import Classifier
-from components.compress.quantise import quantise_dynamically
-from components.errors import BadInput
-from components.explanation.shapley import Explanation, Question, explain, mask_id, plan
+from slipway.components.artifacts.bundle import MODEL
+from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.compress.quantise import quantise_dynamically
+from slipway.components.errors import BadInput
+from slipway.components.explanation.shapley import Explanation, Question, explain, mask_id, plan
 
 SHORT = "parcel was late"
 MIDDLE = "parcel was late again the courier lost the invoice"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.kubeflow.log_excerpt import LINES, WIDTH, cut, driver_error, error_of, telling
+from slipway.components.kubeflow.log_excerpt import LINES, WIDTH, cut, driver_error, error_of, telling
 
 ARGO_END = """\
 time="2026-11-26T19:31:24.709Z" level=info msg="sub-process exited" argo=true error="<nil>"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from components.kubeflow import argo_workflow, pod_diagnosis
-from components.kubeflow.argo_workflow import last_attempts, nodes, task_of
-from components.kubeflow.pod_diagnosis import Diagnosis, cancelled, diagnose, first_cause
-from components.step_runtime.kfp_component import EXECUTOR
+from slipway.components.kubeflow import argo_workflow, pod_diagnosis
+from slipway.components.kubeflow.argo_workflow import last_attempts, nodes, task_of
+from slipway.components.kubeflow.pod_diagnosis import Diagnosis, cancelled, diagnose, first_cause
+from slipway.components.step_runtime.kfp_component import EXECUTOR
 from tests.components.kubeflow.test_log_excerpt import (
     ARGO_END,
     DRIVER_START,
@@ -76,9 +76,9 @@ def pod(
     if not driver:
         function = task.replace("-", "_")
         arguments = [
-            "components.step_runtime.step_program",
+            "slipway.components.step_runtime.step_program",
             EXECUTOR,
-            f"components.{function}.component:{function}",
+            f"slipway.components.{function}.component:{function}",
             "{}",
         ]
     annotations = {"pipelines.kubeflow.org/runtime-role": "driver" if driver else "launcher"}

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.artifacts.checkpoint import load_tokenizer
-from components.errors import BadInput
-from components.learning.batches import EncodedTexts, epoch_steps, group_updates, steps_per_epoch
+from slipway.components.artifacts.checkpoint import load_tokenizer
+from slipway.components.errors import BadInput
+from slipway.components.learning.batches import EncodedTexts, epoch_steps, group_updates, steps_per_epoch
 
 
 @pytest.mark.parametrize("texts", [5, 64, 121, 333])

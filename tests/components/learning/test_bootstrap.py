@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from components.learning.bootstrap import Resamples, histogram, interval
-from components.learning.scores import Indices, confusion_matrix, macro_f1
+from slipway.components.learning.bootstrap import Resamples, histogram, interval
+from slipway.components.learning.scores import Indices, confusion_matrix, macro_f1
 
 
 def answers(truth: Indices, right: float, generator: np.random.Generator) -> Indices:

@@ -8,16 +8,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from components.artifacts.checkpoint import load_tokenizer
-from components.artifacts.dataset import TextDataset
-from components.errors import SlipwayError
-from components.learning import loop, training_checkpoints
-from components.learning.batches import EncodedTexts
-from components.learning.evaluation import Scores
-from components.learning.loop import Training, use_reproducible_cpu
-from components.learning.optimisation import build_model
-from components.learning.settings import TrainSettings
-from components.learning.training_checkpoints import CheckpointStore, exclusive
+from slipway.components.artifacts.checkpoint import load_tokenizer
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import SlipwayError
+from slipway.components.learning import loop, training_checkpoints
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.evaluation import Scores
+from slipway.components.learning.loop import Training, use_reproducible_cpu
+from slipway.components.learning.optimisation import build_model
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.learning.training_checkpoints import CheckpointStore, exclusive
 
 
 @pytest.fixture(autouse=True)

@@ -20,11 +20,11 @@ from transformers import (
     RobertaModel,
 )
 
-from components.artifacts.checkpoint import load_tokenizer
-from components.errors import BadInput
-from components.learning.evaluation import macro_f1
-from components.learning.optimisation import build_model, build_optimizer, parameter_count, schedule_factor
-from components.learning.settings import TrainSettings
+from slipway.components.artifacts.checkpoint import load_tokenizer
+from slipway.components.errors import BadInput
+from slipway.components.learning.evaluation import macro_f1
+from slipway.components.learning.optimisation import build_model, build_optimizer, parameter_count, schedule_factor
+from slipway.components.learning.settings import TrainSettings
 
 LABELS = ["billing", "delivery", "account"]
 BERT_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

@@ -24,16 +24,16 @@ from transformers import (
     RobertaModel,
 )
 
-from components.artifacts.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput
-from components.learning.batches import EncodedTexts
-from components.learning.loop import Training
-from components.learning.optimisation import build_model
-from components.learning.privacy_accounting import Budget, budget_of
-from components.learning.private_updates import PrivateUpdates, poisson_update
-from components.learning.settings import TrainSettings
-from components.learning.training_checkpoints import CheckpointStore
+from slipway.components.artifacts.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput
+from slipway.components.learning.batches import EncodedTexts
+from slipway.components.learning.loop import Training
+from slipway.components.learning.optimisation import build_model
+from slipway.components.learning.privacy_accounting import Budget, budget_of
+from slipway.components.learning.private_updates import PrivateUpdates, poisson_update
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.learning.training_checkpoints import CheckpointStore
 
 VALUES = {"max_length": 32, "epochs": 3, "learning_rate": 2e-3, "head_factor": 1, "checkpoint_every": 3}
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

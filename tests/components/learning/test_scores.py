@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from components.learning.scores import calibration, confusion_matrix, macro_f1, score
+from slipway.components.learning.scores import calibration, confusion_matrix, macro_f1, score
 
 LABELS = ["billing", "delivery", "account"]
 

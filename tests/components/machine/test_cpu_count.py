@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.machine.cpu_count import cores
+from slipway.components.machine.cpu_count import cores
 
 
 @pytest.mark.parametrize(

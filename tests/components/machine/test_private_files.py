@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from components.errors import BadInput
-from components.machine.private_files import lock_file, private_folder
-from components.rollout.local import access, service
-from pipelines.home import Places
-from pipelines.local_run import exclusive
-from serving.audit.files import FolderSink
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.components.errors import BadInput
+from slipway.components.machine.private_files import lock_file, private_folder
+from slipway.components.rollout.local import access, service
+from slipway.pipelines.home import Places
+from slipway.pipelines.local_run import exclusive
+from slipway.serving.audit.files import FolderSink
 
 FLOCK, NOBODY = shutil.which("flock"), 65534
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.errors import BadInput
-from components.platforms import authority, mounted_credentials, storage
-from components.platforms.model_registry import Registry
-from components.train import remote
-from components.train.tracking import Tracker
+from slipway.components.errors import BadInput
+from slipway.components.platforms import authority, mounted_credentials, storage
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.train import remote
+from slipway.components.train.tracking import Tracker
 from tests import versitygw
 from tests.authority import Authority
 from tests.components.platforms.test_tracking_users import until_healthy

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput
-from components.platforms import cluster_settings
-from components.platforms.execution_target import meant, resolve
+from slipway.components.errors import BadInput
+from slipway.components.platforms import cluster_settings
+from slipway.components.platforms.execution_target import meant, resolve
 
 
 class Refusing(BaseHTTPRequestHandler):

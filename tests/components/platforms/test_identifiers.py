@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput
-from components.platforms import identifiers
-from components.rollout import bundles
-from components.rollout.kserve import record
+from slipway.components.errors import BadInput
+from slipway.components.platforms import identifiers
+from slipway.components.rollout import bundles
+from slipway.components.rollout.kserve import record
 
 GOOD = f"sha256:{'a' * 64}"
 BAD_DIGESTS = [

@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, app
 from werkzeug.serving import make_server
 
-from components.errors import BadInput
-from components.platforms.model_registry import Registry
-from components.train.tracking import Tracker
+from slipway.components.errors import BadInput
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.train.tracking import Tracker
 
 WRITES = ("set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag")
 

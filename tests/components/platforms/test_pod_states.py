@@ -5,8 +5,8 @@ import json
 import pytest
 from kubernetes import client
 
-from components.errors import BadInput
-from components.platforms.pod_states import PodJudge, bad_input, endings, without_node
+from slipway.components.errors import BadInput
+from slipway.components.platforms.pod_states import PodJudge, bad_input, endings, without_node
 
 
 class Clock:

@@ -9,8 +9,8 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from components.errors import BadInput
-from components.platforms import s3, storage
+from slipway.components.errors import BadInput
+from slipway.components.platforms import s3, storage
 
 SECRET = "wJalr-secret-of-the-tests"
 ACCESS = "AKIA-access-of-the-tests"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from components.errors import BadInput
-from components.platforms import storage
-from components.platforms.store_users import ACCESS, ROLES, SECRET, Administration, User, policy, users_in
-from components.train import remote
+from slipway.components.errors import BadInput
+from slipway.components.platforms import storage
+from slipway.components.platforms.store_users import ACCESS, ROLES, SECRET, Administration, User, policy, users_in
+from slipway.components.train import remote
 from tests import versitygw
 from tests.versitygw import ROOT_KEY, Store
 

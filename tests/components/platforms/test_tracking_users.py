@@ -13,10 +13,10 @@ import httpx
 import pytest
 import yaml
 
-from components.errors import BadInput
-from components.platforms.model_registry import Registry
-from components.platforms.tracking_users import ADMIN, ADMIN_PASSWORD, NAME, PASSWORD, logins_in
-from components.train.tracking import Tracker
+from slipway.components.errors import BadInput
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.platforms.tracking_users import ADMIN, ADMIN_PASSWORD, NAME, PASSWORD, logins_in
+from slipway.components.train.tracking import Tracker
 from tests.conftest import free_port
 
 MANIFEST = Path(__file__).parents[3] / "manifests" / "base" / "mlflow.yaml"

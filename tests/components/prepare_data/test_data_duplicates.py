@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.prepare_data.cleaning import clean
-from components.prepare_data.duplicates import merge_equal, near_duplicates, shingles
-from components.prepare_data.formats import Example
+from slipway.components.prepare_data.cleaning import clean
+from slipway.components.prepare_data.duplicates import merge_equal, near_duplicates, shingles
+from slipway.components.prepare_data.formats import Example
 
 
 def similarity(one: str, other: str) -> float:

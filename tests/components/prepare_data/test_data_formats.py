@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from components.errors import BadInput
-from components.prepare_data.settings import DataSettings
-from components.prepare_data.sources import Source, read
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.prepare_data.sources import Source, read
 
 ROWS = [('He said "no", then\nleft', "delivery"), ("Zahlung über 5 €", "billing")]
 

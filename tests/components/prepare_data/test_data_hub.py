@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from components.errors import BadInput
-from components.prepare_data import hub, sources
-from components.prepare_data.settings import DataSettings
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data import hub, sources
+from slipway.components.prepare_data.settings import DataSettings
 from tests.components import hub_server
 
 COMMIT = "a" * 40
@@ -77,8 +77,8 @@ def endpoint() -> Iterator[str]:
 def test_a_dataset_of_the_hub_is_read_with_the_names_of_its_classes(endpoint: str, tmp_path: Path, ready: bool) -> None:
     code = f"""
 import json
-from components.prepare_data import sources
-from components.prepare_data.settings import DataSettings
+from slipway.components.prepare_data import sources
+from slipway.components.prepare_data.settings import DataSettings
 print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="topic", ready_splits={ready}))))
 """
     done = hub_server.run(code, endpoint, tmp_path, HF_TOKEN=TOKEN)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.prepare_data.formats import Example
-from components.prepare_data.splitting import apportion, shuffled, split
+from slipway.components.prepare_data.formats import Example
+from slipway.components.prepare_data.splitting import apportion, shuffled, split
 
 SHARES = {"train": 0.65, "validation": 0.15, "test": 0.2}
 

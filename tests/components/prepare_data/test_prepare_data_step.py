@@ -11,13 +11,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pydantic import ValidationError
 
-from components.artifacts.dataset import SPLITS, TextDataset
-from components.errors import BadInput
-from components.prepare_data import report, step
-from components.prepare_data.component import prepare_data
-from components.prepare_data.duplicates import shingles
-from components.prepare_data.settings import DataSettings
-from components.step_runtime.step_context import FAILURE
+from slipway.components.artifacts.dataset import SPLITS, TextDataset
+from slipway.components.errors import BadInput
+from slipway.components.prepare_data import report, step
+from slipway.components.prepare_data.component import prepare_data
+from slipway.components.prepare_data.duplicates import shingles
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.step_runtime.step_context import FAILURE
 
 TOPICS = {
     "billing": "charged invoice payment amount refund card statement fee discount total euro bank",

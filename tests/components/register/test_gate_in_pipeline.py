@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from kfp import dsl, local
 
-from components.artifacts.dataset import TextDataset
-from components.evaluate.component import evaluate
-from components.evaluate.settings import EvaluateSettings
-from components.platforms.model_registry import Registry
-from components.register.component import register
-from components.register.settings import RegistrySettings
-from components.step_runtime import step_context
-from components.step_runtime.step_request import StepRequest
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.evaluate.component import evaluate
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.register.component import register
+from slipway.components.register.settings import RegistrySettings
+from slipway.components.step_runtime import step_context
+from slipway.components.step_runtime.step_request import StepRequest
 
 MODEL_NAME = "topics"
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import signing
-from components.artifacts.bundle import CARD, DRAFT_FILES, Bundle
-from components.artifacts.encryption import ENVELOPE, VARIABLE, key_of
-from components.artifacts.onnx_classifier import Classifier
-from components.errors import BundleRefused
-from components.platforms.model_registry import Registry
-from components.register import step
-from components.register.settings import RegistrySettings
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import CARD, DRAFT_FILES, Bundle
+from slipway.components.artifacts.encryption import ENVELOPE, VARIABLE, key_of
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.errors import BundleRefused
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.register import step
+from slipway.components.register.settings import RegistrySettings
 
 
 @pytest.fixture

@@ -9,18 +9,27 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.artifacts import signing
-from components.artifacts.bundle import CARD, DRAFT_FILES, INFO, MODEL, SIGNATURE, Bundle, updated_info, write_info
-from components.artifacts.dataset import TextDataset
-from components.artifacts.onnx_classifier import Classifier
-from components.artifacts.privacy_guarantee import Privacy
-from components.errors import BadInput, BundleRefused, GateRefused
-from components.evaluate import step as evaluate
-from components.evaluate.settings import EvaluateSettings
-from components.platforms import storage
-from components.platforms.model_registry import Registry
-from components.register import report, step
-from components.register.settings import RegistrySettings
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import (
+    CARD,
+    DRAFT_FILES,
+    INFO,
+    MODEL,
+    SIGNATURE,
+    Bundle,
+    updated_info,
+    write_info,
+)
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.privacy_guarantee import Privacy
+from slipway.components.errors import BadInput, BundleRefused, GateRefused
+from slipway.components.evaluate import step as evaluate
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.platforms import storage
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.register import report, step
+from slipway.components.register.settings import RegistrySettings
 from tests.local import bad_bundles
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.compress.settings import CompressSettings
-from components.evaluate import gate
-from components.evaluate.settings import EvaluateSettings
-from components.learning.bootstrap import Interval
-from components.learning.scores import score
-from components.learning.settings import TrainSettings
-from components.prepare_data import step as prepare_data
-from components.prepare_data.settings import DataSettings
-from components.rollout.settings import RolloutSettings
-from components.select_model.choice import FoldScore, one_standard_error, summarise
+from slipway.components.compress.settings import CompressSettings
+from slipway.components.evaluate import gate
+from slipway.components.evaluate.settings import EvaluateSettings
+from slipway.components.learning.bootstrap import Interval
+from slipway.components.learning.scores import score
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.prepare_data import step as prepare_data
+from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.select_model.choice import FoldScore, one_standard_error, summarise
 
 AWKWARD = [
     "Rechtsschutzversicherungsgesellschaftenbeitragserstattung",

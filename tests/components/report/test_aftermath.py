@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from components.errors import SlipwayError
-from components.kubeflow import pod_diagnosis
-from components.report.aftermath import settled
-from components.report.outcome import Outcome, outcome_of
-from components.rollout.kserve import cancelled as rollouts
-from components.step_runtime.run_record import Record
-from components.train import cancel
+from slipway.components.errors import SlipwayError
+from slipway.components.kubeflow import pod_diagnosis
+from slipway.components.report.aftermath import settled
+from slipway.components.report.outcome import Outcome, outcome_of
+from slipway.components.rollout.kserve import cancelled as rollouts
+from slipway.components.step_runtime.run_record import Record
+from slipway.components.train import cancel
 
 RUN = "run-7"
 ASKED = {"model_name": "m", "settings": {"tracking_uri": "sqlite://", "cluster": {"namespace": "ml"}}}

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from components.kubeflow.pod_diagnosis import Diagnosis
-from components.report.ending import explained
-from components.report.outcome import Outcome, outcome_of
-from components.step_runtime.run_record import Record
+from slipway.components.kubeflow.pod_diagnosis import Diagnosis
+from slipway.components.report.ending import explained
+from slipway.components.report.outcome import Outcome, outcome_of
+from slipway.components.step_runtime.run_record import Record
 
 REFUSED = {"evaluate": {"gate": {"passed": False, "checks": [{"passed": False, "words": "macro-F1 0.4 below 0.7"}]}}}
 DELIVERED = {"evaluate": {"gate": {"passed": True}}, "rollout": {"outcome": "promoted", "reason": "no worse"}}

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from components.report.outcome import outcome_of
-from components.report.timing import step_times
-from components.step_runtime.step_context import Record
+from slipway.components.report.outcome import outcome_of
+from slipway.components.report.timing import step_times
+from slipway.components.step_runtime.step_context import Record
 
 PASSED = {"gate": {"passed": True, "checks": []}}
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from components.report import step
-from components.step_runtime import html
-from components.step_runtime.run_record import Record
+from slipway.components.report import step
+from slipway.components.step_runtime import html
+from slipway.components.step_runtime.run_record import Record
 
 PANEL = 500
 """Pixels of width; the page's margins and a scroll bar go off it."""

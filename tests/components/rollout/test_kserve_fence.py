@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from components.errors import SlipwayError
-from components.rollout.kserve.lease import BELIEVED, DURATION_S, Lease
-from components.rollout.kserve.objects import Changed
-from components.rollout.kserve.record import HOLDER
-from components.rollout.kserve.target import KServeTarget
+from slipway.components.errors import SlipwayError
+from slipway.components.rollout.kserve.lease import BELIEVED, DURATION_S, Lease
+from slipway.components.rollout.kserve.objects import Changed
+from slipway.components.rollout.kserve.record import HOLDER
+from slipway.components.rollout.kserve.target import KServeTarget
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
 from tests.components.rollout.kserve_http import LEASES
 from tests.components.rollout.kserve_site import FIRST, SECOND, Site

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput, SlipwayError
-from components.platforms.kubernetes_api import connect
-from components.rollout.kserve import gateway
-from components.rollout.kserve.model import check_reachable
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.platforms.kubernetes_api import connect
+from slipway.components.rollout.kserve import gateway
+from slipway.components.rollout.kserve.model import check_reachable
 from tests.components.rollout.kserve_cluster import NAME
 from tests.components.rollout.kserve_site import FIRST, Site
 

@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.errors import SlipwayError
-from components.rollout.kserve import pod_counters, routing
-from components.rollout.kserve.pod_counters import PodCounts, PrometheusMetrics
-from components.rollout.kserve.record import Record
-from components.rollout.target import Counts, Revision, histogram
+from slipway.components.errors import SlipwayError
+from slipway.components.rollout.kserve import pod_counters, routing
+from slipway.components.rollout.kserve.pod_counters import PodCounts, PrometheusMetrics
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.target import Counts, Revision, histogram
 
 OLD, NEW = (Revision(version, f"s3://models/{version}", f"sha256:{version:0>64}") for version in ("1", "2"))
 LABELS = 'model_name="m",model_version="1",protocol="rest"'

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve import manifest, record
-from components.rollout.kserve.record import Record
-from components.rollout.target import Revision
+from slipway.components.errors import BadInput
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve import manifest, record
+from slipway.components.rollout.kserve.record import Record
+from slipway.components.rollout.target import Revision
 from tests.components.rollout.kserve_cluster import digest_for
 
 OLD, NEW = (Revision(version, f"s3://models/{version}", digest_for(version)) for version in ("1", "2"))

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from components.platforms.cluster_settings import ClusterSettings
-from components.rollout.kserve import sizes
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.rollout.kserve import sizes
 from tests.components.rollout.kserve_cluster import stable_minimum
 
 PERCENTS = (0, 1, 10, 25, 33, 50, 66, 90, 100)

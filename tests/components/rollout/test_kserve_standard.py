@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.errors import RevisionFailed
-from components.rollout.kserve import wait
+from slipway.components.errors import RevisionFailed
+from slipway.components.rollout.kserve import wait
 from tests.components.rollout import kserve_cluster
 from tests.components.rollout.kserve_cluster import Cluster
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD
@@ -135,7 +135,7 @@ def test_a_challenger_gets_no_share_that_it_has_no_pods_for(make_site: Any, monk
     target.deploy(SECOND)
     target.wait_ready(SECOND, 10.0)
     target.set_traffic(10)
-    monkeypatch.setattr("components.rollout.kserve.moving.GROW_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("slipway.components.rollout.kserve.moving.GROW_TIMEOUT_S", 0.2)
     monkeypatch.setattr(kserve_cluster, "POD_S", 60.0)
     site.cluster.deployments["messages-v2-predictor"].born[0] -= 100
     site.cluster.deployments["messages-v1-predictor"].born[:] = [0.0] * 3

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput, SlipwayError
-from components.rollout.kserve import manifest, wait
-from components.rollout.kserve.api import ServiceApi
-from components.rollout.kserve.objects import OwnObject
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.rollout.kserve import manifest, wait
+from slipway.components.rollout.kserve.api import ServiceApi
+from slipway.components.rollout.kserve.objects import OwnObject
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
 from tests.components.rollout.kserve_http import RUNTIMES
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD, Site

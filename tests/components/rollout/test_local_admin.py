@@ -10,9 +10,9 @@ import httpx
 import psutil
 import pytest
 
-from components.rollout.local import processes
-from components.rollout.local.envoy import Envoy
-from components.rollout.local.envoy_config import Assignment
+from slipway.components.rollout.local import processes
+from slipway.components.rollout.local.envoy import Envoy
+from slipway.components.rollout.local.envoy_config import Assignment
 
 
 @pytest.mark.parametrize("depth", [0, 12], ids=["short path", "path too long for a socket"])

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import signing
-from components.artifacts.bundle import DRAFT_FILES, Bundle
-from components.artifacts.encryption import VARIABLE, KeyFile, encrypt
-from components.rollout.local import decryption, servers
-from components.rollout.local.client import RestClient
-from components.rollout.local.state import State
-from components.rollout.target import Revision
+from slipway.components.artifacts import signing
+from slipway.components.artifacts.bundle import DRAFT_FILES, Bundle
+from slipway.components.artifacts.encryption import VARIABLE, KeyFile, encrypt
+from slipway.components.rollout.local import decryption, servers
+from slipway.components.rollout.local.client import RestClient
+from slipway.components.rollout.local.state import State
+from slipway.components.rollout.target import Revision
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.rollout.local import processes
+from slipway.components.rollout.local import processes
 
 
 def test_a_process_holds_no_secret_of_the_command_that_starts_it(

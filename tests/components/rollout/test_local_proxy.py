@@ -13,11 +13,11 @@ import grpc
 import httpx
 import pytest
 
-from components.clients.v2_client import v2_messages
-from components.rollout.local import processes
-from components.rollout.local.envoy import Envoy
-from components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream
-from components.rollout.local.traffic_mirror import FRAME, Tap, texts_of, texts_of_call
+from slipway.components.clients.v2_client import v2_messages
+from slipway.components.rollout.local import processes
+from slipway.components.rollout.local.envoy import Envoy
+from slipway.components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream
+from slipway.components.rollout.local.traffic_mirror import FRAME, Tap, texts_of, texts_of_call
 
 MESSAGES, SERVICES = v2_messages()
 

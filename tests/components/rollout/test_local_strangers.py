@@ -13,16 +13,16 @@ import grpc
 import httpx
 import pytest
 
-from components.clients.v2_client import v2_messages
-from components.rollout.analysis.evidence import Evidence
-from components.rollout.analysis.verdict import Stage, Verdict, analyse
-from components.rollout.counter_resets import since
-from components.rollout.local import envoy_edge, processes
-from components.rollout.local.envoy import Envoy
-from components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream
-from components.rollout.local.traffic_mirror import Tap
-from components.rollout.settings import RolloutSettings
-from components.rollout.target import Counts, Pair
+from slipway.components.clients.v2_client import v2_messages
+from slipway.components.rollout.analysis.evidence import Evidence
+from slipway.components.rollout.analysis.verdict import Stage, Verdict, analyse
+from slipway.components.rollout.counter_resets import since
+from slipway.components.rollout.local import envoy_edge, processes
+from slipway.components.rollout.local.envoy import Envoy
+from slipway.components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream
+from slipway.components.rollout.local.traffic_mirror import Tap
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.target import Counts, Pair
 
 KEY = {"x-api-key": "good"}
 BODY = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["hello"]}]}

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.rollout.analysis.bounds import lower_bound, upper_bound
-from components.rollout.analysis.difference import Block, comparison
-from components.rollout.analysis.evidence import Evidence, PairCounts
-from components.rollout.analysis.readings import ALPHA_SHARES, METRICS, read
-from components.rollout.analysis.split import Split, mismatch
-from components.rollout.analysis.verdict import Rules, Stage, Verdict, analyse
-from components.rollout.counter_resets import Tally
-from components.rollout.target import Counts, Pair, histogram
+from slipway.components.rollout.analysis.bounds import lower_bound, upper_bound
+from slipway.components.rollout.analysis.difference import Block, comparison
+from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
+from slipway.components.rollout.analysis.readings import ALPHA_SHARES, METRICS, read
+from slipway.components.rollout.analysis.split import Split, mismatch
+from slipway.components.rollout.analysis.verdict import Rules, Stage, Verdict, analyse
+from slipway.components.rollout.counter_resets import Tally
+from slipway.components.rollout.target import Counts, Pair, histogram
 
 RULES = Rules(
     max_error_rise=0.05,

@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import pytest
 
-from components.errors import BadInput, SlipwayError
-from components.rollout import state
-from components.rollout.analysis.readings import read
-from components.rollout.driver import Driver
-from components.rollout.target import Revision
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.rollout import state
+from slipway.components.rollout.analysis.readings import read
+from slipway.components.rollout.driver import Driver
+from slipway.components.rollout.target import Revision
 
 
 def test_the_first_version_becomes_champion_when_it_answers(world):

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from components.errors import RevisionFailed
-from components.rollout import phases
-from components.rollout.analysis.evidence import Evidence
-from components.rollout.counter_resets import Tally
-from components.rollout.state import RolloutState, from_json
-from components.rollout.target import Counts, Revision
+from slipway.components.errors import RevisionFailed
+from slipway.components.rollout import phases
+from slipway.components.rollout.analysis.evidence import Evidence
+from slipway.components.rollout.counter_resets import Tally
+from slipway.components.rollout.state import RolloutState, from_json
+from slipway.components.rollout.target import Counts, Revision
 
 ACTS = ("deploy", "set_traffic", "promote", "rollback", "save_state")
 DECISIONS = ("nominate", "promote", "reject")

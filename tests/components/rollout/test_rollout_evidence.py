@@ -4,11 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from components.rollout.analysis.evidence import Evidence, PairCounts, slow_limit
-from components.rollout.analysis.split import Split, mismatch
-from components.rollout.analysis.verdict import Rules, Stage, Verdict, analyse, guard_reason, is_no_worse, is_worse
-from components.rollout.counter_resets import Ending, Tally, ending_of, since, total_of
-from components.rollout.target import Counts, Histogram, Pair, histogram
+from slipway.components.rollout.analysis.evidence import Evidence, PairCounts, slow_limit
+from slipway.components.rollout.analysis.split import Split, mismatch
+from slipway.components.rollout.analysis.verdict import (
+    Rules,
+    Stage,
+    Verdict,
+    analyse,
+    guard_reason,
+    is_no_worse,
+    is_worse,
+)
+from slipway.components.rollout.counter_resets import Ending, Tally, ending_of, since, total_of
+from slipway.components.rollout.target import Counts, Histogram, Pair, histogram
 from tests.components.rollout.test_rollout_analysis import EARLY, LAST, RULES, counts, evidence, measured
 
 

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from components.rollout import state
-from components.rollout.live import course, evidence_table
+from slipway.components.rollout import state
+from slipway.components.rollout.live import course, evidence_table
 
 
 def test_the_evidence_so_far_is_shown_by_metric(world, behaviour):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.rollout.target import Counts, Pair, histogram
+from slipway.components.rollout.target import Counts, Pair, histogram
 
 
 def held(here, **settings):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.rollout import report
+from slipway.components.rollout import report
 
 
 @pytest.mark.parametrize(

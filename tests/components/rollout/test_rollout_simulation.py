@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from components.rollout.analysis.evidence import Evidence
-from components.rollout.analysis.readings import read
-from components.rollout.settings import RolloutSettings
-from components.rollout.target import Counts, histogram
+from slipway.components.rollout.analysis.evidence import Evidence
+from slipway.components.rollout.analysis.readings import read
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.target import Counts, histogram
 
 RUNS = 200
 SETTINGS = RolloutSettings()

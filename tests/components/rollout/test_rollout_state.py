@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from components.errors import BadInput
-from components.rollout.aliases import RegistryAliases
-from components.rollout.analysis.evidence import PairCounts
-from components.rollout.counter_resets import Tally
-from components.rollout.evidence_source import Gatherer, counts_of
-from components.rollout.probes import Probes, probes_of, text_key
-from components.rollout.settings import RolloutSettings
-from components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, summary, to_json
-from components.rollout.target import Counts, Pair, Revision, histogram
+from slipway.components.errors import BadInput
+from slipway.components.rollout.aliases import RegistryAliases
+from slipway.components.rollout.analysis.evidence import PairCounts
+from slipway.components.rollout.counter_resets import Tally
+from slipway.components.rollout.evidence_source import Gatherer, counts_of
+from slipway.components.rollout.probes import Probes, probes_of, text_key
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, summary, to_json
+from slipway.components.rollout.target import Counts, Pair, Revision, histogram
 from tests.components.rollout.test_rollout_analysis import counts, measured
 
 OLD, NEW = Revision("1", "/bundles/1", "sha256:1"), Revision("2", "/bundles/2", "sha256:2")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
 
-from components.rollout.analysis import bounds, difference
-from components.rollout.analysis.bounds import lower_bound, mean_of, upper_bound
-from components.rollout.analysis.difference import PRIOR, Block, Comparison, comparison
-from components.rollout.analysis.evidence import Evidence, PairCounts
-from components.rollout.analysis.likelihood import log_ratio
-from components.rollout.analysis.readings import Arm, read
-from components.rollout.analysis.split import Split, average, log_bayes_factor, mismatch
-from components.rollout.target import Counts, histogram
+from slipway.components.rollout.analysis import bounds, difference
+from slipway.components.rollout.analysis.bounds import lower_bound, mean_of, upper_bound
+from slipway.components.rollout.analysis.difference import PRIOR, Block, Comparison, comparison
+from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
+from slipway.components.rollout.analysis.likelihood import log_ratio
+from slipway.components.rollout.analysis.readings import Arm, read
+from slipway.components.rollout.analysis.split import Split, average, log_bayes_factor, mismatch
+from slipway.components.rollout.target import Counts, histogram
 
 MARGINS = {"errors": 0.05, "slow": 0.15}
 

@@ -5,12 +5,12 @@ The real analysis, on the pages of metrics that the pods of two revisions show, 
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.rollout.analysis.evidence import Evidence, slow_limit
-from components.rollout.analysis.verdict import Analysis, Rules, Stage, Verdict, analyse
-from components.rollout.counter_resets import since
-from components.rollout.kserve.pod_counters import counts_of
-from components.rollout.settings import RolloutSettings
-from components.rollout.target import Counts, Pair
+from slipway.components.rollout.analysis.evidence import Evidence, slow_limit
+from slipway.components.rollout.analysis.verdict import Analysis, Rules, Stage, Verdict, analyse
+from slipway.components.rollout.counter_resets import since
+from slipway.components.rollout.kserve.pod_counters import counts_of
+from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.target import Counts, Pair
 
 LABELS = 'model_name="m",model_version="1",protocol="rest",method="infer"'
 BOUNDS = ("0.01", "0.1", "0.2", "1", "+Inf")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.select_model import report
-from components.select_model.choice import FoldScore, Summary, one_standard_error, summarise
+from slipway.components.select_model import report
+from slipway.components.select_model.choice import FoldScore, Summary, one_standard_error, summarise
 
 
 def candidate(name: str, scores: list[float], parameters: int = 10, tokens: int = 300, seconds: float = 1) -> Summary:

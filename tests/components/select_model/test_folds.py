@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.select_model.folds import assign_folds, draw
+from slipway.components.select_model.folds import assign_folds, draw
 
 LABEL_IDS = np.random.default_rng(5).choice(4, 203, p=[0.55, 0.3, 0.12, 0.03])
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.select_model.settings import SelectSettings, candidates_of
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.select_model.settings import SelectSettings, candidates_of
 
 
 def candidates(*items: dict[str, Any]) -> SelectSettings:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.dataset import TextDataset
-from components.errors import BadInput, SlipwayError
-from components.learning.settings import TrainSettings
-from components.select_model import step
-from components.select_model.settings import SelectSettings
+from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.select_model import step
+from slipway.components.select_model.settings import SelectSettings
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 from matplotlib.figure import Figure
 
-from components.step_runtime import html as page
+from slipway.components.step_runtime import html as page
 
 
 def test_text_from_data_is_escaped() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from components.errors import BadInput
-from components.report import step as report
-from components.step_runtime import progress, run_record, step_context
+from slipway.components.errors import BadInput
+from slipway.components.report import step as report
+from slipway.components.step_runtime import progress, run_record, step_context
 
 
 class Pods:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.platforms import mounted_credentials
-from components.step_runtime import step_context
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms import mounted_credentials
+from slipway.components.step_runtime import step_context
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_settings_typed_in_by_hand_are_told_as_bad_input(tmp_path: Path, run_fol
 def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path: Path, run_folder: Path) -> None:
     page = str(tmp_path / "p.html")
     code = (
-        "from components.step_runtime import step_context as stage\n"
+        "from slipway.components.step_runtime import step_context as stage\n"
         f"with stage.running('one', {{}}, {page!r}):\n    1 / 0\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], check=False)
@@ -109,7 +109,7 @@ def test_an_artifact_with_metadata_only_gets_a_file(tmp_path: Path, run_folder: 
 
 def test_parallel_parts_of_a_step_write_results_that_can_be_read_at_any_time(run_folder: Path) -> None:
     again = "for _ in range(300):\n    stage.keep_results({'one': {'texts': ['x' * 50] * 500}})\n"
-    code = f"from components.step_runtime import step_context as stage\n{again}"
+    code = f"from slipway.components.step_runtime import step_context as stage\n{again}"
     writers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     while any(writer.poll() is None for writer in writers):
         step_context.record(run_folder)

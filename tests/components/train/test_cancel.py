@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput, SlipwayError
-from components.train.cancel import remove_jobs_of
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.train.cancel import remove_jobs_of
 from tests.components.train.api_server import ApiServer, api_server, use
 from tests.conftest import free_port
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput
-from components.learning.settings import TrainSettings
-from components.platforms.cluster_settings import ClusterSettings
-from components.train.job_manifest import first_pod, job_manifest
+from slipway.components.errors import BadInput
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.train.job_manifest import first_pod, job_manifest
 
 
 def job(processes: int = 2, **changes: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from components.train.kueue import why_held
+from slipway.components.train.kueue import why_held
 from tests.components.train.api_server import ApiServer, api_server
 
 JOB = {"metadata": {"name": "x", "namespace": "n", "uid": "uid-1", "labels": {"kueue.x-k8s.io/queue-name": "q"}}}

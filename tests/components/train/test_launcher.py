@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.train.launcher import _LastWords
+from slipway.components.train.launcher import _LastWords
 
 KILLED = """\
 [rank0]: RuntimeError: Connection closed by peer

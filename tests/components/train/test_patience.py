@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from components.errors import SlipwayError
-from components.step_runtime import progress
-from components.train.patience import Patience
+from slipway.components.errors import SlipwayError
+from slipway.components.step_runtime import progress
+from slipway.components.train.patience import Patience
 
 HELD = "waits in queue q: 100m more needed"
 

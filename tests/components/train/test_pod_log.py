@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from kubernetes import client
 
-from components.train.pod_log import LogFollower
+from slipway.components.train.pod_log import LogFollower
 
 ANSWERS: list[tuple[int, list[str]]] = []
 """What the log's address answers, one connection after the other: status, and lines; the last one repeats."""
@@ -61,7 +61,7 @@ def eventually(true: Callable[[], object]) -> None:
 def test_after_a_broken_connection_no_line_is_lost_or_told_twice(
     core: client.CoreV1Api, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.train.pod_log.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("slipway.components.train.pod_log.RETRY_SECONDS", 0.01)
     one, two, three = line(1, "one"), line(2, "two"), line(3, "three")
     ANSWERS[:] = [(404, []), (200, [one, two[:10]]), (500, []), (200, [one, two, three])]
     with LogFollower(core, "slipway", "train-1-master-0"):

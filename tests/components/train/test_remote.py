@@ -7,8 +7,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.platforms.storage import download_folder
-from components.train.remote import CheckpointUploader, newest_checkpoint
+from slipway.components.platforms.storage import download_folder
+from slipway.components.train.remote import CheckpointUploader, newest_checkpoint
 
 
 def write_checkpoint(work: Path, updates: int) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.errors import BadInput
-from components.train.tracking import Tracker
+from slipway.components.errors import BadInput
+from slipway.components.train.tracking import Tracker
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.rollout.local import access
-from pipelines.cli.main import app
-from serving.audit import options
-from serving.audit.audit_log import AuditLog
-from serving.audit.files import FolderSink, audit_files
+from slipway.components.rollout.local import access
+from slipway.pipelines.cli.main import app
+from slipway.serving.audit import options
+from slipway.serving.audit.audit_log import AuditLog
+from slipway.serving.audit.files import FolderSink, audit_files
 
 
 def write(folder: Path) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.artifacts.onnx_classifier import Classifier
-from components.errors import BadInput
-from components.explanation.picture import document, tints, words
-from components.explanation.shapley import explain as explained
-from pipelines.cli.explain import as_json, explain, given_texts
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.errors import BadInput
+from slipway.components.explanation.picture import document, tints, words
+from slipway.components.explanation.shapley import explain as explained
+from slipway.pipelines.cli.explain import as_json, explain, given_texts
 
 TEXTS = ["please, my parcel is late <b>", "invoice charged"]
 

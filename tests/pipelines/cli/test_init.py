@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from components.prepare_data.columns import propose
-from components.prepare_data.sources import read
-from pipelines.settings import SlipwaySettings, load_settings
+from slipway.components.prepare_data.columns import propose
+from slipway.components.prepare_data.sources import read
+from slipway.pipelines.settings import SlipwaySettings, load_settings
 from tests.pipelines.command import slipway
 
 ROWS = [(f"The parcel {i} never came, and nobody answers.", ("late", "lost", "wrong")[i % 3]) for i in range(60)]

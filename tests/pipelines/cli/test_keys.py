@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from components.clients import api_keys
-from components.rollout.local import access
-from pipelines.cli.main import app
+from slipway.components.clients import api_keys
+from slipway.components.rollout.local import access
+from slipway.pipelines.cli.main import app
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from pipelines.cli.main import app
+from slipway.pipelines.cli.main import app
 from tests.pipelines.command import slipway
 
 WITHOUT_SETTINGS = {"init", "settings", "compile", "runs", "logs", "report", "audit", "keys"}

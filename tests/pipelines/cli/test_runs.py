@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from components.step_runtime import step_context
-from pipelines.home import Places
-from pipelines.local_run import exclusive
+from slipway.components.step_runtime import step_context
+from slipway.pipelines.home import Places
+from slipway.pipelines.local_run import exclusive
 from tests.pipelines.command import slipway
 
 OLD, NEW = "20260101-100000-aaaa", "20260102-100000-bbbb"

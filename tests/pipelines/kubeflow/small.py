@@ -16,21 +16,21 @@ IMAGE = "slipway:1"
 def preflight(model_name: str, settings: dict) -> NamedTuple(
     "Found", [("train", dict), ("shares", list[dict]), ("version", str)]
 ):
-    from components.step_runtime import step_context
+    from slipway.components.step_runtime import step_context
 
     return step_context.preflight(model_name, settings)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def prepare(settings: dict, version: str, dataset: dsl.Output[dsl.Dataset]) -> None:
-    from components.step_runtime import step_context
+    from slipway.components.step_runtime import step_context
 
     step_context.prepare(settings, dataset.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare(dataset: dsl.Input[dsl.Dataset], share: dict, version: str) -> dict:
-    from components.step_runtime import step_context
+    from slipway.components.step_runtime import step_context
 
     return step_context.compare(dataset.path, share)
 
@@ -39,21 +39,21 @@ def compare(dataset: dsl.Input[dsl.Dataset], share: dict, version: str) -> dict:
 def train(
     dataset: dsl.Input[dsl.Dataset], scores: list, settings: dict, version: str, model: dsl.Output[dsl.Model]
 ) -> bool:
-    from components.step_runtime import step_context
+    from slipway.components.step_runtime import step_context
 
     return step_context.train(dataset.path, scores, settings, model.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def deliver(model: dsl.Input[dsl.Model], model_name: str) -> None:
-    from components.step_runtime import step_context
+    from slipway.components.step_runtime import step_context
 
     step_context.deliver(model.path, model_name)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def report(model_name: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    from components.step_runtime import step_context
+    from slipway.components.step_runtime import step_context
 
     step_context.report(model_name, status)
 

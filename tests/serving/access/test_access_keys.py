@@ -16,10 +16,10 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from components.clients.v2_client import GrpcClient, ModelClient
-from components.errors import BadInput
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.errors import BadInput
 
 INFER = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}
 

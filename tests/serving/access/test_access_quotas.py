@@ -10,12 +10,12 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from serving.access.caller import Caller, Means
-from serving.access.quotas import PRUNE_ABOVE, Quotas
-from serving.errors import OverQuota
-from serving.limits import Limits
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.serving.access.caller import Caller, Means
+from slipway.serving.access.quotas import PRUNE_ABOVE, Quotas
+from slipway.serving.errors import OverQuota
+from slipway.serving.limits import Limits
 
 SHOP, DESK = Caller("shop", means=Means.KEY), Caller("desk", means=Means.KEY)
 SHOP_BY_TOKEN = Caller("shop", means=Means.TOKEN)

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from cryptography import x509
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from components.clients.credentials import Tls
-from components.clients.v2_client import GrpcClient, ModelClient
-from components.errors import BadInput, SlipwayError
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.components.clients.credentials import Tls
+from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.errors import BadInput, SlipwayError
 from tests.authority import Authority
 
 KINDS = [ModelClient, GrpcClient]

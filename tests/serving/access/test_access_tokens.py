@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.clients import api_keys
-from components.errors import BadInput
-from serving.access import jwks
-from serving.access.caller import Means, Scope
-from serving.access.jwks import FileKeys, UrlKeys
-from serving.access.tokens import Tokens
-from serving.errors import NotCheckable, Unauthenticated
+from slipway.components.clients import api_keys
+from slipway.components.errors import BadInput
+from slipway.serving.access import jwks
+from slipway.serving.access.caller import Means, Scope
+from slipway.serving.access.jwks import FileKeys, UrlKeys
+from slipway.serving.access.tokens import Tokens
+from slipway.serving.errors import NotCheckable, Unauthenticated
 
 ISSUER, AUDIENCE = "https://issuer.example", "slipway"
 RSA = rsa.generate_private_key(65537, 2048)

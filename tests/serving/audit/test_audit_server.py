@@ -18,13 +18,13 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.artifacts.bundle import Bundle
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from components.errors import BadInput
-from serving.audit import options as audit_options
-from serving.audit.chain import verify
-from serving.audit.files import audit_files, places
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.components.errors import BadInput
+from slipway.serving.audit import options as audit_options
+from slipway.serving.audit.chain import verify
+from slipway.serving.audit.files import audit_files, places
 from tests.conftest import free_port
 
 ROUND_S = 1.0
@@ -159,7 +159,7 @@ def test_the_log_may_go_to_the_standard_output(start, signed_bundle: Path, keys)
     assert server.infer("late parcel").status_code == 200
     stop(server)
     checked = subprocess.run(
-        [sys.executable, "-c", "from pipelines.cli.main import app; app()", "audit", "verify", "-"],
+        [sys.executable, "-c", "from slipway.pipelines.cli.main import app; app()", "audit", "verify", "-"],
         input=server.log_file.read_bytes(),
         capture_output=True,
         check=False,

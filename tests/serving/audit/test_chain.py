@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput
-from serving.audit.audit_log import AuditLog, key_of
-from serving.audit.chain import Verification, parsed, verify
-from serving.audit.files import FolderSink, StreamSink, audit_files, places
+from slipway.components.errors import BadInput
+from slipway.serving.audit.audit_log import AuditLog, key_of
+from slipway.serving.audit.chain import Verification, parsed, verify
+from slipway.serving.audit.files import FolderSink, StreamSink, audit_files, places
 
 KEY = b"sixteen random bytes or more"
 
@@ -236,7 +236,7 @@ def test_a_full_disk_loses_nothing_and_doubles_nothing(tmp_path: Path, caplog: p
 
 
 def test_what_cannot_be_kept_is_recorded_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serving.audit.audit_log.MOST_WAITING", 3)
+    monkeypatch.setattr("slipway.serving.audit.audit_log.MOST_WAITING", 3)
     log = AuditLog(FolderSink(tmp_path, 10**6), flush_s=60)
     for number in range(5):
         log.append({"n": number})
@@ -257,7 +257,7 @@ def test_records_reach_the_file_by_themselves(tmp_path: Path):
 
 
 def test_a_write_that_never_ends_does_not_keep_the_server_from_ending(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serving.audit.audit_log.STOP_S", 0.1)
+    monkeypatch.setattr("slipway.serving.audit.audit_log.STOP_S", 0.1)
     reading, writing = os.pipe()  # nobody reads
     log = AuditLog(StreamSink(os.fdopen(writing, "wb", buffering=0)), flush_s=0.01)
     while log._thread.is_alive() and len(log._waiting) < 1000:
@@ -303,7 +303,7 @@ def test_the_standard_output_gets_each_line_once_whatever_failed(room: int):
 
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serving.audit.files.LOCK_S", 0.1)
+    monkeypatch.setattr("slipway.serving.audit.files.LOCK_S", 0.1)
     first = FolderSink(tmp_path, 10**6)
     with pytest.raises(BadInput, match="another server"):
         FolderSink(tmp_path, 10**6)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput
-from serving.audit.audit_log import AuditLog
-from serving.audit.chain import GENESIS, verify
-from serving.audit.files import FolderSink, audit_files, places
-from serving.audit.heads import EACH_S, Head, HeadNotes, heads_in
+from slipway.components.errors import BadInput
+from slipway.serving.audit.audit_log import AuditLog
+from slipway.serving.audit.chain import GENESIS, verify
+from slipway.serving.audit.files import FolderSink, audit_files, places
+from slipway.serving.audit.heads import EACH_S, Head, HeadNotes, heads_in
 
 KEY = b"sixteen random bytes or more"
 

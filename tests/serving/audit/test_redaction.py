@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.audit.redaction import redacted
+from slipway.serving.audit.redaction import redacted
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from serving.audit.chain import verify
-from serving.audit.files import audit_files, places
-from serving.audit.unknown_callers import BURST, REPORT_S, Strangers
-from serving.errors import TOLD, told
-from serving.telemetry.log import CHARACTERS, ShortLines, Sparing
-from serving.telemetry.rate_limit import Pace
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.serving.audit.chain import verify
+from slipway.serving.audit.files import audit_files, places
+from slipway.serving.audit.unknown_callers import BURST, REPORT_S, Strangers
+from slipway.serving.errors import TOLD, told
+from slipway.serving.telemetry.log import CHARACTERS, ShortLines, Sparing
+from slipway.serving.telemetry.rate_limit import Pace
 from tests.serving.audit.test_audit_server import records, stop
 
 LONG = "n" * 500_000

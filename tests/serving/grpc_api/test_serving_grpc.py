@@ -15,8 +15,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from kserve.protocol.infer_type import RequestedOutput
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.onnx_classifier import Classifier
 
 TRITON = """
 import json, sys

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from serving.errors import InferenceFailed, Overloaded
-from serving.limits import Limits
-from serving.model.batcher import WARM_UP, Batcher
+from slipway.serving.errors import InferenceFailed, Overloaded
+from slipway.serving.limits import Limits
+from slipway.serving.model.batcher import WARM_UP, Batcher
 
 
 class Recorder:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from serving.errors import InferenceFailed, Overloaded
-from serving.limits import Limits
-from serving.model.batcher import Batcher
-from serving.model.explainer import PORTION, Explainer
+from slipway.serving.errors import InferenceFailed, Overloaded
+from slipway.serving.limits import Limits
+from slipway.serving.model.batcher import Batcher
+from slipway.serving.model.explainer import PORTION, Explainer
 
 TEXT = "a b c d e f g h i j k l"
 

@@ -10,12 +10,12 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.artifacts.onnx_classifier import Classifier
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from components.clients.v2_client import ModelClient
-from components.errors import BadInput, SlipwayError
-from components.explanation.shapley import explain
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.components.clients.v2_client import ModelClient
+from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.explanation.shapley import explain
 
 TEXTS = ["please, my parcel is late", "invoice charged"]
 

@@ -17,8 +17,8 @@ import tritonclient.http as triton
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
 
 LOADS = 80
 BODY = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}).encode()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts.bundle import Bundle
-from serving.model import sessions
+from slipway.components.artifacts.bundle import Bundle
+from slipway.serving.model import sessions
 
 
 @pytest.mark.parametrize(("together", "wide"), [(0.5, True), (0.95, False), (1.5, False)])

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from serving.rest_api.connection_pool import ConnectionPool, Standing
+from slipway.serving.rest_api.connection_pool import ConnectionPool, Standing
 
 
 class Waiting:

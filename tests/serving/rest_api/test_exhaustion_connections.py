@@ -12,8 +12,8 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
 from tests.serving.access.test_access_tls import Authority
 from tests.serving.strangers import connections, open_at
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
 
 EXAMPLES, SEED = "8", "7"
 """Per operation and phase (examples, coverage, fuzzing, stateful); some four hundred requests in all."""

@@ -9,10 +9,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from components.clients import api_keys
-from components.clients.api_keys import Scope
-from serving.grpc_api import health
-from serving.rest_api.connection import FRAMING_SLACK, PIPELINED, _Joining
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
+from slipway.serving.grpc_api import health
+from slipway.serving.rest_api.connection import FRAMING_SLACK, PIPELINED, _Joining
 
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n"
 INFER = b"POST /v2/models/messages/infer HTTP/1.1\r\nhost: a\r\n"

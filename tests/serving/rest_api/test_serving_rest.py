@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from components.artifacts.bundle import Bundle
-from components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.onnx_classifier import Classifier
 
 TEXTS = ["parcel courier late", "invoice charged please", "the password is locked"]
 LABELS = ["billing", "delivery", "account"]

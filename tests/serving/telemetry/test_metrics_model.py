@@ -15,11 +15,11 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.artifacts.bundle import Bins, Bundle, updated_info, write_info
-from components.artifacts.drift_reference import reference_of
-from components.artifacts.onnx_classifier import Classifier
-from components.clients import api_keys
-from components.clients.api_keys import Scope
+from slipway.components.artifacts.bundle import Bins, Bundle, updated_info, write_info
+from slipway.components.artifacts.drift_reference import reference_of
+from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.clients import api_keys
+from slipway.components.clients.api_keys import Scope
 from tests.conftest import free_port
 
 USUAL = ["late parcel", "where is my parcel", "refund please", "thank you for the quick help", "the app crashes again"]

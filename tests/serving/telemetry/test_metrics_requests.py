@@ -136,7 +136,7 @@ def test_requests_of_clients_that_go_are_counted_as_499(moody):
 
 
 def test_latencies_are_in_the_buckets_that_a_rollout_uses(server):
-    from components.clients.latency_histogram import LATENCY_BOUNDS_MS
+    from slipway.components.clients.latency_histogram import LATENCY_BOUNDS_MS
 
     change = Change(server, DURATIONS, protocol="rest", method="infer", source="client")
     assert server.infer("late parcel").status_code == 200
@@ -147,7 +147,7 @@ def test_latencies_are_in_the_buckets_that_a_rollout_uses(server):
 
 
 def test_the_served_model_is_named_and_ready(server, signed_bundle):
-    from components.artifacts.bundle import Bundle
+    from slipway.components.artifacts.bundle import Bundle
 
     digest = Bundle(signed_bundle).digest()
     (info,) = samples(server, "slipway_model_info", model_name="messages")

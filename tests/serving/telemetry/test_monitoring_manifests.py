@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.telemetry.metrics import REGISTRY
+from slipway.serving.telemetry.metrics import REGISTRY
 
 MONITORING = Path(__file__).parents[3] / "manifests" / "monitoring"
 OF_THE_TARGET = {"namespace", "pod", "le"}

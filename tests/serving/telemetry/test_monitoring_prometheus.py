@@ -10,8 +10,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.rollout.kserve.pod_counters import PrometheusMetrics, counts_of
-from components.rollout.target import Counts
+from slipway.components.rollout.kserve.pod_counters import PrometheusMetrics, counts_of
+from slipway.components.rollout.target import Counts
 from tests import prometheus
 
 pytestmark = prometheus.needed
