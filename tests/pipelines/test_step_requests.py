@@ -36,7 +36,8 @@ def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("module", "stale"),
     [
-        ("learning/loop.py", {"data_version", "selection_version", "training_version", "compression_version"}),
+        ("learning/loop.py", {"selection_version", "training_version", "compression_version"}),
+        ("step_runtime/html.py", set()),
         ("select_model/choice.py", {"selection_version", "training_version"}),
         ("prepare_data/duplicates.py", {"data_version"}),
         ("compress/prune.py", {"compression_version"}),
