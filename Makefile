@@ -31,6 +31,7 @@ run: setup
 check: setup docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/actionlint
 
