@@ -32,10 +32,10 @@ TOPICS = {
 
 
 class User:
-    """Somebody with a folder, a data file and settings for a small and quick model."""
+    """Somebody with a folder, a data file, settings for a small and quick model, and the command `slipway`."""
 
-    def __init__(self, folder: Path, encoder: Path) -> None:
-        self.folder, self.home = folder, folder / "home"
+    def __init__(self, folder: Path, encoder: Path, program: Path = SLIPWAY) -> None:
+        self.folder, self.home, self.program = folder, folder / "home", program
         self.port = free_port()
         self.environment = os.environ | {"SLIPWAY_HOME": str(self.home), "SLIPWAY_KEYS": str(folder / "keys")}
         self.write_messages("messages.csv")
@@ -60,7 +60,7 @@ class User:
                 rows.writerow([f"{' '.join(chance.sample(TOPICS[topic], 3))} please {number}", topic])
 
     def slipway(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(SLIPWAY), *arguments]
+        command = [str(self.program), *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
