@@ -9,6 +9,8 @@ import pytest
 
 from slipway.components.artifacts.dataset import TextDataset, write_dataset
 
+pytest.register_assert_rewrite("tests.components.rollout.target_contract")
+
 WORDS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
     "delivery": ["parcel", "courier", "late", "package", "tracking", "doorstep"],

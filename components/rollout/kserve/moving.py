@@ -59,6 +59,9 @@ class Traffic:
         current.percent = percent
         self._apply(current)
         self._waiting.until_routed(current)
+        alone = {0: current.champion, 100: current.challenger}.get(percent)
+        if alone and self._has_routes():
+            self._waiting.until_settled(alone, self._who_answers)
 
     def promote(self, current: Record) -> None:
         """Make the challenger the champion.
@@ -69,7 +72,6 @@ class Traffic:
         if current.challenger and current.champion:
             if self._has_routes():
                 self.split(current, 100)
-                self._waiting.until_settled(current.challenger, self._who_answers)
             else:
                 self._grow(current, 100)
         if current.challenger:
@@ -84,8 +86,6 @@ class Traffic:
         """Give all traffic to the champion and remove the challenger; in Knative mode its template is still shown."""
         assert current.champion
         self.split(current, 0)
-        if self._has_routes():
-            self._waiting.until_settled(current.champion, self._who_answers)
         current.challenger, current.replicas, current.restoring = None, 1, self._mode == "Knative"
         self._apply(current)
         if self._mode == "Standard":

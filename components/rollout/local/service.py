@@ -142,7 +142,7 @@ def locked(folder: Path) -> Iterator[None]:
                 break
             time.sleep(0.05 if attempt < LOCK_ATTEMPTS - 1 else 0)
         else:
-            raise SlipwayError(f"the service in {folder} is held by {_said(file.name)}; end it, or wait for its end")
+            raise SlipwayError(f"the service in {folder} is held by {_said(str(folder / LOCK))}; end it, or wait for its end")
         file.truncate(0)
         file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
         file.flush()

@@ -294,18 +294,25 @@ def third() -> Revision:
     return Revision("3", "/bundles/3", "sha256:3")
 
 
-@pytest.fixture
-def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes a cluster of one process whose KServe is in Standard mode."""
-    monkeypatch.setattr(wait, "LOOK_S", 0.02)
-    monkeypatch.setattr(wait, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
-    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+@contextlib.contextmanager
+def sites(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
+    """Makes clusters of one process whose KServe is in Standard mode; the last is that of this process."""
+    patch.setattr(wait, "LOOK_S", 0.02)
+    patch.setattr(wait, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
+    patch.setattr(lease, "RENEW_S", 0.1)
     with ExitStack() as stack:
 
         def make(pods: int = 1, **of_cluster: Any) -> Site:
             cluster = Cluster(pods, **of_cluster)
             api, gateway = stack.enter_context(kserve_http.serving(cluster))
-            use(api, tmp_path / "kubeconfig", monkeypatch)
+            use(api, folder / "kubeconfig", patch)
             return Site(cluster, gateway, pods)
 
+        yield make
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Makes a cluster of one process whose KServe is in Standard mode."""
+    with sites(tmp_path, monkeypatch) as make:
         yield make

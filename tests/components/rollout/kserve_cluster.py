@@ -33,13 +33,17 @@ class Deployment:
 
     version: str
     tls: bool = False
+    refuses: bool = False
     born: list[float] = field(default_factory=list)
 
     def scale(self, count: int) -> None:
         self.born = self.born[:count] + [time.monotonic()] * (count - len(self.born))
 
     def ready(self) -> int:
-        return sum(time.monotonic() - born >= POD_S for born in self.born)
+        return sum(self.is_ready(born) for born in self.born)
+
+    def is_ready(self, born: float) -> bool:
+        return not self.refuses and time.monotonic() - born >= POD_S
 
 
 class Cluster:
@@ -52,6 +56,8 @@ class Cluster:
         """What else the API server has, by path and query."""
         self.forbidden: set[str] = set()
         self.tls: set[str] = set()
+        self.refused: set[str] = set()
+        """Versions whose model servers refuse their bundle."""
         self.wrapped: set[str] = set()
         """Services that the gateway speaks TLS to."""
         self.policy_changed = 0.0
@@ -145,6 +151,7 @@ class Cluster:
         self.deployments = {name: self.deployments.get(name, Deployment(version(p))) for name, p in expected.items()}
         for name, found in expected.items():
             self.deployments[name].tls = found["model"]["runtime"] in self.tls
+            self.deployments[name].refuses = version(found) in self.refused
         taken = 0
         for canary in canaries:
             deployment = self.deployments[backend(canary["predictor"])]
@@ -220,7 +227,7 @@ class Cluster:
             {
                 "metadata": {"name": f"{name}-{number}", "uid": f"{name}-{number}", "labels": {}},
                 "spec": {"containers": [container(deployment.tls)]},
-                "status": {"phase": "Running", "conditions": [condition(time.monotonic() - born >= POD_S)]},
+                "status": {"phase": "Running", "conditions": [condition(deployment.is_ready(born))]},
             }
             for name, deployment in self.deployments.items()
             if deployment.version == of_version

@@ -17,6 +17,13 @@ SPEAKS_TLS = {"slipway.dev/tls-host": "model-servers.slipway.svc", "slipway.dev/
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 PORT = ":8080/proxy"
+METRICS = """# TYPE slipway_requests_total counter
+slipway_requests_total{{method="infer",source="client",code="200"}} {count}
+# TYPE slipway_request_duration_seconds histogram
+slipway_request_duration_seconds_bucket{{method="infer",source="client",le="0.01"}} {count}
+slipway_request_duration_seconds_bucket{{method="infer",source="client",le="+Inf"}} {count}
+"""
+"""What a model server counted of its clients' requests; the first pod of a revision has them all."""
 
 
 def told(of_version: str) -> dict[str, Any]:
@@ -36,6 +43,11 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _send_text(self, content: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(content.encode())
 
     def _missing(self, name: str) -> None:
         self._send(404, {"kind": "Status", "message": f"{name} not found", "details": {"name": name}})
@@ -84,11 +96,17 @@ class _Api(_Answer):
 
     def _ask_pod(self, path: str) -> None:
         scheme, _, pod = path.partition(PORT)[0].rpartition("/")[2].rpartition(":")
-        found = self.cluster.deployments.get(pod.rpartition("-")[0])
-        if found and found.tls == (scheme == "https") and not path.endswith("/metrics"):
-            self._send(200, told(found.version))
-        else:
+        name, _, number = pod.rpartition("-")
+        found = self.cluster.deployments.get(name)
+        if not found or found.tls != (scheme == "https"):
             self._send(503, {})
+        elif found.refuses:
+            self._send(503, {"error": "BundleRefused: model.onnx was altered"})
+        elif path.endswith("/metrics"):
+            answered = 0 if int(number) else self.cluster.answers[200, found.version]
+            self._send_text(METRICS.format(count=answered))
+        else:
+            self._send(200, told(found.version))
 
     def do_POST(self) -> None:  # noqa: N802
         body = self._body()
