@@ -6,6 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 UV := uv==0.13.9
 # On a machine with a GPU: make setup TORCH_INDEX=https://pypi.org/simple
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+JOBS ?= 2
 
 .PHONY: setup run test check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
@@ -39,8 +40,10 @@ check: setup docs
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+# JOBS side by side, each file in one of them; then, with nothing beside them, those that measure memory or time.
 test: check
-	$(BIN)/pytest -m 'not cluster'
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not cluster and not alone'
+	$(BIN)/pytest -m 'alone and not cluster'
 
 # On the cluster of KUBECONFIG, or on the kit beside this folder.
 test-cluster: setup

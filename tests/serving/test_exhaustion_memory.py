@@ -11,6 +11,8 @@ from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
 from tests.serving.strangers import MEGABYTE, Growth, calls, connections, pour
 
+pytestmark = pytest.mark.alone
+
 CHECK = "/grpc.health.v1.Health/Check"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 ABOVE = 8 * MEGABYTE

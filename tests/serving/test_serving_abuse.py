@@ -18,6 +18,8 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
+pytestmark = pytest.mark.alone
+
 IDLE = 10_000
 SPARE = 500
 """Descriptors that the tests need for themselves."""

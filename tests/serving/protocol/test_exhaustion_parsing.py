@@ -15,6 +15,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from tests.serving.strangers import MEGABYTE
 
+pytestmark = pytest.mark.alone
+
 PROBES = 40
 PROBE_S = 0.25
 """Half of the probes may take, on a machine whose two cores the tests share; kubelet's default is 1 s."""

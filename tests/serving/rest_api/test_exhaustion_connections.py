@@ -17,6 +17,8 @@ from slipway.components.clients.api_keys import Scope
 from tests.serving.access.test_access_tls import Authority
 from tests.serving.strangers import connections, open_at
 
+pytestmark = pytest.mark.alone
+
 PLACES = 50
 STRANGERS = 300
 BODY = b'{"instances": ["late parcel"]}'
