@@ -27,7 +27,8 @@ COPY components/artifacts/__init__.py components/artifacts/bundle.py components/
 COPY components/clients/__init__.py components/clients/api_keys.py components/clients/latency_histogram.py \
      /app/slipway/components/clients/
 COPY components/explanation/__init__.py components/explanation/shapley.py /app/slipway/components/explanation/
-COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/private_files.py /app/slipway/components/machine/
+COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/file_lock.py components/machine/private_files.py \
+     components/machine/whole_file.py /app/slipway/components/machine/
 COPY components/platforms/__init__.py components/platforms/identifiers.py components/platforms/kms.py /app/slipway/components/platforms/
 # Every module of ours still finds what it imports, and boto3 the services that we use.
 COPY docker/check_imports.py /build/

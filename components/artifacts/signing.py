@@ -28,6 +28,7 @@ from slipway.components.errors import BadInput, BundleRefused
 
 if TYPE_CHECKING:
     from slipway.components.artifacts.signing_kms import KmsSigningKey
+from slipway.components.machine import whole_file
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
 SIGNATURE_LIMIT = 1 << 20
@@ -276,8 +277,7 @@ def _write_once(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(number, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        whole_file.sync(Path(name))
         os.link(name, path)
     except FileExistsError:
         pass
@@ -297,6 +297,7 @@ def _public_pem(key: "ec.EllipticCurvePrivateKey | KmsSigningKey") -> bytes:
 
 def _check_private(path: Path) -> None:
     """Refuse a private key that others on this machine can read.
+        whole_file.sync(path.parent)  # what the key has signed outlives a loss of power, and so must the key
 
     A mounted Secret is left alone: Kubernetes mounts it read-only for one pod, where its mode keeps nobody out.
     """

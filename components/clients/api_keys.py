@@ -7,10 +7,9 @@ so one SHA-256 is as good as a slow hash, which only helps against guessing (NIS
 costs a request nothing.
 """
 
-import fcntl
 import hashlib
 import json
-import os
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from slipway.components.errors import BadInput
-from slipway.components.machine.private_files import lock_file, private_folder
+from slipway.components.machine import file_lock, whole_file
+from slipway.components.machine.private_files import FILE_MODE, private_folder
 
 PREFIX = "slipway"
 """Of every key, so that scanners for leaked secrets and people recognise one."""
@@ -154,8 +154,7 @@ def _changing(path: Path) -> Iterator[None]:
     try:
         if not path.parent.exists():  # one that is there is its owner's to open for others
             private_folder(path.parent)
-        with lock_file(path.with_name(f".{path.name}.lock")) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock.take(path.with_name(f".{path.name}.lock"), math.inf):
             yield
     except OSError as error:
         raise BadInput(
@@ -165,15 +164,4 @@ def _changing(path: Path) -> Iterator[None]:
 
 def _write(path: Path, entries: Sequence[KeyEntry]) -> None:
     content = {"keys": [entry.model_dump(mode="json") for entry in entries]}
-    write_private(path, json.dumps(content, indent=1) + "\n")
-
-
-def write_private(path: Path, content: str) -> None:
-    """Replace a file in one move; only its owner can read it."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    whole_file.replace(path, json.dumps(content, indent=1) + "\n", FILE_MODE)

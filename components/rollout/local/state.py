@@ -1,6 +1,5 @@
 """What a local service remembers between commands: `state.json` in its folder."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slipway.components.errors import BadInput
 from slipway.components.rollout.local.envoy_config import Assignment, Upstream
+from slipway.components.machine import whole_file
 from slipway.components.rollout.local.processes import Daemon
 from slipway.components.rollout.target import Counts, Revision
 
@@ -97,16 +97,6 @@ def load(service: Path) -> State | None:
 
 
 def save(service: Path, state: State) -> None:
-    """Keep the state: old or new, whenever the process is killed."""
-    write_atomically(service / STATE, _FORM.dump_json(state, indent=1))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    """Keep the state: old or new, whenever the process is killed or the power is lost."""
+    service.mkdir(parents=True, exist_ok=True)
+    whole_file.replace(service / STATE, _FORM.dump_json(state, indent=1))
