@@ -20,7 +20,7 @@ RUN /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build
 COPY slipway/__init__.py /app/slipway/
 COPY serving /app/slipway/serving
 # What a server takes of the components; a test says when it takes more.
-COPY components/__init__.py components/errors.py /app/slipway/components/
+COPY components/__init__.py components/errors.py components/formats.py /app/slipway/components/
 COPY components/artifacts/__init__.py components/artifacts/bundle.py components/artifacts/drift_reference.py \
      components/artifacts/encryption.py components/artifacts/onnx_classifier.py components/artifacts/privacy_guarantee.py \
      components/artifacts/signing.py components/artifacts/trusted_keys.py /app/slipway/components/artifacts/

@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.machine import file_lock, whole_file
 from slipway.components.machine.private_files import FILE_MODE, private_folder
@@ -26,6 +28,8 @@ from slipway.components.machine.private_files import FILE_MODE, private_folder
 PREFIX = "slipway"
 """Of every key, so that scanners for leaked secrets and people recognise one."""
 ID_BYTES, SECRET_BYTES = 6, 32
+FORMAT: Literal[1] = 1
+"""Of the file; see `slipway.components.formats`."""
 
 
 class Scope(StrEnum):
@@ -64,6 +68,8 @@ class KeyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    format: Literal[1] = FORMAT
+    """Not written: a server that started before an upgrade, and still runs, refuses a field that it does not know."""
     keys: tuple[KeyEntry, ...]
 
 
@@ -83,10 +89,12 @@ def read(path: Path) -> list[KeyEntry]:
     """All entries of a key file.
 
     Raises:
-        BadInput: it cannot be read, has another form, or an id twice.
+        BadInput: it cannot be read, has another or a newer form, or an id twice.
     """
     try:
-        entries = KeyFile.model_validate_json(path.read_bytes()).keys
+        content = path.read_bytes()
+        formats.check(path, content, FORMAT)
+        entries = KeyFile.model_validate_json(content).keys
     except OSError as error:
         raise BadInput(
             f"the key file {path} cannot be read ({error.strerror}); `slipway keys add` makes one"

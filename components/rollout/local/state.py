@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.rollout.local.envoy_config import Assignment, Upstream
 from slipway.components.machine import whole_file
@@ -12,6 +13,13 @@ from slipway.components.rollout.local.processes import Daemon
 from slipway.components.rollout.target import Counts, Revision
 
 STATE = "state.json"
+FORMAT = 1
+"""Of the file; see `slipway.components.formats`."""
+RELEASE = 1
+"""Of running model servers; raised when those that an earlier Slipway started cannot go on serving with this one.
+
+1: the key file names the scope `rollout`. A server that does not know it takes no change of the file any more.
+"""
 
 
 @dataclass
@@ -70,6 +78,7 @@ class State:
         """How predictions are shared out."""
         return Assignment(self.percent, self.sticky_header, self.copied_percent if self.tap else 0)
 
+    format: int = FORMAT
     @property
     def upstreams(self) -> list[Upstream]:
         """All revisions that Envoy must know."""
@@ -84,11 +93,13 @@ def load(service: Path) -> State | None:
     """The state of a service, or None when there never was one.
 
     Raises:
-        BadInput: the file is not as expected.
+        BadInput: the file is not as expected, or too new.
     """
     path = service / STATE
     try:
-        return _FORM.validate_json(path.read_bytes())
+        content = path.read_bytes()
+        formats.check(path, content, FORMAT)
+        return _FORM.validate_json(content)
     except FileNotFoundError:
         return None
     except (ValidationError, OSError) as error:
