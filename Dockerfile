@@ -20,14 +20,15 @@ RUN /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build
 COPY slipway/__init__.py /app/slipway/
 COPY serving /app/slipway/serving
 # What a server takes of the components; a test says when it takes more.
-COPY components/__init__.py components/errors.py /app/slipway/components/
+COPY components/__init__.py components/errors.py components/formats.py /app/slipway/components/
 COPY components/artifacts/__init__.py components/artifacts/bundle.py components/artifacts/drift_reference.py \
      components/artifacts/encryption.py components/artifacts/onnx_classifier.py components/artifacts/privacy_guarantee.py \
      components/artifacts/signing.py components/artifacts/trusted_keys.py /app/slipway/components/artifacts/
 COPY components/clients/__init__.py components/clients/api_keys.py components/clients/latency_histogram.py \
      /app/slipway/components/clients/
 COPY components/explanation/__init__.py components/explanation/shapley.py /app/slipway/components/explanation/
-COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/private_files.py /app/slipway/components/machine/
+COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/file_lock.py components/machine/private_files.py \
+     components/machine/whole_file.py /app/slipway/components/machine/
 COPY components/platforms/__init__.py components/platforms/identifiers.py components/platforms/kms.py /app/slipway/components/platforms/
 # Every module of ours still finds what it imports, and boto3 the services that we use.
 COPY docker/check_imports.py /build/

@@ -5,7 +5,6 @@ The folder holds `settings.json`, resolved; everything that is printed goes to t
 """
 
 import contextlib
-import fcntl
 import logging
 import sys
 import warnings
@@ -14,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slipway.components.errors import SlipwayError
-from slipway.components.machine.private_files import lock_file, private_folder
+from slipway.components.machine import file_lock
+from slipway.components.machine.private_files import private_folder
 from slipway.components.step_runtime import progress, step_context
 from slipway.pipelines import pipeline_parameters
 from slipway.pipelines.home import Places
@@ -30,32 +30,19 @@ def exclusive(places: Places, run: str) -> Iterator[None]:
     Raises:
         SlipwayError: another run holds it.
     """
-    with lock_file(private_folder(places.home) / LOCK) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise SlipwayError(
-                f"run {file.read()} is at work in {places.home}; wait for it, or set SLIPWAY_HOME to another folder"
-            ) from None
-        file.truncate(0)
-        file.write(run)
-        file.flush()
+    try:
+        lock = file_lock.take(private_folder(places.home) / LOCK, note=run)
+    except file_lock.Held as held:
+        raise SlipwayError(
+            f"run {held} is at work in {places.home}; wait for it, or set SLIPWAY_HOME to another folder"
+        ) from None
+    with lock:
         yield
 
 
 def running(places: Places) -> str:
     """The name of the run that is at work in a home folder; empty when there is none."""
-    lock = places.home / LOCK
-    if not lock.exists():
-        return ""
-    with lock_file(lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            return file.read()
-    return ""
+    return file_lock.holder(places.home / LOCK) or ""
 
 
 class _CacheHits(logging.Handler):

@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from slipway.components import formats
 from slipway.components.artifacts.encryption import ENVELOPE, SUFFIX, BundleKey, Decryption, default_key
 from slipway.components.artifacts.privacy_guarantee import Privacy
 from slipway.components.errors import BadInput, BundleRefused
@@ -33,6 +34,8 @@ MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
     "signature.json",
 )
 DRAFT_FILES = (MODEL, TOKENIZER, INFO)
+FORMAT = 1
+"""Of `bundle.json`; see `slipway.components.formats`."""
 
 
 class Bins(BaseModel):
@@ -49,7 +52,7 @@ class BundleInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    format: int = 1
+    format: int = FORMAT
     model_name: str
     labels: list[str] = Field(min_length=2)
     max_length: int = Field(ge=8)
@@ -103,9 +106,11 @@ class Bundle:
 
     @cached_property
     def info(self) -> BundleInfo:
-        """What `bundle.json` says. Raises BadInput when it is not as expected, and as `read`."""
+        """What `bundle.json` says. Raises BadInput when it is not as expected or too new, and as `read`."""
+        content = self.read(INFO)
+        formats.check(self.folder / INFO, content, FORMAT)
         try:
-            return BundleInfo.model_validate_json(self.read(INFO))
+            return BundleInfo.model_validate_json(content)
         except ValidationError as error:
             raise BadInput(f"{self.folder / INFO} is not as expected: {error}") from error
 

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
+from slipway.components import formats
 from slipway.components.artifacts.encoder import PACKAGED, encoder_folder, split_revision
 from slipway.components.artifacts.mean_pooled_bert import MeanPooledBert, is_mean_pooled
 from slipway.components.errors import BadInput
@@ -26,6 +27,8 @@ from slipway.components.errors import BadInput
 __all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
 
 INFO = "slipway.json"
+FORMAT = 1
+"""Of a checkpoint folder, in `slipway.json`; see `slipway.components.formats`."""
 logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # a new head is reported as missing weights, which alarms readers of the log
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
@@ -133,18 +136,20 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-    (folder / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False), "utf-8")
+    (folder / INFO).write_text(json.dumps({formats.KEY: FORMAT} | info, indent=1, ensure_ascii=False), "utf-8")
 
 
 def load_checkpoint(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
     """The model in evaluation mode, its tokenizer and the info that `save_checkpoint` wrote.
 
     Raises:
-        BadInput: the folder is not a checkpoint folder.
+        BadInput: the folder is not a checkpoint folder, or too new.
     """
     folder = Path(folder)
     try:
         info: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))
+        formats.check(folder / INFO, info, FORMAT)
+        info.pop(formats.KEY, None)
         model: PreTrainedModel = _class_for(folder).from_pretrained(
             str(folder), use_safetensors=True, dtype="float32", trust_remote_code=False
         )

@@ -15,9 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
 
 SPLITS = ("train", "validation", "test")
+INFO = "dataset.json"
+FORMAT = 1
+"""Of a dataset folder, in `dataset.json`; see `slipway.components.formats`."""
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
 
 
@@ -25,16 +29,17 @@ class TextDataset:
     """A dataset folder, opened for reading.
 
     Raises:
-        BadInput: the folder is not a dataset folder.
+        BadInput: the folder is not a dataset folder, or too new.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         try:
             self.labels: list[str] = json.loads((self.folder / "labels.json").read_text("utf-8"))
-            self.info: dict[str, Any] = json.loads((self.folder / "dataset.json").read_text("utf-8"))
+            self.info: dict[str, Any] = json.loads((self.folder / INFO).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise BadInput(f"{self.folder} is not a dataset folder ({error}); run prepare_data first") from error
+        formats.check(self.folder / INFO, self.info, FORMAT)
 
     @property
     def digest(self) -> str:
@@ -81,9 +86,10 @@ def write_dataset(
     (folder / "labels.json").write_text(json.dumps(list(labels), ensure_ascii=False), "utf-8")
     record = {
         **info,
+        formats.KEY: FORMAT,
         "digest": f"sha256:{whole.hexdigest()}",
         "digests": digests,
         "rows": {name: len(splits[name][0]) for name in SPLITS},
     }
-    (folder / "dataset.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), "utf-8")
+    (folder / INFO).write_text(json.dumps(record, indent=2, ensure_ascii=False), "utf-8")
     return TextDataset(folder)

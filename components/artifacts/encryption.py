@@ -21,11 +21,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
+from slipway.components import formats
 from slipway.components.errors import BadInput, BundleRefused
 from slipway.components.platforms import kms
 
 ENVELOPE = "encryption.json"
 SUFFIX = ".enc"
+FORMAT: Literal[1] = 1
+"""Of `encryption.json` and of the encrypted files; see `slipway.components.formats`."""
 KMS = "kms:"
 VARIABLE = "SLIPWAY_DECRYPTION_KEY"
 """Environment variable with the key of encrypted bundles, for whoever is not given one otherwise."""
@@ -40,7 +43,7 @@ class Envelope(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[1] = FORMAT
     algorithm: Literal["AES-256-GCM"] = "AES-256-GCM"
     bundle: str
     """Random id, part of what every file authenticates."""
@@ -184,15 +187,21 @@ class Decryption:
 
     Raises:
         BundleRefused: there is no key, it is another than that of the bundle, or `encryption.json` was altered.
-        BadInput: KMS cannot be used.
+        BadInput: KMS cannot be used, or `encryption.json` is too new.
     """
 
     def __init__(self, folder: Path, key: BundleKey | None, stored: Callable[[str], bytes]) -> None:
         self._folder, self._stored = folder, stored
+        description = f"{folder / ENVELOPE} does not describe an encrypted bundle"
         try:
-            self._envelope = Envelope.model_validate_json(stored(ENVELOPE))
-        except (BadInput, ValidationError) as error:
-            raise BundleRefused(f"{folder / ENVELOPE} does not describe an encrypted bundle") from error
+            content = stored(ENVELOPE)
+        except BadInput as error:
+            raise BundleRefused(description) from error
+        formats.check(folder / ENVELOPE, content, FORMAT)
+        try:
+            self._envelope = Envelope.model_validate_json(content)
+        except ValidationError as error:
+            raise BundleRefused(description) from error
         if key is None:
             kind, key_id = self._envelope.key_kind, self._envelope.key_id
             raise BundleRefused(f"{folder} is encrypted ({kind} key {key_id}), and no key was given; set {VARIABLE}")
@@ -225,7 +234,7 @@ def _opened(cipher: AESGCM, sealed: bytes, bound_to: bytes) -> bytes:
 
 def _bound_to(bundle: str, name: str) -> bytes:
     """Additional authenticated data; the wrapped data key has the empty name."""
-    return json.dumps(["slipway bundle", 1, bundle, name]).encode()
+    return json.dumps(["slipway bundle", FORMAT, bundle, name]).encode()
 
 
 def _context(bundle: str) -> dict[str, str]:

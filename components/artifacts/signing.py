@@ -4,7 +4,9 @@ private.pem   PKCS #8, mode 0600, never leaves the machine or secret store that 
 public.pem    what every server that loads bundles must be given
 """
 
+import base64
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, manifest, signing, verifying
 from model_signing._hashing.hashing import Digest  # no public name; a manifest is made of these
 
+from slipway.components import formats
 from slipway.components.artifacts import trusted_keys
 from slipway.components.artifacts.bundle import SIGNATURE, Bundle, contents_of
 from slipway.components.artifacts.encryption import BundleKey
@@ -28,8 +31,12 @@ from slipway.components.errors import BadInput, BundleRefused
 
 if TYPE_CHECKING:
     from slipway.components.artifacts.signing_kms import KmsSigningKey
+from slipway.components.machine import whole_file
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
+FORMAT = 1
+"""Of signatures: the major version of model-signing's predicate."""
+_PREDICATE = re.compile(r"https://model_signing/signature/v(\d{1,9})\.\d{1,9}")
 SIGNATURE_LIMIT = 1 << 20
 """Bytes. The signature of a bundle takes some 2 KB; a larger file is not one and is not parsed."""
 
@@ -202,7 +209,7 @@ def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
 
     Raises:
         BundleRefused: it is unsigned, signed by someone else, or a file was altered, added or removed.
-        BadInput: a public key cannot be used.
+        BadInput: a public key cannot be used, or the signature is of a later form.
     """
     keys = trusted_keys.public_keys(public_key)
     for key in keys:
@@ -215,12 +222,24 @@ def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
     with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
         signature.write(contents[SIGNATURE])
         signature.flush()
+        _check_format(bundle / SIGNATURE, contents[SIGNATURE])
         if not any(_signed_with(key, bundle, contents, Path(signature.name)) for key in keys):
             given = (
                 "another key than the given public key" if len(keys) == 1 else f"none of the {len(keys)} public keys"
             )
             raise BundleRefused(f"{bundle} is signed with {given}")
     return contents
+
+
+def _check_format(path: Path, signature: bytes) -> None:
+    """Name a signature of a later form as such. Nothing else is believed of a text that is not verified yet."""
+    try:
+        statement = json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))
+        version = _PREDICATE.fullmatch(statement["predicateType"])
+    except (ValueError, KeyError, TypeError, RecursionError):  # damaged: the verifier says how
+        return
+    if version:
+        formats.check_number(path, int(version[1]), FORMAT)
 
 
 def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signature: Path) -> bool:
@@ -276,8 +295,7 @@ def _write_once(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(number, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        whole_file.sync(Path(name))
         os.link(name, path)
     except FileExistsError:
         pass
@@ -297,6 +315,7 @@ def _public_pem(key: "ec.EllipticCurvePrivateKey | KmsSigningKey") -> bytes:
 
 def _check_private(path: Path) -> None:
     """Refuse a private key that others on this machine can read.
+        whole_file.sync(path.parent)  # what the key has signed outlives a loss of power, and so must the key
 
     A mounted Secret is left alone: Kubernetes mounts it read-only for one pod, where its mode keeps nobody out.
     """

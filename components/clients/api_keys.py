@@ -7,25 +7,29 @@ so one SHA-256 is as good as a slow hash, which only helps against guessing (NIS
 costs a request nothing.
 """
 
-import fcntl
 import hashlib
 import json
-import os
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
-from slipway.components.machine.private_files import lock_file, private_folder
+from slipway.components.machine import file_lock, whole_file
+from slipway.components.machine.private_files import FILE_MODE, private_folder
 
 PREFIX = "slipway"
 """Of every key, so that scanners for leaked secrets and people recognise one."""
 ID_BYTES, SECRET_BYTES = 6, 32
+FORMAT: Literal[1] = 1
+"""Of the file; see `slipway.components.formats`."""
 
 
 class Scope(StrEnum):
@@ -64,6 +68,8 @@ class KeyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    format: Literal[1] = FORMAT
+    """Not written: a server that started before an upgrade, and still runs, refuses a field that it does not know."""
     keys: tuple[KeyEntry, ...]
 
 
@@ -83,10 +89,12 @@ def read(path: Path) -> list[KeyEntry]:
     """All entries of a key file.
 
     Raises:
-        BadInput: it cannot be read, has another form, or an id twice.
+        BadInput: it cannot be read, has another or a newer form, or an id twice.
     """
     try:
-        entries = KeyFile.model_validate_json(path.read_bytes()).keys
+        content = path.read_bytes()
+        formats.check(path, content, FORMAT)
+        entries = KeyFile.model_validate_json(content).keys
     except OSError as error:
         raise BadInput(
             f"the key file {path} cannot be read ({error.strerror}); `slipway keys add` makes one"
@@ -154,8 +162,7 @@ def _changing(path: Path) -> Iterator[None]:
     try:
         if not path.parent.exists():  # one that is there is its owner's to open for others
             private_folder(path.parent)
-        with lock_file(path.with_name(f".{path.name}.lock")) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock.take(path.with_name(f".{path.name}.lock"), math.inf):
             yield
     except OSError as error:
         raise BadInput(
@@ -165,15 +172,4 @@ def _changing(path: Path) -> Iterator[None]:
 
 def _write(path: Path, entries: Sequence[KeyEntry]) -> None:
     content = {"keys": [entry.model_dump(mode="json") for entry in entries]}
-    write_private(path, json.dumps(content, indent=1) + "\n")
-
-
-def write_private(path: Path, content: str) -> None:
-    """Replace a file in one move; only its owner can read it."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    whole_file.replace(path, json.dumps(content, indent=1) + "\n", FILE_MODE)

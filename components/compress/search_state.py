@@ -4,7 +4,6 @@ NAME.pt            weights of a finished stage and the seconds that it took
 NAME.position.pt   weights, optimizer and schedule of an unfinished one, after each epoch
 """
 
-import os
 import pickle
 import time
 from collections.abc import Sequence
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from slipway.components.machine import whole_file
 
 State = dict[str, Any]
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError)
@@ -78,9 +79,8 @@ class SearchState:
         return state
 
     def _write(self, file: str, state: State) -> None:
-        temporary = self.folder / f".{file}.{os.getpid()}"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / file)
+        with whole_file.replacing(self.folder / file, durable=False) as new:  # a damaged one counts as missing
+            torch.save(state, new)
 
 
 def take_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -1,11 +1,8 @@
 """Checkpoints of a training in progress: complete or absent, the last two kept, read without running pickled code."""
 
-import fcntl
 import json
-import os
 import pickle
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +13,7 @@ import torch
 
 from slipway.components.errors import SlipwayError
 from slipway.components.learning.loop import Position, Training
-from slipway.components.machine.private_files import lock_file
+from slipway.components.machine import file_lock, whole_file
 
 KEPT = 2
 LOCK_WAIT_SECONDS = 30.0
@@ -31,24 +28,17 @@ def exclusive(work: Path) -> Iterator[None]:
     Raises:
         SlipwayError: another training held the folder for `LOCK_WAIT_SECONDS`.
     """
-    with lock_file(work / "lock") as file:
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SlipwayError(f"another training is at work in {work}; wait for it or stop it") from None
-                time.sleep(0.2)
+    try:
+        lock = file_lock.take(work / "lock", LOCK_WAIT_SECONDS)
+    except file_lock.Held:
+        raise SlipwayError(f"another training is at work in {work}; wait for it or stop it") from None
+    with lock:
         yield
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a JSON file so that readers see the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(record, indent=1), "utf-8")
-    temporary.replace(path)
+    """Replace a JSON file. After a loss of power it may be damaged, which readers take as missing."""
+    whole_file.replace(path, json.dumps(record, indent=1), durable=False)
 
 
 class OfAnother(ValueError):
@@ -93,9 +83,8 @@ class CheckpointStore:
     def save_best(self, training: Training) -> None:
         """Keep the present weights as the best; the first process writes."""
         if training.accelerator.is_main_process:
-            temporary = self.work / ".best.pt"
-            torch.save(training.core.state_dict(), temporary)
-            temporary.replace(self.work / "best.pt")
+            with whole_file.replacing(self.work / "best.pt", durable=False) as new:
+                torch.save(training.core.state_dict(), new)
 
     def load_best(self) -> dict[str, torch.Tensor]:
         """The weights of the best evaluation."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slipway.components.errors import BadInput
+from slipway.components.machine import whole_file
 from slipway.components.platforms.s3 import opened
 
 MARKERS = {"bundle.json", "encryption.json"}
@@ -105,19 +106,16 @@ def download_file(uri: str, path: Path) -> None:
     Raises:
         BadInput: there is no such file, or it cannot be read.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if _is_s3(uri):
-            with opened(uri) as place, temporary.open("wb") as file:
-                shutil.copyfileobj(place.client.get_object(Bucket=place.bucket, Key=place.prefix)["Body"], file)
-        else:
-            shutil.copyfile(uri, temporary)
-        temporary.replace(path)
+        with whole_file.replacing(path, durable=False) as temporary:  # it can be fetched again
+            if _is_s3(uri):
+                with opened(uri) as place, temporary.open("wb") as file:
+                    shutil.copyfileobj(place.client.get_object(Bucket=place.bucket, Key=place.prefix)["Body"], file)
+            else:
+                shutil.copyfile(uri, temporary)
     except OSError as error:
         raise BadInput(f"{uri} cannot be copied to {path}: {error.strerror or error}; check the path") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remove_folder(uri: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
 from slipway.components.rollout.counter_resets import Tally, since
@@ -13,6 +14,8 @@ from slipway.components.rollout.target import Counts, Histogram, Revision
 Phase = Literal["baseline", "compare", "shadow", "traffic"]
 Outcome = Literal["promoted", "rolled_back", "held", "already_champion"]
 
+FORMAT = 1
+"""Of the state as JSON; see `slipway.components.formats`."""
 TIMELINE = 400
 """Points of the timeline at most."""
 
@@ -105,6 +108,7 @@ class RolloutState:
     decision: Decision | None = None
     resumed: int = 0
     """How often a driver took over from one that was killed."""
+    format: int = FORMAT
 
     def promoted_by_hand(self, champion: Revision | None) -> bool:
         """Whether somebody gave its revision all traffic while it had no decision."""
@@ -185,8 +189,9 @@ def from_json(plain: dict[str, Any]) -> RolloutState:
     """The state again.
 
     Raises:
-        BadInput: it is not one.
+        BadInput: it is not one, or too new.
     """
+    formats.check("the kept state of a rollout", plain, FORMAT)
     try:
         return _FORM.validate_python(plain)
     except ValidationError as error:

@@ -4,7 +4,7 @@ On one machine the steps of a run share a folder; see `slipway.components.step_r
 disk, so each process of a step writes one object of its own to a store that all reach, whole, and again whenever
 something happens:
 
-    RECORD/RUN/STEP-POD/record.json     {"results": all so far, "failure": or null, "events": [...]}
+    RECORD/RUN/STEP-POD/record.json     {"format": 1, "results": all so far, "failure": or null, "events": [...]}
     RECORD/RUN/report/report.html       the page of the run, written by the exit task
 
 RECORD is `runs` below the run's store, RUN the run's id, which Kubeflow Pipelines puts on the pod (SLIPWAY_RUN_ID).
@@ -21,12 +21,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.platforms.cluster_settings import STORE
 from slipway.components.settings import unfolded
 
 RUN, RUN_ID, RUNS = "SLIPWAY_RUN", "SLIPWAY_RUN_ID", "runs"
 PART, REPORT = "record.json", "report.html"
+FORMAT = 1
+"""Of `record.json`; see `slipway.components.formats`."""
 PAUSE_SECONDS = 10.0
 """Between two writes because of progress; a start and an end are written at once."""
 
@@ -100,7 +103,7 @@ class Mirror:
             self.failure = failure or self.failure
 
     def _write(self) -> None:
-        content = {"results": self.results, "failure": self.failure, "events": self.events}
+        content = {formats.KEY: FORMAT, "results": self.results, "failure": self.failure, "events": self.events}
         try:
             _upload(self.uri, PART, json.dumps(content, ensure_ascii=False))
             self._next = time.monotonic() + PAUSE_SECONDS
@@ -115,7 +118,7 @@ def read(place: str) -> Record:
     A failure counts while its step has no result: a later attempt may have had one.
 
     Raises:
-        BadInput: the store cannot be used.
+        BadInput: the store cannot be used, or the record is too new.
     """
     from slipway.components.platforms import storage
 
@@ -126,6 +129,8 @@ def read(place: str) -> Record:
             return Record(None, {}, None, [], place)
         storage.download_folder(place, folder)
         parts = [json.loads(path.read_text("utf-8")) for path in sorted(folder.rglob(PART))]
+    for part in parts:
+        formats.check(f"the record of the run in {place}", part, FORMAT)
     parts.sort(key=lambda part: max((event["time"] for event in part["events"]), default=0.0))
     results = {step: result for part in parts for step, result in part["results"].items()}
     failures = [part["failure"] for part in parts if part["failure"] and part["failure"]["step"] not in results]

@@ -17,7 +17,6 @@ import json
 import os
 import sys
 import traceback
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.machine import whole_file
 from slipway.components.step_runtime import html, progress, run_record
 from slipway.components.step_runtime.run_record import Mirror, Record
 
@@ -194,9 +194,7 @@ def _run_file(name: str) -> Path | None:
 def _write(path: Path, text: str) -> None:
     """Write a file that others see as it was or as it will be: trainings of cross-validation run side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
+    whole_file.replace(path, text, durable=False)  # a loss of power ends the run too
 
 
 @contextlib.contextmanager

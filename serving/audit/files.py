@@ -1,20 +1,19 @@
 """Where an audit log is kept: numbered files in a folder of its own, or the standard output."""
 
-import fcntl
 import hashlib
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from slipway.components.errors import BadInput
-from slipway.components.machine.private_files import lock_file
+from slipway.components.machine import file_lock, whole_file
 from slipway.serving.audit.chain import GENESIS, KEYED, RECOVERED, REMOVED, THROUGH, UNKEYED, Chain, Line, Place, parsed
 from slipway.serving.audit.heads import Head
 
 LOCK_S = 3.0
+"""For so long a server that is ending may still hold the log."""
 _NAME = re.compile(r"audit-(\d{6})\.jsonl")
 
 
@@ -50,9 +49,8 @@ class FolderSink:
         self._file: IO[bytes] | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = lock_file(folder / ".lock")
-            _take(self._lock)
-        except BlockingIOError as error:
+            self._lock = file_lock.take(folder / ".lock", LOCK_S)
+        except file_lock.Held as error:
             raise BadInput(f"another server writes its audit log to {folder}; give each a folder of its own") from error
         except OSError as error:
             raise BadInput(f"the audit log cannot be written to {folder}: {error.strerror}") from error
@@ -152,29 +150,13 @@ class FolderSink:
         number = int(_NAME.fullmatch(files[-1].name)[1]) + 1  # type: ignore[index]
         self.close()
         self._file = self._append_to(self.folder / f"audit-{number:06d}.jsonl")
-        directory = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # so that the new name survives a loss of power too
-        finally:
-            os.close(directory)
+        whole_file.sync(self.folder)  # so that the new name survives a loss of power too
 
     def close(self) -> None:
         """Let go of the file; the folder stays locked until the process ends."""
         if self._file:
             self._file.close()
             self._file = None
-
-
-def _take(lock: IO[str]) -> None:
-    """Lock a file; a server that is ending may hold it for a moment. Raises BlockingIOError when it stays locked."""
-    until = time.monotonic() + LOCK_S
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
 
 
 def _last_line(content: bytes) -> tuple[Line | None, bytes]:

@@ -7,7 +7,6 @@ JSON. When a server starts and its log has not the line that the file names, the
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from slipway.components.errors import BadInput
+from slipway.components.machine import whole_file
+from slipway.components.machine.private_files import FILE_MODE, FOLDER_MODE
 
 logger = logging.getLogger("serving")
 EACH_S = 60.0
@@ -80,13 +81,8 @@ class HeadNotes:
     def _write(self, head: Head) -> None:
         if self._path:
             lines = "".join(json.dumps(asdict(one)) + "\n" for one in (*self._missed, head))
-            new = self._path.with_name(f".{self._path.name}.new")
-            self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, self._path)
+            self._path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            whole_file.replace(self._path, lines, FILE_MODE)
 
 
 def heads_in(text: str, name: str) -> list[Head]:

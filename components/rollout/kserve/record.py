@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.platforms import identifiers
 from slipway.components.rollout.target import Revision
@@ -23,6 +24,8 @@ RESTORING, ROLLOUT = PREFIX + "restoring", PREFIX + "rollout"
 HOLDER = PREFIX + "rollout-holder"
 """Who made the last change; see `slipway.components.rollout.kserve.fence`."""
 KEYS = (*(f"{PREFIX}{role}-{part}" for role in ROLES for part in FIELDS), RESTORING, ROLLOUT, HOLDER)
+FORMAT = 1
+"""Of what the annotation `ROLLOUT` holds; see `slipway.components.formats`."""
 TWIN = "see-the-inferenceservice"
 LIMIT = 200_000
 """Bytes of the driver's state; Kubernetes takes 262,144 for all annotations of an object."""
@@ -56,7 +59,7 @@ def annotations(record: Record) -> dict[str, str]:
     if record.restoring:
         found[RESTORING] = "true"
     if record.state is not None or record.counts:
-        found[ROLLOUT] = _packed({"state": record.state, "counts": record.counts})
+        found[ROLLOUT] = _packed({formats.KEY: FORMAT, "state": record.state, "counts": record.counts})
     return found
 
 
@@ -69,10 +72,11 @@ def read(found: Mapping[str, str], percent: int, replicas: int = 1) -> Record:
     """The record in an InferenceService's annotations.
 
     Raises:
-        BadInput: the driver's state is damaged, or a version, digest or place is none.
+        BadInput: the driver's state is damaged or too new, or a version, digest or place is none.
     """
     try:
         kept = json.loads(gzip.decompress(base64.b64decode(found[ROLLOUT]))) if ROLLOUT in found else {}
+        formats.check(f"the annotation {ROLLOUT}", kept, FORMAT)
         return Record(
             _revision(found, "champion"),
             _revision(found, "challenger"),

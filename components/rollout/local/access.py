@@ -18,7 +18,8 @@ from pathlib import Path
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import KeyEntry, Scope
 from slipway.components.errors import BadInput
-from slipway.components.machine.private_files import private_folder
+from slipway.components.machine import whole_file
+from slipway.components.machine.private_files import FILE_MODE, private_folder
 
 KEY_FILE, OWN_KEY, ROLLOUT_KEY, AUDIT_KEY = "api-keys.json", "own-key", "rollout-key", "audit-key"
 AUDIT, AUDIT_HEADS = "audit", "audit-heads"
@@ -52,7 +53,7 @@ def audit_options(service: Path, version: str) -> list[str]:
     key, heads = private_folder(service) / AUDIT_KEY, service / AUDIT_HEADS
     try:
         if not key.exists():
-            api_keys.write_private(key, secrets.token_hex(32) + "\n")
+            whole_file.replace(key, secrets.token_hex(32) + "\n", FILE_MODE)
     except OSError as error:
         raise BadInput(f"the audit key of this service cannot be kept in {key} ({error.strerror})") from error
     head = str(heads / f"{version}.jsonl")
@@ -91,7 +92,7 @@ def _bearer(service: Path, name: str, identity: str, scopes: Sequence[Scope]) ->
         return {"authorization": f"Bearer {key}"}
     _, key = api_keys.add(keys, identity, scopes)
     try:
-        api_keys.write_private(path, key + "\n")
+        whole_file.replace(path, key + "\n", FILE_MODE)
     except OSError as error:
         raise BadInput(f"the key of this service cannot be kept in {path} ({error.strerror})") from error
     return {"authorization": f"Bearer {key}"}

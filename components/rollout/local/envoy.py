@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.machine import whole_file
 from slipway.components.machine.private_files import private_folder
 from slipway.components.rollout.local import envoy_config, envoy_evidence, processes
 from slipway.components.rollout.local.envoy_config import Assignment, Upstream
@@ -187,6 +188,4 @@ def _short(folder: Path) -> Iterator[str]:
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Replace a file in one move, which is what Envoy watches for."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(content, indent=1), "utf-8")
-    os.replace(new, path)
+    whole_file.replace(path, json.dumps(content, indent=1), durable=False)  # written anew when Envoy is started

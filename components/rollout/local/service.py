@@ -1,7 +1,6 @@
 """The processes of a local service as a whole: bring them up, take a revision out, end them all."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -9,17 +8,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
 from slipway.components.errors import BadInput, RevisionFailed, SlipwayError
-from slipway.components.machine.private_files import lock_file, private_folder, tighten
+from slipway.components.machine import file_lock
+from slipway.components.machine.private_files import private_folder, tighten
 from slipway.components.rollout.local import access, servers, state
 from slipway.components.rollout.local.client import RestClient
 from slipway.components.rollout.local.envoy import Envoy
 from slipway.components.rollout.local.state import Server, State
 from slipway.components.step_runtime import progress
 
-LOCK, LOCK_ATTEMPTS = "lock", 5
+LOCK = "lock"
 
 
 class Service:
@@ -136,38 +135,27 @@ def locked(folder: Path) -> Iterator[None]:
     private_folder(folder)
     for secret in (access.OWN_KEY, access.KEY_FILE, access.AUDIT_KEY):
         tighten(folder / secret)  # an earlier release or a copy may have left it open
-    with lock_file(folder / LOCK) as file:
-        for attempt in range(LOCK_ATTEMPTS):  # `holder` looks at the lock by taking it for a moment
-            if _lock(file):
-                break
-            time.sleep(0.05 if attempt < LOCK_ATTEMPTS - 1 else 0)
-        else:
-            raise SlipwayError(f"the service in {folder} is held by {_said(str(folder / LOCK))}; end it, or wait for its end")
-        file.truncate(0)
-        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}))
-        file.flush()
+    note = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()})
+    try:
+        lock = file_lock.take(folder / LOCK, note=note)
+    except file_lock.Held as held:
+        raise SlipwayError(
+            f"the service in {folder} is held by {_readable(str(held))}; end it, or wait for its end"
+        ) from None
+    with lock:
         yield
 
 
 def holder(folder: Path) -> str | None:
     """Which process holds the service, in words; None when none does."""
-    with contextlib.suppress(OSError), (folder / LOCK).open("r", encoding="utf-8") as file:
-        return None if _lock(file) else _said(file.name)
-    return None
+    note = file_lock.holder(folder / LOCK)
+    return None if note is None else _readable(note)
 
 
-def _lock(file: IO[str]) -> bool:
+def _readable(note: str) -> str:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _said(path: str) -> str:
-    try:
-        said = json.loads(Path(path).read_text("utf-8"))
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(said["since"]))
-        return f"process {said['pid']} on {said['host']} since {since}"
-    except (OSError, ValueError, KeyError):
+        holder = json.loads(note)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+        return f"process {holder['pid']} on {holder['host']} since {since}"
+    except (ValueError, KeyError, TypeError):  # the moment between taking the lock and writing the note
         return "another process"

@@ -1,17 +1,25 @@
 """What a local service remembers between commands: `state.json` in its folder."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.rollout.local.envoy_config import Assignment, Upstream
+from slipway.components.machine import whole_file
 from slipway.components.rollout.local.processes import Daemon
 from slipway.components.rollout.target import Counts, Revision
 
 STATE = "state.json"
+FORMAT = 1
+"""Of the file; see `slipway.components.formats`."""
+RELEASE = 1
+"""Of running model servers; raised when those that an earlier Slipway started cannot go on serving with this one.
+
+1: the key file names the scope `rollout`. A server that does not know it takes no change of the file any more.
+"""
 
 
 @dataclass
@@ -70,6 +78,7 @@ class State:
         """How predictions are shared out."""
         return Assignment(self.percent, self.sticky_header, self.copied_percent if self.tap else 0)
 
+    format: int = FORMAT
     @property
     def upstreams(self) -> list[Upstream]:
         """All revisions that Envoy must know."""
@@ -84,11 +93,13 @@ def load(service: Path) -> State | None:
     """The state of a service, or None when there never was one.
 
     Raises:
-        BadInput: the file is not as expected.
+        BadInput: the file is not as expected, or too new.
     """
     path = service / STATE
     try:
-        return _FORM.validate_json(path.read_bytes())
+        content = path.read_bytes()
+        formats.check(path, content, FORMAT)
+        return _FORM.validate_json(content)
     except FileNotFoundError:
         return None
     except (ValidationError, OSError) as error:
@@ -97,16 +108,6 @@ def load(service: Path) -> State | None:
 
 
 def save(service: Path, state: State) -> None:
-    """Keep the state: old or new, whenever the process is killed."""
-    write_atomically(service / STATE, _FORM.dump_json(state, indent=1))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    """Keep the state: old or new, whenever the process is killed or the power is lost."""
+    service.mkdir(parents=True, exist_ok=True)
+    whole_file.replace(service / STATE, _FORM.dump_json(state, indent=1))

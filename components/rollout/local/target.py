@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from slipway.components.errors import BadInput, RevisionFailed, SlipwayError
+from slipway.components.machine import whole_file
 from slipway.components.rollout.counter_resets import COUNTED, ending_of, since
 from slipway.components.rollout.local import access, comparing, servers, service
 from slipway.components.rollout.local.client import RestClient
 from slipway.components.rollout.local.service import Service
-from slipway.components.rollout.local.state import Server, State, write_atomically
+from slipway.components.rollout.local.state import Server, State
 from slipway.components.rollout.local.traffic_mirror import Tap
 from slipway.components.rollout.target import Counts, Pair, Revision
 
@@ -182,7 +183,7 @@ class LocalTarget:
         if state is None:
             self._driver_state.unlink(missing_ok=True)
         else:
-            write_atomically(self._driver_state, json.dumps(state).encode())
+            whole_file.replace(self._driver_state, json.dumps(state))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

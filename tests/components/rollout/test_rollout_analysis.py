@@ -287,3 +287,14 @@ def test_a_counter_that_was_replaced_started_again_even_when_it_is_higher():
     for seen in (Counts(10, 1, source="a"), Counts(25, 2, source="b")):
         tally = tally.updated(seen)
     assert (tally.total.requests, tally.total.errors) == (35, 3)
+
+
+def test_answers_are_called_slow_after_five_looks_and_errors_at_once():
+    """A busy moment slows all answers of one process together; an error is one."""
+    found, claimed = measured(), []
+    for _ in range(7):
+        found = found.with_block(counts(500), counts(500, errors=200, slow=200))
+        assert found.errors
+        assert found.slow
+        claimed.append((bool(found.errors.lower(0.05) > 0), bool(found.slow.lower(0.05) > 0)))
+    assert claimed == [(True, False)] * 4 + [(True, True)] * 3
