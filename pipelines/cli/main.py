@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from slipway.components.artifacts.encryption import VARIABLE
-from slipway.components.clients.v2_client import ModelClient
+from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.report.outcome import Outcome
 from slipway.pipelines.cli import audit, keys
@@ -339,7 +339,7 @@ def explain(
 ) -> None:
     """Show which words of texts speak for the label that the served model gives them, in colour and as a picture."""
     client = served(config, overrides, target).client()
-    assert isinstance(client, ModelClient)  # REST
+    assert isinstance(client, Client)  # over REST
     given = explain_cli.given_texts(texts)
     if as_json:
         print(explain_cli.as_json(client, given, top))
