@@ -25,7 +25,7 @@ COPY components/artifacts/__init__.py components/artifacts/bundle.py components/
      components/artifacts/encryption.py components/artifacts/onnx_classifier.py components/artifacts/privacy_guarantee.py \
      components/artifacts/signing.py components/artifacts/trusted_keys.py /app/slipway/components/artifacts/
 COPY components/clients/__init__.py components/clients/api_keys.py components/clients/latency_histogram.py \
-     /app/slipway/components/clients/
+     components/clients/v2_protocol.py /app/slipway/components/clients/
 COPY components/explanation/__init__.py components/explanation/shapley.py /app/slipway/components/explanation/
 COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/file_lock.py components/machine/private_files.py \
      components/machine/whole_file.py /app/slipway/components/machine/

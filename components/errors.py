@@ -13,6 +13,22 @@ class BadInput(SlipwayError):
     exit_code = 2
 
 
+class AccessRefused(BadInput):
+    """A model server does not answer this caller: no key or token, a wrong one, or one without the scope."""
+
+
+class ModelNotFound(BadInput):
+    """A model server has no model of that name."""
+
+
+class NoAnswer(SlipwayError):
+    """No model server answers at an address: nothing listens, the connection broke, or it took too long."""
+
+
+class Unavailable(SlipwayError):
+    """A model server cannot answer now: it is not ready, it drains, or it has too much to do. Ask again later."""
+
+
 class GateRefused(SlipwayError):
     """The challenger did not pass the quality gate; nothing was registered."""
 

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway.components.artifacts.encryption import KMS
+from slipway.components.artifacts.encryption import KMS, VARIABLE
 from slipway.components.errors import BadInput
 from slipway.components.machine import home
 from slipway.components.machine.private_files import private_folder
@@ -82,3 +82,18 @@ class Places:
                 ),
             }
         )
+
+
+def resolved_here(given: SlipwaySettings) -> tuple[SlipwaySettings, Places]:
+    """The settings with every place filled in, and the places of this machine.
+
+    Processes of ours that open an encrypted bundle find the key in the environment, unless another is there.
+
+    Raises:
+        BadInput: see `Places`.
+    """
+    places = Places.here()
+    resolved = places.resolved(given)
+    if resolved.registry.encryption_key:
+        os.environ.setdefault(VARIABLE, resolved.registry.encryption_key)
+    return resolved, places

@@ -5,7 +5,10 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +16,7 @@ from rich.console import Console
 from slipway.components.machine.child_processes import environment
 from slipway.components.machine.private_files import private_folder
 from slipway.components.platforms.execution_target import meant
+from slipway.components.prepare_data import sources
 from slipway.components.report.outcome import Outcome, outcome_of
 from slipway.components.report.step import run as write_report
 from slipway.components.select_model.settings import trainings
@@ -44,8 +48,12 @@ def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tup
         console: shows progress.
 
     Returns:
-        The outcome and the path of the report.
+        The outcome and the path of the report, which is in the folder of the run.
+
+    Raises:
+        BadInput: the data are not there, or the cluster's stores cannot be used from here.
     """
+    sources.local_path(settings.data.source)  # told now, not after the first step has started
     return _run("slipway.pipelines.local_run", [], settings, places, console)
 
 
@@ -68,10 +76,9 @@ def _run(
     begun = f"run {folder.name} of {settings.model_name}; logs in {folder / step_context.LOGS}"
     console.print(begun, markup=False, highlight=False)
     own = {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
-    with (folder / step_context.LOGS / "pipeline.log").open("w") as log:
+    with (folder / step_context.LOGS / "pipeline.log").open("w") as log, sigterm_raises():
         command = [sys.executable, "-m", module, str(folder), *arguments]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment() | own, start_new_session=True)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             events = FileEvents(folder, lambda: process.poll() is None)
             follow(events, console, trainings=trainings(settings.select, settings.train))
@@ -82,6 +89,22 @@ def _run(
     if not report.exists():
         write_report(record, settings.model_name, folder.name, report)
     return outcome_of(record), report
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that the run's processes end with this one, which they would outlive.
+
+    Python takes handlers from the main thread only, and somebody else's handler is theirs to keep.
+    """
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -26,10 +26,27 @@ def holds_password(address: str) -> bool:
     return bool(PASSWORD.search(address))
 
 
+def api_key() -> str:
+    """The key or token of the environment; empty when there is none."""
+    return os.environ.get(API_KEY, "").strip()
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header with a key or token, for REST and gRPC alike; empty for none.
+
+    Raises:
+        BadInput: it has characters that no header may have. The message does not show it.
+    """
+    if not key:
+        return {}
+    if not re.fullmatch(r"[!-~]+", key):
+        raise BadInput("the API key has spaces, line breaks or letters that no key has; give it as it was printed")
+    return {"authorization": f"Bearer {key}"}
+
+
 def credentials() -> dict[str, str]:
-    """The header with the key or token of the environment, for REST and gRPC alike; empty when there is none."""
-    given = os.environ.get(API_KEY, "").strip()
-    return {"authorization": f"Bearer {given}"} if given else {}
+    """The header with the key or token of the environment. Raises as `bearer`."""
+    return bearer(api_key())
 
 
 @dataclass(frozen=True)

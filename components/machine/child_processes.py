@@ -4,8 +4,6 @@ import os
 import sysconfig
 from pathlib import Path
 
-import slipway
-
 
 def environment() -> dict[str, str]:
     """The environment of this process, for a child that is started as `python -m slipway...`.
@@ -13,7 +11,7 @@ def environment() -> dict[str, str]:
     The current folder is often a project with folders of its own. Python would search it first; `PYTHONSAFEPATH` ends
     that, for children of the child too. A checkout that is not installed is named, since nothing else leads to it.
     """
-    root = str(Path(slipway.__file__).parents[1])
+    root = str(Path(__file__).parents[3])
     installed = root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     search = [os.environ.get("PYTHONPATH")] if installed else [root, os.environ.get("PYTHONPATH")]
     found = os.pathsep.join(filter(None, search))

@@ -1,18 +1,14 @@
-"""One text as a request of the V2 inference protocol, and what its answer says, wherever a rollout asks."""
+"""What the answer to a rollout's request for one text says, wherever the rollout asks."""
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from slipway.components.clients.v2_protocol import UNREADABLE, Answer
 from slipway.components.rollout.target import Revision
 
 OK = 200
 COMPARISON = {"x-slipway-source": "comparison"}
 """A rollout's questions are no client's: the model servers count them apart, and leave them out of drift."""
-
-
-def question(text: str) -> dict[str, Any]:
-    """The body of a request for one text."""
-    return {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
 
 
 class Reply(NamedTuple):
@@ -29,10 +25,9 @@ def reply_of(status: int, body: bytes) -> Reply | None:
     if status != OK:
         return None
     try:
-        told = json.loads(body)
-        outputs = {output["name"]: output["data"] for output in told["outputs"]}
-        return Reply(str(outputs["label"][0]), str(told["parameters"]["bundle_digest"]))
-    except (ValueError, LookupError, TypeError):
+        answer = Answer(json.loads(body))
+        return Reply(answer.labels[0], answer.bundle_digest)
+    except UNREADABLE:
         return None
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.clients.grpc_client import GrpcClient
+from slipway.components.clients.v2_client import Client
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import manual_control
 from slipway.components.rollout.manual_control import Lever
@@ -70,7 +71,7 @@ class ServedModel(ABC):
         """What is served."""
 
     @abstractmethod
-    def client(self, grpc: bool = False) -> ModelClient | GrpcClient:
+    def client(self, grpc: bool = False) -> Client | GrpcClient:
         """A client of the public endpoint.
 
         Raises:

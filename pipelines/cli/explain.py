@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from slipway.components.clients.v2_client import ModelClient
+from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput
 from slipway.components.explanation.picture import document, sentence, tints
 
@@ -31,14 +31,14 @@ def given_texts(texts: list[str]) -> list[str]:
         raise BadInput(f"standard input is not UTF-8 ({error.reason} at byte {error.start}); convert it") from None
 
 
-def explain(client: ModelClient, texts: Sequence[str], top: int, picture: Path, console: Console) -> None:
+def explain(client: Client, texts: Sequence[str], top: int, picture: Path, console: Console) -> None:
     """Ask for explanations, show them in colour and write the picture.
 
     Raises:
         BadInput: the server refused a text, or the picture cannot be written.
         SlipwayError: no answer.
     """
-    explanations = client.explain(texts, top)
+    explanations = [[told.to_json() for told in labels] for labels in client.explain(texts, top)]
     for text, labels in zip(texts, explanations, strict=True):
         for told in labels:
             show(told, console)
@@ -52,10 +52,13 @@ def explain(client: ModelClient, texts: Sequence[str], top: int, picture: Path, 
     console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 
-def as_json(client: ModelClient, texts: Sequence[str], top: int) -> str:
+def as_json(client: Client, texts: Sequence[str], top: int) -> str:
     """The explanations for scripts. Raises as `explain`."""
-    rows = zip(texts, client.explain(texts, top), strict=True)
-    return json.dumps([{"text": text, "explanations": labels} for text, labels in rows], ensure_ascii=False)
+    rows = [
+        {"text": text, "explanations": [told.to_json() for told in labels]}
+        for text, labels in zip(texts, client.explain(texts, top), strict=True)
+    ]
+    return json.dumps(rows, ensure_ascii=False)
 
 
 def show(told: Mapping[str, Any], console: Console) -> None:

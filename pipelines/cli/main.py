@@ -1,7 +1,6 @@
 """The `slipway` command."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from slipway.components.artifacts.encryption import VARIABLE
-from slipway.components.clients.v2_client import ModelClient
-from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.clients.v2_client import Client
+from slipway.components.errors import SlipwayError
 from slipway.components.report.outcome import Outcome
 from slipway.pipelines.cli import audit, keys
 from slipway.pipelines.cli import explain as explain_cli
 from slipway.pipelines.cli import status as status_cli
-from slipway.pipelines.home import Places
+from slipway.pipelines.home import Places, resolved_here
 from slipway.pipelines.settings import DEFAULT_FILE, SlipwaySettings, load_settings, readable_settings, settings_table
 
 if TYPE_CHECKING:
@@ -94,11 +92,7 @@ def settings_of(
     config: Path | None, overrides: list[str] | None, target: str | None = None
 ) -> tuple[SlipwaySettings, Places]:
     """The resolved settings and the places of this machine."""
-    places = Places.here()
-    resolved = places.resolved(given_settings(config, overrides, target))
-    if resolved.registry.encryption_key:  # for all processes of ours that open a bundle
-        os.environ.setdefault(VARIABLE, resolved.registry.encryption_key)
-    return resolved, places
+    return resolved_here(given_settings(config, overrides, target))
 
 
 def given_settings(config: Path | None, overrides: list[str] | None, target: str | None) -> SlipwaySettings:
@@ -144,11 +138,9 @@ def run(config: Config = None, overrides: Overrides = None, target: Target = Non
 
     Exit codes: 0 delivered, 1 failure, 2 bad input, 3 gate refused, 4 rolled back, 5 rollout held.
     """
-    from slipway.components.prepare_data import sources
     from slipway.pipelines.run_supervisor import run_here
 
     settings, places = settings_of(config, overrides, target)
-    sources.local_path(settings.data.source)  # told now, not after the first step has started
     finish(lambda: run_here(settings, places, console))
 
 
@@ -230,15 +222,9 @@ def compile(
     output: Annotated[Path, typer.Option(help="The YAML file to write.")] = Path("slipway-pipeline.yaml"),
 ) -> None:
     """Write the pipeline as YAML, for the Kubeflow Pipelines UI."""
-    from kfp import compiler
+    from slipway.pipelines import python_api
 
-    from slipway.pipelines.pipeline import pipeline
-
-    try:
-        compiler.Compiler().compile(pipeline, str(output))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{output} cannot be written ({error}); give a .yaml file in a folder that is there") from error
-    console.print(f"wrote {output}", markup=False, highlight=False)
+    console.print(f"wrote {python_api.compile(output)}", markup=False, highlight=False)
 
 
 @command
@@ -339,7 +325,7 @@ def explain(
 ) -> None:
     """Show which words of texts speak for the label that the served model gives them, in colour and as a picture."""
     client = served(config, overrides, target).client()
-    assert isinstance(client, ModelClient)  # REST
+    assert isinstance(client, Client)  # over REST
     given = explain_cli.given_texts(texts)
     if as_json:
         print(explain_cli.as_json(client, given, top))

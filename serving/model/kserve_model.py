@@ -6,6 +6,7 @@ from typing import Any
 from kserve import InferRequest, InferResponse, Model
 from kserve.model import InferenceVerb
 
+from slipway.components.clients.v2_protocol import TEXT
 from slipway.serving.access.caller import Scope, charge, current_caller
 from slipway.serving.errors import Forbidden
 from slipway.serving.limits import Limits
@@ -13,7 +14,7 @@ from slipway.serving.model.batcher import Batcher
 from slipway.serving.model.explainer import Explainer
 from slipway.serving.model.sessions import Engine
 from slipway.serving.protocol.request_parameters import wishes
-from slipway.serving.protocol.request_texts import TEXT, instance_texts, tensor_texts
+from slipway.serving.protocol.request_texts import instance_texts, tensor_texts
 from slipway.serving.protocol.responses import Answers
 from slipway.serving.telemetry.drift import Drift
 from slipway.serving.telemetry.metrics import ModelMetrics

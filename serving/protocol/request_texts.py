@@ -1,18 +1,14 @@
 """From a request to the texts in it: V2 tensors over REST or gRPC, and V1 instances, checked against the limits."""
 
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 from kserve import InferInput, InferRequest
 from kserve.errors import InvalidInput
 
+from slipway.components.clients.v2_protocol import TEXT, bytes_elements
 from slipway.serving.limits import Limits
 from slipway.serving.telemetry.request_record import note
-
-TEXT = "text"
-LENGTH = struct.Struct("<I")
-"""Before each element of a binary BYTES tensor."""
 
 
 def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
@@ -31,7 +27,7 @@ def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
     _check_count(shape[0], limits)
     try:
         elements = _elements(tensor, shape)
-    except (ValueError, TypeError, struct.error) as error:
+    except (ValueError, TypeError) as error:
         raise InvalidInput(f"the data of input '{tensor.name}' does not fit its shape {shape}") from error
     return checked(elements, limits)
 
@@ -40,7 +36,7 @@ def _elements(tensor: InferInput, shape: Sequence[int]) -> list[Any]:
     """The elements of a tensor, as many as its shape says; no time is spent on more.
 
     Raises:
-        ValueError, TypeError, struct.error: there are others.
+        ValueError, TypeError: there are others.
     """
     raw = tensor._raw_data  # kserve has no public name for it
     if raw is None:
@@ -48,14 +44,7 @@ def _elements(tensor: InferInput, shape: Sequence[int]) -> list[Any]:
             raise ValueError("more elements")
         found: list[Any] = tensor.as_numpy().ravel().tolist()
         return found
-    elements, position = [], 0
-    for _ in range(shape[0]):
-        (length,) = LENGTH.unpack_from(raw, position)
-        start, position = position + LENGTH.size, position + LENGTH.size + length
-        elements.append(raw[start:position])
-    if position != len(raw):
-        raise ValueError("other bytes")
-    return elements
+    return bytes_elements(raw, shape[0])
 
 
 def _text_tensor(inputs: Sequence[InferInput]) -> InferInput:

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 
 import httpx
 
+from slipway.components.clients.v2_protocol import infer_request, path
 from slipway.components.rollout.kserve.endpoint import Endpoint, credentials
-from slipway.components.rollout.probe_request import question
 
 
 class Clients(AbstractContextManager["Clients"]):
@@ -25,7 +25,7 @@ class Clients(AbstractContextManager["Clients"]):
         self.answers: Counter[tuple[int, str]] = Counter()
         """By status and model version (empty for a failure)."""
         self.failures: list[str] = []
-        self._endpoint, self._path, self._texts = endpoint, f"/v2/models/{model}/infer", texts
+        self._endpoint, self._path, self._texts = endpoint, path(model, "infer"), texts
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(count)]
 
@@ -55,7 +55,7 @@ class Clients(AbstractContextManager["Clients"]):
                 number += 1
                 text = self._texts[number % len(self._texts)]
                 try:
-                    answer = http.post(self._path, json=question(text))
+                    answer = http.post(self._path, json=infer_request([text]))
                 except httpx.HTTPError as error:
                     self.answers[0, ""] += 1
                     self.failures.append(repr(error))

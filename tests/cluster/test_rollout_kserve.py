@@ -22,7 +22,7 @@ import pytest
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.signing import KeyPair, key_pair
 from slipway.components.clients import api_keys
-from slipway.components.clients.v2_client import GrpcClient
+from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.errors import SlipwayError
 from slipway.components.platforms import storage
 from slipway.components.platforms.cluster_settings import ClusterSettings

@@ -10,13 +10,25 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.local.test_slipway_run import User
+from tests.local.test_slipway_run import Clients, User, wait_for
 
 pytestmark = pytest.mark.local
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("components", "pipelines", "serving")
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+OF_PYTHON = """
+import sys
+import slipway
+
+with slipway.Client(sys.argv[1], key=sys.argv[2]) as client:
+    print(*client.predict(["parcel late please", "password locked please"]).labels, client.status().ready)
+print(slipway.compile("pipeline.yaml"))
+try:
+    slipway.run({"train": {"epoch": 1}})
+except slipway.BadInput as error:
+    print(error)
+"""
 OF_THE_PROJECT = "raise SystemExit(f'a file of the project ran: {__file__}')\n"
 
 
@@ -61,10 +73,11 @@ def project(tmp_path: Path) -> Path:
 def test_the_wheel_has_every_file_of_the_package_and_no_other_package(wheel: Path) -> None:
     there = {name for name in ZipFile(wheel).namelist() if not name.partition("/")[0].endswith(".dist-info")}
     ours = [path for part in PARTS for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".csv", ".yaml")]
-    assert there == {"slipway/__init__.py", *(f"slipway/{path.relative_to(ROOT).as_posix()}" for path in ours)}
+    own = {"slipway/__init__.py", "slipway/py.typed"}
+    assert there == own | {*(f"slipway/{path.relative_to(ROOT).as_posix()}" for path in ours)}
 
 
-def test_a_run_from_such_a_project_uses_nothing_of_it(
+def test_a_run_from_such_a_project_uses_nothing_of_it_and_the_python_api_is_there(
     command: Path, project: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -75,5 +88,11 @@ def test_a_run_from_such_a_project_uses_nothing_of_it(
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{logs}"
         assert "a file of the project ran" not in logs
         assert user.status()["champion"]
+        key = user.slipway("keys", "add", "notebook").stdout.strip()
+        wait_for(Clients(user.port, key).is_let_in)
+        program = [command.with_name("python"), "-P", "-c", OF_PYTHON, f"http://127.0.0.1:{user.port}", key]
+        asked = subprocess.run(program, cwd=user.folder, env=user.environment, capture_output=True, text=True)
+        assert asked.stdout.splitlines()[:2] == ["delivery account True", "pipeline.yaml"], asked.stderr
+        assert "did you mean train.epochs" in asked.stdout
     finally:
         user.slipway("stop")

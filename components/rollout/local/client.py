@@ -1,4 +1,4 @@
-"""A client of a served model over the V2 inference protocol."""
+"""A rollout's own requests to the servers of this machine, each timed."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,8 +8,9 @@ from types import TracebackType
 
 import httpx
 
+from slipway.components.clients.v2_protocol import infer_request, path
 from slipway.components.rollout.local.envoy_config import VERSION_HEADER
-from slipway.components.rollout.probe_request import COMPARISON, Reply, question, reply_of
+from slipway.components.rollout.probe_request import COMPARISON, Reply, reply_of
 
 TIMEOUT_S = 20.0
 """Longer than the proxy waits, so that the proxy's answer arrives."""
@@ -34,7 +35,7 @@ class RestClient:
     """Asks for one text a request, a few at the same time; threads and connections are kept until `close`."""
 
     def __init__(self, model_name: str, headers: Mapping[str, str] | None = None) -> None:
-        self._path = f"/v2/models/{model_name}/infer"
+        self._path = path(model_name, "infer")
         limits = httpx.Limits(max_connections=4 * THREADS, keepalive_expiry=2.0)
         marked = {**COMPARISON, **(headers or {})}
         self._http = httpx.Client(timeout=TIMEOUT_S, limits=limits, headers=marked, trust_env=False)
@@ -44,7 +45,7 @@ class RestClient:
         """One prediction of whatever listens on a port of this machine."""
         began = time.perf_counter()
         try:
-            answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=question(text))
+            answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=infer_request([text]))
         except httpx.HTTPError:
             return Answer(None, 0, None)
         reply, took = reply_of(answer.status_code, answer.content), 1000 * (time.perf_counter() - began)
@@ -55,14 +56,6 @@ class RestClient:
         """Predictions in the order of the questions."""
         questions: Sequence[tuple[int, str]] = list(ports_and_texts)
         return list(self._pool.map(lambda question: self.ask(*question), questions))
-
-    def ready(self, port: int) -> bool:
-        """Whether the model is ready behind a port of this machine, as its server says."""
-        path = self._path.removesuffix("infer") + "ready"
-        try:
-            return self._http.get(f"http://127.0.0.1:{port}{path}", timeout=2.0).status_code == 200
-        except httpx.HTTPError:
-            return False
 
     def close(self) -> None:
         """Let go of threads and connections."""

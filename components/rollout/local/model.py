@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slipway.components.clients.credentials import credentials
-from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.clients.credentials import api_key
+from slipway.components.clients.grpc_client import GrpcClient
+from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import bundles, manual_control, state
@@ -20,6 +21,9 @@ from slipway.components.rollout.local.state import Server
 from slipway.components.rollout.local.target import DRIVER_STATE, LocalTarget
 from slipway.components.rollout.served_model import ProxyStatus, RevisionStatus, ServedModel, Status
 from slipway.components.rollout.target import Revision
+
+LOOK_S = 2.0
+"""How long a server may take to say whether it is ready."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,16 @@ class LocalModel(ServedModel):
     folder: Path
     tracking_uri: str = ""
 
-    def client(self, grpc: bool = False) -> ModelClient | GrpcClient:
+    def client(self, grpc: bool = False) -> Client | GrpcClient:
         """A client of the public endpoint, with the key of the environment, else with that of the service itself."""
         whole = Service(self.folder)
         here = whole.state
         if not whole.envoy_alive():
             raise SlipwayError(f"the service in {self.folder} does not run; `slipway start` serves again")
-        headers = credentials() or access.headers(whole.folder, here.auth)
+        headers = {} if api_key() else access.headers(whole.folder, here.auth)
         if grpc:
-            return GrpcClient(f"{here.host}:{here.grpc_port}", here.model_name, headers=headers)
-        return ModelClient(f"http://{here.host}:{here.http_port}", here.model_name, headers=headers)
+            return GrpcClient(f"{here.host}:{here.grpc_port}", model=here.model_name, headers=headers)
+        return Client(f"http://{here.host}:{here.http_port}", model=here.model_name, headers=headers)
 
     def running(self) -> bool:
         """Whether the public endpoint is up."""
@@ -56,9 +60,8 @@ class LocalModel(ServedModel):
             message = "nothing is served yet; `slipway run` serves a first model"
             return Status(served=False, healthy=False, message=message)
         whole = Service(self.folder)
-        with RestClient(here.model_name) as asking:
-            champion = _server(here.champion, 100 - here.percent, asking)
-            challenger = _server(here.challenger, here.percent, asking)
+        champion = _server(here.champion, 100 - here.percent, here.model_name)
+        challenger = _server(here.challenger, here.percent, here.model_name)
         running = whole.envoy_alive()
         pid = here.envoy.pid if here.envoy else None
         proxy = ProxyStatus(pid=pid, running=running, ready=whole.envoy.ready() and running)
@@ -127,17 +130,19 @@ class LocalModel(ServedModel):
             return None
 
 
-def _server(server: Server | None, percent: int, asking: RestClient) -> RevisionStatus | None:
+def _server(server: Server | None, percent: int, model_name: str) -> RevisionStatus | None:
     if server is None:
         return None
     running = server.alive()
+    with Client(f"http://127.0.0.1:{server.http_port}", model=model_name, key="", timeout_s=LOOK_S) as asking:
+        ready = running and asking.ready()
     return RevisionStatus(
         version=server.revision.version,
         digest=server.revision.digest,
         percent=percent,
         pid=server.daemon.pid if server.daemon else None,
         running=running,
-        ready=running and asking.ready(server.http_port),
+        ready=ready,
     )
 
 

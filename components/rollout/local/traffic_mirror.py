@@ -10,6 +10,7 @@ to: texts of strangers are no evidence.
 
 import contextlib
 import json
+import math
 import shutil
 import struct
 import tempfile
@@ -23,7 +24,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from slipway.components.clients.v2_client import v2_messages
+from slipway.components.clients.grpc_client import v2_messages
+from slipway.components.clients.v2_protocol import TEXT, bytes_elements
 
 KEPT = 100
 """Texts at most; older ones go."""
@@ -110,7 +112,7 @@ def texts_of(body: bytes) -> list[str]:
         if "instances" in asked:
             found = asked["instances"]
         else:
-            found = [text for tensor in asked["inputs"] if tensor["name"] == "text" for text in tensor["data"]]
+            found = [text for tensor in asked["inputs"] if tensor["name"] == TEXT for text in tensor["data"]]
     except (ValueError, LookupError, TypeError):
         return []
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
@@ -122,19 +124,9 @@ def texts_of_call(body: bytes) -> list[str]:
     try:
         compressed, length = FRAME.unpack_from(body)
         request = messages.ModelInferRequest.FromString(body[FRAME.size : FRAME.size + length])
-        (position,) = [number for number, tensor in enumerate(request.inputs) if tensor.name == "text"]
-        raw = request.raw_input_contents
-        found = _elements(raw[position]) if raw else request.inputs[position].contents.bytes_contents
+        (position,) = [number for number, tensor in enumerate(request.inputs) if tensor.name == TEXT]
+        raw, tensor = request.raw_input_contents, request.inputs[position]
+        found = bytes_elements(raw[position], math.prod(tensor.shape)) if raw else tensor.contents.bytes_contents
         return [] if compressed else [text.decode("utf-8") for text in found]
     except (ValueError, LookupError, struct.error, DecodeError):
         return []
-
-
-def _elements(raw: bytes) -> list[bytes]:
-    """Of a BYTES tensor in raw form: each has its length before it, in 4 bytes, little-endian."""
-    found, position = [], 0
-    while position < len(raw):
-        (length,) = struct.unpack_from("<I", raw, position)
-        found.append(raw[position + 4 : position + 4 + length])
-        position += 4 + length
-    return found

@@ -13,7 +13,7 @@ import grpc
 import httpx
 import pytest
 
-from slipway.components.clients.v2_client import v2_messages
+from slipway.components.clients.grpc_client import v2_messages
 from slipway.components.rollout.local import processes
 from slipway.components.rollout.local.envoy import Envoy
 from slipway.components.rollout.local.envoy_config import VERSION_HEADER, Assignment, Upstream

@@ -13,7 +13,7 @@ import grpc
 import httpx
 import pytest
 
-from slipway.components.clients.v2_client import v2_messages
+from slipway.components.clients.grpc_client import v2_messages
 from slipway.components.rollout.analysis.evidence import Evidence
 from slipway.components.rollout.analysis.verdict import Stage, Verdict, analyse
 from slipway.components.rollout.counter_resets import since

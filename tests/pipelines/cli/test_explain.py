@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.clients.v2_protocol import Explanation
 from slipway.components.errors import BadInput
 from slipway.components.explanation.picture import document, tints, words
 from slipway.components.explanation.shapley import explain as explained
@@ -21,15 +22,16 @@ class Client:
     def __init__(self, bundle: Path) -> None:
         self._classifier = Classifier(bundle)
 
-    def explain(self, texts: list[str], top: int = 1) -> list[list[dict]]:
+    def explain(self, texts: list[str], top: int = 1) -> list[list[Explanation]]:
         found = []
         for text in texts:
             told = explained(text, self._classifier.tokenizer, self._classifier.run)
             scores = self._classifier.probabilities([text])[0]
             best = (-scores).argsort()[:top]
-            found.append(
-                [told.to_json(rank, self._classifier.labels[rank]) | {"score": float(scores[rank])} for rank in best]
-            )
+            told_of = [
+                told.to_json(rank, self._classifier.labels[rank]) | {"score": float(scores[rank])} for rank in best
+            ]
+            found.append([Explanation.from_json(each) for each in told_of])
         return found
 
 
@@ -57,7 +59,7 @@ def test_the_picture_has_every_word_escaped_and_tinted_by_its_attribution(client
     assert "&lt;" in html
     assert "<b>" not in html.replace("<body>", "")
     assert "delivery: 9" in html
-    told = client.explain(TEXTS[:1])[0][0]
+    told = client.explain(TEXTS[:1])[0][0].to_json()
     shade = {word: tint for word, _, tint in tints(told)}
     assert shade["parcel"][1] > shade["parcel"][0]  # green
     assert min(shade["please"]) > min(shade["parcel"])  # paler

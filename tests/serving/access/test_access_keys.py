@@ -18,8 +18,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
-from slipway.components.clients.v2_client import GrpcClient, ModelClient
-from slipway.components.errors import BadInput
+from slipway.components.clients.grpc_client import GrpcClient
+from slipway.components.clients.v2_client import Client
+from slipway.components.errors import AccessRefused, BadInput
 
 INFER = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}
 
@@ -71,12 +72,16 @@ def test_a_good_key_is_answered_over_both_protocols(closed, form):
     assert grpc_infer(closed.server, headers) == ("OK", "")
 
 
-@pytest.mark.parametrize("kind", [ModelClient, GrpcClient])
+@pytest.mark.parametrize("kind", [Client, GrpcClient])
 def test_the_clients_take_a_key(closed, kind):
-    address = closed.server.url if kind is ModelClient else closed.server.grpc
-    with kind(address, "messages", headers=bearer(closed.reader)) as asked:
+    address = closed.server.url if kind is Client else closed.server.grpc
+    with kind(address, model="messages", key=closed.reader) as asked:
         assert asked.predict(["late parcel"])[0].label == "delivery"
-    with kind(address, "messages") as asked, pytest.raises(BadInput, match="needs an API key"):
+    with kind(address, model="messages", headers={"x-api-key": closed.reader}) as asked:
+        assert asked.predict(["late parcel"])[0].label == "delivery"
+    with kind(address, model="messages") as asked, pytest.raises(AccessRefused, match="needs an API key"):
+        asked.predict(["late parcel"])
+    with kind(address, model="messages", key="slipway_0_x") as asked, pytest.raises(AccessRefused):
         asked.predict(["late parcel"])
 
 

@@ -15,19 +15,19 @@ from cryptography import x509
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
 from slipway.components.clients.credentials import Tls
-from slipway.components.clients.v2_client import GrpcClient, ModelClient
+from slipway.components.clients.grpc_client import GrpcClient
+from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput, SlipwayError
 from tests.authority import Authority
 
-KINDS = [ModelClient, GrpcClient]
+KINDS = [Client, GrpcClient]
 
 
 def ask(kind: Any, server: Any, tls: Tls | None, key: str = "") -> str:
     """The label that a client gets."""
     scheme = "https" if tls else "http"
-    address = f"{scheme}://127.0.0.1:{server.http_port}" if kind is ModelClient else server.grpc
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    with kind(address, "messages", 20.0, headers, tls) as asked:
+    address = f"{scheme}://127.0.0.1:{server.http_port}" if kind is Client else server.grpc
+    with kind(address, model="messages", key=key, timeout_s=20.0, tls=tls) as asked:
         return asked.predict(["late parcel"])[0].label
 
 

@@ -13,7 +13,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
-from slipway.components.clients.v2_client import ModelClient
+from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.explanation.shapley import explain
 
@@ -157,11 +157,13 @@ def test_who_may_only_predict_gets_no_explanations(start, signed_bundle, keys, t
 
 
 def test_our_own_client_explains(server, moody):
-    with ModelClient(server.url, "messages", timeout_s=60) as client:
+    with Client(server.url, model="messages", timeout_s=60) as client:
         (first,), (second,) = client.explain(TEXTS)
-        assert (first["label"], second["label"]) == ("delivery", "billing")
-        assert [told["label"] for told in client.explain(TEXTS[:1], top=3)[0]][0] == "delivery"
+        assert (first.label, second.label) == ("delivery", "billing")
+        assert [told.label for told in client.explain(TEXTS[0], top=3)[0]][0] == "delivery"
+        assert first.attributions.sum() == pytest.approx(first.logit - first.baseline, abs=1e-4)
+        assert first.words == ("please", ",", "my", "parcel", "is", "late")
         with pytest.raises(BadInput, match="'top_k' must be an integer from 1 to 3"):
             client.explain(TEXTS, top=4)
-    with ModelClient(moody.url, "messages", timeout_s=60) as client, pytest.raises(SlipwayError, match="500"):
+    with Client(moody.url, model="messages", timeout_s=60) as client, pytest.raises(SlipwayError, match="500"):
         client.explain(["why help"])
