@@ -13,6 +13,7 @@ from slipway.components.errors import BadInput, BundleRefused, GateRefused
 from slipway.components.platforms import storage
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.register.card import model_card
+from slipway.components.register.result import RegisterResult
 from slipway.components.register.settings import RegistrySettings
 from slipway.components.register.signing_job import signer_of
 from slipway.components.step_runtime import progress
@@ -25,7 +26,7 @@ def run(
     tracking_uri: str,
     model_name: str,
     run: str,
-) -> dict[str, Any]:
+) -> RegisterResult:
     """Make the draft a signed, stored bundle and the registry's challenger.
 
     A draft that is registered already, with its bundle in place and signed by the present key, keeps its version.
@@ -37,10 +38,6 @@ def run(
         tracking_uri: MLflow tracking server with the registry.
         model_name: the registered model.
         run: the pipeline run.
-
-    Returns:
-        Plain JSON: `version`, `bundle_uri`, `digest`, `identity` (the signer's fingerprint), `new` (whether the version
-        was made now), `is_champion`, `size_bytes`, `files` (name to bytes), `tags` and `model_card`.
 
     Raises:
         BadInput: draft, keys, store or registry cannot be used.
@@ -67,18 +64,18 @@ def run(
         card = (bundle / CARD).read_text("utf-8")
     champion = registry.champion()
     progress.report("register", f"version {version.version} {'is registered' if new else 'was registered before'}")
-    return {
-        "version": version.version,
-        "bundle_uri": version.bundle_uri,
-        "digest": version.digest,
-        "identity": signing.identity(keys.public_key),
-        "new": new,
-        "is_champion": champion is not None and champion.version == version.version,
-        "size_bytes": sum(files.values()),
-        "files": files,
-        "tags": version.tags,
-        "model_card": card,
-    }
+    return RegisterResult(
+        version=version.version,
+        bundle_uri=version.bundle_uri,
+        digest=version.digest,
+        identity=signing.identity(keys.public_key),
+        new=new,
+        is_champion=champion is not None and champion.version == version.version,
+        size_bytes=sum(files.values()),
+        files=files,
+        tags=version.tags,
+        model_card=card,
+    )
 
 
 def _registered(

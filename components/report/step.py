@@ -4,19 +4,29 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slipway.components.compress import report as compress
 from slipway.components.evaluate import report as evaluate
 from slipway.components.prepare_data import report as prepare_data
 from slipway.components.register import report as register
+from slipway.components.register.result import RegisterResult
 from slipway.components.report.outcome import outcome_of
 from slipway.components.report.timing import StepTime, chart, step_times
 from slipway.components.rollout import report as rollout
 from slipway.components.select_model import report as select_model
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.run_record import REPORT, Record, put_report
+from slipway.components.step_runtime.step_result import StepResult
 from slipway.components.train import report as train
+
+R = TypeVar("R", bound=StepResult)
+
+
+def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Any], str]:
+    """The section of a step whose result is read as a form."""
+    return lambda result: section(form.model_validate(result))
+
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout": rollout.section,
@@ -25,7 +35,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "train": train.section,
     "select_model": select_model.section,
     "prepare_data": prepare_data.section,
-    "register": register.section,
+    "register": _of(RegisterResult, register.section),
 }
 """In the order in which a reader asks: is it live, is it good, is it small, how was it made."""
 
@@ -85,8 +95,8 @@ def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
             "Size": f"{chosen['size_bytes'] / 1e6:.1f} MB ({smaller:.1f} times smaller)",
             "Latency at batch 1": f"{chosen['latency_ms']['1']:.2f} ms ({faster:.1f} times faster)",
         }
-    if registered := results.get("register"):
-        found["Version"] = registered["version"]
+    if registered := RegisterResult.found_in(results):
+        found["Version"] = registered.version
     whole = [event["time"] for event in record.events]
     if whole:
         found["Whole run"] = _seconds(max(whole) - min(whole))
