@@ -14,6 +14,7 @@ from slipway.components.register.result import RegisterResult
 from slipway.components.report.outcome import outcome_of
 from slipway.components.report.timing import StepTime, chart, step_times
 from slipway.components.rollout import report as rollout
+from slipway.components.rollout.result import RolloutResult
 from slipway.components.select_model import report as select_model
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.run_record import REPORT, Record, put_report
@@ -29,7 +30,7 @@ def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Any], str]:
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "rollout": rollout.section,
+    "rollout": _of(RolloutResult, rollout.section),
     "evaluate": evaluate.section,
     "compress": compress.section,
     "train": train.section,

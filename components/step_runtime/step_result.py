@@ -56,3 +56,15 @@ class StepResult(ResultPart):
                 f"the results of this run cannot be read ({field}: {first['msg']}); were they written by another "
                 "version of Slipway? Run again, or look with that version"
             ) from error
+
+
+def number(values: Mapping[str, JsonValue], name: str) -> float:
+    """A number among settings that came with a result.
+
+    Raises:
+        BadInput: it is no number, or missing.
+    """
+    value = values.get(name)
+    if not isinstance(value, int | float):
+        raise BadInput(f"the results of this run have the setting {name}={value!r}; expected a number")
+    return value

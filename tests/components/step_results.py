@@ -206,7 +206,7 @@ def register() -> dict[str, Any]:
 
 def rollout() -> dict[str, Any]:
     names = ("errors", "slow", "disagreement", "accuracy", "shadow")
-    arm = {"bad": 3, "total": 1234, "rate": 3 / 1234}
+    arm = {"bad": 3, "total": 1234, "rate": 3 / 1234, "low": 0.001, "high": 0.006}
     metric = {
         "champion": arm, "challenger": arm, "harm": 0.01, "lower": -0.02, "upper": 0.04, "margin": 0.05,
         "verdict": "go on", "words": "",
@@ -214,6 +214,11 @@ def rollout() -> dict[str, Any]:
     timeline = [
         {
             "seconds": float(second),
+            "phase": "traffic",
+            "percent": 10,
+            "requests": 10 * second,
+            "champion_requests": 90 * second,
+            "texts": 400,
             "metrics": {name: [0.01, -0.5 / second, 0.6 / second] for name in names},
             "rates": {name: [0.02 + 0.01 / second, 0.03 + 0.02 / second] for name in names},
             "verdicts": dict.fromkeys(names, "hold"),
