@@ -10,6 +10,7 @@ from slipway.components.artifacts.bundle import CARD, DRAFT_FILES, Bundle, Bundl
 from slipway.components.artifacts.encryption import BundleKey, encrypt, key_of
 from slipway.components.artifacts.signing import Signer
 from slipway.components.errors import BadInput, BundleRefused, GateRefused
+from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.platforms import storage
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.register.card import model_card
@@ -43,16 +44,17 @@ def run(
         BadInput: draft, keys, store or registry cannot be used.
         GateRefused: the step evaluate refused the draft.
     """
-    evaluation = results.get("evaluate") or {}
-    if evaluation and not evaluation["gate"]["passed"]:
-        raise GateRefused(f"nothing is registered: {'; '.join(evaluation['gate']['reasons'])}")
+    evaluation = EvaluateResult.found_in(results)
+    if evaluation and not evaluation.gate.passed:
+        raise GateRefused(f"nothing is registered: {'; '.join(evaluation.gate.reasons)}")
     opened = Bundle(draft)
     keys = signer_of(settings.keys, settings.signing_key)
     registry = Registry(tracking_uri, model_name)
     with tempfile.TemporaryDirectory() as work:
         bundle = Path(work) / "bundle"
         encryption_key = _encryption_key(settings)
-        version = _registered(registry, opened, evaluation.get("identical_to_champion"), (keys, encryption_key), bundle)
+        identical = evaluation.identical_to_champion if evaluation else None
+        version = _registered(registry, opened, identical, (keys, encryption_key), bundle)
         new = version is None
         if version is None:
             shutil.rmtree(bundle, ignore_errors=True)
@@ -117,7 +119,7 @@ def _write(
     bundle.mkdir(parents=True)
     for name in DRAFT_FILES:
         shutil.copyfile(draft.folder / name, bundle / name)
-    metrics = draft.info.metrics | _test_metrics(results.get("evaluate") or {})
+    metrics = draft.info.metrics | _test_metrics(EvaluateResult.found_in(results))
     model_name, run = names
     info = updated_info(draft.info, model_name=model_name, run=run, metrics=metrics)
     write_info(bundle, info)
@@ -129,12 +131,16 @@ def _write(
     signing.verify(bundle, signer.public_key)
 
 
-def _test_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
-    if not evaluation:
+def _test_metrics(evaluation: EvaluateResult | None) -> dict[str, float]:
+    if evaluation is None:
         return {}
-    scores = evaluation["challenger"]
-    names = ("accuracy", "macro_f1", "calibration_error")
-    return {f"test_{name}": scores[name] for name in names} | {"test_typo_macro_f1": scores["typos"]["macro_f1"]}
+    scores = evaluation.challenger
+    return {
+        "test_accuracy": scores.accuracy,
+        "test_macro_f1": scores.macro_f1,
+        "test_calibration_error": scores.calibration_error,
+        "test_typo_macro_f1": scores.typos.macro_f1,
+    }
 
 
 def store_and_register(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from slipway.components.compress import report as compress
 from slipway.components.evaluate import report as evaluate
+from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.prepare_data import report as prepare_data
 from slipway.components.register import report as register
 from slipway.components.register.result import RegisterResult
@@ -31,7 +32,7 @@ def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Any], str]:
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout": _of(RolloutResult, rollout.section),
-    "evaluate": evaluate.section,
+    "evaluate": _of(EvaluateResult, evaluate.section),
     "compress": compress.section,
     "train": train.section,
     "select_model": select_model.section,
@@ -83,9 +84,9 @@ def render(record: Record, model_name: str, run_name: str) -> str:
 def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
     """The few numbers that a reader looks for first, as far as the run came."""
     results, found = record.results, dict[str, str]()
-    if evaluation := results.get("evaluate"):
-        scores = evaluation["challenger"]
-        found |= {"Test macro-F1": f"{scores['macro_f1']:.3f}", "Test accuracy": f"{scores['accuracy']:.3f}"}
+    if evaluation := EvaluateResult.found_in(results):
+        scores = evaluation.challenger
+        found |= {"Test macro-F1": f"{scores.macro_f1:.3f}", "Test accuracy": f"{scores.accuracy:.3f}"}
     if compression := results.get("compress"):
         chosen = next(row for row in compression["candidates"] if row["chosen"])
         teacher = compression["teacher"]

@@ -76,8 +76,8 @@ class Endpoint(ResultPart):
     """The header `Host` that requests need; in a cluster only."""
 
 
-class RolloutResult(StepResult):
-    """How a rollout ended, and its evidence. Where the version served already, only its first six fields are given."""
+class RolloutEnd(StepResult):
+    """The part of the result that says how the run ended, for those who need no more."""
 
     step: ClassVar[str] = "rollout"
 
@@ -85,6 +85,11 @@ class RolloutResult(StepResult):
     """How it ended."""
     reason: str
     """Why, as a sentence without its full stop."""
+
+
+class RolloutResult(RolloutEnd):
+    """How a rollout ended, and its evidence. Of a version that served already, versions and digest alone are given."""
+
     version: str
     """The version that was rolled out."""
     digest: str = ""

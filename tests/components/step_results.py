@@ -2,6 +2,7 @@
 
 import csv
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.evaluate import gate
+from slipway.components.evaluate.result import Membership
 from slipway.components.evaluate.settings import EvaluateSettings
 from slipway.components.learning.bootstrap import Interval
 from slipway.components.learning.scores import score
@@ -29,6 +31,11 @@ LONG = (
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft schrieb: "
     "https://example.org/" + "a" * 120 + " and nobody has answered for three weeks, please help me with my parcel"
 )
+
+
+def check(words: str, passed: bool) -> dict[str, Any]:
+    """A condition of the gate."""
+    return {"name": "macro-F1", "value": 0.4, "limit": 0.7, "passed": passed, "words": words}
 
 
 def labels_of(classes: int) -> list[str]:
@@ -166,18 +173,18 @@ def evaluate(labels: list[str]) -> dict[str, Any]:
     return {
         "labels": labels,
         "texts": len(truth),
-        "challenger": models[0].to_json() | {"typos": typos},
-        "champion": models[1].to_json() | {
+        "challenger": asdict(models[0]) | {"typos": typos},
+        "champion": asdict(models[1]) | {
             "typos": typos, "version": "12", "same_data": False, "labels_it_lacks": AWKWARD[:2], "labels_now_gone": [],
         },
         "identical_to_champion": None,
-        "membership": {"auc": 0.52},
-        "intervals": {},
+        "membership": asdict(Membership(0.52, 0.05, 0.02, 500, 500)),
+        "intervals": {"macro_f1": interval, "accuracy": interval},
         "difference": {
             "texts": len(truth), "macro_f1": interval, "accuracy": interval,
             "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
         },
-        "gate": gate.verdict(checks),
+        "gate": gate.verdict(checks).model_dump(mode="json"),
         "mistakes": [mistake | {"explanation": explanation}, mistake],
         "typo_examples": [(LONG, LONG.swapcase())],
         "settings": settings.model_dump(),

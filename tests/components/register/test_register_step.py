@@ -73,7 +73,7 @@ def results(draft_bundle: Path, small_dataset: TextDataset, fresh_registry: Path
         "prepare_data": {"source": "messages.csv", "rows_read": 300, "rows_kept": 204},
         "train": {"epochs": 4, "best_epoch": 3, "parameters": 1234, "validation": {"macro_f1": 0.975}},
         "compress": {"candidates": [row], "chosen": "teacher"},
-        "evaluate": found,
+        "evaluate": found.to_json(),
     }
 
 
