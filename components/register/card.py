@@ -6,6 +6,7 @@ from typing import Any
 from slipway.components.artifacts.bundle import BundleInfo
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.step_runtime.step_result import number
+from slipway.components.train.result import TrainResult
 
 VERIFY = "python -m model_signing verify key --signature BUNDLE/signature.json --public_key public.pem BUNDLE"
 
@@ -21,7 +22,7 @@ def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
     parts = [
         *_purpose(info),
         *_data(info, results.get("prepare_data") or {}),
-        *_training(info, results.get("train") or {}),
+        *_training(info, TrainResult.found_in(results)),
         *_privacy(info),
         *_compression(info, results.get("compress") or {}),
         *_test(EvaluateResult.found_in(results)),
@@ -50,14 +51,13 @@ def _data(info: BundleInfo, result: dict[str, Any]) -> list[str]:
     return ["## Data", _list(facts | {"Dataset digest": f"`{info.dataset_digest}`"})]
 
 
-def _training(info: BundleInfo, result: dict[str, Any]) -> list[str]:
-    validation = result.get("validation") or {}
+def _training(info: BundleInfo, result: TrainResult | None) -> list[str]:
     facts = {
         "Encoder": f"`{info.encoder}`",
         "Longest text": f"{info.max_length} tokens; the rest is cut off",
-        "Parameters before compression": f"{result['parameters']:,}" if result.get("parameters") else None,
-        "Epochs": f"{result['epochs']}, best {result['best_epoch']}" if result.get("best_epoch") else None,
-        "Validation macro-F1": _share(validation.get("macro_f1")),
+        "Parameters before compression": f"{result.parameters:,}" if result else None,
+        "Epochs": f"{result.epochs}, best {result.best_epoch}" if result else None,
+        "Validation macro-F1": f"{result.validation.macro_f1:.3f}" if result else None,
         "MLflow run": f"`{info.mlflow_run_id}`" if info.mlflow_run_id else None,
         "Pipeline run": f"`{info.run}`" if info.run else None,
         "Code version": f"`{info.code_version}`",

@@ -17,10 +17,12 @@ from slipway.components.report.timing import StepTime, chart, step_times
 from slipway.components.rollout import report as rollout
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.select_model import report as select_model
+from slipway.components.select_model.result import SelectModelResult
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.run_record import REPORT, Record, put_report
 from slipway.components.step_runtime.step_result import StepResult
 from slipway.components.train import report as train
+from slipway.components.train.result import TrainResult
 
 R = TypeVar("R", bound=StepResult)
 
@@ -34,8 +36,8 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout": _of(RolloutResult, rollout.section),
     "evaluate": _of(EvaluateResult, evaluate.section),
     "compress": compress.section,
-    "train": train.section,
-    "select_model": select_model.section,
+    "train": _of(TrainResult, train.section),
+    "select_model": _of(SelectModelResult, select_model.section),
     "prepare_data": prepare_data.section,
     "register": _of(RegisterResult, register.section),
 }

@@ -18,7 +18,8 @@ from slipway.components.learning.settings import TrainSettings
 from slipway.components.prepare_data import step as prepare_data_step
 from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.rollout.settings import RolloutSettings
-from slipway.components.select_model.choice import FoldScore, one_standard_error, summarise
+from slipway.components.select_model.choice import one_standard_error, summarise
+from slipway.components.select_model.result import FoldScore
 
 AWKWARD = [
     "Rechtsschutzversicherungsgesellschaftenbeitragserstattung",
@@ -77,11 +78,11 @@ def select_model() -> dict[str, Any]:
     picked = one_standard_error(summaries)
     return {
         "compared": True,
-        "chosen": summaries[picked["chosen"]]["name"],
+        "chosen": summaries[picked.chosen].name,
         "choice": {},
-        "best": summaries[picked["best"]]["name"],
-        "threshold": picked["threshold"],
-        "candidates": list(summaries),
+        "best": summaries[picked.best].name,
+        "threshold": picked.threshold,
+        "candidates": [summary.model_dump() for summary in summaries],
         "folds": 5,
         "texts": 9000,
         "few": AWKWARD,
@@ -97,7 +98,11 @@ def train() -> dict[str, Any]:
         for e in range(1, 11)
     ]
     return {
-        "validation": {"macro_f1": 0.94, "accuracy": 0.95},
+        "labels": ["billing", "delivery"],
+        "dataset_digest": "sha256:" + "0123456789abcdef" * 4,
+        "encoder": "minilm",
+        "max_length": 64,
+        "validation": {"loss": 0.3, "macro_f1": 0.94, "accuracy": 0.95},
         "best_epoch": 10,
         "epochs": 10,
         "updates": 400,
