@@ -10,6 +10,7 @@ from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput
 from slipway.components.register.step import adopt
 from slipway.components.rollout import report, step
+from slipway.components.rollout.request import RolloutRequest
 from slipway.components.step_runtime import step_context
 from slipway.pipelines.home import Places
 from slipway.pipelines.local_run import SETTINGS, exclusive
@@ -40,17 +41,19 @@ def main(folder: Path, bundle: Path, dataset: Path | None) -> None:
         probes = dataset or dataset_of(bundle, places)
         version = adopt(bundle, settings.registry, settings.tracking_uri, settings.model_name)
         result = step.run(
-            version.version,
-            version.bundle_uri,
-            version.digest,
-            probes,
-            settings.rollout,
-            settings.tracking_uri,
-            settings.model_name,
-            places.service,
-            Path(settings.registry.keys) / "public.pem",
-            settings.target,
-            settings.cluster,
+            RolloutRequest(
+                version=version.version,
+                bundle_uri=version.bundle_uri,
+                digest=version.digest,
+                dataset=probes,
+                settings=settings.rollout,
+                tracking_uri=settings.tracking_uri,
+                model_name=settings.model_name,
+                service=places.service,
+                public_key=Path(settings.registry.keys) / "public.pem",
+                target=settings.target,
+                cluster=settings.cluster,
+            )
         )
         current.finish(result, report.section(result))
 

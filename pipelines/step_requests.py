@@ -78,7 +78,7 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
     weights = [encoder_identity(name) for _, name in encoders(settings)]
     return Requests(
         prepare=request("data"),
-        compare=select_model.plan(settings.select, settings.train, record),
+        compare=[task.model_dump(mode="json") for task in select_model.plan(settings.select, settings.train, record)],
         train=request("train", select=sections.get("select", {}), cluster=trainers, **place),
         compress=request("compress", **named),
         evaluate=request("evaluate", **registered, **signer),

@@ -34,7 +34,7 @@ def trained(dataset: TextDataset, encoder: str, seed: int, threads: int, work: P
     if not (folder / INFO).exists():
         tracking = f"sqlite:///{work.absolute() / 'mlflow.db'}"
         result = step.run(dataset.folder, {}, settings, folder, work / "training", tracking)
-        (folder / "result.json").write_text(json.dumps(result, indent=1), "utf-8")
+        (folder / "result.json").write_text(json.dumps(result.to_json(), indent=1), "utf-8")
     return folder
 
 

@@ -1,12 +1,13 @@
 """The champion's bundle, fetched from where it is stored and checked to be what was registered."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from slipway.components.artifacts import signing
 from slipway.components.artifacts.bundle import MODEL, TOKENIZER, Bundle
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput, BundleRefused
+from slipway.components.evaluate.result import ChampionScores, ModelScores
 from slipway.components.platforms import storage
 from slipway.components.platforms.model_registry import Version
 
@@ -38,11 +39,12 @@ def same_model(first: Bundle, second: Bundle) -> bool:
     )
 
 
-def facts(champion: Version, labels: list[str], data: TextDataset) -> dict[str, Any]:
-    """What a reader of the comparison must know: version, whether its data were others, labels that only one knows."""
-    return {
-        "version": champion.version,
-        "same_data": champion.tags.get("dataset_digest") == data.digest,
-        "labels_it_lacks": [label for label in data.labels if label not in labels],
-        "labels_now_gone": [label for label in labels if label not in data.labels],
-    }
+def scores_of(champion: Version, scores: ModelScores, labels: Sequence[str], data: TextDataset) -> ChampionScores:
+    """The scores of a champion that answers `labels`, with what a reader of the comparison must know."""
+    return ChampionScores(
+        **dict(scores),
+        version=champion.version,
+        same_data=champion.tags.get("dataset_digest") == data.digest,
+        labels_it_lacks=[label for label in data.labels if label not in labels],
+        labels_now_gone=[label for label in labels if label not in data.labels],
+    )

@@ -49,4 +49,4 @@ def evaluate(
         typed_metrics.log_scalars(test_metrics, result)
         typed_metrics.log_classification(test_confusion, result)
         current.finish(result, report.section(result))
-    return (result["gate"]["passed"], result["gate"]["passed"])
+    return (result.gate.passed, result.gate.passed)

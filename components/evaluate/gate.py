@@ -1,23 +1,9 @@
 """The quality gate: which checks a challenger must pass to be registered, each with its reason in plain words."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from slipway.components.evaluate.membership import Membership
+from slipway.components.evaluate.result import Check, Membership, Verdict
 from slipway.components.evaluate.settings import EvaluateSettings
 from slipway.components.learning.bootstrap import Interval
 from slipway.components.learning.scores import Scores
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of the gate; value and limit are shares."""
-
-    name: str
-    value: float
-    limit: float
-    passed: bool
-    words: str
 
 
 def quality(scores: Scores, why: str, settings: EvaluateSettings) -> Check:
@@ -97,11 +83,9 @@ def identical(version: str) -> Check:
     return Check("identical to the champion", 1.0, 1.0, True, words)
 
 
-def verdict(checks: list[Check | None]) -> dict[str, Any]:
-    """Plain JSON: whether all checks passed, and the reasons, failed ones first."""
+def verdict(checks: list[Check | None]) -> Verdict:
+    """Whether all checks passed, and the reasons, failed ones first."""
     made = sorted((check for check in checks if check), key=lambda check: check.passed)
-    return {
-        "passed": all(check.passed for check in made),
-        "reasons": [check.words for check in made],
-        "checks": [asdict(check) for check in made],
-    }
+    return Verdict(
+        passed=all(check.passed for check in made), reasons=[check.words for check in made], checks=list(made)
+    )

@@ -6,35 +6,15 @@ Carlini et al. (2022, Membership inference attacks from first principles) ask, n
 many members are found when hardly any other text is accused.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.onnx_classifier import Classifier, softmax
+from slipway.components.evaluate.result import Membership
 from slipway.components.learning.scores import Floats, Indices
 
 FALSE_ALARMS = 0.01
-
-
-@dataclass(frozen=True)
-class Membership:
-    """How well the attack tells training texts from test texts."""
-
-    auc: float
-    """Chance that a training text has a lower loss than a test text; 0.5 is guessing."""
-    advantage: float
-    """Greatest difference of the shares of training texts and of test texts below a threshold; 0 is guessing."""
-    found_at_1_percent: float
-    """Share of the training texts that are found when 1 % of the test texts are accused; 0.01 is guessing."""
-    members: int
-    others: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
 
 
 def attack(classifier: Classifier, data: TextDataset, most: int, seed: int) -> Membership:

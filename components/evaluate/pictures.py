@@ -1,12 +1,11 @@
 """The pictures of the step `evaluate`."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slipway.components.evaluate.confusion import readable
+from slipway.components.evaluate.result import Difference, EvaluateResult, ModelScores
 from slipway.components.learning.scores import Counts
 from slipway.components.step_runtime.html import SMALL, WIDE, shortened
 
@@ -21,16 +20,21 @@ MOST_BARS = 24
 """Classes up to which all have bars."""
 
 
-def difference(result: dict[str, Any], width: float) -> Figure:
-    """Histogram of the resampled difference of macro-F1, its interval, and the limit of the gate."""
-    values, limit = result["difference"]["macro_f1"], -result["settings"]["max_drop"]
-    counts, edges = (np.asarray(result["difference"]["histogram"][name]) for name in ("counts", "edges"))
-    colour = GOOD if values["low"] >= limit else BAD
+def difference(found: Difference, limit: float, width: float) -> Figure:
+    """Histogram of the resampled difference of macro-F1, its interval, and the limit of the gate.
+
+    Args:
+        found: challenger minus champion.
+        limit: what the lower end of the interval must reach.
+        width: of the figure, in inches.
+    """
+    values, counts, edges = found.macro_f1, np.asarray(found.histogram.counts), np.asarray(found.histogram.edges)
+    colour = GOOD if values.low >= limit else BAD
     figure = Figure(figsize=(width, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=CHAMPION)
-    axes.axvspan(values["low"], values["high"], color=colour, alpha=0.15)
-    axes.axvline(values["value"], color=colour, linewidth=2, label=f"measured {values['value']:+.3f}")
+    axes.axvspan(values.low, values.high, color=colour, alpha=0.15)
+    axes.axvline(values.value, color=colour, linewidth=2, label=f"measured {values.value:+.3f}")
     axes.axvline(limit, color="black", linestyle="--", linewidth=1.5, label=f"limit {limit:+.3f}")
     axes.axvline(0, color="0.5", linewidth=1)
     axes.set(xlabel="difference of macro-F1 (to the right: the challenger is better)", yticks=[])
@@ -39,39 +43,39 @@ def difference(result: dict[str, Any], width: float) -> Figure:
     return figure
 
 
-def classes(result: dict[str, Any], width: float) -> Figure:
+def classes(result: EvaluateResult, width: float) -> Figure:
     """A pair of bars for each class, F1 of the challenger and of the champion; of many classes, for the worst."""
-    shown, champion = weakest(result), result["champion"]
-    challenger = [result["challenger"]["classes"][index] for index in shown]
+    shown, champion = weakest(result), result.champion
+    challenger = [result.challenger.classes[index] for index in shown]
     rows = np.arange(len(challenger))
     figure = Figure(figsize=(width, 0.9 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     height = 0.38 if champion else 0.7
-    scores = [item["f1"] for item in challenger]
+    scores = [item.f1 for item in challenger]
     axes.barh(rows - (height / 2 if champion else 0), scores, height, color=CHALLENGER, label="challenger")
     if champion:
-        others = [champion["classes"][index]["f1"] for index in shown]
-        axes.barh(rows + height / 2, others, height, color=CHAMPION, label=f"champion {champion['version']}")
+        others = [champion.classes[index].f1 for index in shown]
+        axes.barh(rows + height / 2, others, height, color=CHAMPION, label=f"champion {champion.version}")
         figure.legend(loc="outside upper center", ncols=2, frameon=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     for row, value in zip(rows, scores, strict=True):
         axes.text(value + 0.005, row - (height / 2 if champion else 0), f"{value:.2f}", va="center", fontsize=SMALL)
-    axes.set_yticks(rows, [f"{shortened(item['label'], width)} ({item['support']})" for item in challenger])
+    axes.set_yticks(rows, [f"{shortened(item.label, width)} ({item.support})" for item in challenger])
     axes.set(xlim=(0, 1 + 0.6 / width), xlabel="F1 (test texts in brackets)")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def weakest(result: dict[str, Any]) -> list[int]:
+def weakest(result: EvaluateResult) -> list[int]:
     """Indices of the classes that have bars: all where they are few, else those with the lowest F1, lowest first."""
-    scores = [item["f1"] for item in result["challenger"]["classes"]]
+    scores = [item.f1 for item in result.challenger.classes]
     every = list(range(len(scores)))
     return every if len(every) <= MOST_BARS else sorted(every, key=scores.__getitem__)[:MOST_BARS]
 
 
-def confusion_and_calibration(result: dict[str, Any], width: float) -> Figure:
+def confusion_and_calibration(result: EvaluateResult, width: float) -> Figure:
     """Confusion matrix and reliability diagram of the challenger; below each other in a narrow figure."""
-    labels, counts = readable(result["labels"], result["challenger"]["confusion"])
+    labels, counts = readable(result.labels, result.challenger.confusion)
     height = max(2.8, ROW_INCHES * len(labels))
     if width == WIDE:
         figure = Figure(figsize=(width, height + 1.5), layout="constrained")
@@ -103,16 +107,16 @@ def _confusion(axes: Axes, labels: list[str], counts: Counts, counted: bool, nam
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=SMALL)
 
 
-def _reliability(axes: Axes, result: dict[str, Any]) -> None:
+def _reliability(axes: Axes, result: EvaluateResult) -> None:
     """Share of right answers over mean confidence (DeGroot and Fienberg 1983); dots show how many texts."""
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    models = [("challenger", result["challenger"], CHALLENGER)]
-    if result["champion"]:
-        models.insert(0, ("champion", result["champion"], CHAMPION))
+    models: list[tuple[str, ModelScores, str]] = [("challenger", result.challenger, CHALLENGER)]
+    if result.champion:
+        models.insert(0, ("champion", result.champion, CHAMPION))
     for name, scores, colour in models:
-        points = [(item["confidence"], item["accuracy"], item["count"]) for item in scores["bins"]]
+        points = [(item.confidence, item.accuracy, item.count) for item in scores.bins]
         confidence, right, counts = np.asarray(points, dtype=float).T
-        label = f"{name}: error {scores['calibration_error']:.3f}"
+        label = f"{name}: error {scores.calibration_error:.3f}"
         axes.plot(confidence, right, color=colour, linewidth=1.5, label=label)
         axes.scatter(confidence, right, s=20 + 300 * counts / counts.sum(), color=colour, alpha=0.8)
     axes.set(xlim=(0, 1.05), ylim=(0, 1.05), xlabel="confidence", ylabel="share right", aspect="equal")

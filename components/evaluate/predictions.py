@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from slipway.components.artifacts.bundle import Bundle
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.errors import SlipwayError
+from slipway.components.evaluate.result import ModelScores, TypoScores
 from slipway.components.learning.scores import Floats, Indices, Scores, score
 
 
@@ -44,10 +45,18 @@ class Evaluated:
         """Macro-F1 lost to typing errors."""
         return self.clean.macro_f1 - self.typos.macro_f1
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        noisy = {"macro_f1": self.typos.macro_f1, "accuracy": self.typos.accuracy, "drop": self.typo_drop}
-        return self.clean.to_json() | {"typos": noisy}
+    def scores(self) -> ModelScores:
+        """As the result tells them."""
+        clean, noisy = self.clean, self.typos
+        return ModelScores(
+            accuracy=clean.accuracy,
+            macro_f1=clean.macro_f1,
+            calibration_error=clean.calibration_error,
+            classes=clean.classes,
+            bins=clean.bins,
+            confusion=clean.confusion,
+            typos=TypoScores(macro_f1=noisy.macro_f1, accuracy=noisy.accuracy, drop=self.typo_drop),
+        )
 
 
 def evaluated(bundle: Path | Bundle, exam: Exam) -> Evaluated:

@@ -1,113 +1,117 @@
 """The section of the run's report about the step `evaluate`."""
 
 from functools import partial
-from typing import Any
 
 from slipway.components.evaluate import pictures
 from slipway.components.evaluate.confusion import MOST_CLASSES
+from slipway.components.evaluate.result import Difference, EvaluateResult
 from slipway.components.explanation import picture
 from slipway.components.step_runtime import html
+from slipway.components.step_runtime.step_result import number
 
 
-def section(result: dict[str, Any]) -> str:
+def section(result: EvaluateResult) -> str:
     """HTML fragment: the gate's verdict with reasons, then pictures and tables of what it saw."""
     parts = [html.heading("Evaluation and gate"), _verdict(result), html.facts(_facts(result)), _checks(result)]
     parts += _cautions(result)
-    if result["difference"]:
-        parts.append(html.figure(partial(pictures.difference, result), _difference_caption(result)))
+    if difference := result.difference:
+        drawn = partial(pictures.difference, difference, -number(result.settings, "max_drop"))
+        parts.append(html.figure(drawn, _difference_caption(result, difference)))
     parts.append(html.figure(partial(pictures.classes, result), _classes_caption(result)))
     parts.append(html.figure(partial(pictures.confusion_and_calibration, result), _confusion_caption(result)))
     parts.append(html.details("Precision, recall and F1 of each class", _class_table(result)))
-    if result["mistakes"]:
+    if result.mistakes:
         parts.append(html.details("Wrong answers of which the challenger was surest", _mistakes(result)))
-    if result["typo_examples"]:
-        table = html.table(["Text", "With typing errors"], result["typo_examples"])
+    if result.typo_examples:
+        table = html.table(["Text", "With typing errors"], result.typo_examples)
         parts.append(html.details("Examples of the typing errors", table))
-    settings = [[name, str(value)] for name, value in result["settings"].items()]
+    settings = [[name, str(value)] for name, value in result.settings.items()]
     parts.append(html.details("Settings", html.table(["Setting", "Value"], settings)))
     return "\n".join(parts)
 
 
-def _verdict(result: dict[str, Any]) -> str:
-    if result["identical_to_champion"]:
-        return html.notice(f"The challenger is the champion, version {result['identical_to_champion']}.", "good")
-    if result["gate"]["passed"]:
+def _verdict(result: EvaluateResult) -> str:
+    if result.identical_to_champion:
+        return html.notice(f"The challenger is the champion, version {result.identical_to_champion}.", "good")
+    if result.gate.passed:
         return html.notice("The gate lets the challenger pass: all checks are met.", "good")
-    failed = [check["words"] for check in result["gate"]["checks"] if not check["passed"]]
+    failed = [check.words for check in result.gate.checks if not check.passed]
     return html.notice(f"The gate refuses the challenger: {'; '.join(failed)}.", "bad")
 
 
-def _facts(result: dict[str, Any]) -> dict[str, str]:
-    challenger, champion = result["challenger"], result["champion"]
+def _facts(result: EvaluateResult) -> dict[str, str]:
+    challenger, champion = result.challenger, result.champion
     found = {}
     for name, key in (("Macro-F1", "macro_f1"), ("Accuracy", "accuracy"), ("Calibration error", "calibration_error")):
-        found[name + (f" (champion {champion[key]:.3f})" if champion else "")] = f"{challenger[key]:.3f}"
-    of_champion = f" (champion {champion['typos']['drop']:.3f})" if champion else ""
-    if members := result.get("membership"):
-        found["Training texts recognised (AUC; 0.5 is guessing)"] = f"{members['auc']:.3f}"
-    if roc := result.get("roc"):
-        found[f"Area under the ROC curve of {roc['positive']}"] = f"{roc['auc']:.3f}"
+        found[name + (f" (champion {getattr(champion, key):.3f})" if champion else "")] = (
+            f"{getattr(challenger, key):.3f}"
+        )
+    of_champion = f" (champion {champion.typos.drop:.3f})" if champion else ""
+    if members := result.membership:
+        found["Training texts recognised (AUC; 0.5 is guessing)"] = f"{members.auc:.3f}"
+    if roc := result.roc:
+        found[f"Area under the ROC curve of {roc.positive}"] = f"{roc.auc:.3f}"
     return found | {
-        f"Lost to typing errors{of_champion}": f"{challenger['typos']['drop']:.3f}",
-        "Test texts": str(result["texts"]),
+        f"Lost to typing errors{of_champion}": f"{challenger.typos.drop:.3f}",
+        "Test texts": str(result.texts),
     }
 
 
-def _checks(result: dict[str, Any]) -> str:
+def _checks(result: EvaluateResult) -> str:
     rows = [
         [
-            "passed" if check["passed"] else "failed",
-            check["name"],
-            f"{check['value']:.3f}",
-            f"{check['limit']:.3f}",
-            check["words"],
+            "passed" if check.passed else "failed",
+            check.name,
+            f"{check.value:.3f}",
+            f"{check.limit:.3f}",
+            check.words,
         ]
-        for check in result["gate"]["checks"]
+        for check in result.gate.checks
     ]
     return html.table(["Verdict", "Check", "Value", "Limit", "In words"], rows)
 
 
-def _cautions(result: dict[str, Any]) -> list[str]:
-    champion = result["champion"]
+def _cautions(result: EvaluateResult) -> list[str]:
+    champion = result.champion
     if not champion:
         return []
     found = []
-    if not champion["same_data"]:
+    if not champion.same_data:
         found.append(
             "The champion was trained on other data: some of these test texts may have been among its training "
             "texts, which would flatter it."
         )
-    if champion["labels_it_lacks"]:
-        labels = ", ".join(champion["labels_it_lacks"])
+    if champion.labels_it_lacks:
+        labels = ", ".join(champion.labels_it_lacks)
         found.append(
             f"The champion does not know the labels {labels}. The two are compared on the other texts, and the "
             "challenger must reach the floor on all."
         )
-    if champion["labels_now_gone"]:
-        labels = ", ".join(champion["labels_now_gone"])
+    if champion.labels_now_gone:
+        labels = ", ".join(champion.labels_now_gone)
         found.append(f"The champion also answers {labels}, which the data no longer have: that counts as wrong.")
     return [html.notice(text, "neutral") for text in found]
 
 
-def _difference_caption(result: dict[str, Any]) -> str:
-    settings, difference = result["settings"], result["difference"]
-    accuracy = difference["accuracy"]
+def _difference_caption(result: EvaluateResult, difference: Difference) -> str:
+    accuracy, confidence = difference.accuracy, number(result.settings, "confidence")
+    version = result.champion.version if result.champion else ""
     return (
-        f"Challenger minus champion {result['champion']['version']}: macro-F1 on {settings['bootstrap_samples']} "
-        f"paired resamples of the test split, {settings['confidence']:.0%} interval. "
-        f"Accuracy: {accuracy['value']:+.3f} ({accuracy['low']:+.3f} to {accuracy['high']:+.3f})"
+        f"Challenger minus champion {version}: macro-F1 on {number(result.settings, 'bootstrap_samples')} "
+        f"paired resamples of the test split, {confidence:.0%} interval. "
+        f"Accuracy: {accuracy.value:+.3f} ({accuracy.low:+.3f} to {accuracy.high:+.3f})"
     )
 
 
-def _classes_caption(result: dict[str, Any]) -> str:
-    classes, shown = len(result["labels"]), len(pictures.weakest(result))
+def _classes_caption(result: EvaluateResult) -> str:
+    classes, shown = len(result.labels), len(pictures.weakest(result))
     of = "of each class" if shown == classes else f"of the {shown} classes of {classes} where it is lowest"
-    both = ", challenger and champion" if result["champion"] else ""
+    both = ", challenger and champion" if result.champion else ""
     return f"F1 {of}, on the test split{both}{_all_below(classes, shown)}"
 
 
-def _confusion_caption(result: dict[str, Any]) -> str:
-    classes = len(result["labels"])
+def _confusion_caption(result: EvaluateResult) -> str:
+    classes = len(result.labels)
     caption = "Confusion matrix of the challenger, and how often it is right at each confidence"
     if classes <= MOST_CLASSES:
         return caption
@@ -121,26 +125,24 @@ def _all_below(classes: int, shown: int) -> str:
     return "; all are in the table below" if classes > shown else ""
 
 
-def _class_table(result: dict[str, Any]) -> str:
+def _class_table(result: EvaluateResult) -> str:
     rows = [
-        [item["label"], *(f"{item[name]:.3f}" for name in ("precision", "recall", "f1")), str(item["support"])]
-        for item in result["challenger"]["classes"]
+        [item.label, *(f"{getattr(item, name):.3f}" for name in ("precision", "recall", "f1")), str(item.support)]
+        for item in result.challenger.classes
     ]
     return html.table(["Class", "Precision", "Recall", "F1", "Texts"], rows)
 
 
-def _mistakes(result: dict[str, Any]) -> str:
+def _mistakes(result: EvaluateResult) -> str:
     """All in a table, the first with the words that spoke for the wrong answer."""
     parts = [_mistake_table(result)]
-    for item in result["mistakes"]:
-        if told := item.get("explanation"):
-            parts.append(html.paragraph(f"What spoke for {item['predicted']} where {item['label']} is right:"))
+    for item in result.mistakes:
+        if told := item.explanation:
+            parts.append(html.paragraph(f"What spoke for {item.predicted} where {item.label} is right:"))
             parts.append(picture.words(told))
     return "".join(parts)
 
 
-def _mistake_table(result: dict[str, Any]) -> str:
-    rows = [
-        [item["text"], item["label"], item["predicted"], f"{item['confidence']:.2f}"] for item in result["mistakes"]
-    ]
+def _mistake_table(result: EvaluateResult) -> str:
+    rows = [[item.text, item.label, item.predicted, f"{item.confidence:.2f}"] for item in result.mistakes]
     return html.table(["Text", "Label", "Answer", "Confidence"], rows)

@@ -3,9 +3,10 @@
 The UI draws matrix and curve of one ClassificationMetrics artifact below each other, and offers both in its comparison.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from slipway.components.evaluate.confusion import readable
+from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.step_runtime import scalar_metrics
 
 
@@ -17,20 +18,22 @@ class ClassificationArtifact(Protocol):
     def log_roc_curve(self, fpr: list[float], tpr: list[float], threshold: list[float]) -> None: ...
 
 
-def log_scalars(metrics: scalar_metrics.MetricsArtifact, result: dict[str, Any]) -> None:
+def log_scalars(metrics: scalar_metrics.MetricsArtifact, result: EvaluateResult) -> None:
     """Scores of the challenger on the test split, and its difference from the champion where there is one."""
-    challenger, difference, roc = result["challenger"], result["difference"], result.get("roc")
-    values = {name: challenger[name] for name in ("accuracy", "macro_f1", "calibration_error")}
-    values |= {
-        "typo_drop": challenger["typos"]["drop"],
-        "macro_f1_difference": difference["macro_f1"]["value"] if difference else None,
-        "roc_auc": roc["auc"] if roc else None,
+    challenger, difference, roc = result.challenger, result.difference, result.roc
+    values = {
+        "accuracy": challenger.accuracy,
+        "macro_f1": challenger.macro_f1,
+        "calibration_error": challenger.calibration_error,
+        "typo_drop": challenger.typos.drop,
+        "macro_f1_difference": difference.macro_f1.value if difference else None,
+        "roc_auc": roc.auc if roc else None,
     }
     scalar_metrics.log(metrics, values, "test")
 
 
-def log_classification(confusion: ClassificationArtifact, result: dict[str, Any]) -> None:
+def log_classification(confusion: ClassificationArtifact, result: EvaluateResult) -> None:
     """The confusion matrix of the challenger, of many classes those confused most; for two classes its ROC curve."""
-    confusion.log_confusion_matrix(*readable(result["labels"], result["challenger"]["confusion"]))
-    if roc := result.get("roc"):
-        confusion.log_roc_curve(roc["false_positive_rate"], roc["true_positive_rate"], roc["threshold"])
+    confusion.log_confusion_matrix(*readable(result.labels, result.challenger.confusion))
+    if roc := result.roc:
+        confusion.log_roc_curve(roc.false_positive_rate, roc.true_positive_rate, roc.threshold)

@@ -1,31 +1,26 @@
 """An explanation as a picture: the words of a text, green as far as they speak for a label, red against it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 
+from slipway.components.explanation.class_explanation import ClassExplanation
 from slipway.components.step_runtime import html
 
 FOR, AGAINST = (26, 127, 75), (179, 38, 30)
 """RGB of the strongest tint, as in `slipway.components.step_runtime.html`."""
-Told = Mapping[str, Any]
-"""What `slipway.components.explanation.shapley.Explanation.to_json` gives; `document` needs `score`, the label's
-probability, too.
-"""
 
 
-def tints(told: Told) -> Iterator[tuple[str, float, tuple[int, int, int]]]:
+def tints(told: ClassExplanation) -> Iterator[tuple[str, float, tuple[int, int, int]]]:
     """Each word with its attribution and its tint, RGB: full for the strongest word, white for one without effect."""
-    attributions: Sequence[float] = told["attributions"]
-    strongest = max(map(abs, attributions), default=0.0) or 1.0
-    for word, attribution in zip(told["words"], attributions, strict=True):
+    strongest = max(map(abs, told.attributions), default=0.0) or 1.0
+    for word, attribution in zip(told.words, told.attributions, strict=True):
         strength = 0.75 * abs(attribution) / strongest  # so that black letters stay readable
         colour = FOR if attribution > 0 else AGAINST
         red, green, blue = (round(255 - (255 - part) * strength) for part in colour)
         yield word, attribution, (red, green, blue)
 
 
-def words(told: Told) -> str:
+def words(told: ClassExplanation) -> str:
     """HTML fragment: the tinted words, each above its attribution, and what they add up to."""
     spans = "".join(
         f'<span style="background: rgb{tint}">{escape(word)}<small>{attribution:+.2f}</small></span>'
@@ -34,17 +29,17 @@ def words(told: Told) -> str:
     return f'<div class="words">{spans}</div><p class="soft">{escape(sentence(told))}</p>'
 
 
-def sentence(told: Told) -> str:
+def sentence(told: ClassExplanation) -> str:
     """What the attributions add up to."""
-    gained = told["logit"] - told["baseline"]
-    cut = " The model reads no more of the text." if told.get("cut") else ""
+    gained = told.logit - told.baseline
+    cut = " The model reads no more of the text." if told.cut else ""
     return (
-        f"The words add {gained:+.2f} to the logit of {told['label']}, from {told['baseline']:.2f} with every word "
-        f"masked to {told['logit']:.2f}.{cut}"
+        f"The words add {gained:+.2f} to the logit of {told.label}, from {told.baseline:.2f} with every word "
+        f"masked to {told.logit:.2f}.{cut}"
     )
 
 
-def document(texts: Sequence[str], explanations: Sequence[Sequence[Told]]) -> str:
+def document(texts: Sequence[str], explanations: Sequence[Sequence[ClassExplanation]]) -> str:
     """A whole page: every text with the explanations of its labels."""
     parts = [
         html.heading("Which words speak for the label", 1),
@@ -56,6 +51,6 @@ def document(texts: Sequence[str], explanations: Sequence[Sequence[Told]]) -> st
     for text, labels in zip(texts, explanations, strict=True):
         parts.append(html.heading(text if len(text) < 100 else f"{text[:100]}…"))
         for told in labels:
-            parts.append(html.heading(f"{told['label']}: {told['score']:.1%}", 3))
+            parts.append(html.heading(told.label if told.score is None else f"{told.label}: {told.score:.1%}", 3))
             parts.append(words(told))
     return html.document("Explanation", "\n".join(parts))

@@ -13,13 +13,14 @@ contributions telescope. No gradients are needed, so an int8 model can be explai
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 from tokenizers import Encoding, Tokenizer
 
 from slipway.components.errors import BadInput
+from slipway.components.explanation.class_explanation import ClassExplanation
 
 Numbers = npt.NDArray[np.float64]
 Sets = npt.NDArray[np.bool_]
@@ -69,22 +70,23 @@ class Explanation:
     cut: bool
     """Whether the text goes on, beyond what the model reads."""
 
-    def to_json(self, index: int, label: str) -> dict[str, Any]:
-        """Plain JSON about one class: `label`, `words`, `attributions`, `errors`, `logit`, `baseline` and so on.
+    def of_class(self, index: int, label: str) -> ClassExplanation:
+        """What speaks for one class."""
+        return ClassExplanation(
+            label=label,
+            words=self.words,
+            attributions=self.attributions[:, index].tolist(),
+            errors=[None if np.isnan(error) else float(error) for error in self.errors[:, index]],
+            logit=float(self.logits[index]),
+            baseline=float(self.baseline[index]),
+            inferences=self.inferences,
+            cut=self.cut,
+        )
 
-        `attributions` sum to `logit` minus `baseline`; `errors` holds null where nothing is known.
-        """
-        errors = [None if np.isnan(error) else float(error) for error in self.errors[:, index]]
-        return {
-            "label": label,
-            "words": self.words,
-            "attributions": self.attributions[:, index].tolist(),
-            "errors": errors,
-            "logit": float(self.logits[index]),
-            "baseline": float(self.baseline[index]),
-            "inferences": self.inferences,
-            "cut": self.cut,
-        }
+    def to_json(self, index: int, label: str) -> dict[str, JsonValue]:
+        """The same as plain JSON."""
+        plain: dict[str, JsonValue] = self.of_class(index, label).model_dump(mode="json", exclude_unset=True)
+        return plain
 
 
 class Question:

@@ -8,8 +8,7 @@ which only the first model is wrong and one half on which only the second is, as
 confidence intervals for comparing matched proportions) do.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,9 +25,13 @@ class Interval:
     low: float
     high: float
 
-    def to_json(self) -> dict[str, float]:
-        """Plain JSON."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many values lie between each two neighbouring edges; there is one edge more than counts."""
+
+    counts: list[int]
+    edges: list[float]
 
 
 class Resamples:
@@ -80,7 +83,7 @@ def interval(value: float, resampled: Floats, confidence: float) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def histogram(resampled: Floats, bins: int = 41) -> dict[str, Any]:
+def histogram(resampled: Floats, bins: int = 41) -> Histogram:
     """Counts and edges of the resampled values, for a picture."""
     counts, edges = np.histogram(resampled, bins=bins)
-    return {"counts": counts.tolist(), "edges": edges.tolist()}
+    return Histogram(counts.tolist(), edges.tolist())

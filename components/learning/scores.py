@@ -4,12 +4,11 @@ Classes are those of the dataset. A predicted index equal to their number means 
 know (an older champion may have one): always wrong, never counted as a class.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
@@ -53,10 +52,6 @@ class Scores:
     bins: list[Bin]
     confusion: list[list[int]]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class RocCurve:
@@ -72,10 +67,6 @@ class RocCurve:
     true_positive_rate: list[float]
     threshold: list[float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
-
 
 def roc_curve(positive: npt.NDArray[np.bool_], probability: Floats, label: str) -> RocCurve | None:
     """The ROC curve of a class, of at most `MOST_POINTS` points; None where all texts or no text are of the class.
@@ -89,6 +80,8 @@ def roc_curve(positive: npt.NDArray[np.bool_], probability: Floats, label: str) 
     """
     if positive.all() or not positive.any():
         return None
+    from sklearn import metrics  # it adds a second to every start
+
     false, true, thresholds = metrics.roc_curve(positive, probability)
     thresholds[0] = 1.0 if thresholds[1] < 1 else 2.0  # infinity is no JSON
     length = false + true

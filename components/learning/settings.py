@@ -1,8 +1,8 @@
 """Settings of the step `train`."""
 
-from typing import Any
+from collections.abc import Mapping
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from slipway.components.errors import BadInput
 from slipway.components.settings import Settings, setting
@@ -53,14 +53,14 @@ class TrainSettings(Settings):
     seed: int = setting(13, "seed of the new head, of dropout and of the order of the texts", ge=0, lt=2**31)
     experiment: str = setting("slipway", "name of the MLflow experiment", min_length=1)
 
-    def with_choice(self, choice: dict[str, Any]) -> "TrainSettings":
+    def with_choice(self, choice: Mapping[str, JsonValue]) -> "TrainSettings":
         """These settings with the fields that the step `select_model` chose.
 
         Raises:
             BadInput: a field is unknown or its value is out of bounds.
         """
         try:
-            return TrainSettings.model_validate(self.model_dump() | choice)
+            return TrainSettings.model_validate(self.model_dump() | dict(choice))
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, item['loc']))}={item['input']!r}: {item['msg']}" for item in error.errors()

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from slipway.components.artifacts.bundle import BundleInfo
+from slipway.components.evaluate.result import EvaluateResult
+from slipway.components.step_runtime.step_result import number
+from slipway.components.train.result import TrainResult
 
 VERIFY = "python -m model_signing verify key --signature BUNDLE/signature.json --public_key public.pem BUNDLE"
 
@@ -19,10 +22,10 @@ def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
     parts = [
         *_purpose(info),
         *_data(info, results.get("prepare_data") or {}),
-        *_training(info, results.get("train") or {}),
+        *_training(info, TrainResult.found_in(results)),
         *_privacy(info),
         *_compression(info, results.get("compress") or {}),
-        *_test(results.get("evaluate") or {}),
+        *_test(EvaluateResult.found_in(results)),
         *_limits(info),
         *_signature(identity),
     ]
@@ -48,14 +51,13 @@ def _data(info: BundleInfo, result: dict[str, Any]) -> list[str]:
     return ["## Data", _list(facts | {"Dataset digest": f"`{info.dataset_digest}`"})]
 
 
-def _training(info: BundleInfo, result: dict[str, Any]) -> list[str]:
-    validation = result.get("validation") or {}
+def _training(info: BundleInfo, result: TrainResult | None) -> list[str]:
     facts = {
         "Encoder": f"`{info.encoder}`",
         "Longest text": f"{info.max_length} tokens; the rest is cut off",
-        "Parameters before compression": f"{result['parameters']:,}" if result.get("parameters") else None,
-        "Epochs": f"{result['epochs']}, best {result['best_epoch']}" if result.get("best_epoch") else None,
-        "Validation macro-F1": _share(validation.get("macro_f1")),
+        "Parameters before compression": f"{result.parameters:,}" if result else None,
+        "Epochs": f"{result.epochs}, best {result.best_epoch}" if result else None,
+        "Validation macro-F1": f"{result.validation.macro_f1:.3f}" if result else None,
         "MLflow run": f"`{info.mlflow_run_id}`" if info.mlflow_run_id else None,
         "Pipeline run": f"`{info.run}`" if info.run else None,
         "Code version": f"`{info.code_version}`",
@@ -110,40 +112,35 @@ def _compression(info: BundleInfo, result: dict[str, Any]) -> list[str]:
     return parts
 
 
-def _test(result: dict[str, Any]) -> list[str]:
+def _test(result: EvaluateResult | None) -> list[str]:
     if not result:
         return ["## Test", "It was not evaluated."]
-    scores, champion = result["challenger"], result["champion"]
-    intervals, settings = result["intervals"], result["settings"]
+    scores, champion, intervals = result.challenger, result.champion, result.intervals
+    confidence, typo_rate = (number(result.settings, name) for name in ("confidence", "typo_rate"))
     facts = {
-        name: f"{intervals[key]['value']:.3f} ({settings['confidence']:.0%} interval {intervals[key]['low']:.3f} to "
-        f"{intervals[key]['high']:.3f})"
-        for name, key in (("Macro-F1", "macro_f1"), ("Accuracy", "accuracy"))
+        name: f"{found.value:.3f} ({confidence:.0%} interval {found.low:.3f} to {found.high:.3f})"
+        for name, found in (("Macro-F1", intervals.macro_f1), ("Accuracy", intervals.accuracy))
     }
-    facts["Expected calibration error"] = f"{scores['calibration_error']:.3f}"
-    facts["Macro-F1 with typing errors"] = (
-        f"{scores['typos']['macro_f1']:.3f} (errors in {settings['typo_rate']:.0%} of the words)"
-    )
-    if members := result.get("membership"):
+    facts["Expected calibration error"] = f"{scores.calibration_error:.3f}"
+    facts["Macro-F1 with typing errors"] = f"{scores.typos.macro_f1:.3f} (errors in {typo_rate:.0%} of the words)"
+    if members := result.membership:
         facts["Recognition of training texts"] = (
-            f"area under the curve {members['auc']:.3f} by their loss (0.5 is guessing); "
-            f"{members['found_at_1_percent']:.1%} are found when 1 % of other texts are accused"
+            f"area under the curve {members.auc:.3f} by their loss (0.5 is guessing); "
+            f"{members.found_at_1_percent:.1%} are found when 1 % of other texts are accused"
         )
-    if champion and result["difference"]:
-        change = result["difference"]["macro_f1"]["value"]
-        facts["Compared with"] = f"version {champion['version']}, {change:+.3f} macro-F1"
+    if champion and result.difference:
+        change = result.difference.macro_f1.value
+        facts["Compared with"] = f"version {champion.version}, {change:+.3f} macro-F1"
     rows = [
-        [item["label"], *(f"{item[name]:.3f}" for name in ("precision", "recall", "f1")), str(item["support"])]
-        for item in scores["classes"]
+        [item.label, *(f"{getattr(item, name):.3f}" for name in ("precision", "recall", "f1")), str(item.support)]
+        for item in scores.classes
     ]
     return [
-        f"## Test\n\nOn {result['texts']} texts that no step trained on or chose by.",
+        f"## Test\n\nOn {result.texts} texts that no step trained on or chose by.",
         _list(facts),
         _table(["Class", "Precision", "Recall", "F1", "Texts"], rows),
         "### Quality gate",
-        "\n".join(
-            f"- {'passed' if check['passed'] else 'failed'}: {check['words']}" for check in result["gate"]["checks"]
-        ),
+        "\n".join(f"- {'passed' if check.passed else 'failed'}: {check.words}" for check in result.gate.checks),
     ]
 
 

@@ -39,6 +39,6 @@ def register(
         result = step.run(folder, results, settings, asked.tracking_uri, asked.model_name, run)
         bundle.metadata["name"] = asked.model_name
         for name in ("version", "bundle_uri", "digest"):
-            bundle.metadata[name] = result[name]
-        Path(bundle.path).write_text(result["model_card"], "utf-8")
+            bundle.metadata[name] = getattr(result, name)
+        Path(bundle.path).write_text(result.model_card, "utf-8")
         current.finish(result, report.section(result))

@@ -10,9 +10,11 @@ from slipway.components.artifacts.bundle import CARD, DRAFT_FILES, Bundle, Bundl
 from slipway.components.artifacts.encryption import BundleKey, encrypt, key_of
 from slipway.components.artifacts.signing import Signer
 from slipway.components.errors import BadInput, BundleRefused, GateRefused
+from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.platforms import storage
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.register.card import model_card
+from slipway.components.register.result import RegisterResult
 from slipway.components.register.settings import RegistrySettings
 from slipway.components.register.signing_job import signer_of
 from slipway.components.step_runtime import progress
@@ -25,7 +27,7 @@ def run(
     tracking_uri: str,
     model_name: str,
     run: str,
-) -> dict[str, Any]:
+) -> RegisterResult:
     """Make the draft a signed, stored bundle and the registry's challenger.
 
     A draft that is registered already, with its bundle in place and signed by the present key, keeps its version.
@@ -38,24 +40,21 @@ def run(
         model_name: the registered model.
         run: the pipeline run.
 
-    Returns:
-        Plain JSON: `version`, `bundle_uri`, `digest`, `identity` (the signer's fingerprint), `new` (whether the version
-        was made now), `is_champion`, `size_bytes`, `files` (name to bytes), `tags` and `model_card`.
-
     Raises:
         BadInput: draft, keys, store or registry cannot be used.
         GateRefused: the step evaluate refused the draft.
     """
-    evaluation = results.get("evaluate") or {}
-    if evaluation and not evaluation["gate"]["passed"]:
-        raise GateRefused(f"nothing is registered: {'; '.join(evaluation['gate']['reasons'])}")
+    evaluation = EvaluateResult.found_in(results)
+    if evaluation and not evaluation.gate.passed:
+        raise GateRefused(f"nothing is registered: {'; '.join(evaluation.gate.reasons)}")
     opened = Bundle(draft)
     keys = signer_of(settings.keys, settings.signing_key)
     registry = Registry(tracking_uri, model_name)
     with tempfile.TemporaryDirectory() as work:
         bundle = Path(work) / "bundle"
         encryption_key = _encryption_key(settings)
-        version = _registered(registry, opened, evaluation.get("identical_to_champion"), (keys, encryption_key), bundle)
+        identical = evaluation.identical_to_champion if evaluation else None
+        version = _registered(registry, opened, identical, (keys, encryption_key), bundle)
         new = version is None
         if version is None:
             shutil.rmtree(bundle, ignore_errors=True)
@@ -67,18 +66,18 @@ def run(
         card = (bundle / CARD).read_text("utf-8")
     champion = registry.champion()
     progress.report("register", f"version {version.version} {'is registered' if new else 'was registered before'}")
-    return {
-        "version": version.version,
-        "bundle_uri": version.bundle_uri,
-        "digest": version.digest,
-        "identity": signing.identity(keys.public_key),
-        "new": new,
-        "is_champion": champion is not None and champion.version == version.version,
-        "size_bytes": sum(files.values()),
-        "files": files,
-        "tags": version.tags,
-        "model_card": card,
-    }
+    return RegisterResult(
+        version=version.version,
+        bundle_uri=version.bundle_uri,
+        digest=version.digest,
+        identity=signing.identity(keys.public_key),
+        new=new,
+        is_champion=champion is not None and champion.version == version.version,
+        size_bytes=sum(files.values()),
+        files=files,
+        tags=version.tags,
+        model_card=card,
+    )
 
 
 def _registered(
@@ -120,7 +119,7 @@ def _write(
     bundle.mkdir(parents=True)
     for name in DRAFT_FILES:
         shutil.copyfile(draft.folder / name, bundle / name)
-    metrics = draft.info.metrics | _test_metrics(results.get("evaluate") or {})
+    metrics = draft.info.metrics | _test_metrics(EvaluateResult.found_in(results))
     model_name, run = names
     info = updated_info(draft.info, model_name=model_name, run=run, metrics=metrics)
     write_info(bundle, info)
@@ -132,12 +131,16 @@ def _write(
     signing.verify(bundle, signer.public_key)
 
 
-def _test_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
-    if not evaluation:
+def _test_metrics(evaluation: EvaluateResult | None) -> dict[str, float]:
+    if evaluation is None:
         return {}
-    scores = evaluation["challenger"]
-    names = ("accuracy", "macro_f1", "calibration_error")
-    return {f"test_{name}": scores[name] for name in names} | {"test_typo_macro_f1": scores["typos"]["macro_f1"]}
+    scores = evaluation.challenger
+    return {
+        "test_accuracy": scores.accuracy,
+        "test_macro_f1": scores.macro_f1,
+        "test_calibration_error": scores.calibration_error,
+        "test_typo_macro_f1": scores.typos.macro_f1,
+    }
 
 
 def store_and_register(

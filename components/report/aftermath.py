@@ -11,6 +11,7 @@ from typing import Any
 from slipway.components.errors import SlipwayError
 from slipway.components.kubeflow import pod_diagnosis
 from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
+from slipway.components.register.result import RegisterResult
 from slipway.components.report.ending import explained, is_told
 from slipway.components.step_runtime import progress
 from slipway.components.step_runtime.run_record import Record
@@ -68,7 +69,7 @@ def _end_trainings(record: Record, run: str) -> str:
 
 def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the version says which run
     """Roll the run's version back, when its rollout began and did not end."""
-    settings, registered = _asked(record), record.results.get("register")
+    settings, registered = _asked(record), RegisterResult.found_in(record.results)
     began = any(event["step"] == "rollout" for event in record.events)
     if settings is None or not registered or not began or "rollout" in record.results:
         return ""
@@ -77,7 +78,7 @@ def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the v
 
     name = record.results["preflight"]["model_name"]
     cluster = ClusterSettings.model_validate(settings.get("cluster", {}))
-    words = take_back(name, cluster, Registry(settings["tracking_uri"], name), registered["version"])
+    words = take_back(name, cluster, Registry(settings["tracking_uri"], name), registered.version)
     return "" if words == NOTHING else words
 
 

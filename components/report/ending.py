@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from slipway.components.errors import Cancelled, SlipwayError
+from slipway.components.evaluate.result import GateResult
 from slipway.components.kubeflow.pod_diagnosis import Diagnosis
 from slipway.components.step_runtime.run_record import Record
 
 
 def is_told(record: Record) -> bool:
     """Whether the steps left how the run ended."""
-    gate = record.results.get("evaluate", {}).get("gate")
-    return bool(record.failure or "rollout" in record.results or (gate and not gate["passed"]))
+    evaluation = GateResult.found_in(record.results)
+    return bool(record.failure or "rollout" in record.results or (evaluation and not evaluation.gate.passed))
 
 
 def explained(record: Record, diagnosis: Diagnosis | None, cancelled: bool, undone: Sequence[str] = ()) -> Record:

@@ -1,9 +1,10 @@
 """How a run ended, from its record: the sentence for people and the exit code for scripts."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from slipway.components.errors import BadInput, Cancelled, GateRefused, RolledBack, RolloutHeld, SlipwayError
+from slipway.components.evaluate.result import GateResult
+from slipway.components.rollout.result import RolloutEnd
 from slipway.components.step_runtime.html import Tone
 from slipway.components.step_runtime.run_record import Record
 
@@ -26,21 +27,20 @@ def outcome_of(record: Record) -> Outcome:
         title = {BadInput.exit_code: "bad input", Cancelled.exit_code: "cancelled"}.get(failure["exit_code"], "failed")
         tone: Tone = "neutral" if title == "cancelled" else "bad"
         return Outcome(title, f"{failure['step']}: {failure['message']}", failure["exit_code"], tone)
-    gate = record.results.get("evaluate", {}).get("gate")
-    if gate and not gate["passed"]:
-        words = "; ".join(check["words"] for check in gate["checks"] if not check["passed"])
+    evaluation = GateResult.found_in(record.results)
+    if evaluation and not evaluation.gate.passed:
+        words = "; ".join(check.words for check in evaluation.gate.checks if not check.passed)
         return Outcome("gate refused", f"Nothing was registered: {words}", GateRefused.exit_code, "bad")
-    if rollout := record.results.get("rollout"):
+    if rollout := RolloutEnd.found_in(record.results):
         return _of_rollout(rollout)
     return Outcome("failed", "the run ended before the rollout; see the logs", SlipwayError.exit_code, "bad")
 
 
-def _of_rollout(rollout: dict[str, Any]) -> Outcome:
-    reason = str(rollout["reason"])
-    match rollout["outcome"]:
+def _of_rollout(rollout: RolloutEnd) -> Outcome:
+    match rollout.outcome:
         case "promoted" | "already_champion":
-            return Outcome("delivered", reason, 0, "good")
+            return Outcome("delivered", rollout.reason, 0, "good")
         case "rolled_back":
-            return Outcome("rolled back", reason, RolledBack.exit_code, "bad")
+            return Outcome("rolled back", rollout.reason, RolledBack.exit_code, "bad")
         case _:
-            return Outcome("held", reason, RolloutHeld.exit_code, "neutral")
+            return Outcome("held", rollout.reason, RolloutHeld.exit_code, "neutral")

@@ -4,28 +4,42 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slipway.components.compress import report as compress
 from slipway.components.evaluate import report as evaluate
+from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.prepare_data import report as prepare_data
 from slipway.components.register import report as register
+from slipway.components.register.result import RegisterResult
 from slipway.components.report.outcome import outcome_of
 from slipway.components.report.timing import StepTime, chart, step_times
 from slipway.components.rollout import report as rollout
+from slipway.components.rollout.result import RolloutResult
 from slipway.components.select_model import report as select_model
+from slipway.components.select_model.result import SelectModelResult
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.run_record import REPORT, Record, put_report
+from slipway.components.step_runtime.step_result import StepResult
 from slipway.components.train import report as train
+from slipway.components.train.result import TrainResult
+
+R = TypeVar("R", bound=StepResult)
+
+
+def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Any], str]:
+    """The section of a step whose result is read as a form."""
+    return lambda result: section(form.model_validate(result))
+
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "rollout": rollout.section,
-    "evaluate": evaluate.section,
+    "rollout": _of(RolloutResult, rollout.section),
+    "evaluate": _of(EvaluateResult, evaluate.section),
     "compress": compress.section,
-    "train": train.section,
-    "select_model": select_model.section,
+    "train": _of(TrainResult, train.section),
+    "select_model": _of(SelectModelResult, select_model.section),
     "prepare_data": prepare_data.section,
-    "register": register.section,
+    "register": _of(RegisterResult, register.section),
 }
 """In the order in which a reader asks: is it live, is it good, is it small, how was it made."""
 
@@ -72,9 +86,9 @@ def render(record: Record, model_name: str, run_name: str) -> str:
 def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
     """The few numbers that a reader looks for first, as far as the run came."""
     results, found = record.results, dict[str, str]()
-    if evaluation := results.get("evaluate"):
-        scores = evaluation["challenger"]
-        found |= {"Test macro-F1": f"{scores['macro_f1']:.3f}", "Test accuracy": f"{scores['accuracy']:.3f}"}
+    if evaluation := EvaluateResult.found_in(results):
+        scores = evaluation.challenger
+        found |= {"Test macro-F1": f"{scores.macro_f1:.3f}", "Test accuracy": f"{scores.accuracy:.3f}"}
     if compression := results.get("compress"):
         chosen = next(row for row in compression["candidates"] if row["chosen"])
         teacher = compression["teacher"]
@@ -85,8 +99,8 @@ def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
             "Size": f"{chosen['size_bytes'] / 1e6:.1f} MB ({smaller:.1f} times smaller)",
             "Latency at batch 1": f"{chosen['latency_ms']['1']:.2f} ms ({faster:.1f} times faster)",
         }
-    if registered := results.get("register"):
-        found["Version"] = registered["version"]
+    if registered := RegisterResult.found_in(results):
+        found["Version"] = registered.version
     whole = [event["time"] for event in record.events]
     if whole:
         found["Whole run"] = _seconds(max(whole) - min(whole))

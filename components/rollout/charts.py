@@ -1,11 +1,13 @@
 """Charts of a rollout's evidence: each metric over time, the challenger beside the champion, and the traffic."""
 
 from textwrap import fill
-from typing import Any
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from slipway.components.rollout.result import MetricResult, RolloutResult
+from slipway.components.rollout.state import Point
 from slipway.components.step_runtime.html import SMALL, WIDE
 
 TITLES = {
@@ -30,19 +32,19 @@ def said(verdict: str, upper: float, margin: float) -> str:
     return "not enough to tell" if verdict == "go on" and upper > margin else SAID[verdict]
 
 
-def evidence_chart(result: dict[str, Any], width: float) -> Figure:
+def evidence_chart(result: RolloutResult, width: float) -> Figure:
     """For each metric the harm with its confidence sequence and the margin, and both revisions' shares.
 
     The two are in one row, or below each other in a narrow figure.
     """
-    metrics, wide = result["metrics"], width == WIDE
+    metrics, wide = result.metrics, width == WIDE
     figure = Figure(figsize=(width, (2.5 if wide else 4.4) * len(metrics)), layout="constrained")
     if wide:
         panels = figure.subplots(len(metrics), 2, squeeze=False, width_ratios=(3, 2))
     else:
         panels = figure.subplots(2 * len(metrics), 1, height_ratios=[3, 2] * len(metrics))
     for (left, right), (name, metric) in zip(panels.reshape(-1, 2), metrics.items(), strict=True):
-        points = _moments(name, result["timeline"])
+        points = _moments(name, result.timeline)
         _harm(left, name, metric, points)
         _shares(right, metric, points)
         for axes in (left, right):
@@ -54,22 +56,36 @@ def evidence_chart(result: dict[str, Any], width: float) -> Figure:
     return figure
 
 
-def _moments(name: str, timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+class Moment(NamedTuple):
+    """What was known of a metric at one look; shares from 0 to 1."""
+
+    seconds: float
+    harm: float
+    lower: float
+    upper: float
+    champion: float | None
+    challenger: float | None
+    verdict: str
+
+
+def _moments(name: str, timeline: list[Point]) -> list[Moment]:
     """The moments at which something was known about a metric and it had just changed."""
-    found: list[dict[str, Any]] = []
+    found: list[Moment] = []
     for point in timeline:
-        harm, lower, upper = point["metrics"].get(name, (None, -1.0, 1.0))
-        old, new = (point.get("rates") or {}).get(name, (None, None))
-        verdict = (point.get("verdicts") or {}).get(name, point["verdict"])
-        seen = {"harm": harm, "lower": lower, "upper": upper, "old": old, "new": new, "verdict": verdict}
-        if harm is not None and (not found or any(found[-1][key] != value for key, value in seen.items())):
-            found.append({"seconds": point["seconds"], **seen})
+        harm, lower, upper = point.metrics.get(name, (None, -1.0, 1.0))
+        if harm is None:
+            continue
+        champion, challenger = point.rates.get(name, (None, None))
+        verdict = point.verdicts.get(name, point.verdict)
+        moment = Moment(point.seconds, harm, lower, upper, champion, challenger, verdict)
+        if not found or found[-1][1:] != moment[1:]:
+            found.append(moment)
     return found
 
 
-def _harm(axes: Axes, name: str, metric: dict[str, Any], points: list[dict[str, Any]]) -> None:
-    colour, margin = TONES[metric["verdict"]], 100 * metric["margin"]
-    words = said(metric["verdict"], metric["upper"], metric["margin"]) if points else "no data"
+def _harm(axes: Axes, name: str, metric: MetricResult, points: list[Moment]) -> None:
+    colour, margin = TONES[metric.verdict], 100 * metric.margin
+    words = said(metric.verdict, metric.upper, metric.margin) if points else "no data"
     axes.set_title(
         fill(f"{TITLES[name]}: {words}", LONGEST_TITLE), color=colour, loc="left", fontsize=10.5, fontweight="bold"
     )
@@ -80,8 +96,11 @@ def _harm(axes: Axes, name: str, metric: dict[str, Any], points: list[dict[str, 
     axes.set_ylabel("harm, points", fontsize=SMALL)
     if not points:
         return
-    seconds = [point["seconds"] for point in points]
-    harm, lower, upper = ([100 * point[key] for point in points] for key in ("harm", "lower", "upper"))
+    seconds = [point.seconds for point in points]
+    harm, lower, upper = (
+        [100 * value for value in values]
+        for values in zip(*((point.harm, point.lower, point.upper) for point in points), strict=True)
+    )
     end = seconds[-1] + 0.04 * max(seconds[-1] - seconds[0], 1.0)  # so that the last bounds are seen
     band = [*seconds, end], [*lower, lower[-1]], [*upper, upper[-1]]
     axes.fill_between(*band, color=colour, alpha=0.18, linewidth=0, step="post")
@@ -91,22 +110,21 @@ def _harm(axes: Axes, name: str, metric: dict[str, Any], points: list[dict[str, 
     low, high = min([*told, *harm, 0.0]), max([*told, *harm, margin])
     room = 0.12 * (high - low)
     axes.set_ylim(max(low - room, -104), min(high + 2 * room, 104))
-    axes.scatter(seconds, [0.03] * len(points), c=[TONES[point["verdict"]] for point in points], s=9, linewidths=0,
+    axes.scatter(seconds, [0.03] * len(points), c=[TONES[point.verdict] for point in points], s=9, linewidths=0,
                  transform=axes.get_xaxis_transform(), zorder=3)  # fmt: skip
 
 
-def _shares(axes: Axes, metric: dict[str, Any], points: list[dict[str, Any]]) -> None:
+def _shares(axes: Axes, metric: MetricResult, points: list[Moment]) -> None:
     """Both revisions' bad shares over time."""
-    seconds = [point["seconds"] for point in points]
-    for who, key, colour, role in (
-        ("champion", "old", CHAMPION, metric["champion"]),
-        ("challenger", "new", CHALLENGER, metric["challenger"]),
+    seconds = [point.seconds for point in points]
+    for who, values, colour, role in (
+        ("champion", [point.champion for point in points], CHAMPION, metric.champion),
+        ("challenger", [point.challenger for point in points], CHALLENGER, metric.challenger),
     ):
-        values = [point[key] for point in points]
-        if role is None or not values or None in values:
+        shares = [100 * value for value in values if value is not None]
+        if role is None or not shares or len(shares) < len(values):
             continue
-        shares = [100 * value for value in values]
-        label = f"{who}: {role['bad']} of {role['total']}"
+        label = f"{who}: {role.bad} of {role.total}"
         axes.plot(seconds, shares, color=colour, linewidth=1.8, label=label, marker="o" if len(shares) == 1 else None)
     axes.set_ylabel("%", fontsize=SMALL)
     axes.set_ylim(bottom=0)
@@ -116,37 +134,37 @@ def _shares(axes: Axes, metric: dict[str, Any], points: list[dict[str, Any]]) ->
         axes.legend(fontsize=SMALL, frameon=False, loc="upper left")
 
 
-def _mark_phases(axes: Axes, result: dict[str, Any], points: list[dict[str, Any]], named: bool) -> None:
+def _mark_phases(axes: Axes, result: RolloutResult, points: list[Moment], named: bool) -> None:
     """A thin line where a phase or step begins, perhaps with its name, in the part of time that the points cover."""
     if not points:
         return
-    first, last = points[0]["seconds"], points[-1]["seconds"]
+    first, last = points[0].seconds, points[-1].seconds
     room = 0.04 * max(last - first, 1.0)
     axes.set_xlim(first - room, last + room)
-    for period in result["periods"]:
-        start, end = max(period["started_s"], first), min(period["ended_s"], last)
-        if period["started_s"] > first:
-            axes.axvline(period["started_s"], color="0.8", linewidth=0.8)
-        name = PHASES.get(period["name"], f"{period['percent']}%")
+    for period in result.periods:
+        start, end = max(period.started_s, first), min(period.ended_s, last)
+        if period.started_s > first:
+            axes.axvline(period.started_s, color="0.8", linewidth=0.8)
+        name = PHASES.get(period.name, f"{period.percent}%")
         if named and end - start > LETTER * len(name) * (last - first):
             axes.annotate(name, ((start + end) / 2, 0.97), xycoords=("data", "axes fraction"), fontsize=SMALL,
                           color="0.45", ha="center", va="top")  # fmt: skip
 
 
-def traffic_chart(result: dict[str, Any], outcome: str, width: float) -> Figure:
+def traffic_chart(result: RolloutResult, outcome: str, width: float) -> Figure:
     """The challenger's share over the seconds of the rollout, with the names of phases and steps."""
     figure = Figure(figsize=(width, 2.2), layout="constrained")
     axes = figure.subplots()
-    end = max(result["seconds"], 0.1)
-    for index, period in enumerate(result["periods"]):
-        start, stop = period["started_s"], max(period["ended_s"], period["started_s"] + end / 200)
-        axes.fill_between([start, stop], period["percent"], color=CHALLENGER, alpha=0.25, linewidth=0)
-        axes.plot([start, stop], [period["percent"]] * 2, color=CHALLENGER, linewidth=2)
-        label = PHASES.get(period["name"], f"{period['percent']}%")
-        axes.annotate(label, ((start + stop) / 2, period["percent"]), xytext=(0, 4 + 10 * (index % 2)),
+    end = max(result.seconds, 0.1)
+    for index, period in enumerate(result.periods):
+        start, stop = period.started_s, max(period.ended_s, period.started_s + end / 200)
+        axes.fill_between([start, stop], period.percent, color=CHALLENGER, alpha=0.25, linewidth=0)
+        axes.plot([start, stop], [period.percent] * 2, color=CHALLENGER, linewidth=2)
+        label = PHASES.get(period.name, f"{period.percent}%")
+        axes.annotate(label, ((start + stop) / 2, period.percent), xytext=(0, 4 + 10 * (index % 2)),
                       textcoords="offset points", ha="center", fontsize=SMALL, color=INK)  # fmt: skip
-    final = 100 if result["outcome"] == "promoted" else 0
-    if result["outcome"] != "held":
+    final = 100 if result.outcome == "promoted" else 0
+    if result.outcome != "held":
         tone = GOOD if final else BAD
         axes.plot([end, end * 1.06], [final] * 2, color=tone, linewidth=3)
         axes.annotate(outcome.lower(), (end * 1.06, final), xytext=(4, -3), textcoords="offset points", color=tone,

@@ -27,28 +27,30 @@ def rollout(
 
     from slipway.components.machine import home
     from slipway.components.rollout import report, step
+    from slipway.components.rollout.request import RolloutRequest
     from slipway.components.rollout.settings import RolloutSettings
     from slipway.components.step_runtime import step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
     asked = StepRequest.model_validate(request)
     with step_context.running("rollout", {}, rollout_report.path, [served_model.path], asked.record) as current:
+        registered = {name: bundle.metadata[name] for name in ("version", "bundle_uri", "digest")}
         result = step.run(
-            bundle.metadata["version"],
-            bundle.metadata["bundle_uri"],
-            bundle.metadata["digest"],
-            Path(dataset.path),
-            RolloutSettings.model_validate(asked.settings),
-            asked.tracking_uri,
-            asked.model_name,
-            home.service(),
-            Path(asked.public_key),
-            asked.target,
-            asked.cluster,
+            RolloutRequest(
+                **registered,
+                dataset=Path(dataset.path),
+                settings=RolloutSettings.model_validate(asked.settings),
+                tracking_uri=asked.tracking_uri,
+                model_name=asked.model_name,
+                service=home.service(),
+                public_key=Path(asked.public_key),
+                target=asked.target,
+                cluster=asked.cluster,
+            )
         )
         served_model.metadata["name"] = asked.model_name
         served_model.metadata["bundle_uri"] = bundle.metadata["bundle_uri"]
         for name in ("version", "digest", "outcome"):
-            served_model.metadata[name] = str(result[name])
-        served_model.metadata["address"] = result["endpoint"].get("rest", "")
+            served_model.metadata[name] = str(getattr(result, name))
+        served_model.metadata["address"] = result.endpoint.rest
         current.finish(result, report.section(result))

@@ -7,14 +7,15 @@ a driver that is killed at any moment and started again comes to the same end.
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 from slipway.components.errors import RevisionFailed
-from slipway.components.rollout import results, state
+from slipway.components.rollout import state
 from slipway.components.rollout.aliases import Aliases
 from slipway.components.rollout.evidence_source import Gatherer
 from slipway.components.rollout.phases import STEP, Phases
 from slipway.components.rollout.probes import Probes
+from slipway.components.rollout.result import RolloutResult
+from slipway.components.rollout.result_of_state import already_champion, result_of
 from slipway.components.rollout.settings import RolloutSettings
 from slipway.components.rollout.state import Decision, RolloutState
 from slipway.components.rollout.target import Revision, RolloutTarget
@@ -46,8 +47,8 @@ class Driver:
         self._gatherer = Gatherer(target, probes, settings, now, pause)
         self._phases = Phases(target, probes, settings, self._gatherer)
 
-    def run(self, revision: Revision) -> dict[str, Any]:
-        """Roll `revision` out, or go on with its rollout; returns the result (`slipway.components.rollout.results`).
+    def run(self, revision: Revision) -> RolloutResult:
+        """Roll `revision` out, or go on with its rollout.
 
         Raises:
             SlipwayError: another driver holds the target, or the target cannot be used; to run again goes on.
@@ -57,7 +58,7 @@ class Driver:
             if current is None:
                 if self.target.champion() == revision:
                     self.aliases.promote(revision.version)
-                    return results.already_champion(revision)
+                    return already_champion(revision)
                 self.aliases.nominate(revision.version)
                 self.target.rollback()  # a challenger whose rollout left no state
                 current = RolloutState(revision, self.target.champion())
@@ -100,7 +101,7 @@ class Driver:
             progress.report(STEP, "this target cannot assign clients by a header: each request goes by chance")
         self._gatherer.tick(current)
 
-    def _finish(self, current: RolloutState, decision: Decision) -> dict[str, Any]:
+    def _finish(self, current: RolloutState, decision: Decision) -> RolloutResult:
         """Keep the decision, then carry it out."""
         if current.decision is None and current.champion is not None:
             current.close_period(self.settings.percents[current.step] if current.phase == "traffic" else 0)
@@ -113,7 +114,7 @@ class Driver:
                 self._last_look(current)
             decision = self._carry_out(current, decision)
         progress.report(STEP, f"{decision.outcome.replace('_', ' ')}: {decision.reason}")
-        return results.result(current, decision, self.settings)
+        return result_of(current, decision, self.settings)
 
     def _last_look(self, current: RolloutState) -> None:
         """Take the challenger out of traffic and count what it did until then."""

@@ -24,7 +24,9 @@ def cross_validate(
     from pathlib import Path
 
     from slipway.components.select_model import step
+    from slipway.components.select_model.task import CrossValidationTask
     from slipway.components.step_runtime import step_context
 
-    with step_context.part("select_model", step_context.results_in(dataset.path), task["record"]):
-        return step.cross_validate(Path(dataset.path), task)
+    asked = CrossValidationTask.model_validate(task)
+    with step_context.part("select_model", step_context.results_in(dataset.path), asked.record):
+        return [score.model_dump() for score in step.cross_validate(Path(dataset.path), asked)]

@@ -10,8 +10,8 @@ from slipway.components.learning.evaluation import evaluate
 from slipway.components.learning.loop import Training, use_reproducible_cpu
 from slipway.components.learning.optimisation import build_model, parameter_count
 from slipway.components.learning.settings import TrainSettings
-from slipway.components.select_model.choice import FoldScore
 from slipway.components.select_model.folds import Indices
+from slipway.components.select_model.result import FoldScore
 from slipway.components.step_runtime import progress
 
 

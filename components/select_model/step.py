@@ -10,9 +10,11 @@ from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.encoder import encoder_identity
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.settings import TrainSettings
-from slipway.components.select_model.choice import FoldScore, one_standard_error, summarise
+from slipway.components.select_model.choice import one_standard_error, summarise
 from slipway.components.select_model.folds import assign_folds, draw
+from slipway.components.select_model.result import FoldScore, SelectModelResult
 from slipway.components.select_model.settings import Candidate, SelectSettings, candidates_of
+from slipway.components.select_model.task import CrossValidationTask, PlannedCandidate
 from slipway.components.step_runtime import progress
 
 STEP = "select_model"
@@ -20,11 +22,10 @@ TASKS = 8
 """Tasks of cross-validation at most."""
 
 
-def plan(settings: SelectSettings, train: TrainSettings, record: str = "") -> list[dict[str, Any]]:
-    """The tasks of cross-validation, as plain JSON: each has candidates, and all that their trainings need.
+def plan(settings: SelectSettings, train: TrainSettings, record: str = "") -> list[CrossValidationTask]:
+    """The tasks of cross-validation: each has candidates, and all that their trainings need.
 
-    A candidate has its name, its settings for the step train where they differ from the defaults, and in `weights` the
-    version of its encoder; `folds`, `texts` and `seed` make the same folds for all. What a task does not need is not in
+    What a task does not need is not in
     it, so that a cache knows it again beside other candidates. All folds of a candidate are one task, and there are
     `TASKS` at most: each costs Kubeflow Pipelines 40 kB of its Workflow object and 30 s. When there is nothing to
     compare, the one task has no candidate: Kubeflow Pipelines cannot collect the results of an empty loop.
@@ -38,18 +39,26 @@ def plan(settings: SelectSettings, train: TrainSettings, record: str = "") -> li
         BadInput: a candidate cannot be used, or there is no such encoder.
     """
     candidates = candidates_of(settings, train)
-    shared = settings.model_dump(include={"folds", "texts", "seed"})
     compared = [
-        {
-            "name": candidate.name,
-            "train": _for_folds(candidate, settings).model_dump(exclude_defaults=True),
-            "weights": encoder_identity(candidate.train.encoder),
-        }
+        PlannedCandidate(
+            name=candidate.name,
+            train=_for_folds(candidate, settings).model_dump(exclude_defaults=True),
+            weights=encoder_identity(candidate.train.encoder),
+        )
         for candidate in candidates
         if len(candidates) > 1
     ]
     tasks = max(1, min(TASKS, len(compared)))
-    return [shared | {"candidates": compared[number::tasks], "record": record} for number in range(tasks)]
+    return [
+        CrossValidationTask(
+            folds=settings.folds,
+            texts=settings.texts,
+            seed=settings.seed,
+            candidates=compared[number::tasks],
+            record=record,
+        )
+        for number in range(tasks)
+    ]
 
 
 def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
@@ -65,35 +74,35 @@ def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
     return train.model_copy(update=changes)
 
 
-def cross_validate(dataset: Path, task: dict[str, Any]) -> list[FoldScore]:
+def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
     """Make the trainings of one planned task, and score each on the fold that it did not see.
 
     Args:
         dataset: the dataset folder; only its training split is used.
-        task: one of the list that `plan` returned; kfp may have made its whole numbers floats.
+        task: one of the list that `plan` returned.
 
     Raises:
         BadInput: there are too few texts, or an encoder cannot be used.
     """
-    if not task["candidates"]:
+    if not task.candidates:
         return []
     from slipway.components.select_model.fold_training import train_and_score
 
-    folds, texts, seed = (int(task[name]) for name in ("folds", "texts", "seed"))
+    folds = task.folds
     data = TextDataset(dataset)
     label_ids = data.label_ids("train")
-    rows = draw(label_ids, texts, seed)
+    rows = draw(label_ids, task.texts, task.seed)
     if len(rows) < 2 * folds:
         raise BadInput(f"{len(rows)} training texts are too few for {folds} folds; set select.folds to less")
-    assigned = assign_folds(label_ids[rows], folds, seed)
+    assigned = assign_folds(label_ids[rows], folds, task.seed)
     scores: list[FoldScore] = []
-    for candidate in task["candidates"]:
-        settings = TrainSettings.model_validate(candidate["train"])
+    for candidate in task.candidates:
+        settings = TrainSettings.model_validate(candidate.train)
         for fold in range(folds):
             held_out = assigned == fold
-            score = train_and_score(data, rows[~held_out], rows[held_out], settings, candidate["name"], fold)
+            score = train_and_score(data, rows[~held_out], rows[held_out], settings, candidate.name, fold)
             scores.append(score)
-            words = f"{candidate['name']}, fold {fold + 1} of {folds}: macro-F1 {score['macro_f1']:.3f}"
+            words = f"{candidate.name}, fold {fold + 1} of {folds}: macro-F1 {score.macro_f1:.3f}"
             progress.report(STEP, words)
             progress.event(STEP, "part")
     return scores
@@ -101,7 +110,7 @@ def cross_validate(dataset: Path, task: dict[str, Any]) -> list[FoldScore]:
 
 def choose(
     dataset: Path, settings: SelectSettings, train: TrainSettings, scores: Sequence[FoldScore]
-) -> dict[str, Any]:
+) -> SelectModelResult:
     """Pick a candidate by the one-standard-error rule.
 
     Args:
@@ -110,20 +119,16 @@ def choose(
         train: the same that `plan` got.
         scores: of all planned trainings, in any order; none when nothing was compared.
 
-    Returns:
-        The chosen name and settings, all candidates with their scores, the threshold of the rule, folds, texts and
-        classes with fewer texts than folds.
-
     Raises:
         SlipwayError: a score is missing.
     """
     candidates = candidates_of(settings, train)
     if len(candidates) == 1:
         only = candidates[0]
-        return {"compared": False, "chosen": only.name, "choice": only.changes, "candidates": [], "few": []}
+        return SelectModelResult(compared=False, chosen=only.name, choice=only.changes, candidates=[], few=[])
     summaries = []
     for candidate in candidates:
-        own = [score for score in scores if score["candidate"] == candidate.name]
+        own = [score for score in scores if score.candidate == candidate.name]
         if len(own) != settings.folds:
             raise SlipwayError(f"candidate {candidate.name!r} has {len(own)} scores of {settings.folds}; run it again")
         summaries.append(summarise(candidate.name, candidate.changes, own))
@@ -132,14 +137,14 @@ def choose(
     label_ids = data.label_ids("train")
     rows = draw(label_ids, settings.texts, settings.seed)
     sizes = np.bincount(label_ids[rows], minlength=len(data.labels))
-    return {
-        "compared": True,
-        "chosen": summaries[picked["chosen"]]["name"],
-        "choice": summaries[picked["chosen"]]["changes"],
-        "best": summaries[picked["best"]]["name"],
-        "threshold": picked["threshold"],
-        "candidates": summaries,
-        "folds": settings.folds,
-        "texts": len(rows),
-        "few": [label for label, size in zip(data.labels, sizes, strict=True) if size < settings.folds],
-    }
+    return SelectModelResult(
+        compared=True,
+        chosen=summaries[picked.chosen].name,
+        choice=summaries[picked.chosen].changes,
+        best=summaries[picked.best].name,
+        threshold=picked.threshold,
+        candidates=summaries,
+        folds=settings.folds,
+        texts=len(rows),
+        few=[label for label, size in zip(data.labels, sizes, strict=True) if size < settings.folds],
+    )

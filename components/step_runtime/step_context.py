@@ -27,6 +27,7 @@ from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.machine import whole_file
 from slipway.components.step_runtime import html, progress, run_record
 from slipway.components.step_runtime.run_record import Mirror, Record
+from slipway.components.step_runtime.step_result import StepResult
 
 RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
 
@@ -38,15 +39,15 @@ class StepContext:
         self.name, self.results = name, results
         self._page_path, self._mirror = page_path, mirror
 
-    def finish(self, result: dict[str, Any], section: str = "", artifact: str = "") -> None:
+    def finish(self, result: StepResult | dict[str, Any], section: str = "", artifact: str = "") -> None:
         """Keep the step's result.
 
         Args:
-            result: plain JSON.
+            result: of the step.
             section: of the report, which becomes a page of its own, too.
             artifact: path of the folder with which all results so far go to the next component.
         """
-        self.results[self.name] = result
+        self.results[self.name] = result.to_json() if isinstance(result, StepResult) else result
         keep_results(self.results)
         if artifact:
             _write(Path(artifact) / RESULTS, json.dumps(self.results, ensure_ascii=False))

@@ -36,26 +36,24 @@ def train(
     from slipway.components.machine import home
     from slipway.components.select_model import report as selection
     from slipway.components.select_model import step as selecting
+    from slipway.components.select_model.result import FoldScore
     from slipway.components.select_model.settings import SelectSettings
     from slipway.components.step_runtime import scalar_metrics, step_context
     from slipway.components.step_runtime.step_request import StepRequest
     from slipway.components.train import launchers, report, step
 
-    asked, results, data = (
-        StepRequest.model_validate(request),
-        step_context.results_in(dataset.path),
-        Path(dataset.path),
-    )
+    asked, results = StepRequest.model_validate(request), step_context.results_in(dataset.path)
+    data, output, work = Path(dataset.path), Path(model.path), home.work()
     with step_context.running("select_model", results, "", record=asked.record) as current:
+        fold_scores = [FoldScore.model_validate(score) for task in scores for score in task]
         settings, select = TrainSettings.model_validate(asked.settings), SelectSettings.model_validate(asked.select)
-        choice = selecting.choose(data, select, settings, sum(scores, []))
+        choice = selecting.choose(data, select, settings, fold_scores)
         current.finish(choice)
     with step_context.running("train", results, training_report.path, [training_metrics.path], asked.record) as current:
         launcher = launchers.launcher_for(asked.target, asked.cluster)
-        output, work = Path(model.path), home.work()
-        result = step.run(data, choice["choice"], settings, output, work, asked.tracking_uri, launcher)
-        model.metadata["dataset_digest"] = result["dataset_digest"]
-        model.metadata["mlflow_run_id"] = result["mlflow_run_id"]
+        result = step.run(data, choice.choice, settings, output, work, asked.tracking_uri, launcher)
+        model.metadata["dataset_digest"] = result.dataset_digest
+        model.metadata["mlflow_run_id"] = result.mlflow_run_id
         compared = {f"cross_validation_{name}": value for name, value in selection.scalars(choice).items()}
         scalar_metrics.log(training_metrics, report.scalars(result) | compared, "validation")
         current.finish(result, report.section(result) + selection.section(choice), model.path)

@@ -1,80 +1,80 @@
 """The section of the run's report about the step `train`."""
 
 from functools import partial
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from slipway.components.artifacts.privacy_guarantee import Privacy
 from slipway.components.step_runtime import html
+from slipway.components.step_runtime.step_result import number
+from slipway.components.train.result import TrainResult
 
 
-def scalars(result: dict[str, Any]) -> dict[str, float | None]:
+def scalars(result: TrainResult) -> dict[str, float | None]:
     """Values worth a comparison over runs."""
-    privacy = result.get("privacy") or {}
-    return {**result["validation"], "seconds": result["seconds"], "privacy_epsilon": privacy.get("epsilon")}
+    epsilon = result.privacy.epsilon if result.privacy else None
+    return {**dict(result.validation), "seconds": result.seconds, "privacy_epsilon": epsilon}
 
 
-def section(result: dict[str, Any]) -> str:
+def section(result: TrainResult) -> str:
     """HTML fragment: facts, learning curves and settings."""
-    validation = result["validation"]
+    validation = result.validation
     facts = {
-        "Validation macro-F1": f"{validation['macro_f1']:.3f}",
-        "Validation accuracy": f"{validation['accuracy']:.3f}",
-        "Best epoch": f"{result['best_epoch']} of {result['epochs']}",
-        "Updates": f"{result['updates']}",
-        "Parameters": f"{result['parameters'] / 1e6:.1f} M",
-        "Training time": f"{result['seconds']:.0f} s, {result['processes']} processes",
+        "Validation macro-F1": f"{validation.macro_f1:.3f}",
+        "Validation accuracy": f"{validation.accuracy:.3f}",
+        "Best epoch": f"{result.best_epoch} of {result.epochs}",
+        "Updates": f"{result.updates}",
+        "Parameters": f"{result.parameters / 1e6:.1f} M",
+        "Training time": f"{result.seconds:.0f} s, {result.processes} processes",
     }
     parts = [html.heading("Training"), html.facts(facts)]
-    if result["resumed_from"] is not None:
-        parts.append(html.notice(f"The training was resumed from update {result['resumed_from']}.", "neutral"))
-    if result.get("privacy"):
-        parts.append(html.notice(f"{Privacy.model_validate(result['privacy']).sentence()}.", "neutral"))
-    if result["stopped_early"]:
-        text = f"The training stopped early: no gain in {result['settings']['patience']} evaluations."
+    if result.resumed_from is not None:
+        parts.append(html.notice(f"The training was resumed from update {result.resumed_from}.", "neutral"))
+    if result.privacy:
+        parts.append(html.notice(f"{result.privacy.sentence()}.", "neutral"))
+    if result.stopped_early:
+        text = f"The training stopped early: no gain in {number(result.settings, 'patience')} evaluations."
         parts.append(html.paragraph(text))
     parts.append(
         html.figure(partial(learning_curves, result), "Learning curves: loss, macro-F1 and learning rate by update")
     )
     parts.append(html.table(["Epoch", "Loss", "Macro-F1", "Accuracy"], _epoch_rows(result)))
-    settings = html.table(["Setting", "Value"], [[name, str(value)] for name, value in result["settings"].items()])
+    settings = html.table(["Setting", "Value"], [[name, str(value)] for name, value in result.settings.items()])
     parts.append(html.details("Settings", settings))
-    parts.append(html.paragraph(f"MLflow run {result['mlflow_run_id']}"))
+    parts.append(html.paragraph(f"MLflow run {result.mlflow_run_id}"))
     return "\n".join(parts)
 
 
-def _epoch_rows(result: dict[str, Any]) -> list[list[str]]:
+def _epoch_rows(result: TrainResult) -> list[list[str]]:
     return [
         [
-            f"{point['epoch']}{' (best)' if point['epoch'] == result['best_epoch'] else ''}",
-            f"{point['loss']:.3f}",
-            f"{point['macro_f1']:.3f}",
-            f"{point['accuracy']:.3f}",
+            f"{point.epoch}{' (best)' if point.epoch == result.best_epoch else ''}",
+            f"{point.loss:.3f}",
+            f"{point.macro_f1:.3f}",
+            f"{point.accuracy:.3f}",
         ]
-        for point in result["curves"]["validation"]
+        for point in result.curves.validation
     ]
 
 
-def learning_curves(result: dict[str, Any], width: float) -> Figure:
+def learning_curves(result: TrainResult, width: float) -> Figure:
     """Three panels over the updates: losses, validation macro-F1, learning rate; a line marks the best epoch.
 
     They lie beside each other, or below each other in a narrow figure.
     """
-    training, validation = result["curves"]["training"], result["curves"]["validation"]
-    best = next(point["update"] for point in validation if point["epoch"] == result["best_epoch"])
+    training, validation = result.curves.training, result.curves.validation
+    best = next(point.update for point in validation if point.epoch == result.best_epoch)
     wide = width == html.WIDE
     figure = Figure(figsize=(width, 3 if wide else 7), layout="constrained")
     loss, score, rate = figure.subplots(1, 3) if wide else figure.subplots(3, 1)
-    updates = [point["update"] for point in training]
-    evaluated = [point["update"] for point in validation]
-    loss.plot(updates, [point["loss"] for point in training], label="training")
-    loss.plot(evaluated, [point["loss"] for point in validation], "o-", label="validation")
+    updates = [point.update for point in training]
+    evaluated = [point.update for point in validation]
+    loss.plot(updates, [point.loss for point in training], label="training")
+    loss.plot(evaluated, [point.loss for point in validation], "o-", label="validation")
     loss.set(title="Loss (nats)", ylim=(0, None))
     loss.legend(loc="upper right")
-    score.plot(evaluated, [point["macro_f1"] for point in validation], "o-", color="tab:orange")
+    score.plot(evaluated, [point.macro_f1 for point in validation], "o-", color="tab:orange")
     score.set(title="Validation macro-F1", ylim=(0, 1))
-    rate.plot(updates, [point["learning_rate"] for point in training], color="tab:green")
+    rate.plot(updates, [point.learning_rate for point in training], color="tab:green")
     rate.set(title="Learning rate", ylim=(0, None))
     for axes in (loss, score, rate):
         axes.axvline(best, color="0.6", linestyle="--", linewidth=1)

@@ -1,10 +1,11 @@
 """Entry point of the step `train`."""
 
-import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput, SlipwayError
@@ -12,17 +13,18 @@ from slipway.components.learning.settings import TrainSettings
 from slipway.components.step_runtime import progress
 from slipway.components.train.config import WorkerConfig, training_digest
 from slipway.components.train.launcher import Launcher, LocalLauncher
+from slipway.components.train.result import TrainResult
 
 
 def run(
     dataset: Path,
-    choice: dict[str, Any],
+    choice: Mapping[str, JsonValue],
     settings: TrainSettings,
     output: Path,
     work: Path,
     tracking_uri: str,
     launcher: Launcher | None = None,
-) -> dict[str, Any]:
+) -> TrainResult:
     """Train a classifier on a dataset folder and write the best model to `output`.
 
     Args:
@@ -34,11 +36,6 @@ def run(
             encoder and settings: a later run of the same training goes on from there; others are not touched.
         tracking_uri: the MLflow tracking server.
         launcher: where the workers run; torchrun on this machine by default.
-
-    Returns:
-        Best epoch, validation scores, curves, seconds, updates, processes, the update from which the training was
-        resumed (or null), MLflow run id, settings and number of parameters; after a private training also `privacy`
-        (see `slipway.components.artifacts.privacy_guarantee`).
 
     Raises:
         BadInput: the dataset, the choice, the encoder or the tracking server cannot be used.
@@ -69,13 +66,12 @@ def run(
         shutil.rmtree(config.launch, ignore_errors=True)
 
 
-def _launch(config: WorkerConfig, launcher: Launcher) -> dict[str, Any]:
+def _launch(config: WorkerConfig, launcher: Launcher) -> TrainResult:
     config_path = config.launch / "train.json"
     config_path.write_text(config.model_dump_json(indent=1), "utf-8")
     progress.report("train", f"starting {config.settings.processes} worker processes")
     launcher.launch(config_path)
     try:
-        result: dict[str, Any] = json.loads(config.result_file.read_text("utf-8"))
+        return TrainResult.model_validate_json(config.result_file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise SlipwayError(f"the workers ended without a result in {config.work} ({error}); train again") from error
-    return result

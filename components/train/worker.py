@@ -22,6 +22,7 @@ from slipway.components.learning.optimisation import build_model, parameter_coun
 from slipway.components.learning.training_checkpoints import CheckpointStore, exclusive, write_json
 from slipway.components.step_runtime import progress
 from slipway.components.train.config import WorkerConfig
+from slipway.components.train.result import TrainResult
 from slipway.components.train.tracking import STEP, Tracker
 
 
@@ -154,7 +155,7 @@ def _finish(
     if training.private:
         info["privacy"] = training.private.budget.spent(place.updates).model_dump()
     save_checkpoint(config.output, model, load_tokenizer(encoder_folder(settings.encoder)), info)
-    result = info | {
+    made = {
         "updates": place.updates,
         "epochs": place.epoch,
         "stopped_early": place.epoch < settings.epochs,
@@ -163,7 +164,7 @@ def _finish(
         "resumed_from": resumed_from,
         "curves": {"training": place.training, "validation": place.validation},
     }
-    write_json(config.result_file, result)
+    write_json(config.result_file, TrainResult.model_validate(info | made).to_json())
 
 
 def _stop_with_launcher() -> None:

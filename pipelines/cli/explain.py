@@ -2,15 +2,16 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from slipway.components.clients.v2_client import Client
+from slipway.components.clients.v2_protocol import Explanation
 from slipway.components.errors import BadInput
+from slipway.components.explanation.class_explanation import ClassExplanation
 from slipway.components.explanation.picture import document, sentence, tints
 
 PICTURE = "explanation.html"
@@ -38,7 +39,7 @@ def explain(client: Client, texts: Sequence[str], top: int, picture: Path, conso
         BadInput: the server refused a text, or the picture cannot be written.
         SlipwayError: no answer.
     """
-    explanations = [[told.to_json() for told in labels] for labels in client.explain(texts, top)]
+    explanations = [[_filed(told) for told in labels] for labels in client.explain(texts, top)]
     for text, labels in zip(texts, explanations, strict=True):
         for told in labels:
             show(told, console)
@@ -52,6 +53,10 @@ def explain(client: Client, texts: Sequence[str], top: int, picture: Path, conso
     console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 
+def _filed(told: Explanation) -> ClassExplanation:
+    return ClassExplanation.model_validate(told.to_json())
+
+
 def as_json(client: Client, texts: Sequence[str], top: int) -> str:
     """The explanations for scripts. Raises as `explain`."""
     rows = [
@@ -61,14 +66,14 @@ def as_json(client: Client, texts: Sequence[str], top: int) -> str:
     return json.dumps(rows, ensure_ascii=False)
 
 
-def show(told: Mapping[str, Any], console: Console) -> None:
+def show(told: ClassExplanation, console: Console) -> None:
     """Print one label with the tinted words, and the strongest of them by name."""
-    line = Text(f"{told['label']} {told['score']:.3f}  ", "bold")
+    line = Text(f"{told.label} {told.score or 0:.3f}  ", "bold")
     for word, _, (red, green, blue) in tints(told):
         line.append(word, f"not bold black on rgb({red},{green},{blue})")
         line.append(" ", "not bold")
     console.print(line, soft_wrap=True)
-    ranked = sorted(zip(told["attributions"], told["words"], strict=True), key=lambda item: -abs(item[0]))
+    ranked = sorted(zip(told.attributions, told.words, strict=True), key=lambda item: -abs(item[0]))
     strongest = "  ".join(f"{word} {attribution:+.2f}" for attribution, word in ranked[:STRONGEST])
     console.print(f"  {strongest}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  {sentence(told)}", markup=False, highlight=False, style="dim", soft_wrap=True)

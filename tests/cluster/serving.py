@@ -13,6 +13,8 @@ from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import step
 from slipway.components.rollout.kserve.model import ClusterModel
 from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.request import RolloutRequest
+from slipway.components.rollout.result import RolloutResult
 from slipway.components.rollout.settings import RolloutSettings
 from tests.cluster.clients import Clients
 from tests.local import bad_bundles
@@ -60,13 +62,25 @@ class Model:
         where = ("--ignore-not-found", "--namespace", platform.namespace)
         platform.cluster.kubectl("delete", "inferenceservice", self.name, *where)
 
-    def roll_out(self, version: Version, **settings: Any) -> dict[str, Any]:
+    def roll_out(self, version: Version, **settings: Any) -> RolloutResult:
         """What the pipeline's step does."""
-        serving = self.serving
-        chosen = QUICK.model_copy(update=settings)
-        none = Path("/nowhere")
-        place = (serving.tracking_uri, self.name, none, none, "kubernetes", serving.settings)
-        return step.run(version.version, version.bundle_uri, version.digest, serving.dataset.folder, chosen, *place)
+        return step.run(self.request(version, QUICK.model_copy(update=settings)))
+
+    def request(self, version: Version, settings: RolloutSettings) -> RolloutRequest:
+        """What the pipeline's step is asked."""
+        return RolloutRequest(
+            version=version.version,
+            bundle_uri=version.bundle_uri,
+            digest=version.digest,
+            dataset=self.serving.dataset.folder,
+            settings=settings,
+            tracking_uri=self.serving.tracking_uri,
+            model_name=self.name,
+            service=Path("/nowhere"),
+            public_key=Path("/nowhere"),
+            target="kubernetes",
+            cluster=self.serving.settings,
+        )
 
     @property
     def served(self) -> ClusterModel:

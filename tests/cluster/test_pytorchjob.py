@@ -22,12 +22,13 @@ from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.train import step
 from slipway.components.train.pytorchjob import PyTorchJobLauncher
 from slipway.components.train.remote import newest_checkpoint
+from slipway.components.train.result import TrainResult
 from slipway.pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
 
 pytestmark = pytest.mark.cluster
 JOBS = "pytorchjobs.kubeflow.org"
-DONE_HERE: dict[str, dict[str, Any]] = {}
+DONE_HERE: dict[str, TrainResult] = {}
 
 
 class Trainings:
@@ -47,19 +48,19 @@ class Trainings:
         usual = {"store": self.store, "namespace": self.platform.namespace, "image": self.platform.cluster.image}
         return ClusterSettings.model_validate(usual | {"cpu": "100m", "memory": "1Gi"} | changes)
 
-    def in_pods(self, settings: TrainSettings, tracking_uri: str = "", **changes: Any) -> dict[str, Any]:
+    def in_pods(self, settings: TrainSettings, tracking_uri: str = "", **changes: Any) -> TrainResult:
         """Train on the cluster."""
         launcher = PyTorchJobLauncher(self.cluster_settings(**changes))
         return self._run(settings, "cluster", launcher, tracking_uri or self.platform.mlflow_inside)
 
-    def here(self, settings: TrainSettings) -> dict[str, Any]:
+    def here(self, settings: TrainSettings) -> TrainResult:
         """Train with torchrun on this machine; the same training is not done twice."""
         key = settings.model_dump_json()
         if key not in DONE_HERE:
             DONE_HERE[key] = self._run(settings, "local", None, f"sqlite:///{self.folder / 'mlflow.db'}")
         return DONE_HERE[key]
 
-    def _run(self, settings: TrainSettings, name: str, launcher: Any, tracking_uri: str) -> dict[str, Any]:
+    def _run(self, settings: TrainSettings, name: str, launcher: Any, tracking_uri: str) -> TrainResult:
         folder = self.folder / name
         work = (folder / "model", folder / "work")
         return step.run(self.dataset.folder, {}, settings, *work, tracking_uri, launcher)
@@ -117,15 +118,15 @@ def test_pods_train_what_local_processes_train(
 
     result = trainings.in_pods(settings, elastic=elastic)
 
-    assert result["processes"] == 2
-    assert result["resumed_from"] is None
-    assert result["validation"] == pytest.approx(expected["validation"], abs=0.02)
-    assert result["encoder"] == settings.encoder
+    assert result.processes == 2
+    assert result.resumed_from is None
+    assert dict(result.validation) == pytest.approx(dict(expected.validation), abs=0.02)
+    assert result.encoder == settings.encoder
     assert (trainings.folder / "cluster" / "model" / "model.safetensors").exists()
-    run = MlflowClient(trainings.platform.mlflow).get_run(result["mlflow_run_id"])
-    assert run.data.metrics["validation_macro_f1"] == pytest.approx(result["curves"]["validation"][-1]["macro_f1"])
+    run = MlflowClient(trainings.platform.mlflow).get_run(result.mlflow_run_id)
+    assert run.data.metrics["validation_macro_f1"] == pytest.approx(result.curves.validation[-1].macro_f1)
     events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
-    assert [event["done"] for event in events if event.get("done")][-1] == result["updates"]
+    assert [event["done"] for event in events if event.get("done")][-1] == result.updates
     eventually(lambda: not trainings.jobs() and not trainings.pods())
     assert trainings.objects() == []
 
@@ -145,10 +146,10 @@ def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoin
     )
     result = training.result()
 
-    assert result["resumed_from"] > 0
-    assert result["updates"] == undisturbed["updates"]
-    assert result["validation"] == pytest.approx(undisturbed["validation"], abs=0.02)
-    starts = [point["update"] for point in result["curves"]["training"]]
+    assert result.resumed_from
+    assert result.updates == undisturbed.updates
+    assert dict(result.validation) == pytest.approx(dict(undisturbed.validation), abs=0.02)
+    starts = [point.update for point in result.curves.training]
     assert starts == sorted(set(starts))
 
 

@@ -98,7 +98,7 @@ def messages(serving: Serving) -> Model:
     model = serving.model("messages")
     first = model.register("first")
     result = model.roll_out(first)
-    assert result["outcome"] == "promoted", result["reason"]
+    assert result.outcome == "promoted", result.reason
     return model
 
 
@@ -176,10 +176,10 @@ def test_a_good_version_is_promoted_without_a_failed_request(messages: Model, ch
     with messages.clients() as clients:
         result = messages.roll_out(second)
         clients.wait_for(second.version)
-    assert result["outcome"] == "promoted", result["reason"]
+    assert result.outcome == "promoted", result.reason
     assert clients.failures == []
     assert set(clients.by_version()) == {champion.version, second.version}
-    assert result["requests"]["challenger"] >= QUICK.minimum_requests
+    assert result.requests.challenger >= QUICK.minimum_requests
     assert len(messages.revisions()) == len(before) + 1  # the state in the annotations made no revision
     messages.serves(second)
     previous = messages.registry.previous()
@@ -214,8 +214,8 @@ def test_a_version_with_wrong_answers_is_rolled_back_before_a_client_sees_it(
 ) -> None:
     with messages.clients() as clients:
         result = messages.roll_out(messages.register("shuffled"))
-    assert result["outcome"] == "rolled_back"
-    assert "wrong answers" in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert "wrong answers" in result.reason
     assert clients.failures == []
     assert set(clients.by_version()) == {champion.version}
     messages.serves(champion)
@@ -224,9 +224,9 @@ def test_a_version_with_wrong_answers_is_rolled_back_before_a_client_sees_it(
 def test_only_a_bad_canary_s_own_share_of_requests_fails(messages: Model, champion: Version) -> None:
     with messages.clients([f"my parcel is late {TRIGGER}", "my parcel is late"]) as clients:
         result = messages.roll_out(messages.register("raising"))
-    assert result["outcome"] == "rolled_back", result["reason"]
-    assert "errors" in result["reason"]
-    assert 0 < len(clients.failures) <= result["requests"]["challenger_errors"]
+    assert result.outcome == "rolled_back", result.reason
+    assert "errors" in result.reason
+    assert 0 < len(clients.failures) <= result.requests.challenger_errors
     assert {failure.partition(" ")[0] for failure in clients.failures} == {"500"}
     messages.serves(champion)
 
@@ -240,8 +240,8 @@ def test_a_version_that_cannot_load_is_rolled_back_with_the_pod_s_own_reason(
     version = messages.register(bundle) if bundle != "absent" else _absent(messages)
     with messages.clients() as clients:
         result = messages.roll_out(version)
-    assert result["outcome"] == "rolled_back"
-    assert reason in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert reason in result.reason
     assert clients.failures == []
     messages.serves(champion)
 
@@ -282,7 +282,7 @@ def test_fields_of_others_stay(messages: Model) -> None:
     apply = ("apply", "--server-side", "--field-manager=somebody", "-f", "-")
     messages.serving.platform.cluster.kubectl(*apply, given=json.dumps(theirs))
     third = messages.register("third")
-    assert messages.roll_out(third)["outcome"] == "promoted"
+    assert messages.roll_out(third).outcome == "promoted"
     found = messages.service()
     assert found["metadata"]["labels"]["team"] == "support"
     assert found["spec"]["predictor"]["timeout"] == 55  # noqa: PLR2004
@@ -297,33 +297,18 @@ def test_two_rollouts_never_drive_one_service(messages: Model, champion: Version
 
 
 DRIVER = """
-import json, sys
-from pathlib import Path
-from slipway.components.platforms.cluster_settings import ClusterSettings
+import sys
 from slipway.components.rollout import step
-from slipway.components.rollout.settings import RolloutSettings
-given = json.load(sys.stdin)
-settings = RolloutSettings.model_validate(given["settings"])
-cluster = ClusterSettings.model_validate(given["cluster"])
-none = Path("/nowhere")
-place = (*given["registry"], none, none, "kubernetes", cluster)
-result = step.run(*given["version"], Path(given["dataset"]), settings, *place)
-print(json.dumps(result))
+from slipway.components.rollout.request import RolloutRequest
+print(step.run(RolloutRequest.model_validate_json(sys.stdin.read())).model_dump_json())
 """
 
 
 def start_driver(model: Model, version: Version, settings: RolloutSettings) -> "subprocess.Popen[str]":
     """A process that rolls a version out."""
-    given = {
-        "version": [version.version, version.bundle_uri, version.digest],
-        "dataset": str(model.serving.dataset.folder),
-        "settings": settings.model_dump(),
-        "registry": [model.serving.tracking_uri, model.name],
-        "cluster": model.serving.settings.model_dump(),
-    }
     process = subprocess.Popen([sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin
-    process.stdin.write(json.dumps(given))
+    process.stdin.write(model.request(version, settings).model_dump_json())
     process.stdin.close()
     return process
 
@@ -354,8 +339,8 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(messages: Model) -> None:
         assert status.challenger.percent > 0
         until(lambda: messages.target.holder() is None, "the end of the killed driver's lease")
         result = messages.roll_out(version)
-    assert result["outcome"] == "promoted", result["reason"]
-    assert result["resumed"] == 1
+    assert result.outcome == "promoted", result.reason
+    assert result.resumed == 1
     assert messages.revisions() == revisions
     assert clients.failures == []
     messages.serves(version)
@@ -395,8 +380,8 @@ def test_the_registry_is_repaired_after_a_death_between_traffic_and_aliases(mess
 def test_a_first_version_that_does_not_start_leaves_nothing_behind(serving: Serving) -> None:
     model = serving.model("never-served")
     result = model.roll_out(model.register("tampered", as_it_is=True))
-    assert result["outcome"] == "rolled_back"
-    assert "model.onnx was altered" in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert "model.onnx was altered" in result.reason
     assert model.target.api.read() is None
     assert model.aliases() == (None, None)
 
@@ -431,8 +416,8 @@ def test_a_service_for_grpc_is_rolled_out_too(serving: Serving) -> None:
     try:
         for version in (first, second):
             result = model.roll_out(version)
-            assert result["outcome"] == "promoted", result["reason"]
-        assert result["requests"]["probes"] > 0  # over gRPC, since no client came
+            assert result.outcome == "promoted", result.reason
+        assert result.requests.probes > 0  # over gRPC, since no client came
         with ClusterModel(settings, model.registry).client() as client:
             assert isinstance(client, GrpcClient)
             text, label = (serving.dataset.texts("test")[0], serving.dataset.label_ids("test")[0])

@@ -15,7 +15,7 @@ def site(tmp_path_factory, draft_bundle, small_dataset) -> Iterator[Site]:
     settings = RolloutSettings(http_port=free_port(), grpc_port=free_port(), minimum_requests=20)
     here = Site(tmp_path_factory.mktemp("site"), small_dataset.folder, draft_bundle, settings)
     try:
-        assert here.roll_out(here.good())["outcome"] == "promoted"
+        assert here.roll_out(here.good()).outcome == "promoted"
         yield here
     finally:
         here.model.stop()

@@ -17,6 +17,8 @@ from slipway.components.rollout import step
 from slipway.components.rollout.local import access
 from slipway.components.rollout.local.envoy_config import VERSION_HEADER
 from slipway.components.rollout.local.model import LocalModel
+from slipway.components.rollout.request import RolloutRequest
+from slipway.components.rollout.result import RolloutResult
 from slipway.components.rollout.settings import RolloutSettings
 from tests.local import bad_bundles
 
@@ -68,8 +70,8 @@ class Site:
         given |= {"settings": self.settings, "tracking_uri": self.tracking_uri, "model_name": "messages"}
         return given | {"service": self.service, "public_key": self.keys.public_key} | changes
 
-    def roll_out(self, bundle: Path, **changes: Any) -> dict[str, Any]:
-        return step.run(**self.arguments(bundle, **changes))
+    def roll_out(self, bundle: Path, **changes: Any) -> RolloutResult:
+        return step.run(RolloutRequest(**self.arguments(bundle, **changes)))
 
     def serving(self) -> str:
         """The version that answers clients."""

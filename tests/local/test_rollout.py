@@ -1,11 +1,9 @@
 """Rollouts on this machine with real model servers, a real Envoy and a real registry."""
 
-import json
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +14,7 @@ from slipway.components.clients.credentials import API_KEY
 from slipway.components.errors import BadInput
 from slipway.components.rollout import component, step
 from slipway.components.rollout.local import access, processes
+from slipway.components.rollout.request import RolloutRequest
 from slipway.components.step_runtime.step_request import StepRequest
 from tests.conftest import free_port
 from tests.local import bad_bundles
@@ -28,14 +27,10 @@ IN_FLIGHT = 2
 RARE = "z"
 """A word that no labelled text has."""
 STEP = """
-import json, sys
-from pathlib import Path
+import sys
 from slipway.components.rollout import step
-from slipway.components.rollout.settings import RolloutSettings
-given = json.loads(sys.argv[1])
-settings = RolloutSettings(**given.pop("settings"))
-paths = {name: Path(given.pop(name)) for name in ("dataset", "service", "public_key")}
-step.run(settings=settings, **paths, **given)
+from slipway.components.rollout.request import RolloutRequest
+step.run(RolloutRequest.model_validate_json(sys.argv[1]))
 """
 
 
@@ -48,12 +43,12 @@ def test_a_good_version_takes_over_without_a_failed_request(site):
     before = site.serving()
     with Clients(site, ["my parcel is late", "the invoice was charged again"]) as clients:
         result = site.roll_out(site.good())
-    assert result["outcome"] == "promoted"
-    assert result["requests"]["clients"] > 0
+    assert result.outcome == "promoted"
+    assert result.requests.clients > 0
     assert clients.answers["rest", True] > 100
     assert clients.answers["grpc", True] > 20
     assert clients.failures == 0
-    assert site.serving() == result["version"] == site.registry.champion().version
+    assert site.serving() == result.version == site.registry.champion().version
     assert site.registry.previous().version == before
 
 
@@ -61,19 +56,19 @@ def test_a_good_version_takes_over_without_a_failed_request(site):
 def test_a_bad_version_is_rolled_back_by_its_evidence(site, kind, words):
     before = site.serving()
     result = site.roll_out(site.bundle(kind))
-    assert result["outcome"] == "rolled_back"
-    assert words in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert words in result.reason
     assert site.serving() == before == site.registry.champion().version
-    assert site.registry.version(result["version"]).tags["outcome"] == "rejected"
+    assert site.registry.version(result.version).tags["outcome"] == "rejected"
 
 
 def test_a_version_that_raises_on_some_inputs_is_found_in_shadow_and_harms_nobody(site):
     before = site.serving()
     with Clients(site, ["my parcel is late", f"the invoice {RARE}"]) as clients:
         result = site.roll_out(site.bundle("raising", word=RARE))
-    assert result["outcome"] == "rolled_back"
-    assert "errors" in result["reason"]
-    assert result["requests"]["copied"] > 0
+    assert result.outcome == "rolled_back"
+    assert "errors" in result.reason
+    assert result.requests.copied > 0
     assert clients.failures == 0
     assert site.serving() == before
 
@@ -83,10 +78,10 @@ def test_without_shadow_a_version_that_raises_on_some_inputs_harms_its_share_of_
     settings = site.settings.model_copy(update={"shadow_requests": 0})
     with Clients(site, ["my parcel is late", f"the invoice {RARE}"]) as clients:
         result = site.roll_out(site.bundle("raising", word=RARE), settings=settings)
-    assert result["outcome"] == "rolled_back"
-    assert "errors" in result["reason"]
-    assert 0 < clients.failures <= result["requests"]["challenger_errors"] + IN_FLIGHT
-    assert clients.failed_at == {result["version"]}
+    assert result.outcome == "rolled_back"
+    assert "errors" in result.reason
+    assert 0 < clients.failures <= result.requests.challenger_errors + IN_FLIGHT
+    assert clients.failed_at == {result.version}
     first_share = site.settings.percents[0] / 100
     assert clients.failures < 1.5 * first_share * clients.answers.total()
     assert site.serving() == before
@@ -95,10 +90,10 @@ def test_without_shadow_a_version_that_raises_on_some_inputs_harms_its_share_of_
 def test_a_tampered_bundle_is_refused_before_it_loads(site):
     before = site.serving()
     result = site.roll_out(site.bundle("tampered"))
-    assert result["outcome"] == "rolled_back"
-    assert "BundleRefused" in result["reason"]
-    assert "model.onnx was altered" in result["reason"]
-    assert result["requests"]["challenger"] == 0
+    assert result.outcome == "rolled_back"
+    assert "BundleRefused" in result.reason
+    assert "model.onnx was altered" in result.reason
+    assert result.requests.challenger == 0
     assert site.serving() == before
 
 
@@ -106,16 +101,16 @@ def test_a_bundle_that_changed_since_its_registration_is_not_started(site):
     bundle = site.good()
     registered = site.arguments(bundle)
     bad_bundles.signed_copy(site.draft, bundle, site.keys.private_key, "something else, properly signed")
-    result = step.run(**registered)
-    assert result["outcome"] == "rolled_back"
-    assert "changed after its registration" in result["reason"]
+    result = step.run(RolloutRequest(**registered))
+    assert result.outcome == "rolled_back"
+    assert "changed after its registration" in result.reason
 
 
 def test_a_killed_rollout_goes_on_where_it_was(site):
     given = site.arguments(site.good())
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    plain["settings"] = {**site.settings.model_dump(), "minimum_requests": 60}
-    process = subprocess.Popen([sys.executable, "-c", STEP, json.dumps(plain)], stderr=subprocess.DEVNULL)
+    longer = site.settings.model_copy(update={"minimum_requests": 60})
+    plain = RolloutRequest(**given | {"settings": longer}).model_dump_json()
+    process = subprocess.Popen([sys.executable, "-c", STEP, plain], stderr=subprocess.DEVNULL)
     while (rollout := (site.model.status().rollout or {})).get("phase") != "traffic":
         assert process.poll() is None
         time.sleep(0.05)
@@ -123,10 +118,10 @@ def test_a_killed_rollout_goes_on_where_it_was(site):
     process.wait()
     assert rollout["texts"] > 0
     assert site.ask("my parcel is late").status_code == 200
-    result = step.run(**given)
-    assert result["outcome"] == "promoted"
-    assert result["resumed"] == 1
-    assert result["requests"]["challenger"] >= rollout["requests"]
+    result = step.run(RolloutRequest(**given))
+    assert result.outcome == "promoted"
+    assert result.resumed == 1
+    assert result.requests.challenger >= rollout["requests"]
     assert site.serving() == given["version"]
 
 

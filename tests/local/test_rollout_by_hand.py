@@ -22,11 +22,11 @@ pytestmark = pytest.mark.local
 def test_a_held_challenger_is_promoted_by_hand(site):
     undecided = site.settings.model_copy(update={"max_accuracy_drop": 0.001})  # can not be shown with so few texts
     result = site.roll_out(site.good(), settings=undecided)
-    assert result["outcome"] == "held"
-    assert site.serving() != result["version"]
-    assert site.model.status().challenger.version == result["version"]
+    assert result.outcome == "held"
+    assert site.serving() != result.version
+    assert site.model.status().challenger.version == result.version
     site.model.promote()
-    assert site.serving() == result["version"] == site.registry.champion().version
+    assert site.serving() == result.version == site.registry.champion().version
     assert site.model.status().challenger is None
 
 
@@ -81,7 +81,7 @@ def promoted_in_the_dark(site, monkeypatch):
     undecided = site.settings.model_copy(update={"max_accuracy_drop": 0.001})
     bundle = site.good()
     result = site.roll_out(bundle, settings=undecided)
-    assert result["outcome"] == "held"
+    assert result.outcome == "held"
     with monkeypatch.context() as patch:
 
         def away(*_):
@@ -90,8 +90,8 @@ def promoted_in_the_dark(site, monkeypatch):
         patch.setattr(Registry, "promote", away)
         with pytest.raises(BadInput, match="is away"):
             site.model.promote()
-    assert site.serving() == result["version"] != site.registry.champion().version
-    return bundle, result["version"]
+    assert site.serving() == result.version != site.registry.champion().version
+    return bundle, result.version
 
 
 def test_a_promotion_that_the_registry_did_not_hear_of_is_completed_by_hand(site, promoted_in_the_dark):
@@ -104,7 +104,7 @@ def test_a_promotion_that_the_registry_did_not_hear_of_is_completed_by_hand(site
 
 def test_a_promotion_that_the_registry_did_not_hear_of_is_completed_by_the_next_rollout(site, promoted_in_the_dark):
     bundle, version = promoted_in_the_dark
-    assert site.roll_out(bundle)["outcome"] == "already_champion"
+    assert site.roll_out(bundle).outcome == "already_champion"
     assert site.serving() == version == site.registry.champion().version
 
 
@@ -146,8 +146,8 @@ def test_a_promotion_that_was_killed_before_the_proxy_knew_is_completed(site, mo
         with pytest.raises(Killed):
             site.roll_out(bundle)
     result = site.roll_out(bundle)
-    assert result["outcome"] == "promoted"
-    assert site.serving() == result["version"] == site.registry.champion().version
+    assert result.outcome == "promoted"
+    assert site.serving() == result.version == site.registry.champion().version
     url = f"http://127.0.0.1:{site.settings.http_port}/v2/models/messages"
     assert httpx.get(url, headers=site.headers, trust_env=False).status_code == httpx.codes.OK
 

@@ -56,10 +56,10 @@ def test_a_stranger_does_not_hide_a_challenger_on_which_every_client_fails(site)
     settings = site.settings.model_copy(update={"shadow_requests": 0})
     with Senders(site) as senders:
         result = site.roll_out(site.bundle("raising", word=RARE), settings=settings)
-    assert result["outcome"] == "rolled_back"
-    assert "errors" in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert "errors" in result.reason
     assert {status for (name, status) in senders.statuses if name == "stranger"} == {401}
     assert senders.sent("stranger") > 5 * senders.sent("client")
-    assert result["requests"]["champion_errors"] == 0
-    assert result["requests"]["clients"] <= senders.sent("client")
+    assert result.requests.champion_errors == 0
+    assert result.requests.clients <= senders.sent("client")
     assert site.serving() == before

@@ -20,6 +20,7 @@ from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.train import report, step
+from slipway.components.train.result import TrainResult
 
 pytestmark = pytest.mark.local
 
@@ -39,7 +40,7 @@ from pathlib import Path
 from slipway.components.train import report, step
 from slipway.components.learning.settings import TrainSettings
 dataset, settings, output, work, uri = sys.argv[1:]
-print(step.run(Path(dataset), {}, TrainSettings(**json.loads(settings)), Path(output), Path(work), uri))
+print(step.run(Path(dataset), {}, TrainSettings(**json.loads(settings)), Path(output), Path(work), uri).to_json())
 """
 
 
@@ -59,11 +60,11 @@ def settings(tiny_encoder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(place: Path, uri: str, settings: dict[str, Any], small_dataset: TextDataset) -> dict[str, Any]:
+def undisturbed(place: Path, uri: str, settings: dict[str, Any], small_dataset: TextDataset) -> TrainResult:
     return train(place, uri, settings, small_dataset, "undisturbed")
 
 
-def train(place: Path, uri: str, settings: dict[str, Any], dataset: TextDataset, name: str) -> dict[str, Any]:
+def train(place: Path, uri: str, settings: dict[str, Any], dataset: TextDataset, name: str) -> TrainResult:
     chosen = TrainSettings.model_validate(settings)
     return step.run(dataset.folder, {}, chosen, place / name / "model", place / name / "work", uri)
 
@@ -103,24 +104,24 @@ def weights(model: Path) -> str:
     return hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_the_model_is_written_with_its_facts(place: Path, undisturbed: dict[str, Any]) -> None:
+def test_the_model_is_written_with_its_facts(place: Path, undisturbed: TrainResult) -> None:
     model, tokenizer, info = load_checkpoint(place / "undisturbed" / "model")
-    assert (undisturbed["processes"], undisturbed["resumed_from"], undisturbed["updates"]) == (2, None, 160)
-    assert undisturbed["validation"]["macro_f1"] > 0.9
+    assert (undisturbed.processes, undisturbed.resumed_from, undisturbed.updates) == (2, None, 160)
+    assert undisturbed.validation.macro_f1 > 0.9
     assert info["labels"] == list(model.config.id2label.values())
-    assert info["best_epoch"] == undisturbed["best_epoch"]
+    assert info["best_epoch"] == undisturbed.best_epoch
     assert tokenizer("help")["input_ids"]
     assert not list(place.glob("undisturbed/work/*/checkpoint-*")), "a training that ended needs no checkpoints"
 
 
-def test_parameters_and_curves_are_in_mlflow(uri: str, undisturbed: dict[str, Any]) -> None:
+def test_parameters_and_curves_are_in_mlflow(uri: str, undisturbed: TrainResult) -> None:
     client = MlflowClient(uri)
-    run = client.get_run(undisturbed["mlflow_run_id"])
+    run = client.get_run(undisturbed.mlflow_run_id)
     curve = client.get_metric_history(run.info.run_id, "train_loss")
     assert run.info.status == "FINISHED"
     assert run.data.params["learning_rate"] == "0.001"
-    assert [point.step for point in curve] == [point["update"] for point in undisturbed["curves"]["training"]]
-    assert run.data.metrics["validation_macro_f1"] == undisturbed["curves"]["validation"][-1]["macro_f1"]
+    assert [point.step for point in curve] == [point.update for point in undisturbed.curves.training]
+    assert run.data.metrics["validation_macro_f1"] == undisturbed.curves.validation[-1].macro_f1
 
 
 def test_after_a_killed_worker_the_training_goes_on_to_the_same_weights(
@@ -128,7 +129,7 @@ def test_after_a_killed_worker_the_training_goes_on_to_the_same_weights(
     uri: str,
     settings: dict[str, Any],
     small_dataset: TextDataset,
-    undisturbed: dict[str, Any],
+    undisturbed: TrainResult,
     launched: "subprocess.Popen[str]",
     request: pytest.FixtureRequest,
 ) -> None:
@@ -141,16 +142,16 @@ def test_after_a_killed_worker_the_training_goes_on_to_the_same_weights(
     assert not any(process.is_running() for process in family)
     logged = newest_run(uri)
     reached = max(int(path.name.split("-")[1]) for path in own.glob("work/*/checkpoint-*"))
-    assert logged["run_id"] != undisturbed["mlflow_run_id"]
+    assert logged["run_id"] != undisturbed.mlflow_run_id
     assert 0 <= logged["update"] - reached <= INTERVAL, "MLflow knows the curve of a training that did not end"
 
     resumed = train(place, uri, settings, small_dataset, request.node.name)
-    assert resumed["resumed_from"] == reached
+    assert resumed.resumed_from == reached
     assert weights(own / "model") == weights(place / "undisturbed" / "model")
-    assert resumed["curves"] == undisturbed["curves"]
-    assert resumed["mlflow_run_id"] == logged["run_id"]
-    history = MlflowClient(uri).get_metric_history(resumed["mlflow_run_id"], "train_loss")
-    assert [point.step for point in history] == [point["update"] for point in undisturbed["curves"]["training"]]
+    assert resumed.curves == undisturbed.curves
+    assert resumed.mlflow_run_id == logged["run_id"]
+    history = MlflowClient(uri).get_metric_history(resumed.mlflow_run_id, "train_loss")
+    assert [point.step for point in history] == [point.update for point in undisturbed.curves.training]
 
 
 def newest_run(uri: str) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def test_no_worker_outlives_its_launcher(launched: "subprocess.Popen[str]", numb
 
 def test_one_process_is_enough(place: Path, uri: str, settings: dict[str, Any], small_dataset: TextDataset) -> None:
     result = train(place, uri, settings | {"processes": 1, "epochs": 2}, small_dataset, "one")
-    assert (result["processes"], result["epochs"]) == (1, 2)
+    assert (result.processes, result.epochs) == (1, 2)
 
 
 def test_what_a_worker_cannot_use_reaches_the_caller(
@@ -194,12 +195,12 @@ def test_a_private_training_is_one_however_many_processes_share_it(
     for name, processes, accumulation in (("alone", 1, 2), ("shared", 2, 1)):
         chosen = private | {"processes": processes, "accumulation": accumulation}
         result = train(place, uri, chosen, small_dataset, f"private-{name}")
-        results.append(result["privacy"])
-        assert (result["processes"], result["updates"]) == (processes, 32)
-        assert load_checkpoint(place / f"private-{name}" / "model")[2]["privacy"] == result["privacy"]
-        run = MlflowClient(uri).get_run(result["mlflow_run_id"]).data
-        assert run.metrics["privacy_epsilon_spent"] == result["privacy"]["epsilon_spent"] <= 8
-        assert run.params["noise_multiplier"] == str(result["privacy"]["noise_multiplier"])
-        assert result["privacy"]["updates"] == result["privacy"]["updates_planned"] == 32
+        results.append(result.privacy)
+        assert (result.processes, result.updates) == (processes, 32)
+        assert load_checkpoint(place / f"private-{name}" / "model")[2]["privacy"] == result.privacy.model_dump()
+        run = MlflowClient(uri).get_run(result.mlflow_run_id).data
+        assert run.metrics["privacy_epsilon_spent"] == result.privacy.epsilon_spent <= 8
+        assert run.params["noise_multiplier"] == str(result.privacy.noise_multiplier)
+        assert result.privacy.updates == result.privacy.updates_planned == 32
         assert "differential privacy for one text" in report.section(result)
     assert results[0] == results[1]

@@ -14,10 +14,11 @@ from slipway.components.step_runtime import run_record
 from slipway.pipelines import kubeflow_api, run_progress, submit
 from slipway.pipelines.kubeflow_api import Endpoint, EndpointAway, Submitted, look_of
 from slipway.pipelines.settings import SlipwaySettings
+from tests.components.step_results import check
 from tests.pipelines.conftest import User
 from tests.pipelines.fake_backend import Kubeflow, entry, run, task
 
-REFUSED = {"gate": {"passed": False, "checks": [{"passed": False, "words": "macro-F1 0.41 is below 0.60"}]}}
+REFUSED = {"gate": {"passed": False, "checks": [check("macro-F1 0.41 is below 0.60", passed=False)]}}
 DELIVERED = {"rollout": {"outcome": "promoted", "reason": "no harm was seen"}}
 
 

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from slipway.components import formats
 from slipway.components.errors import BadInput
-from slipway.components.rollout.local.envoy_config import Assignment, Upstream
 from slipway.components.machine import whole_file
+from slipway.components.rollout.local.envoy_config import Assignment, Upstream
 from slipway.components.rollout.local.processes import Daemon
 from slipway.components.rollout.target import Counts, Revision
 
@@ -79,6 +79,7 @@ class State:
         return Assignment(self.percent, self.sticky_header, self.copied_percent if self.tap else 0)
 
     format: int = FORMAT
+
     @property
     def upstreams(self) -> list[Upstream]:
         """All revisions that Envoy must know."""

@@ -113,13 +113,13 @@ def test_it_is_compared_and_trained_and_the_model_names_its_address(
     )
     candidates = [{"name": "one"}, {"name": "two", "layers": 1}]
     tasks = select_model.plan(SelectSettings(candidates=candidates, folds=2, epochs=1), settings)
-    assert {task["candidates"][0]["weights"] for task in tasks} == {encoder_identity(stored)}
+    assert {task.candidates[0].weights for task in tasks} == {encoder_identity(stored)}
     assert len(select_model.cross_validate(small_dataset.folder, tasks[0])) == 2
 
     output, tracking = tmp_path / "model", f"sqlite:///{tmp_path / 'mlflow.db'}"
     result = train.run(small_dataset.folder, {}, settings, output, tmp_path / "work", tracking)
 
-    assert result["encoder"] == stored
+    assert result.encoder == stored
     shutil.rmtree(tmp_path / "work", ignore_errors=True)
     for path in output.glob("*.json"):
         assert str(tmp_path / "home") not in path.read_text("utf-8"), path

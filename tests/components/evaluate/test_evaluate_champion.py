@@ -11,8 +11,10 @@ from slipway.components.artifacts import signing
 from slipway.components.artifacts.bundle import INFO, MODEL, TOKENIZER, Bundle
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput
-from slipway.components.evaluate.champion import facts, fetch, same_model
+from slipway.components.evaluate.champion import fetch, same_model, scores_of
+from slipway.components.evaluate.result import ModelScores
 from slipway.components.platforms.model_registry import Version
+from tests.components import step_results
 
 
 def altered(draft: Path, folder: Path, **changes: Any) -> Bundle:
@@ -68,5 +70,7 @@ def test_a_reader_is_told_of_other_data_and_other_labels(small_dataset: TextData
     tags = {"dataset_digest": small_dataset.digest if same else "sha256:other"}
     champion = Version("7", "/bundles/7", "sha256:7", tags)
     first, *others = small_dataset.labels
-    found = facts(champion, [*others, "praise"], small_dataset)
-    assert found == {"version": "7", "same_data": same, "labels_it_lacks": [first], "labels_now_gone": ["praise"]}
+    scores = ModelScores.model_validate(step_results.evaluate(["billing", "delivery"])["challenger"])
+    found = scores_of(champion, scores, [*others, "praise"], small_dataset).model_dump()
+    told = {"version": "7", "same_data": same, "labels_it_lacks": [first], "labels_now_gone": ["praise"]}
+    assert found == scores.model_dump() | told

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from slipway.components.evaluate import gate
-from slipway.components.evaluate.membership import Membership
+from slipway.components.evaluate.result import Membership
 from slipway.components.evaluate.settings import EvaluateSettings
 from slipway.components.learning.bootstrap import Interval
 from slipway.components.learning.scores import ClassScore, Scores
@@ -79,13 +79,13 @@ def test_one_failed_check_refuses_and_its_reason_comes_first() -> None:
             gate.typos(0, SETTINGS),
         ]
     )
-    assert verdict["passed"] is False
-    assert verdict["reasons"][0] == "the expected calibration error 0.500 is above 0.150"
-    assert [check["passed"] for check in verdict["checks"]] == [False, True, True]
+    assert verdict.passed is False
+    assert verdict.reasons[0] == "the expected calibration error 0.500 is above 0.150"
+    assert [check.passed for check in verdict.checks] == [False, True, True]
 
 
 def test_all_checks_passed_lets_pass() -> None:
-    assert gate.verdict([gate.quality(scores(), "first", SETTINGS), gate.typos(0, SETTINGS)])["passed"] is True
+    assert gate.verdict([gate.quality(scores(), "first", SETTINGS), gate.typos(0, SETTINGS)]).passed is True
 
 
 def test_each_check_says_its_value_and_its_limit() -> None:
@@ -137,7 +137,7 @@ def test_each_check_says_its_value_and_its_limit() -> None:
         ),
     }
     verdict = gate.verdict(list(checks))
-    assert verdict["checks"][-1] == {
+    assert verdict.model_dump(mode="json")["checks"][-1] == {
         "name": "identical to the champion", "value": 1.0, "limit": 1.0, "passed": True, "words": checks[-1].words,
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ from slipway.components.artifacts.bundle import INFO, MODEL, Bundle
 from slipway.components.artifacts.dataset import TextDataset, write_dataset
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.evaluate import report, step
+from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.evaluate.settings import EvaluateSettings
 from slipway.components.platforms.model_registry import Registry
 
@@ -64,7 +65,7 @@ def with_labels(draft: Path, folder: Path, labels: Sequence[str]) -> Path:
 
 def evaluate(
     draft: Path, dataset: TextDataset, tmp_path: Path, settings: EvaluateSettings = SETTINGS
-) -> dict[str, Any]:
+) -> EvaluateResult:
     registry = (f"sqlite:///{tmp_path}/mlflow.db", "messages")
     return step.run(draft, dataset.folder, settings, *registry, tmp_path / "keys" / "public.pem")
 
@@ -74,17 +75,18 @@ def test_the_first_good_challenger_passes_by_the_floor(
     draft_bundle: Path, small_dataset: TextDataset, tmp_path: Path
 ) -> None:
     result = evaluate(draft_bundle, small_dataset, tmp_path)
-    assert result["gate"]["passed"]
-    assert result["champion"] is None
-    assert result["difference"] is None
-    assert result["challenger"]["macro_f1"] > 0.9
-    assert [check["name"] for check in result["gate"]["checks"]] == [
+    assert result.gate.passed
+    assert result.champion is None
+    assert result.difference is None
+    assert result.challenger.macro_f1 > 0.9
+    assert [check.name for check in result.gate.checks] == [
         "macro-F1",
         "lowest recall of a class",
         "calibration error",
         "drop by typing errors",
     ]
-    json.dumps(result, allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
+    assert EvaluateResult.model_validate(result.to_json()) == result
 
 
 @pytest.mark.usefixtures("registry")
@@ -93,12 +95,13 @@ def test_a_challenger_with_shuffled_labels_is_refused_and_the_page_says_why(
 ) -> None:
     shuffled = with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"])
     result = evaluate(shuffled, small_dataset, tmp_path)
-    assert not result["gate"]["passed"]
-    assert f"is below the floor {SETTINGS.min_macro_f1:.3f}" in result["gate"]["reasons"][0]
-    assert len(result["mistakes"]) == step.MISTAKES_SHOWN
-    first = result["mistakes"][0]
-    assert first["explanation"]["label"] == first["predicted"]
-    assert f"What spoke for {first['predicted']} where {first['label']} is right" in report.section(result)
+    assert not result.gate.passed
+    assert f"is below the floor {SETTINGS.min_macro_f1:.3f}" in result.gate.reasons[0]
+    assert len(result.mistakes) == step.MISTAKES_SHOWN
+    first = result.mistakes[0]
+    assert first.explanation
+    assert first.explanation.label == first.predicted
+    assert f"What spoke for {first.predicted} where {first.label} is right" in report.section(result)
     assert "The gate refuses the challenger: macro-F1" in report.section(result)
 
 
@@ -108,12 +111,12 @@ def test_a_challenger_is_compared_with_the_champion_text_by_text(
     promote(draft_bundle, small_dataset.digest)
     shuffled = with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"])
     result = evaluate(shuffled, small_dataset, tmp_path)
-    assert not result["gate"]["passed"]
-    assert result["champion"]["version"] == "1"
-    assert result["champion"]["same_data"]
-    difference = result["difference"]["macro_f1"]
-    assert difference["low"] <= difference["value"] <= difference["high"] < -0.5
-    assert difference["value"] == pytest.approx(result["challenger"]["macro_f1"] - result["champion"]["macro_f1"])
+    assert not result.gate.passed
+    assert result.champion.version == "1"
+    assert result.champion.same_data
+    difference = result.difference.macro_f1
+    assert difference.low <= difference.value <= difference.high < -0.5
+    assert difference.value == pytest.approx(result.challenger.macro_f1 - result.champion.macro_f1)
     page = report.section(result)
     assert "champion 1" in page
     assert "trained on other data" not in page
@@ -124,8 +127,8 @@ def test_a_better_challenger_replaces_a_bad_champion(
 ) -> None:
     promote(with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"]))
     result = evaluate(draft_bundle, small_dataset, tmp_path)
-    assert result["gate"]["passed"]
-    assert result["difference"]["macro_f1"]["low"] > 0.5
+    assert result.gate.passed
+    assert result.difference.macro_f1.low > 0.5
     assert "trained on other data" in report.section(result)
 
 
@@ -135,9 +138,9 @@ def test_a_challenger_identical_to_the_champion_passes_and_says_so(
     promote(draft_bundle)
     strict = EvaluateSettings(min_class_recall=1, max_calibration_error=0, bootstrap_samples=500)
     result = evaluate(draft_bundle, small_dataset, tmp_path, strict)
-    assert result["identical_to_champion"] == "1"
-    assert result["gate"]["passed"]
-    assert "byte for byte" in result["gate"]["reasons"][0]
+    assert result.identical_to_champion == "1"
+    assert result.gate.passed
+    assert "byte for byte" in result.gate.reasons[0]
     assert "The challenger is the champion, version 1." in report.section(result)
 
 
@@ -146,11 +149,11 @@ def test_a_champion_that_lacks_a_label_is_wrong_on_its_texts(
 ) -> None:
     promote(with_labels(draft_bundle, tmp_path / "old", ["billing", "delivery", "login"]))
     result = evaluate(draft_bundle, small_dataset, tmp_path)
-    champion = result["champion"]
-    assert champion["labels_it_lacks"] == ["account"]
-    assert champion["labels_now_gone"] == ["login"]
-    assert champion["accuracy"] == pytest.approx(result["challenger"]["accuracy"] - 1 / 3, abs=0.05)
-    assert champion["confusion"][2][:3] == [0, 0, 0]
+    champion = result.champion
+    assert champion.labels_it_lacks == ["account"]
+    assert champion.labels_now_gone == ["login"]
+    assert champion.accuracy == pytest.approx(result.challenger.accuracy - 1 / 3, abs=0.05)
+    assert champion.confusion[2][:3] == [0, 0, 0]
     page = report.section(result)
     assert "does not know the labels account" in page
     assert "also answers login" in page
@@ -166,8 +169,8 @@ def test_labels_in_another_order_change_nothing(
     }
     turned = write_dataset(tmp_path / "turned", splits, small_dataset.labels[::-1], {})
     result = evaluate(draft_bundle, turned, tmp_path)
-    assert result["challenger"]["macro_f1"] > 0.9
-    assert result["champion"]["macro_f1"] == result["challenger"]["macro_f1"]
+    assert result.challenger.macro_f1 > 0.9
+    assert result.champion.macro_f1 == result.challenger.macro_f1
 
 
 def test_a_champion_whose_bundle_is_gone_or_changed_stops_the_step_with_a_way_out(
@@ -240,6 +243,6 @@ def test_each_check_of_the_gate_can_refuse_in_the_step(
     for name, limit in CHECKS.items():
         draft, data = (draft_bundle, told) if name.startswith("recognition") else (mixed, small_dataset)
         settings = EvaluateSettings(bootstrap_samples=200, **limit)
-        gate = evaluate(draft, data, tmp_path, settings)["gate"]
-        assert name in [check["name"] for check in gate["checks"] if not check["passed"]]
-        assert not gate["passed"]
+        gate = evaluate(draft, data, tmp_path, settings).gate
+        assert name in [check.name for check in gate.checks if not check.passed]
+        assert not gate.passed

@@ -1,5 +1,6 @@
 """Whether training texts can be recognised."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from slipway.components.artifacts.dataset import TextDataset, write_dataset
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.evaluate import gate
-from slipway.components.evaluate.membership import Membership, _losses, attack, told_apart
+from slipway.components.evaluate.membership import _losses, attack, told_apart
+from slipway.components.evaluate.result import Membership
 from slipway.components.evaluate.settings import EvaluateSettings
 
 
@@ -58,7 +60,7 @@ def test_the_advantage_and_the_share_found_are_those_of_the_best_threshold() -> 
     assert found.advantage == pytest.approx(3 / 4 - 1 / 4)
     assert found.found_at_1_percent == 2 / 4
     assert found.auc == pytest.approx((4 + 4 + 3 + 2) / 16)
-    assert found.to_json() == {
+    assert asdict(found) == {
         "auc": found.auc, "advantage": found.advantage, "found_at_1_percent": 0.5, "members": 4, "others": 4,
     }  # fmt: skip
     worse = told_apart(others, members)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,21 @@ from sklearn import metrics as reference
 
 from slipway.components.evaluate import typed_metrics
 from slipway.components.evaluate.confusion import MOST_CLASSES, readable
-from slipway.components.learning.scores import MOST_POINTS, roc_curve, score
+from slipway.components.evaluate.result import EvaluateResult
+from slipway.components.learning.scores import MOST_POINTS, RocCurve, roc_curve, score
 from slipway.components.step_runtime import scalar_metrics
+from tests.components import step_results
 
 
-def result(classes: int, roc: dict[str, Any] | None = None) -> dict[str, Any]:
+def result(classes: int, roc: RocCurve | None = None) -> EvaluateResult:
     chance = np.random.default_rng(classes)
     truth, predicted = chance.integers(0, classes, (2, 4000))
     predicted = np.where(chance.random(4000) < 0.8, truth, predicted)
     labels = [f"topic {number}" for number in range(classes)]
-    scores = score(truth, predicted, chance.uniform(0.5, 1, 4000), labels).to_json()
-    return {"labels": labels, "challenger": scores | {"typos": {"drop": math.nan}}, "difference": None, "roc": roc}
+    scores = score(truth, predicted, chance.uniform(0.5, 1, 4000), labels)
+    found = step_results.evaluate(labels) | {"labels": labels, "difference": None, "roc": roc}
+    found["challenger"] = asdict(scores) | {"typos": {"macro_f1": 0.8, "accuracy": 0.8, "drop": math.nan}}
+    return EvaluateResult.model_validate(found)
 
 
 def as_the_launcher_reads(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -100,8 +105,8 @@ def test_two_classes_have_a_curve_beside_the_matrix() -> None:
     curve = roc_curve(chance.random(3000) < 0.5, chance.random(3000), "spam")
     assert curve is not None
     artifact, scalars = dsl.ClassificationMetrics(), dsl.Metrics()
-    typed_metrics.log_classification(artifact, result(2, curve.to_json()))
-    typed_metrics.log_scalars(scalars, result(2, curve.to_json()))
+    typed_metrics.log_classification(artifact, result(2, curve))
+    typed_metrics.log_scalars(scalars, result(2, curve))
     read = as_the_launcher_reads(artifact.metadata)
     assert len(read["confusionMatrix"]["rows"]) == 2
     assert 50 < len(read["confidenceMetrics"]) <= MOST_POINTS

@@ -4,7 +4,6 @@ import base64
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.errors import BundleRefused
 from slipway.components.platforms.model_registry import Registry
 from slipway.components.register import step
+from slipway.components.register.result import RegisterResult
 from slipway.components.register.settings import RegistrySettings
 
 
@@ -32,12 +32,12 @@ def test_bundles_are_encrypted_then_signed_and_can_be_adopted(
 ) -> None:
     registry = f"sqlite:///{tmp_path / 'mlflow.db'}"
 
-    def register(**changes: str) -> dict[str, Any]:
+    def register(**changes: str) -> RegisterResult:
         changed = settings.model_copy(update=changes)
         return step.run(draft_bundle, {}, changed, registry, "topics", "run-1")
 
     made = register()
-    stored = Path(made["bundle_uri"])
+    stored = Path(made.bundle_uri)
     names = {path.name for path in stored.iterdir()}
     assert names == {CARD, ENVELOPE, "signature.json", *(f"{name}.enc" for name in DRAFT_FILES)}
     signing.verify(stored, tmp_path / "keys" / "public.pem")
@@ -47,11 +47,11 @@ def test_bundles_are_encrypted_then_signed_and_can_be_adopted(
     with pytest.raises(BundleRefused, match="no key was given"):
         Classifier(stored)
 
-    assert not register()["new"]
+    assert not register().new
     plain = register(encryption_key="")
-    assert plain["new"]
-    assert not Bundle(plain["bundle_uri"]).encrypted
+    assert plain.new
+    assert not Bundle(plain.bundle_uri).encrypted
 
     copy = shutil.copytree(stored, tmp_path / "brought")
-    assert step.adopt(copy, settings, registry, "topics").digest == made["digest"]
-    assert Registry(registry, "topics").challenger().version == made["version"]
+    assert step.adopt(copy, settings, registry, "topics").digest == made.digest
+    assert Registry(registry, "topics").challenger().version == made.version

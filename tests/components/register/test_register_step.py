@@ -29,7 +29,9 @@ from slipway.components.evaluate.settings import EvaluateSettings
 from slipway.components.platforms import storage
 from slipway.components.platforms.model_registry import Registry
 from slipway.components.register import report, step
+from slipway.components.register.result import RegisterResult
 from slipway.components.register.settings import RegistrySettings
+from tests.components import step_results
 from tests.local import bad_bundles
 
 
@@ -46,7 +48,7 @@ class Place:
     def public_key(self) -> Path:
         return self.folder / "keys" / "public.pem"
 
-    def register(self, draft: Path, results: dict[str, Any], run: str = "run-1") -> dict[str, Any]:
+    def register(self, draft: Path, results: dict[str, Any], run: str = "run-1") -> RegisterResult:
         return step.run(draft, results, self.settings, self.tracking_uri, "topics", run)
 
 
@@ -70,9 +72,9 @@ def results(draft_bundle: Path, small_dataset: TextDataset, fresh_registry: Path
     row = {"name": "teacher", "macro_f1": 0.97, "accuracy": 0.98, "size_bytes": 2_500_000, "latency_ms": {"1": 1.5}}
     return {
         "prepare_data": {"source": "messages.csv", "rows_read": 300, "rows_kept": 204},
-        "train": {"epochs": 4, "best_epoch": 3, "parameters": 1234, "validation": {"macro_f1": 0.975}},
+        "train": step_results.train() | {"epochs": 4, "best_epoch": 3, "parameters": 1234},
         "compress": {"candidates": [row], "chosen": "teacher"},
-        "evaluate": found,
+        "evaluate": found.to_json(),
     }
 
 
@@ -83,22 +85,22 @@ def test_a_draft_becomes_a_signed_stored_registered_challenger(
     challenger = place.registry.challenger()
     assert challenger is not None
     assert (challenger.version, challenger.bundle_uri, challenger.digest) == (
-        result["version"],
-        result["bundle_uri"],
-        result["digest"],
+        result.version,
+        result.bundle_uri,
+        result.digest,
     )
-    stored = Path(result["bundle_uri"])
+    stored = Path(result.bundle_uri)
     assert sorted(path.name for path in stored.iterdir()) == sorted([*DRAFT_FILES, CARD, SIGNATURE])
     assert stored.relative_to(place.settings.store).parts[0] == "topics"
     signing.verify(stored, place.public_key)
-    assert Bundle(stored).digest() == result["digest"]
-    json.dumps(result, allow_nan=False)
+    assert Bundle(stored).digest() == result.digest
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_the_stored_bundle_answers_like_the_draft(place: Place, draft_bundle: Path, results: dict[str, Any]) -> None:
     result = place.register(draft_bundle, results)
     text = ["the courier was late"]
-    one, other = Classifier(draft_bundle), Classifier(result["bundle_uri"])
+    one, other = Classifier(draft_bundle), Classifier(result.bundle_uri)
     assert (one.probabilities(text) == other.probabilities(text)).all()
 
 
@@ -106,19 +108,19 @@ def test_the_version_leads_back_to_data_code_run_and_signer(
     place: Place, draft_bundle: Path, results: dict[str, Any]
 ) -> None:
     result = place.register(draft_bundle, results)
-    tags, info = place.registry.version(result["version"]).tags, Bundle(draft_bundle).info
+    tags, info = place.registry.version(result.version).tags, Bundle(draft_bundle).info
     assert tags["dataset_digest"] == info.dataset_digest
     assert tags["code_version"] == info.code_version
     assert tags["mlflow_run_id"] == info.mlflow_run_id
     assert tags["variant"] == "teacher"
     assert tags["run"] == "run-1"
-    assert tags["signer"] == signing.identity(place.public_key) == result["identity"]
+    assert tags["signer"] == signing.identity(place.public_key) == result.identity
     assert tags["draft_digest"] == Bundle(draft_bundle).digest()
     assert float(tags["test_macro_f1"]) == pytest.approx(results["evaluate"]["challenger"]["macro_f1"], abs=1e-6)
 
 
 def test_bundle_json_has_the_test_scores_and_the_run(place: Place, draft_bundle: Path, results: dict[str, Any]) -> None:
-    info = Bundle(place.register(draft_bundle, results)["bundle_uri"]).info
+    info = Bundle(place.register(draft_bundle, results).bundle_uri).info
     assert (info.run, info.model_name) == ("run-1", "topics")
     assert set(info.metrics) == {"test_accuracy", "test_macro_f1", "test_calibration_error", "test_typo_macro_f1"}
     assert Bundle(draft_bundle).info.run == ""
@@ -126,7 +128,7 @@ def test_bundle_json_has_the_test_scores_and_the_run(place: Place, draft_bundle:
 
 def test_the_model_card_tells_what_a_user_must_know(place: Place, draft_bundle: Path, results: dict[str, Any]) -> None:
     result = place.register(draft_bundle, results)
-    card = (Path(result["bundle_uri"]) / CARD).read_text()
+    card = (Path(result.bundle_uri) / CARD).read_text()
     for text in (
         "- billing\n- delivery\n- account",
         "Source: messages.csv",
@@ -134,29 +136,29 @@ def test_the_model_card_tells_what_a_user_must_know(place: Place, draft_bundle: 
         "| teacher | 0.970 | 0.980 | 2.5 |",
         "| billing | 1.000 |",
         "passed: macro-F1 1.000 reaches the floor",
-        f"Signer: `{result['identity']}`",
+        f"Signer: `{result.identity}`",
         "python -m model_signing verify key",
         "Words after the first 32 tokens are not read",
     ):
         assert text in card
     page = report.section(result)
     assert "registered as version 1, the challenger" in page
-    assert result["bundle_uri"] in page
+    assert result.bundle_uri in page
 
 
 def test_the_same_draft_again_keeps_its_version(place: Place, draft_bundle: Path, results: dict[str, Any]) -> None:
     first = place.register(draft_bundle, results)
     second = place.register(draft_bundle, results, run="run-2")
-    assert second["version"] == first["version"]
-    assert (first["new"], second["new"]) == (True, False)
-    assert second["digest"] == first["digest"]
+    assert second.version == first.version
+    assert (first.new, second.new) == (True, False)
+    assert second.digest == first.digest
     assert "registered before, as version 1" in report.section(second)
 
 
 def test_a_rejected_draft_becomes_the_challenger_again(
     place: Place, draft_bundle: Path, results: dict[str, Any]
 ) -> None:
-    version = place.register(draft_bundle, results)["version"]
+    version = place.register(draft_bundle, results).version
     place.registry.reject(version, "slow")
     place.register(draft_bundle, results)
     challenger = place.registry.challenger()
@@ -165,9 +167,9 @@ def test_a_rejected_draft_becomes_the_challenger_again(
 
 
 def test_the_draft_of_the_champion_stays_champion(place: Place, draft_bundle: Path, results: dict[str, Any]) -> None:
-    place.registry.promote(place.register(draft_bundle, results)["version"])
+    place.registry.promote(place.register(draft_bundle, results).version)
     result = place.register(draft_bundle, results)
-    assert result["is_champion"]
+    assert result.is_champion
     assert place.registry.challenger() is None
     assert "is the champion, version 1" in report.section(result)
 
@@ -176,13 +178,13 @@ def test_a_draft_that_is_identical_to_the_champion_is_not_registered_twice(
     place: Place, draft_bundle: Path, results: dict[str, Any], tmp_path: Path
 ) -> None:
     """It may differ in what it tells of itself: latencies are measured anew each time."""
-    place.registry.promote(place.register(draft_bundle, results)["version"])
+    place.registry.promote(place.register(draft_bundle, results).version)
     draft = Path(shutil.copytree(draft_bundle, tmp_path / "again"))
     info = json.loads((draft / INFO).read_text())
     (draft / INFO).write_text(json.dumps(info | {"latency_ms": {"1": 9.9}}))
     identical = results | {"evaluate": results["evaluate"] | {"identical_to_champion": "1"}}
     result = place.register(draft, identical)
-    assert (result["version"], result["is_champion"], result["new"]) == ("1", True, False)
+    assert (result.version, result.is_champion, result.new) == ("1", True, False)
 
 
 @pytest.mark.parametrize("loss", ["gone", "altered", "other key"])
@@ -191,15 +193,15 @@ def test_a_version_whose_bundle_is_lost_is_not_used_again(
 ) -> None:
     first = place.register(draft_bundle, results)
     if loss == "gone":
-        shutil.rmtree(first["bundle_uri"])
+        shutil.rmtree(first.bundle_uri)
     elif loss == "altered":
-        with (Path(first["bundle_uri"]) / MODEL).open("ab") as file:
+        with (Path(first.bundle_uri) / MODEL).open("ab") as file:
             file.write(b"\0")
     else:
         shutil.rmtree(place.settings.keys)
     second = place.register(draft_bundle, results)
-    assert second["version"] == "2"
-    signing.verify(Path(second["bundle_uri"]), place.public_key)
+    assert second.version == "2"
+    signing.verify(Path(second.bundle_uri), place.public_key)
 
 
 def test_a_register_that_died_before_the_registry_is_completed_by_the_next(
@@ -210,13 +212,13 @@ def test_a_register_that_died_before_the_registry_is_completed_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             place.register(draft_bundle, results)
     result = place.register(draft_bundle, results)
-    assert result["version"] == "1"
+    assert result.version == "1"
     assert len(list((Path(place.settings.store) / "topics").iterdir())) == 1
-    signing.verify(Path(result["bundle_uri"]), place.public_key)
+    signing.verify(Path(result.bundle_uri), place.public_key)
 
 
 def test_a_tampered_stored_bundle_is_refused(place: Place, draft_bundle: Path, results: dict[str, Any]) -> None:
-    stored = Path(place.register(draft_bundle, results)["bundle_uri"])
+    stored = Path(place.register(draft_bundle, results).bundle_uri)
     card = stored / CARD
     card.write_text(card.read_text().replace("1.000", "0.999"))
     with pytest.raises(BundleRefused, match="model-card.md was altered"):
@@ -235,7 +237,7 @@ def test_a_draft_that_the_gate_refused_is_not_registered(
 
 def test_a_draft_can_be_registered_without_any_results(place: Place, draft_bundle: Path) -> None:
     result = place.register(draft_bundle, {})
-    assert "It was not evaluated." in result["model_card"]
+    assert "It was not evaluated." in result.model_card
 
 
 def test_a_draft_that_is_no_bundle_is_named(place: Place, tmp_path: Path) -> None:
@@ -268,9 +270,9 @@ def test_a_bundle_in_s3_is_registered_found_and_verified(
         names = {"store": "s3://models/slipway", "signing_key": f"awskms:///{key}", "keys": place.settings.keys}
         place.settings = RegistrySettings.model_validate(names)
         first = place.register(draft_bundle, results)
-        assert first["bundle_uri"].startswith("s3://models/slipway/topics/")
-        assert place.register(draft_bundle, results)["version"] == first["version"]
-        storage.download_folder(first["bundle_uri"], tmp_path / "fetched")
+        assert first.bundle_uri.startswith("s3://models/slipway/topics/")
+        assert place.register(draft_bundle, results).version == first.version
+        storage.download_folder(first.bundle_uri, tmp_path / "fetched")
     finally:
         server.stop()
     signing.verify(tmp_path / "fetched", place.public_key)
@@ -300,11 +302,11 @@ def test_card_and_tags_tell_the_privacy_of_the_training_texts(
         "- Updates: 20 of 30\n- Accountant: RDP (Opacus)",
         "not the texts of the validation and test splits",
     ):
-        assert text in result["model_card"]
-    assert (result["tags"]["privacy_epsilon"], result["tags"]["privacy_delta"]) == ("2.991200", "4.000e-04")
+        assert text in result.model_card
+    assert (result.tags["privacy_epsilon"], result.tags["privacy_delta"]) == ("2.991200", "4.000e-04")
     other = place.register(draft_bundle, results)
-    assert "Privacy" not in other["model_card"]
-    assert "privacy_epsilon" not in other["tags"]
+    assert "Privacy" not in other.model_card
+    assert "privacy_epsilon" not in other.tags
 
 
 def test_a_bundle_that_is_brought_is_stored_within_the_rollout(

@@ -11,9 +11,11 @@ from slipway.components.report.outcome import Outcome, outcome_of
 from slipway.components.rollout.kserve import cancelled as rollouts
 from slipway.components.step_runtime.run_record import Record
 from slipway.components.train import cancel
+from tests.components import step_results
 
 RUN = "run-7"
 ASKED = {"model_name": "m", "settings": {"tracking_uri": "sqlite://", "cluster": {"namespace": "ml"}}}
+REGISTERED = step_results.register() | {"version": "3"}
 BEGAN = [{"time": 10.0, "step": step, "kind": "started"} for step in ("train", "rollout")]
 
 
@@ -58,7 +60,7 @@ def test_a_cancelled_training_is_ended(acts: Acts) -> None:
 
 
 def test_a_cancelled_canary_is_taken_back(acts: Acts) -> None:
-    outcome = acts.settle({"preflight": ASKED, "train": {}, "register": {"version": "3"}})
+    outcome = acts.settle({"preflight": ASKED, "train": {}, "register": REGISTERED})
     assert acts.done == ["take back m 3 in ml"]
     assert "version 3 had 10 % of the traffic and was rolled back" in outcome.sentence
 
@@ -90,7 +92,7 @@ def test_a_run_that_never_came_past_its_first_task_has_left_nothing(acts: Acts) 
 
 def test_what_cannot_be_undone_is_told_and_keeps_the_page_from_nothing(acts: Acts) -> None:
     acts.error = SlipwayError("the cluster is away")
-    outcome = acts.settle({"preflight": ASKED, "register": {"version": "3"}})
+    outcome = acts.settle({"preflight": ASKED, "register": REGISTERED})
     assert acts.done == ["remove jobs of run-7 in ml", "take back m 3 in ml"]
     assert "the cluster is away; version 3 had 10 %" in outcome.sentence
 

@@ -8,8 +8,9 @@ from slipway.components.kubeflow.pod_diagnosis import Diagnosis
 from slipway.components.report.ending import explained
 from slipway.components.report.outcome import Outcome, outcome_of
 from slipway.components.step_runtime.run_record import Record
+from tests.components.step_results import check
 
-REFUSED = {"evaluate": {"gate": {"passed": False, "checks": [{"passed": False, "words": "macro-F1 0.4 below 0.7"}]}}}
+REFUSED = {"evaluate": {"gate": {"passed": False, "checks": [check("macro-F1 0.4 below 0.7", passed=False)]}}}
 DELIVERED = {"evaluate": {"gate": {"passed": True}}, "rollout": {"outcome": "promoted", "reason": "no worse"}}
 DIED = Diagnosis("train", "out of memory (limit 8Gi)", ["loading the encoder", "Killed"], "slipway-x-123")
 

@@ -7,6 +7,7 @@ import pytest
 from slipway.components.report.outcome import outcome_of
 from slipway.components.report.timing import step_times
 from slipway.components.step_runtime.step_context import Record
+from tests.components.step_results import check
 
 PASSED = {"gate": {"passed": True, "checks": []}}
 
@@ -30,7 +31,7 @@ def test_a_rollout_decides_how_the_run_ended(outcome: str, title: str, code: int
 
 
 def test_a_refused_gate_tells_the_failed_checks_only() -> None:
-    checks = [{"passed": True, "words": "calibration fine"}, {"passed": False, "words": "macro-F1 0.4 below 0.7"}]
+    checks = [check("calibration fine", passed=True), check("macro-F1 0.4 below 0.7", passed=False)]
     found = outcome_of(record({"evaluate": {"gate": {"passed": False, "checks": checks}}}))
     assert found.exit_code == 3
     assert "macro-F1 0.4 below 0.7" in found.sentence

@@ -14,6 +14,7 @@ from slipway.components.errors import RevisionFailed, SlipwayError
 from slipway.components.rollout.driver import Driver
 from slipway.components.rollout.kserve import lease, wait
 from slipway.components.rollout.probes import Probes, text_key
+from slipway.components.rollout.result import RolloutResult
 from slipway.components.rollout.settings import RolloutSettings
 from slipway.components.rollout.target import Counts, Pair, Revision, histogram
 from tests.components.rollout import kserve_cluster, kserve_http
@@ -254,7 +255,7 @@ class World:
     probes: Probes
     calls: list[str] = field(default_factory=list)
 
-    def run(self, revision: Revision = NEW, kill_at: int | None = None, after: bool = False) -> dict[str, Any]:
+    def run(self, revision: Revision = NEW, kill_at: int | None = None, after: bool = False) -> RolloutResult:
         """One driver's life; the numbers of calls go on over several drivers."""
         target, aliases = (Mortal(inner, self.calls, kill_at, after) for inner in (self.target, self.aliases))
         driver = Driver(target, aliases, self.probes, self.settings, self.target.now, self.target.pause)

@@ -15,15 +15,15 @@ from slipway.components.rollout.target import Revision
 def test_the_first_version_becomes_champion_when_it_answers(world):
     here = world(first=True)
     result = here.run()
-    assert result["outcome"] == "promoted"
+    assert result.outcome == "promoted"
     assert here.target.champion().version == here.aliases.champion == "2"
-    assert "first" in result["reason"]
+    assert "first" in result.reason
 
 
 def test_a_first_version_that_does_not_answer_is_not_served(world, behaviour):
     here = world(behaviour(failing=0.2), first=True)
     result = here.run()
-    assert result["outcome"] == "rolled_back"
+    assert result.outcome == "rolled_back"
     assert here.target.champion() is None
     assert here.aliases.champion is None
 
@@ -31,39 +31,39 @@ def test_a_first_version_that_does_not_answer_is_not_served(world, behaviour):
 def test_an_equal_challenger_is_promoted_after_all_steps(world):
     here = world()
     result = here.run()
-    assert result["outcome"] == "promoted"
-    assert here.target.champion().version == here.aliases.champion == result["serving"] == "2"
-    assert [period["percent"] for period in result["periods"]] == [0, 0, 0, 10, 25, 50]
+    assert result.outcome == "promoted"
+    assert here.target.champion().version == here.aliases.champion == result.serving == "2"
+    assert [period.percent for period in result.periods] == [0, 0, 0, 10, 25, 50]
     assert here.target.kept is None
 
 
 def test_a_promotion_is_backed_by_upper_bounds_below_every_margin(world):
     result = world().run()
-    assert all(metric["upper"] <= metric["margin"] for metric in result["metrics"].values())
+    assert all(metric.upper <= metric.margin for metric in result.metrics.values())
 
 
 def test_without_clients_probes_are_replayed_and_counted(world):
     result = world().run()
-    assert result["requests"]["clients"] == 0
-    assert result["requests"]["probes"] == result["requests"]["challenger"] + result["requests"]["champion"] > 0
+    assert result.requests.clients == 0
+    assert result.requests.probes == result.requests.challenger + result.requests.champion > 0
 
 
 def test_with_enough_clients_no_probe_is_replayed(world):
     here = world()
     here.target.clients_per_second = 200
     result = here.run()
-    assert result["outcome"] == "promoted"
-    assert result["requests"]["probes"] == 0
-    assert result["requests"]["clients"] > 500
+    assert result.outcome == "promoted"
+    assert result.requests.probes == 0
+    assert result.requests.clients > 500
 
 
 def test_probes_help_out_when_clients_are_few(world):
     here = world()
     here.target.clients_per_second = 4
     result = here.run()
-    assert result["outcome"] == "promoted"
-    assert result["requests"]["probes"] > 0
-    assert result["requests"]["clients"] > 0
+    assert result.outcome == "promoted"
+    assert result.requests.probes > 0
+    assert result.requests.clients > 0
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_probes_help_out_when_clients_are_few(world):
 def test_a_bad_challenger_is_rolled_back_for_its_own_reason(world, behaviour, script, words):
     here = world(behaviour(**script))
     result = here.run()
-    assert result["outcome"] == "rolled_back"
-    assert words in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert words in result.reason
     assert words in here.aliases.rejected["2"]
     assert here.target.champion().version == here.aliases.champion == "1"
     assert here.target.candidate is None
@@ -99,43 +99,43 @@ def test_failures_of_live_requests_roll_back_in_the_first_step(world, behaviour)
     here = world(behaviour(failing=0.09), max_accuracy_drop=0.3)  # too few for the comparison of answers
     here.target.clients_per_second = 200
     result = here.run()
-    assert result["outcome"] == "rolled_back"
-    assert "errors" in result["reason"]
-    assert here.target.client_errors <= 0.1 * result["requests"]["clients"]
+    assert result.outcome == "rolled_back"
+    assert "errors" in result.reason
+    assert here.target.client_errors <= 0.1 * result.requests.clients
 
 
 def test_a_champion_that_is_as_bad_excuses_the_challenger(world, behaviour):
     bad = behaviour(latency_ms=140.0)
-    assert world(bad, old=bad).run()["outcome"] == "promoted"
+    assert world(bad, old=bad).run().outcome == "promoted"
 
 
 def test_without_a_verdict_the_rollout_is_held_and_goes_on_later(world, behaviour):
     here = world(behaviour(wrong=0.06), max_accuracy_drop=0.07)
     result = here.run()
-    assert result["outcome"] == "held"
+    assert result.outcome == "held"
     assert here.target.candidate.version == "2"
     assert here.aliases.challenger == "2"
     here.settings = here.settings.model_copy(update={"max_accuracy_drop": 0.3})
-    assert here.run()["outcome"] == "promoted"
+    assert here.run().outcome == "promoted"
 
 
 def test_without_a_verdict_the_rollout_rolls_back_when_so_set(world, behaviour):
     here = world(behaviour(wrong=0.06), max_accuracy_drop=0.07, on_inconclusive="roll_back")
     result = here.run()
-    assert result["outcome"] == "rolled_back"
-    assert "no verdict" in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert "no verdict" in result.reason
 
 
 def test_nothing_is_promoted_when_no_request_is_counted(world):
     here = world(step_time_limit_s=5.0)
     here.target.observe = dict
-    assert here.run()["outcome"] == "held"
+    assert here.run().outcome == "held"
     assert here.target.champion().version == "1"
 
 
 def test_nothing_is_promoted_when_the_champion_answers_nothing(world, behaviour):
     here = world(old=behaviour(failing=1.0), step_time_limit_s=5.0)
-    assert here.run()["outcome"] == "held"
+    assert here.run().outcome == "held"
 
 
 def test_counters_that_start_again_lose_no_evidence(world):
@@ -150,15 +150,15 @@ def test_counters_that_start_again_lose_no_evidence(world):
 
     here.target.send = send
     result = here.run()
-    assert result["outcome"] == "promoted"
-    assert result["requests"]["challenger"] + result["requests"]["champion"] == result["requests"]["probes"]
+    assert result.outcome == "promoted"
+    assert result.requests.challenger + result.requests.champion == result.requests.probes
 
 
 def test_the_champion_is_not_rolled_out_again(world):
     here = world()
     here.run()
     calls = len(here.calls)
-    assert here.run()["outcome"] == "already_champion"
+    assert here.run().outcome == "already_champion"
     assert not {"deploy", "set_traffic", "send"} & set(here.calls[calls:])
 
 
@@ -171,10 +171,10 @@ def test_two_drivers_never_drive_one_target(world):
 
 def test_a_later_version_ends_the_rollout_before_it(world, behaviour, third):
     here = world(behaviour(wrong=0.06), max_accuracy_drop=0.07)
-    assert here.run()["outcome"] == "held"
+    assert here.run().outcome == "held"
     result = here.run(third)
-    assert result["outcome"] == "promoted"
-    assert result["champion"] == "1"
+    assert result.outcome == "promoted"
+    assert result.champion == "1"
     assert "version 3" in here.aliases.rejected["2"]
 
 
@@ -202,28 +202,28 @@ def test_an_equal_challenger_passes_shadow_before_any_client_meets_it(world):
     here = world()
     result = here.run()
     assert here.calls.index("shadow_pairs") < here.calls.index("set_traffic")
-    assert result["requests"]["copied"] >= here.settings.shadow_requests
+    assert result.requests.copied >= here.settings.shadow_requests
     assert here.target.copying == 0
 
 
 def test_every_request_of_a_step_is_evidence_once_and_none_before(world):
     here = world(shadow_requests=0)
     result = here.run()
-    errors = result["metrics"]["errors"]
-    assert errors["challenger"]["total"] == result["requests"]["challenger"]
-    before = sum(period["champion_requests"] for period in result["periods"] if period["percent"] == 0)
-    assert errors["champion"]["total"] == result["requests"]["champion"] - before
+    errors = result.metrics["errors"]
+    assert errors.challenger.total == result.requests.challenger
+    before = sum(period.champion_requests for period in result.periods if period.percent == 0)
+    assert errors.champion.total == result.requests.champion - before
 
 
 @pytest.mark.parametrize("later", [False, True])
 def test_who_was_promoted_by_hand_unheard_of_by_the_registry_is_the_champion(world, third, later):
     here = world(max_accuracy_drop=0.001)
-    assert here.run()["outcome"] == "held"
+    assert here.run().outcome == "held"
     here.target.promote()  # then the registry was away
     challenger = here.target.serving
     here.settings = here.settings.model_copy(update={"max_accuracy_drop": 0.2})
     result = here.run(third if later else challenger)
-    assert result["outcome"] == ("promoted" if later else "already_champion")
+    assert result.outcome == ("promoted" if later else "already_champion")
     assert here.aliases.rejected == {}
     assert here.aliases.champion == ("3" if later else "2")
     assert here.target.kept is None
@@ -231,7 +231,7 @@ def test_who_was_promoted_by_hand_unheard_of_by_the_registry_is_the_champion(wor
 
 def test_without_shadow_nothing_is_copied(world):
     here = world(shadow_requests=0)
-    assert here.run()["outcome"] == "promoted"
+    assert here.run().outcome == "promoted"
     assert not {"shadow", "shadow_pairs"} & set(here.calls)
 
 
@@ -242,8 +242,8 @@ def test_without_shadow_nothing_is_copied(world):
 def test_shadow_spares_clients_what_it_shows(world, behaviour, script, words):
     here = world(behaviour(**script), max_accuracy_drop=0.5)
     result = here.run()
-    assert result["outcome"] == "rolled_back"
-    assert words in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert words in result.reason
     assert here.target.max_percent == 0
     assert here.target.copying == 0
 
@@ -253,8 +253,8 @@ def test_other_answers_to_clients_than_the_champions_roll_back_in_shadow(world, 
     here.target.clients_per_second = 200
     here.target.client_texts = lambda clock: [f"client {round(1000 * clock)} {number}" for number in range(10)]
     result = here.run()
-    assert result["outcome"] == "rolled_back"
-    assert "disagreement on clients' requests" in result["reason"]
+    assert result.outcome == "rolled_back"
+    assert "disagreement on clients' requests" in result.reason
     assert here.target.max_percent == 0
 
 
@@ -262,8 +262,8 @@ def test_copies_that_never_come_are_no_verdict(world):
     here = world(step_time_limit_s=5.0)
     here.target.shadow_pairs = lambda texts: []  # noqa: ARG005
     result = here.run()
-    assert result["outcome"] == "held"
-    assert "in shadow" in result["reason"]
+    assert result.outcome == "held"
+    assert "in shadow" in result.reason
     assert here.target.copying == here.target.max_percent == 0
 
 
@@ -272,8 +272,8 @@ def test_clients_stay_with_a_version_where_the_target_can_do_it(world, able):
     here = world(sticky_header="x-user")
     here.target.can_stick = able
     result = here.run()
-    assert result["outcome"] == "promoted"
-    assert result["requests"]["sticky"] is able
+    assert result.outcome == "promoted"
+    assert result.requests.sticky is able
 
 
 @pytest.mark.parametrize("stuck", [False, True], ids=["zero", "stale"])
@@ -287,7 +287,7 @@ def test_counters_that_stop_in_the_last_step_promote_nothing(world, stuck):
         return dict(last) if stuck else {}
 
     here.target.observe = observe
-    assert here.run()["outcome"] == "held"
+    assert here.run().outcome == "held"
     assert here.target.champion().version == "1"
 
 
@@ -302,10 +302,10 @@ def test_clocks_that_jump_promote_nothing_too_soon(world, jump_s, outcome):
 
     driver = Driver(here.target, here.aliases, here.probes, here.settings, now, here.target.pause)
     result = driver.run(Revision("2", "/bundles/2", "sha256:2"))
-    assert result["outcome"] == outcome
-    assert result["seconds"] >= 0
+    assert result.outcome == outcome
+    assert result.seconds >= 0
     assert here.target.champion().version == ("2" if outcome == "promoted" else "1")
-    shown = [metric["upper"] <= metric["margin"] for metric in result["metrics"].values()]
+    shown = [metric.upper <= metric.margin for metric in result.metrics.values()]
     assert all(shown) is (outcome == "promoted")
 
 
@@ -315,8 +315,8 @@ def test_requests_that_go_elsewhere_than_asked_hold_the_rollout(world):
     share = here.target.set_traffic
     here.target.set_traffic = lambda percent: share(percent // 5)
     result = here.run()
-    assert result["outcome"] == "held"
-    assert "not split as asked" in result["reason"]
+    assert result.outcome == "held"
+    assert "not split as asked" in result.reason
 
 
 def test_kept_evidence_gives_the_readings_that_it_gave(world, behaviour):
@@ -355,14 +355,14 @@ SCRIPTS = {
 def test_a_driver_killed_at_any_call_comes_to_the_same_end(world, behaviour, killed, script, first, after):
     settings = {"steps": "20,50", "minimum_requests": 20, "probe_batch": 100}
     whole = world(behaviour(**script), first=first, **settings)
-    expected = whole.run()["outcome"]
+    expected = whole.run().outcome
     for moment in range(len(whole.calls)):
         here = world(behaviour(**script), first=first, **settings)
         with pytest.raises(killed):
             here.run(kill_at=moment, after=after)
         result = here.run()
-        finished = result["outcome"] == "already_champion" and expected == "promoted"
-        assert finished or result["outcome"] == expected, whole.calls[moment]
+        finished = result.outcome == "already_champion" and expected == "promoted"
+        assert finished or result.outcome == expected, whole.calls[moment]
         assert here.target.champion() == whole.target.champion()
         assert here.target.candidate is None
         assert here.target.kept is None
@@ -373,7 +373,7 @@ def test_a_driver_killed_at_any_call_comes_to_the_same_end(world, behaviour, kil
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
 def test_drivers_that_die_one_after_the_other_come_to_the_same_end(world, behaviour, killed, script):
-    expected = world(behaviour(**script)).run()["outcome"]
+    expected = world(behaviour(**script)).run().outcome
     here = world(behaviour(**script))
     for life in range(100):
         try:
@@ -382,5 +382,5 @@ def test_drivers_that_die_one_after_the_other_come_to_the_same_end(world, behavi
         except killed:
             continue
     assert life > 1
-    assert result["outcome"] in (expected, "already_champion")
+    assert result.outcome in (expected, "already_champion")
     assert (here.aliases.champion == "2") is (expected == "promoted")

@@ -48,7 +48,7 @@ def in_order(told: list[str], *acts: str) -> bool:
 def test_a_promotion_is_kept_then_moves_the_traffic_then_the_aliases_and_is_forgotten_last(world):
     here = world()
     told = acts_of(here)
-    assert here.run()["outcome"] == "promoted"
+    assert here.run().outcome == "promoted"
     assert in_order(told, "target save_state decision", "target promote", "aliases promote", "target save_state None")
     assert told.index("aliases nominate") < told.index("target save_state") < told.index("target deploy")
 
@@ -56,7 +56,7 @@ def test_a_promotion_is_kept_then_moves_the_traffic_then_the_aliases_and_is_forg
 def test_a_rollback_is_kept_then_moves_the_traffic_then_the_aliases_and_is_forgotten_last(world, behaviour):
     here = world(behaviour(wrong=0.5))
     told = acts_of(here)
-    assert here.run()["outcome"] == "rolled_back"
+    assert here.run().outcome == "rolled_back"
     assert in_order(told, "target save_state decision", "target rollback", "aliases reject", "target save_state None")
 
 
@@ -89,7 +89,7 @@ def test_a_challenger_that_fails_while_it_is_promoted_is_rolled_back_for_its_rea
 
     here.target.promote = promote
     result = here.run()
-    assert (result["outcome"], result["serving"]) == ("rolled_back", "1")
+    assert (result.outcome, result.serving) == ("rolled_back", "1")
     assert here.aliases.rejected == {"2": "the model server of version 2 ended"}
     assert here.aliases.champion == "1"
     assert here.target.candidate is None
@@ -99,7 +99,7 @@ def test_a_challenger_that_fails_while_it_is_promoted_is_rolled_back_for_its_rea
 def test_a_challenger_that_nobody_knows_of_makes_way(world, third):
     here = world()
     here.target.candidate, here.target.percent = third, 10  # its driver died before it kept a state
-    assert here.run()["outcome"] == "promoted"
+    assert here.run().outcome == "promoted"
     assert here.target.champion().version == "2"
 
 
@@ -110,9 +110,9 @@ def test_a_rolled_back_challenger_is_counted_until_its_traffic_ends_and_not_afte
     here.target.set_traffic = lambda percent: (shares.append(percent), route(percent))
     told = acts_of(here)
     result = here.run()
-    assert result["outcome"] == "rolled_back"
+    assert result.outcome == "rolled_back"
     assert shares == [10, 0]
-    assert result["requests"]["challenger"] == here.target.seen["2"].requests
+    assert result.requests.challenger == here.target.seen["2"].requests
     moved = len(told) - 1 - told[::-1].index("target set_traffic")
     assert moved > told.index("target save_state decision")
 
@@ -121,8 +121,8 @@ def test_each_phase_and_step_has_the_whole_time(world):
     here = world(step_time_limit_s=9.0, shadow_requests=0, steps="10,20,30,40,50", minimum_requests=60)
     here.target.clients_per_second = 160
     result = here.run()
-    took = [period["ended_s"] - period["started_s"] for period in result["periods"]]
-    assert result["outcome"] == "promoted", result["reason"]
+    took = [period.ended_s - period.started_s for period in result.periods]
+    assert result.outcome == "promoted", result.reason
     assert max(took) < 9.0 < sum(took)
 
 
@@ -141,15 +141,15 @@ def test_a_rollout_whose_driver_was_killed_has_the_whole_time_again(world, kille
     here.target.save_state = save
     spent = from_json(here.target.load_state()).elapsed_s
     again = here.run()
-    assert (again["outcome"], again["resumed"]) == ("held", 1)
-    assert again["seconds"] - spent > 4.5
+    assert (again.outcome, again.resumed) == ("held", 1)
+    assert again.seconds - spent > 4.5
 
 
 def test_the_periods_of_a_rollout_are_kept_when_it_is_held_and_closed_once(world, killed):
     here = world(step_time_limit_s=5.0, max_slow_rise=0.001)
     result = here.run()
     kept = from_json(here.target.load_state()).periods
-    assert [period.name for period in kept] == [period["name"] for period in result["periods"]]
+    assert [period.name for period in kept] == [period.name for period in result.periods]
     assert kept[-1].percent == 50
     here = world(steps="50")
     promote = here.target.promote
@@ -163,15 +163,15 @@ def test_the_periods_of_a_rollout_are_kept_when_it_is_held_and_closed_once(world
     here.target.promote = promote
     decided = from_json(here.target.load_state())
     assert decided.decision is not None
-    assert [period["name"] for period in here.run()["periods"]] == [period.name for period in decided.periods]
+    assert [period.name for period in here.run().periods] == [period.name for period in decided.periods]
 
 
 def test_a_step_that_has_no_verdict_is_held_soon_after_its_time(world):
     result = world(step_time_limit_s=5.0, max_slow_rise=0.001).run()
-    assert result["outcome"] == "held"
-    last = result["timeline"][-1]
-    before = [point["seconds"] for point in result["timeline"] if point["percent"] < last["percent"]]
-    assert 5.0 < last["seconds"] - before[-1] < 7.0
+    assert result.outcome == "held"
+    last = result.timeline[-1]
+    before = [point.seconds for point in result.timeline if point.percent < last.percent]
+    assert 5.0 < last.seconds - before[-1] < 7.0
 
 
 def test_a_closed_period_starts_the_next_with_nothing_spent():
@@ -208,4 +208,4 @@ def test_requests_of_sticky_clients_count_less_from_the_start(world, header, abl
 
 
 def test_a_first_version_that_fails_on_one_of_twenty_probes_is_not_served(world, behaviour):
-    assert world(behaviour(failing=1 / phases.FIRST_PROBES), first=True).run()["outcome"] == "rolled_back"
+    assert world(behaviour(failing=1 / phases.FIRST_PROBES), first=True).run().outcome == "rolled_back"

@@ -10,7 +10,7 @@ from slipway.components.rollout.live import course, evidence_table
 
 def test_the_evidence_so_far_is_shown_by_metric(world, behaviour):
     here = world(behaviour(wrong=0.06), max_accuracy_drop=0.07)
-    assert here.run()["outcome"] == "held"
+    assert here.run().outcome == "held"
     found = state.summary(here.target.load_state())
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(evidence_table(found["evidence"]))

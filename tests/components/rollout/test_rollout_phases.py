@@ -9,8 +9,8 @@ def held(here, **settings):
     """The reason why a rollout is held."""
     here.settings = here.settings.model_copy(update=settings)
     result = here.run()
-    assert result["outcome"] == "held"
-    return result["reason"]
+    assert result.outcome == "held"
+    return result.reason
 
 
 def test_a_baseline_that_does_not_come_is_told_with_its_numbers(world):
@@ -60,9 +60,9 @@ def test_a_shadow_ends_with_the_asked_number_of_copies_and_its_part_of_traffic(w
 
     here.target.shadow = shadow
     result = here.run()
-    assert result["outcome"] == "promoted"
+    assert result.outcome == "promoted"
     assert shares == [50, 0]
-    assert result["requests"]["copied"] == here.target.shadowed == 50  # ten at a time
+    assert result.requests.copied == here.target.shadowed == 50  # ten at a time
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_shadow_ends_with_the_asked_number_of_copies_and_its_part_of_traffic(w
 def test_probes_help_out_where_a_phase_finds_too_few_of_the_clients_requests(world, rate, settings):
     here = world(**settings, step_time_limit_s=60.0)
     here.target.clients_per_second = rate
-    assert here.run()["requests"]["probes"] > 0
+    assert here.run().requests.probes > 0
 
 
 def test_a_step_without_a_verdict_is_told_with_its_share_and_time(world):
@@ -83,47 +83,47 @@ def test_a_step_without_a_verdict_is_told_with_its_share_and_time(world):
 
 def test_a_first_version_is_told_how_many_probes_it_answered(world, behaviour):
     good = world(behaviour(wrong=0.5), first=True).run()
-    assert good["reason"] == (
+    assert good.reason == (
         "version 2 is the first to be served here: it answered 20 of 20 texts that it had not seen, 10 of them as "
         "labelled"
     )
-    assert (good["outcome"], good["champion"], good["serving"], good["metrics"]) == ("promoted", None, "2", {})
+    assert (good.outcome, good.champion, good.serving, good.metrics) == ("promoted", None, "2", {})
     bad = world(behaviour(failing=0.1), first=True).run()
-    assert bad["outcome"] == "rolled_back"
-    assert "version 2 is the first to be served here, but it answered 1" in bad["reason"]
+    assert bad.outcome == "rolled_back"
+    assert "version 2 is the first to be served here, but it answered 1" in bad.reason
 
 
 def test_every_look_is_on_the_timeline_with_its_share_and_its_numbers(world):
     here = world(steps="20,40", shadow_requests=20)
     result = here.run()
-    assert sorted({(point["phase"], point["percent"]) for point in result["timeline"]}) == [
+    assert sorted({(point.phase, point.percent) for point in result.timeline}) == [
         ("compare", 0), ("shadow", 0), ("traffic", 20), ("traffic", 40),
     ]  # fmt: skip
-    last = result["timeline"][-1]
-    assert (last["requests"], last["champion_requests"]) == (
-        result["requests"]["challenger"],
-        result["requests"]["champion"],
+    last = result.timeline[-1]
+    assert (last.requests, last.champion_requests) == (
+        result.requests.challenger,
+        result.requests.champion,
     )
-    assert last["texts"] == result["compared"]["labelled"]
-    assert last["seconds"] == pytest.approx(result["seconds"], abs=0.1)
-    for name, metric in result["metrics"].items():
-        assert last["metrics"][name] == (metric["harm"], metric["lower"], metric["upper"])
-        sides = [metric[side] and metric[side]["rate"] for side in ("champion", "challenger")]
-        assert last["rates"][name] == tuple(sides)
-        assert last["verdicts"][name] == metric["verdict"] == "go on"
-    assert last["verdict"] == "go on"
-    minimum = [period["requests"] for period in result["periods"] if period["percent"]]
+    assert last.texts == result.compared.labelled
+    assert last.seconds == pytest.approx(result.seconds, abs=0.1)
+    for name, metric in result.metrics.items():
+        assert last.metrics[name] == (metric.harm, metric.lower, metric.upper)
+        sides = [arm and arm.rate for arm in (metric.champion, metric.challenger)]
+        assert last.rates[name] == tuple(sides)
+        assert last.verdicts[name] == metric.verdict == "go on"
+    assert last.verdict == "go on"
+    minimum = [period.requests for period in result.periods if period.percent]
     assert min(minimum) >= here.settings.minimum_requests
-    assert [(period["name"], period["percent"]) for period in result["periods"]] == [
+    assert [(period.name, period.percent) for period in result.periods] == [
         ("baseline", 0), ("compare", 0), ("shadow", 0), ("traffic", 20), ("traffic", 40),
     ]  # fmt: skip
 
 
 def test_what_is_slow_is_measured_of_the_champion_alone(world, behaviour):
     result = world(old=behaviour(latency_ms=60.0), new=behaviour(latency_ms=60.0), slow_factor=1.5).run()
-    assert result["outcome"] == "promoted"
-    assert result["slow_ms"] == 1.5 * result["baseline_p95_ms"]
-    assert world(slow_floor_ms=40.0).run()["slow_ms"] == 40.0
+    assert result.outcome == "promoted"
+    assert result.slow_ms == 1.5 * result.baseline_p95_ms
+    assert world(slow_floor_ms=40.0).run().slow_ms == 40.0
 
 
 def test_a_rollout_goes_on_at_its_step_or_at_the_last_when_there_are_fewer(world, killed):
@@ -140,5 +140,5 @@ def test_a_rollout_goes_on_at_its_step_or_at_the_last_when_there_are_fewer(world
     with pytest.raises(killed):
         here.run()
     here.settings = here.settings.model_copy(update={"steps": "15,25"})
-    assert here.run()["outcome"] == "promoted"
+    assert here.run().outcome == "promoted"
     assert shares == [10, 20, 30, 25]

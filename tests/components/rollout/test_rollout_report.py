@@ -29,4 +29,4 @@ def test_the_section_of_a_champion_is_one_sentence(world):
 
 def test_words_of_a_revision_are_no_markup(world, behaviour):
     result = world(behaviour(refuses=True)).run()
-    assert "<script>" not in report.section(result | {"reason": "<script>"})
+    assert "<script>" not in report.section(result.model_copy(update={"reason": "<script>"}))

@@ -1,11 +1,10 @@
 """The one-standard-error rule, and the report about it."""
 
-from typing import Any
-
 import pytest
 
 from slipway.components.select_model import report
-from slipway.components.select_model.choice import FoldScore, Summary, one_standard_error, summarise
+from slipway.components.select_model.choice import one_standard_error, summarise
+from slipway.components.select_model.result import FoldScore, SelectModelResult, Summary
 
 
 def candidate(name: str, scores: list[float], parameters: int = 10, tokens: int = 300, seconds: float = 1) -> Summary:
@@ -26,10 +25,10 @@ def candidate(name: str, scores: list[float], parameters: int = 10, tokens: int 
 
 def test_a_candidate_is_summed_up_over_its_folds() -> None:
     summary = candidate("a", [0.7, 0.8, 0.9], seconds=2)
-    assert summary["mean"] == pytest.approx(0.8)
-    assert summary["deviation"] == pytest.approx(0.1)
-    assert summary["standard_error"] == pytest.approx(0.1 / 3**0.5)
-    assert (summary["seconds"], summary["tokens"]) == (2, 300)
+    assert summary.mean == pytest.approx(0.8)
+    assert summary.deviation == pytest.approx(0.1)
+    assert summary.standard_error == pytest.approx(0.1 / 3**0.5)
+    assert (summary.seconds, summary.tokens) == (2, 300)
 
 
 BEST = [0.80, 0.90, 1.00]  # mean 0.9, standard error 0.058
@@ -46,28 +45,28 @@ BEST = [0.80, 0.90, 1.00]  # mean 0.9, standard error 0.058
         ([candidate("small", [0.86] * 3, parameters=5), candidate("smaller", [0.85] * 3, parameters=4)], 2),
         ([candidate("equal", BEST)], 0),
     ],
-    ids=lambda value: " and ".join(item["name"] for item in value) if isinstance(value, list) else "",
+    ids=lambda value: " and ".join(item.name for item in value) if isinstance(value, list) else "",
 )
 def test_the_cheapest_within_one_standard_error_of_the_best_is_chosen(others: list[Summary], chosen: int) -> None:
     choice = one_standard_error([candidate("best", BEST), *others])
-    assert choice["best"] == 0
-    assert choice["chosen"] == chosen
-    assert choice["threshold"] == pytest.approx(0.9 - 0.1 / 3**0.5)
+    assert choice.best == 0
+    assert choice.chosen == chosen
+    assert choice.threshold == pytest.approx(0.9 - 0.1 / 3**0.5)
 
 
-def result(*candidates: Summary) -> dict[str, Any]:
+def result(*candidates: Summary) -> SelectModelResult:
     picked = one_standard_error(candidates)
-    return {
-        "compared": True,
-        "chosen": candidates[picked["chosen"]]["name"],
-        "choice": {},
-        "best": candidates[picked["best"]]["name"],
-        "threshold": picked["threshold"],
-        "candidates": list(candidates),
-        "folds": 3,
-        "texts": 600,
-        "few": ["<rare>"],
-    }
+    return SelectModelResult(
+        compared=True,
+        chosen=candidates[picked.chosen].name,
+        choice={},
+        best=candidates[picked.best].name,
+        threshold=picked.threshold,
+        candidates=list(candidates),
+        folds=3,
+        texts=600,
+        few=["<rare>"],
+    )
 
 
 def test_the_report_says_which_was_chosen_and_why() -> None:
@@ -79,6 +78,6 @@ def test_the_report_says_which_was_chosen_and_why() -> None:
 
 
 def test_the_report_of_a_single_candidate_says_that_nothing_was_compared() -> None:
-    only = {"compared": False, "chosen": "settings of train", "choice": {}, "candidates": [], "few": []}
+    only = SelectModelResult(compared=False, chosen="settings of train", choice={}, candidates=[], few=[])
     assert "one candidate, settings of train, so nothing was compared" in report.section(only)
     assert report.scalars(only) == {}

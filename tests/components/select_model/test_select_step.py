@@ -1,6 +1,5 @@
 """Plan, a task of cross-validation, and the choice, on the tiny encoder."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.select_model import step
 from slipway.components.select_model.settings import SelectSettings
+from slipway.components.select_model.task import CrossValidationTask
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ TWO = SelectSettings(candidates=[{"name": "whole"}, {"name": "half", "layers": 1
 
 def test_the_plan_has_a_task_for_each_candidate_with_all_its_folds(train: TrainSettings) -> None:
     tasks = step.plan(TWO, train, "s3://b/runs")
-    assert [[candidate["name"] for candidate in task["candidates"]] for task in tasks] == [["whole"], ["half"]]
-    assert {(task["folds"], task["seed"], task["record"]) for task in tasks} == {(3, 13, "s3://b/runs")}
-    first, last = (TrainSettings.model_validate(task["candidates"][0]["train"]) for task in tasks)
+    assert [[candidate.name for candidate in task.candidates] for task in tasks] == [["whole"], ["half"]]
+    assert {(task.folds, task.seed, task.record) for task in tasks} == {(3, 13, "s3://b/runs")}
+    first, last = (TrainSettings.model_validate(task.candidates[0].train) for task in tasks)
     assert (first.epochs, last.epochs) == (1, 2), "a candidate's own epochs go before select.epochs"
     assert (first.processes, first.accumulation) == (1, 2), "as many texts in an update as in training"
 
@@ -34,9 +34,9 @@ def test_the_number_of_tasks_has_a_limit_and_a_task_says_only_what_it_needs(trai
     seeds = [{"name": f"rate {number}", "learning_rate": number * 1e-4} for number in range(1, 21)]
     tasks = step.plan(SelectSettings(candidates=seeds), train)
     assert len(tasks) == step.TASKS
-    names = sorted(candidate["name"] for task in tasks for candidate in task["candidates"])
+    names = sorted(candidate.name for task in tasks for candidate in task.candidates)
     assert names == sorted(candidate["name"] for candidate in seeds)
-    assert max(len(json.dumps(task)) for task in tasks) < 1500
+    assert max(len(task.model_dump_json()) for task in tasks) < 1500
 
 
 def test_a_candidate_s_task_is_the_same_beside_others(train: TrainSettings) -> None:
@@ -62,20 +62,22 @@ def test_a_single_candidate_needs_no_training_and_a_loop_has_an_item(
     (task,) = step.plan(settings, train)
     assert step.cross_validate(Path("nowhere"), task) == []
     result = step.choose(Path("nowhere"), settings, train, [])
-    assert (result["compared"], result["choice"]) == (False, candidates[0] if candidates else {})
+    assert (result.compared, result.choice) == (False, candidates[0] if candidates else {})
 
 
 def test_a_fold_is_scored_on_texts_that_were_held_out(train: TrainSettings, small_dataset: TextDataset) -> None:
     settings = TWO.model_copy(update={"epochs": 10, "texts": 90})
     first, second = step.plan(settings, train)
     scores = step.cross_validate(small_dataset.folder, first)
-    both = first | {"candidates": [*second["candidates"], *first["candidates"]], "folds": 3.0}
+    both = CrossValidationTask.model_validate(  # kfp makes floats of whole numbers
+        first.model_dump() | {"candidates": [*second.candidates, *first.candidates], "folds": 3.0}
+    )
     again = step.cross_validate(small_dataset.folder, both)[3:]
-    assert [(score["candidate"], score["fold"]) for score in scores] == [("whole", fold) for fold in range(3)]
-    assert scores[0]["macro_f1"] > 0.7
-    assert [score["macro_f1"] for score in scores] == [score["macro_f1"] for score in again], "whatever came before"
-    assert 10 * 60 * 4 < scores[0]["tokens"] < 10 * 60 * 32
-    assert scores[0]["parameters"] > 1000
+    assert [(score.candidate, score.fold) for score in scores] == [("whole", fold) for fold in range(3)]
+    assert scores[0].macro_f1 > 0.7
+    assert [score.macro_f1 for score in scores] == [score.macro_f1 for score in again], "whatever came before"
+    assert 10 * 60 * 4 < scores[0].tokens < 10 * 60 * 32
+    assert scores[0].parameters > 1000
 
 
 def test_too_few_texts_for_the_folds_are_refused(train: TrainSettings, small_dataset: TextDataset) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.clients.v2_protocol import Explanation
 from slipway.components.errors import BadInput
+from slipway.components.explanation.class_explanation import ClassExplanation
 from slipway.components.explanation.picture import document, tints, words
 from slipway.components.explanation.shapley import explain as explained
 from slipway.pipelines.cli.explain import as_json, explain, given_texts
@@ -59,14 +60,14 @@ def test_the_picture_has_every_word_escaped_and_tinted_by_its_attribution(client
     assert "&lt;" in html
     assert "<b>" not in html.replace("<body>", "")
     assert "delivery: 9" in html
-    told = client.explain(TEXTS[:1])[0][0].to_json()
+    told = ClassExplanation.model_validate(client.explain(TEXTS[:1])[0][0].to_json())
     shade = {word: tint for word, _, tint in tints(told)}
     assert shade["parcel"][1] > shade["parcel"][0]  # green
     assert min(shade["please"]) > min(shade["parcel"])  # paler
 
 
 def test_a_text_without_words_has_a_picture_too() -> None:
-    told = {"label": "a", "words": [], "attributions": [], "logit": 1.0, "baseline": 1.0, "score": 0.5}
+    told = ClassExplanation(label="a", words=[], attributions=[], logit=1.0, baseline=1.0, score=0.5)
     assert "add +0.00" in words(told)
     assert "<h1>" in document([""], [[told]])
 

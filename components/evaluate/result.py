@@ -1,0 +1,165 @@
+"""What the step `evaluate` returns: the scores of challenger and champion, and the gate's verdict."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict, JsonValue
+
+from slipway.components.explanation.class_explanation import ClassExplanation
+from slipway.components.learning.bootstrap import Histogram, Interval
+from slipway.components.learning.scores import Bin, ClassScore, RocCurve
+from slipway.components.step_runtime.step_result import ResultPart, StepResult
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of the gate; value and limit are shares."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    words: str
+
+
+class Verdict(ResultPart):
+    """What the gate says."""
+
+    passed: bool
+    """Whether the challenger may be registered: all checks passed."""
+    reasons: list[str] = []
+    """A sentence for each check, failed ones first."""
+    checks: list[Check] = []
+    """The checks, in the same order."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """How well the attack tells training texts from test texts."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
+    auc: float
+    """Chance that a training text has a lower loss than a test text; 0.5 is guessing."""
+    advantage: float
+    """Greatest difference of the shares of training texts and of test texts below a threshold; 0 is guessing."""
+    found_at_1_percent: float
+    """Share of the training texts that are found when 1 % of the test texts are accused; 0.01 is guessing."""
+    members: int
+    others: int
+
+
+class TypoScores(ResultPart):
+    """Scores on the test texts with typing errors, from 0 to 1."""
+
+    macro_f1: float
+    """Mean F1 over the classes that occur."""
+    accuracy: float
+    """Share of right answers."""
+    drop: float
+    """Macro-F1 lost to the typing errors."""
+
+
+class ModelScores(ResultPart):
+    """A model's scores on the test split, from 0 to 1."""
+
+    accuracy: float
+    """Share of right answers."""
+    macro_f1: float
+    """Mean F1 over the classes that occur."""
+    calibration_error: float
+    """Expected calibration error: how far confidence and share of right answers lie apart."""
+    classes: list[ClassScore]
+    """Of each class, in the order of the labels."""
+    bins: list[Bin]
+    """The reliability diagram."""
+    confusion: list[list[int]]
+    """Texts by true class (rows) and answer (columns); the last column counts answers that the data do not know."""
+    typos: TypoScores
+    """On the texts with typing errors."""
+
+
+class ChampionScores(ModelScores):
+    """The champion's scores, and what a reader of the comparison must know."""
+
+    version: str
+    """The registry's version."""
+    same_data: bool
+    """Whether it was made from the same dataset."""
+    labels_it_lacks: list[str]
+    """Labels of the data that it does not know."""
+    labels_now_gone: list[str]
+    """Labels that it knows and the data do not have."""
+
+
+class Intervals(ResultPart):
+    """Scores with their confidence intervals."""
+
+    macro_f1: Interval
+    """Of the mean F1 over the classes that occur."""
+    accuracy: Interval
+    """Of the share of right answers."""
+
+
+class Difference(Intervals):
+    """Challenger minus champion, on the texts of classes that both know."""
+
+    texts: int
+    """How many texts these are."""
+    histogram: Histogram
+    """The resampled differences of macro-F1."""
+
+
+class Mistake(ResultPart):
+    """A wrong answer."""
+
+    text: str
+    """What was asked."""
+    label: str
+    """The right label."""
+    predicted: str
+    """The answer."""
+    confidence: float
+    """Probability of the answer, from 0 to 1."""
+    explanation: ClassExplanation | None = None
+    """Which words spoke for the answer; of the first mistakes only."""
+
+
+class GateResult(StepResult):
+    """The part of the result that decides how the run goes on, for those who need no more."""
+
+    step: ClassVar[str] = "evaluate"
+
+    gate: Verdict
+    """The gate's verdict."""
+
+
+class EvaluateResult(GateResult):
+    """Challenger and champion on the test split, and whether the challenger may be registered."""
+
+    labels: list[str]
+    """Names of the classes."""
+    texts: int
+    """Number of test texts."""
+    challenger: ModelScores
+    """Scores of the model that this run made."""
+    roc: RocCurve | None = None
+    """The challenger's ROC curve for the second of two classes; null for more."""
+    champion: ChampionScores | None
+    """Scores of the model that serves; null when there is none."""
+    identical_to_champion: str | None
+    """The champion's version, where the challenger is the same model; else null."""
+    intervals: Intervals
+    """The challenger's scores with their intervals."""
+    difference: Difference | None
+    """Challenger minus champion; null where there is nothing to compare."""
+    membership: Membership | None
+    """How well training texts can be recognised; null where that was not tried."""
+    mistakes: list[Mistake]
+    """The wrong answers of which the challenger was surest."""
+    typo_examples: list[tuple[str, str]]
+    """Test texts beside the same with typing errors."""
+    settings: dict[str, JsonValue]
+    """The settings of the step."""
+    seconds: float = 0.0
+    """Time that the step took, in seconds."""

@@ -1,0 +1,76 @@
+"""What the step `select_model` returns, and the score of each of its trainings."""
+
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from slipway.components.step_runtime.step_result import ResultPart, StepResult
+
+
+class FoldScore(ResultPart):
+    """One training of cross-validation."""
+
+    candidate: str
+    """Name of the candidate."""
+    fold: int
+    """The fold that was held out, from 0."""
+    macro_f1: float
+    """On the held-out fold: mean F1 over the classes that occur, from 0 to 1."""
+    accuracy: float
+    """On the held-out fold: share of right answers, from 0 to 1."""
+    seconds: float
+    """Time of the training alone, in seconds."""
+    parameters: int
+    """Number of weights."""
+    tokens: int
+    """Tokens that the training passed through the model, without padding."""
+
+
+class Summary(ResultPart):
+    """A candidate over all folds; scores from 0 to 1."""
+
+    name: str
+    """Of the candidate."""
+    changes: dict[str, JsonValue]
+    """What it changes in the settings of the step train."""
+    macro_f1: list[float]
+    """Of each fold, in order."""
+    mean: float
+    """Mean macro-F1 over the folds."""
+    deviation: float
+    """Sample standard deviation of the macro-F1 over the folds."""
+    standard_error: float
+    """Of the mean macro-F1."""
+    accuracy: float
+    """Mean over the folds."""
+    seconds: float
+    """Mean time of a training, in seconds."""
+    parameters: int
+    """Number of weights."""
+    tokens: int
+    """Tokens that all its trainings passed through the model, without padding."""
+
+
+class SelectModelResult(StepResult):
+    """The choice of a candidate. Where there was one only, nothing was compared, and the rest is not given."""
+
+    step: ClassVar[str] = "select_model"
+
+    compared: bool
+    """Whether candidates were compared."""
+    chosen: str
+    """Name of the chosen candidate."""
+    choice: dict[str, JsonValue]
+    """What it changes in the settings of the step train."""
+    best: str = ""
+    """Name of the candidate with the best mean."""
+    threshold: float = 0.0
+    """The least mean macro-F1 that counts as good as the best."""
+    candidates: list[Summary] = []
+    """All candidates."""
+    folds: int = 0
+    """Parts of the training texts; each was held out once."""
+    texts: int = 0
+    """Number of training texts that were used."""
+    few: list[str] = []
+    """Classes with fewer texts than folds."""

@@ -1,0 +1,89 @@
+"""What the step `train` returns."""
+
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from slipway.components.artifacts.privacy_guarantee import Privacy
+from slipway.components.step_runtime.step_result import ResultPart, StepResult
+
+
+class ValidationScores(ResultPart):
+    """Scores on the validation split."""
+
+    loss: float
+    """Mean cross-entropy, in nats."""
+    macro_f1: float
+    """Mean F1 over the classes that occur, from 0 to 1."""
+    accuracy: float
+    """Share of right answers, from 0 to 1."""
+
+
+class ValidationPoint(ValidationScores):
+    """One evaluation."""
+
+    epoch: int
+    """After so many epochs."""
+    update: int
+    """After so many updates."""
+
+
+class TrainingPoint(ResultPart):
+    """A point of the training curve."""
+
+    update: int
+    """After so many updates."""
+    loss: float
+    """Mean loss of the updates since the last point, in nats."""
+    learning_rate: float
+    """Of the last of these updates."""
+
+
+class Curves(ResultPart):
+    """Learning curves, in order."""
+
+    training: list[TrainingPoint]
+    """While it trained."""
+    validation: list[ValidationPoint]
+    """After each epoch."""
+
+
+class TrainResult(StepResult):
+    """A training, and the best of its epochs, which is the model."""
+
+    step: ClassVar[str] = "train"
+
+    labels: list[str]
+    """Names of the classes."""
+    dataset_digest: str
+    """`sha256:…` of the dataset."""
+    encoder: str
+    """Name or folder of the pretrained encoder."""
+    max_length: int
+    """Longest text that the model reads, in tokens."""
+    settings: dict[str, JsonValue]
+    """The settings of the step, with what select_model chose."""
+    best_epoch: int
+    """The epoch whose weights are the model."""
+    validation: ValidationScores
+    """Scores of the best epoch."""
+    parameters: int
+    """Number of weights."""
+    mlflow_run_id: str
+    """The training's run in MLflow."""
+    privacy: Privacy | None = None
+    """What the weights may tell of a training text; only after a private training."""
+    updates: int
+    """Updates that were made."""
+    epochs: int
+    """Epochs that were made."""
+    stopped_early: bool
+    """Whether it stopped before the epochs that were asked for, since nothing was gained."""
+    seconds: float
+    """Time of the training, in seconds, over all its parts."""
+    processes: int
+    """Worker processes."""
+    resumed_from: int | None
+    """The update from which a killed training went on; null for one that was not."""
+    curves: Curves
+    """Learning curves."""
