@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slipway.components.artifacts.bundle import BundleInfo
+from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.step_runtime.step_result import number
 from slipway.components.train.result import TrainResult
@@ -24,7 +25,7 @@ def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
         *_data(info, results.get("prepare_data") or {}),
         *_training(info, TrainResult.found_in(results)),
         *_privacy(info),
-        *_compression(info, results.get("compress") or {}),
+        *_compression(info, CompressResult.found_in(results)),
         *_test(EvaluateResult.found_in(results)),
         *_limits(info),
         *_signature(identity),
@@ -91,21 +92,21 @@ def _privacy(info: BundleInfo) -> list[str]:
     ]
 
 
-def _compression(info: BundleInfo, result: dict[str, Any]) -> list[str]:
+def _compression(info: BundleInfo, result: CompressResult | None) -> list[str]:
     parts = ["## Compression", f"Chosen: `{info.variant}`."]
     latency = ", ".join(f"{value:.1f} ms at batch {size}" for size, value in info.latency_ms.items())
     if latency:
         parts.append(f"Median latency on the machine that compressed it: {latency}.")
-    if variants := result.get("candidates"):
+    if result:
         rows = [
             [
-                str(item.get("name", "")),
-                _share(item.get("macro_f1")) or "",
-                _share(item.get("accuracy")) or "",
-                f"{item['size_bytes'] / 1e6:.1f}" if item.get("size_bytes") else "",
-                *(f"{item['latency_ms'][size]:.1f}" for size in info.latency_ms if size in item.get("latency_ms", {})),
+                item.name,
+                f"{item.macro_f1:.3f}",
+                f"{item.accuracy:.3f}",
+                f"{item.size_bytes / 1e6:.1f}",
+                *(f"{item.latency_ms[size]:.1f}" for size in info.latency_ms if size in item.latency_ms),
             ]
-            for item in variants
+            for item in result.candidates
         ]
         headers = ["Variant", "Validation macro-F1", "Accuracy", "MB", *(f"ms at batch {n}" for n in info.latency_ms)]
         parts.append(_table(headers, rows))
@@ -162,10 +163,6 @@ def _signature(identity: str) -> list[str]:
         "Servers verify it before they load the model. By hand, with the signer's public key:",
         f"```\npip install model-signing pyOpenSSL\n{VERIFY}\n```",
     ]
-
-
-def _share(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
 
 
 def _list(facts: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slipway.components.compress import report as compress
+from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate import report as evaluate
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.prepare_data import report as prepare_data
@@ -35,7 +36,7 @@ def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Any], str]:
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout": _of(RolloutResult, rollout.section),
     "evaluate": _of(EvaluateResult, evaluate.section),
-    "compress": compress.section,
+    "compress": _of(CompressResult, compress.section),
     "train": _of(TrainResult, train.section),
     "select_model": _of(SelectModelResult, select_model.section),
     "prepare_data": prepare_data.section,
@@ -89,15 +90,13 @@ def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
     if evaluation := EvaluateResult.found_in(results):
         scores = evaluation.challenger
         found |= {"Test macro-F1": f"{scores.macro_f1:.3f}", "Test accuracy": f"{scores.accuracy:.3f}"}
-    if compression := results.get("compress"):
-        chosen = next(row for row in compression["candidates"] if row["chosen"])
-        teacher = compression["teacher"]
-        smaller = teacher["size_bytes"] / chosen["size_bytes"]
-        faster = teacher["latency_ms"]["1"] / chosen["latency_ms"]["1"]
+    if compression := CompressResult.found_in(results):
+        chosen, teacher = compression.delivered, compression.teacher
+        smaller, faster = teacher.size_bytes / chosen.size_bytes, teacher.latency(1) / chosen.latency(1)
         found |= {
-            "Model": chosen["name"],
-            "Size": f"{chosen['size_bytes'] / 1e6:.1f} MB ({smaller:.1f} times smaller)",
-            "Latency at batch 1": f"{chosen['latency_ms']['1']:.2f} ms ({faster:.1f} times faster)",
+            "Model": chosen.name,
+            "Size": f"{chosen.size_bytes / 1e6:.1f} MB ({smaller:.1f} times smaller)",
+            "Latency at batch 1": f"{chosen.latency(1):.2f} ms ({faster:.1f} times faster)",
         }
     if registered := RegisterResult.found_in(results):
         found["Version"] = registered.version

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.register.result import RegisterResult
 from slipway.components.rollout.result import RolloutResult
@@ -13,7 +14,14 @@ from slipway.components.select_model.result import SelectModelResult
 from slipway.components.step_runtime.step_result import StepResult
 from slipway.components.train.result import TrainResult
 
-FORMS: list[type[StepResult]] = [EvaluateResult, RegisterResult, RolloutResult, SelectModelResult, TrainResult]
+FORMS: list[type[StepResult]] = [
+    CompressResult,
+    EvaluateResult,
+    RegisterResult,
+    RolloutResult,
+    SelectModelResult,
+    TrainResult,
+]
 
 
 @pytest.fixture(scope="module")
