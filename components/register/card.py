@@ -6,6 +6,7 @@ from typing import Any
 from slipway.components.artifacts.bundle import BundleInfo
 from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate.result import EvaluateResult
+from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.step_runtime.step_result import number
 from slipway.components.train.result import TrainResult
 
@@ -22,7 +23,7 @@ def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
     """
     parts = [
         *_purpose(info),
-        *_data(info, results.get("prepare_data") or {}),
+        *_data(info, PrepareDataResult.found_in(results)),
         *_training(info, TrainResult.found_in(results)),
         *_privacy(info),
         *_compression(info, CompressResult.found_in(results)),
@@ -43,11 +44,11 @@ def _purpose(info: BundleInfo) -> list[str]:
     ]
 
 
-def _data(info: BundleInfo, result: dict[str, Any]) -> list[str]:
+def _data(info: BundleInfo, result: PrepareDataResult | None) -> list[str]:
     facts = {
-        "Source": result.get("source"),
-        "Rows read": result.get("rows_read"),
-        "Texts kept": result.get("rows_kept"),
+        "Source": result.source if result else None,
+        "Rows read": result.rows_read if result else None,
+        "Texts kept": result.rows_kept if result else None,
     }
     return ["## Data", _list(facts | {"Dataset digest": f"`{info.dataset_digest}`"})]
 

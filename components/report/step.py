@@ -11,6 +11,7 @@ from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate import report as evaluate
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.prepare_data import report as prepare_data
+from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.register import report as register
 from slipway.components.register.result import RegisterResult
 from slipway.components.report.outcome import outcome_of
@@ -39,7 +40,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "compress": _of(CompressResult, compress.section),
     "train": _of(TrainResult, train.section),
     "select_model": _of(SelectModelResult, select_model.section),
-    "prepare_data": prepare_data.section,
+    "prepare_data": _of(PrepareDataResult, prepare_data.section),
     "register": _of(RegisterResult, register.section),
 }
 """In the order in which a reader asks: is it live, is it good, is it small, how was it made."""

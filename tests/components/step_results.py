@@ -51,7 +51,7 @@ def prepare_data(labels: list[str], folder: Path) -> dict[str, Any]:
     source = folder / "a-file-with-a-long-name-from-the-service-desk-2026-11-26.csv"
     with source.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
-    return prepare_data_step.run(DataSettings.model_validate({"source": str(source)}), folder / "dataset")
+    return prepare_data_step.run(DataSettings.model_validate({"source": str(source)}), folder / "dataset").to_json()
 
 
 def select_model() -> dict[str, Any]:

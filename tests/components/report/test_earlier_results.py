@@ -8,6 +8,7 @@ import pytest
 
 from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate.result import EvaluateResult
+from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.register.result import RegisterResult
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.select_model.result import SelectModelResult
@@ -17,6 +18,7 @@ from slipway.components.train.result import TrainResult
 FORMS: list[type[StepResult]] = [
     CompressResult,
     EvaluateResult,
+    PrepareDataResult,
     RegisterResult,
     RolloutResult,
     SelectModelResult,
