@@ -92,7 +92,7 @@ class CompressResult(StepResult):
     settings: dict[str, JsonValue]
     """The settings of the step."""
     budget: Budget
-    """What became of the time for the search."""
+    """Whether the time for the search was enough."""
     seconds: float = 0.0
     """Time that the step took, in seconds."""
 

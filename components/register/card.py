@@ -1,19 +1,18 @@
 """The model card of a bundle: what a person must know before using it. Equal drafts and results give equal cards."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from slipway.components.artifacts.bundle import BundleInfo
 from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.prepare_data.result import PrepareDataResult
-from slipway.components.step_runtime.step_result import number
+from slipway.components.step_runtime.step_result import Results, number
 from slipway.components.train.result import TrainResult
 
 VERIFY = "python -m model_signing verify key --signature BUNDLE/signature.json --public_key public.pem BUNDLE"
 
 
-def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
+def model_card(info: BundleInfo, results: Results, identity: str) -> str:
     """Markdown (sections as of Mitchell et al. 2019, *Model cards for model reporting*).
 
     Args:
@@ -166,7 +165,7 @@ def _signature(identity: str) -> list[str]:
     ]
 
 
-def _list(facts: dict[str, Any]) -> str:
+def _list(facts: Mapping[str, object]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
 
 

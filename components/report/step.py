@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from slipway.components.compress import report as compress
 from slipway.components.compress.result import CompressResult
@@ -22,19 +22,19 @@ from slipway.components.select_model import report as select_model
 from slipway.components.select_model.result import SelectModelResult
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.run_record import REPORT, Record, put_report
-from slipway.components.step_runtime.step_result import StepResult
+from slipway.components.step_runtime.step_result import Json, StepResult
 from slipway.components.train import report as train
 from slipway.components.train.result import TrainResult
 
 R = TypeVar("R", bound=StepResult)
 
 
-def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Any], str]:
-    """The section of a step whose result is read as a form."""
+def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Json], str]:
+    """The section of a step, from the JSON of its result."""
     return lambda result: section(form.model_validate(result))
 
 
-SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+SECTIONS: dict[str, Callable[[Json], str]] = {
     "rollout": _of(RolloutResult, rollout.section),
     "evaluate": _of(EvaluateResult, evaluate.section),
     "compress": _of(CompressResult, compress.section),
