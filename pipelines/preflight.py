@@ -19,6 +19,7 @@ from slipway.components.register.signing_job import signer_of
 from slipway.components.rollout.local.model import LocalModel
 from slipway.components.rollout.local.processes import holder_of, port_problem
 from slipway.components.step_runtime import run_record, step_context
+from slipway.components.step_runtime.preflight_result import PreflightResult
 from slipway.pipelines.cluster_settings import check_not_local, check_store, encoders, for_pods, with_stores
 from slipway.pipelines.pipeline_parameters import REST, settings_of
 from slipway.pipelines.settings import SlipwaySettings
@@ -42,7 +43,7 @@ def run(form: Mapping[str, Any]) -> Requests:
         check(settings, home.service())
         requests = requests_of(settings, run_record.run_name())
         asked = settings.model_dump(mode="json", exclude_defaults=True)
-        current.finish({"model_name": settings.model_name, "settings": asked})
+        current.finish(PreflightResult(model_name=settings.model_name, settings=asked))
     return requests
 
 

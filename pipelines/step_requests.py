@@ -16,6 +16,7 @@ from slipway.components.select_model import step as select_model
 from slipway.components.step_runtime import run_record
 from slipway.components.step_runtime.code_version import code_version
 from slipway.components.step_runtime.step_request import StepRequest
+from slipway.components.step_runtime.step_result import Json
 from slipway.pipelines.cluster_settings import encoders, with_encoders
 from slipway.pipelines.settings import SlipwaySettings
 
@@ -37,13 +38,13 @@ class Requests(NamedTuple):
     what the cache may skip a digest of all that decides on the outcome beside it: code, data, weights.
     """
 
-    prepare: dict[str, Any]
-    compare: list[dict[str, Any]]
-    train: dict[str, Any]
-    compress: dict[str, Any]
-    evaluate: dict[str, Any]
-    register: dict[str, Any]
-    rollout: dict[str, Any]
+    prepare: Json
+    compare: list[Json]
+    train: Json
+    compress: Json
+    evaluate: Json
+    register: Json
+    rollout: Json
     data_version: str
     selection_version: str
     training_version: str
@@ -64,7 +65,7 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
     sections = settings.model_dump(mode="json", exclude_defaults=True)
     record = "" if own_namespace() is None else run_record.uri_of(sections)
 
-    def request(section: str, **surroundings: Any) -> dict[str, Any]:
+    def request(section: str, **surroundings: Any) -> Json:
         return StepRequest(settings=sections.get(section, {}), record=record, **surroundings).plain()
 
     named = {"model_name": settings.model_name}

@@ -12,13 +12,14 @@ class Privacy(BaseModel):
     most exp(ε), but for δ, from that with one text more or less (Dwork et al. 2006, *Our data, ourselves*).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     epsilon: float = Field(ge=0)
     """ε of all updates that were planned. It holds whatever made the training stop."""
     epsilon_spent: float = Field(ge=0)
     """ε of the updates that were made."""
     delta: float = Field(gt=0, lt=1)
+    """Probability with which the guarantee may fail."""
     noise_multiplier: float = Field(gt=0)
     """Standard deviation of the noise, as a multiple of `gradient_norm`."""
     sampling_rate: float = Field(gt=0, le=1)
@@ -26,7 +27,9 @@ class Privacy(BaseModel):
     gradient_norm: float = Field(gt=0)
     """To which the gradient of each text was scaled down."""
     updates: int = Field(ge=0)
+    """Updates that were made."""
     updates_planned: int = Field(ge=1)
+    """Updates that were planned."""
     accountant: str
     """How ε was computed."""
     unit: str = UNIT

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from slipway.components.compress.result import CompressResult, VariantResult
 from slipway.components.step_runtime import html
+from slipway.components.step_runtime.step_result import number
 
 COLOURS = {"teacher": "tab:blue", "student": "tab:orange", "pruned": "tab:purple"}
 GOOD, BAD, SOFT = "#1a7f4b", "#b3261e", "#5b6675"
@@ -16,27 +17,29 @@ LABEL_GAP, LABEL_HEIGHT = 0.1, 0.22
 """Least distance of two labels, as part of the height of the chart where they are few; inches that one needs."""
 
 
-def scalars(result: dict[str, Any]) -> dict[str, float]:
+def scalars(result: CompressResult) -> dict[str, float]:
     """Values worth a comparison over runs."""
-    chosen = next(row for row in result["candidates"] if row["chosen"])
+    chosen = result.delivered
     return {
-        **{name: chosen[name] for name in ("macro_f1", "accuracy", "size_bytes")},
-        "latency_ms_batch_1": chosen["latency_ms"]["1"],
-        "times_faster": result["teacher"]["latency_ms"]["1"] / chosen["latency_ms"]["1"],
+        "macro_f1": chosen.macro_f1,
+        "accuracy": chosen.accuracy,
+        "size_bytes": chosen.size_bytes,
+        "latency_ms_batch_1": chosen.latency(1),
+        "times_faster": result.teacher.latency(1) / chosen.latency(1),
     }
 
 
-def section(result: dict[str, Any]) -> str:
+def section(result: CompressResult) -> str:
     """HTML fragment: facts, the Pareto chart, the table of all variants with the reasons."""
-    rows, teacher = result["candidates"], result["teacher"]
-    chosen = next(row for row in rows if row["chosen"])
+    rows, teacher = result.candidates, result.teacher
+    chosen = result.delivered
     facts = {
-        "Chosen": chosen["name"],
-        "Macro-F1, validation (teacher)": f"{chosen['macro_f1']:.3f} ({teacher['macro_f1']:.3f})",
-        "Kept of it": f"{chosen['kept']:.1%}, at least {chosen['kept_at_least']:.1%}",
-        "Faster than the teacher, batch 1": f"{_latency(teacher, 1) / _latency(chosen, 1):.1f} x",
-        "Faster, batch 32": f"{_latency(teacher, 32) / _latency(chosen, 32):.1f} x",
-        "Smaller": f"{teacher['size_bytes'] / chosen['size_bytes']:.1f} x",
+        "Chosen": chosen.name,
+        "Macro-F1, validation (teacher)": f"{chosen.macro_f1:.3f} ({teacher.macro_f1:.3f})",
+        "Kept of it": f"{chosen.kept:.1%}, at least {chosen.kept_at_least:.1%}",
+        "Faster than the teacher, batch 1": f"{teacher.latency(1) / chosen.latency(1):.1f} x",
+        "Faster, batch 32": f"{teacher.latency(32) / chosen.latency(32):.1f} x",
+        "Smaller": f"{teacher.size_bytes / chosen.size_bytes:.1f} x",
     }
     caption = (
         "Quality and latency of the variants; the area of a circle is the size on disk, and the grey line joins "
@@ -44,18 +47,18 @@ def section(result: dict[str, Any]) -> str:
         "nothing is chosen."
     )
     note = (
-        f"Medians of {result['settings']['latency_rounds']} rounds from text to logits with {result['threads']} "
+        f"Medians of {number(result.settings, 'latency_rounds')} rounds from text to logits with {result.threads} "
         "threads, all variants in turn on the same validation texts. Logits of the exported models differ from "
-        f"torch's by at most {result['tolerance']['measured']:.1g} of the largest; allowed is "
-        f"{result['tolerance']['allowed']:.0g}. Kept is the share of the teacher's macro-F1, with the lower bound of a "
-        f"paired bootstrap ({result['settings']['quality_confidence']:.0%}), which must reach "
-        f"{result['settings']['quality_share']:.0%}. Latency is median / 95th percentile."
+        f"torch's by at most {result.tolerance.measured:.1g} of the largest; allowed is "
+        f"{result.tolerance.allowed:.0g}. Kept is the share of the teacher's macro-F1, with the lower bound of a "
+        f"paired bootstrap ({number(result.settings, 'quality_confidence'):.0%}), which must reach "
+        f"{number(result.settings, 'quality_share'):.0%}. Latency is median / 95th percentile."
     )
-    budget = result["budget"]
-    if budget["exhausted"]:
+    budget = result.budget
+    if budget.exhausted:
         note += (
-            f" The budget of {budget['seconds']:g} s was spent before these were ready: "
-            f"{', '.join(budget['unfinished'])}; this is the best so far."
+            f" The budget of {budget.seconds:g} s was spent before these were ready: "
+            f"{', '.join(budget.unfinished)}; this is the best so far."
         )
     headers = [
         "Variant",
@@ -70,81 +73,79 @@ def section(result: dict[str, Any]) -> str:
         "Made in",
         "Verdict",
     ]
-    number = rows.index(chosen)
+    place = rows.index(chosen)
     return "\n".join(
         [
             html.heading("Compression"),
-            html.notice(f"{chosen['name']} is chosen: {chosen['reason']}.", "good"),
+            html.notice(f"{chosen.name} is chosen: {chosen.reason}.", "good"),
             html.facts(facts),
             html.figure(partial(pareto_chart, result), caption),
-            html.table(headers, [_row(row) for row in rows], number),
+            html.table(headers, [_row(row) for row in rows], place),
             html.paragraph(note),
             html.details(
-                "Settings", html.table(["Setting", "Value"], [[k, str(v)] for k, v in result["settings"].items()])
+                "Settings", html.table(["Setting", "Value"], [[k, str(v)] for k, v in result.settings.items()])
             ),
         ]
     )
 
 
-def _row(row: dict[str, Any]) -> list[str]:
+def _row(row: VariantResult) -> list[str]:
     return [
-        row["name"],
-        f"{row['macro_f1']:.3f}",
-        f"{row['accuracy']:.3f}",
-        f"{row['kept']:.1%}, {row['kept_at_least']:.1%}",
-        *(f"{_latency(row, size):.2f} / {row['latency_p95_ms'][str(size)]:.2f}" for size in (1, 8, 32)),
-        f"{row['size_bytes'] / 1e6:.1f}",
-        f"{row['parameters'] / 1e6:.1f} M",
-        f"{row['seconds']:.0f} s",
-        ("chosen: " if row["chosen"] else "") + row["reason"],
+        row.name,
+        f"{row.macro_f1:.3f}",
+        f"{row.accuracy:.3f}",
+        f"{row.kept:.1%}, {row.kept_at_least:.1%}",
+        *(f"{row.latency(size):.2f} / {row.latency_p95(size):.2f}" for size in (1, 8, 32)),
+        f"{row.size_bytes / 1e6:.1f}",
+        f"{row.parameters / 1e6:.1f} M",
+        f"{row.seconds:.0f} s",
+        ("chosen: " if row.chosen else "") + row.reason,
     ]
 
 
-def pareto_chart(result: dict[str, Any], width: float) -> Figure:
+def pareto_chart(result: CompressResult, width: float) -> Figure:
     """Latency at batch 1 (logarithmic) against macro-F1, with the floor, the front and a label for each variant.
 
     The labels of a narrow chart have no numbers: those are in the table.
     """
-    rows = result["candidates"]
+    rows = result.candidates
     figure = Figure(figsize=(width, max(4.4, 1 + LABEL_HEIGHT * len(rows))), layout="constrained")
     axes = figure.subplots()
-    largest = max(row["size_bytes"] for row in rows)
+    largest = max(row.size_bytes for row in rows)
     for row in rows:
-        colour = COLOURS[row["name"].split("-")[0]]
-        area = 900 * row["size_bytes"] / largest
-        axes.scatter(_latency(row, 1), row["macro_f1"], s=area, color=colour, alpha=0.45, edgecolor=colour, zorder=3)
-        axes.scatter(_latency(row, 1), row["macro_f1"], s=9, color=colour, zorder=4)
-        if row["chosen"]:
-            axes.scatter(
-                _latency(row, 1), row["macro_f1"], s=area + 260, facecolor="none", edgecolor=GOOD, linewidth=2.5
-            )
-    sure = [result["teacher"]["macro_f1"] * row["kept_at_least"] for row in rows]
+        colour = COLOURS[row.name.split("-")[0]]
+        area = 900 * row.size_bytes / largest
+        axes.scatter(row.latency(1), row.macro_f1, s=area, color=colour, alpha=0.45, edgecolor=colour, zorder=3)
+        axes.scatter(row.latency(1), row.macro_f1, s=9, color=colour, zorder=4)
+        if row.chosen:
+            axes.scatter(row.latency(1), row.macro_f1, s=area + 260, facecolor="none", edgecolor=GOOD, linewidth=2.5)
+    sure = [result.teacher.macro_f1 * row.kept_at_least for row in rows]
     for row, low in zip(rows, sure, strict=True):
-        colour = COLOURS[row["name"].split("-")[0]]
-        axes.vlines(_latency(row, 1), low, max(low, row["macro_f1"]), color=colour, linewidth=1, zorder=2)
+        colour = COLOURS[row.name.split("-")[0]]
+        axes.vlines(row.latency(1), low, max(low, row.macro_f1), color=colour, linewidth=1, zorder=2)
     front = _front(rows)
-    axes.plot([_latency(row, 1) for row in front], [row["macro_f1"] for row in front], color="0.6", zorder=1)
-    _scale(axes, rows, result["floor"])
-    axes.axhline(result["floor"], color=BAD, linestyle="--", linewidth=1)
+    axes.plot([row.latency(1) for row in front], [row.macro_f1 for row in front], color="0.6", zorder=1)
+    _scale(axes, rows, result.floor)
+    axes.axhline(result.floor, color=BAD, linestyle="--", linewidth=1)
     place = axes.get_yaxis_transform()
-    axes.text(0.005, result["floor"], f"floor {result['floor']:.3f}", color=BAD, va="bottom", transform=place)
+    axes.text(0.005, result.floor, f"floor {result.floor:.3f}", color=BAD, va="bottom", transform=place)
     _label(axes, rows, width == html.WIDE)
     axes.set(xlabel="median latency at batch 1 (ms, logarithmic)", ylabel="macro-F1, validation split")
     return figure
 
 
-def _front(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _front(rows: Sequence[VariantResult]) -> list[VariantResult]:
     """The rows that none beats in both latency and macro-F1, from the fastest on."""
-    front: list[dict[str, Any]] = []
-    for row in sorted(rows, key=lambda row: (_latency(row, 1), -row["macro_f1"])):
-        if not front or row["macro_f1"] > front[-1]["macro_f1"]:
+    front: list[VariantResult] = []
+    for row in sorted(rows, key=lambda row: (row.latency(1), -row.macro_f1)):
+        if not front or row.macro_f1 > front[-1].macro_f1:
             front.append(row)
     return front
 
 
-def _scale(axes: Axes, rows: Sequence[dict[str, Any]], floor: float) -> None:
+def _scale(axes: Axes, rows: Sequence[VariantResult], floor: float) -> None:
     """Room around all points and the floor; ticks are plain numbers."""
-    scores, latencies = [floor, *(row["macro_f1"] for row in rows)], [_latency(row, 1) for row in rows]
+    scores, latencies = [floor, *(row.macro_f1 for row in rows)], [row.latency(1) for row in rows]
     room = max(0.02, 0.2 * (max(scores) - min(scores)))
     axes.set(xscale="log", ylim=(min(scores) - room, max(scores) + room))
     axes.set_xlim(min(latencies) / 1.3, max(latencies) * 1.3)
@@ -154,22 +155,22 @@ def _scale(axes: Axes, rows: Sequence[dict[str, Any]], floor: float) -> None:
     axes.grid(alpha=0.3)
 
 
-def _label(axes: Axes, rows: Sequence[dict[str, Any]], numbers: bool) -> None:
+def _label(axes: Axes, rows: Sequence[VariantResult], numbers: bool) -> None:
     """Labels in a column beside the chart, from the best to the worst, each joined to its point by a line."""
-    ordered = sorted(rows, key=lambda row: (row["macro_f1"], _latency(row, 1)))
+    ordered = sorted(rows, key=lambda row: (row.macro_f1, row.latency(1)))
     low, high = axes.get_ylim()
-    heights = spread([(row["macro_f1"] - low) / (high - low) for row in ordered], min(LABEL_GAP, 1 / len(rows)))
+    heights = spread([(row.macro_f1 - low) / (high - low) for row in ordered], min(LABEL_GAP, 1 / len(rows)))
     for row, height in zip(ordered, heights, strict=True):
-        told = f"  {_latency(row, 1):.2f} ms, {row['size_bytes'] / 1e6:.0f} MB" if numbers else ""
+        told = f"  {row.latency(1):.2f} ms, {row.size_bytes / 1e6:.0f} MB" if numbers else ""
         axes.annotate(
-            f"{row['name']}{told}",
-            (_latency(row, 1), row["macro_f1"]),
+            f"{row.name}{told}",
+            (row.latency(1), row.macro_f1),
             xytext=(1.03, height),
             textcoords="axes fraction",
             va="center",
             fontsize=None if numbers else html.SMALL,
-            color=GOOD if row["chosen"] else "black" if row["eligible"] else SOFT,
-            fontweight="bold" if row["chosen"] else "normal",
+            color=GOOD if row.chosen else "black" if row.eligible else SOFT,
+            fontweight="bold" if row.chosen else "normal",
             arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.8, "relpos": (0, 0.5)},
             annotation_clip=False,
         )
@@ -185,7 +186,3 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
         ceiling = min(moved[index], ceiling - gap)
         moved[index] = ceiling
     return moved
-
-
-def _latency(row: dict[str, Any], batch_size: int) -> float:
-    return float(row["latency_ms"][str(batch_size)])

@@ -21,6 +21,7 @@ from slipway.components.compress.export import TOLERANCE
 from slipway.components.compress.measure import BATCH_SIZES, quality, time_side_by_side
 from slipway.components.compress.models import candidates
 from slipway.components.compress.quality import ALL, kept
+from slipway.components.compress.result import Budget, CompressResult, Tolerance, VariantResult
 from slipway.components.compress.search_state import SearchState
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.compress.teacher_outputs import STEP
@@ -57,7 +58,7 @@ def run(
     code_version: str,
     output: Path,
     work: Path | None = None,
-) -> dict[str, Any]:
+) -> CompressResult:
     """Make smaller variants of a trained classifier, measure them here, and write the best as a draft bundle.
 
     Args:
@@ -70,10 +71,6 @@ def run(
         output: becomes a draft bundle.
         work: a folder that outlives a killed run. Each search has a folder of its own in it, named for teacher, data
             and settings: a later run of the same search goes on from there. None for a search that starts afresh.
-
-    Returns:
-        Candidates with their measurements and the reasons why each was chosen or not, the chosen one, the floor,
-        the teacher's values, the tolerance of the export, threads, settings, and what became of the budget.
 
     Raises:
         BadInput: the checkpoint and the dataset do not belong together, a split is empty, or the encoder's
@@ -101,8 +98,18 @@ def run(
         number = next(index for index, one in enumerate(measured) if one.name == choice.chosen)
         _deliver(variants[number], measured[number], data.texts("validation"), output)
     progress.report(STEP, f"chosen: {choice.chosen}, {choice.reasons[choice.chosen]}")
-    result = _result(variants, measured, choice, settings) | {"budget": _budget(stages)}
-    return result | {"seconds": time.monotonic() - started}
+    rows = _rows(variants, measured, choice)
+    return CompressResult(
+        candidates=rows,
+        chosen=choice.chosen,
+        floor=settings.quality_share * measured[0].macro_f1,
+        teacher=rows[0],
+        tolerance=Tolerance(allowed=TOLERANCE, measured=max(variant.exported.difference for variant in variants)),
+        threads=settings.serving_threads or cores(),
+        settings=settings.model_dump(),
+        budget=_budget(stages),
+        seconds=time.monotonic() - started,
+    )
 
 
 def search_digest(checkpoint: Path, dataset_digest: str, settings: CompressSettings) -> str:
@@ -131,17 +138,17 @@ def _search_folder(work: Path | None, digest: str) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _budget(stages: SearchState) -> dict[str, Any]:
+def _budget(stages: SearchState) -> Budget:
     """Seconds, whether they were enough, and which models were ended early, not begun, or resumed."""
     if stages.unfinished:
         missing = ", ".join(stages.unfinished)
         progress.report(STEP, f"the budget of {stages.budget_s:g} s was spent before {missing} were ready")
-    return {
-        "seconds": stages.budget_s,
-        "exhausted": bool(stages.unfinished),
-        "unfinished": stages.unfinished,
-        "resumed": stages.resumed,
-    }
+    return Budget(
+        seconds=stages.budget_s,
+        exhausted=bool(stages.unfinished),
+        unfinished=stages.unfinished,
+        resumed=stages.resumed,
+    )
 
 
 def _check(info: dict[str, Any], data: TextDataset, checkpoint: Path, dataset: Path) -> None:
@@ -193,39 +200,25 @@ def _latencies(measured: Measured) -> dict[str, float]:
     return {str(size): round(measured.latency(size), 4) for size in BATCH_SIZES}
 
 
-def _result(
-    variants: Sequence[Variant],
-    measured: Sequence[Measured],
-    choice: Choice,
-    settings: CompressSettings,
-) -> dict[str, Any]:
+def _rows(variants: Sequence[Variant], measured: Sequence[Measured], choice: Choice) -> list[VariantResult]:
     front = pareto_front(measured)
-    rows = [
-        {
-            "name": one.name,
-            "accuracy": one.accuracy,
-            "macro_f1": one.macro_f1,
-            "kept": one.kept.share,
-            "kept_at_least": one.kept.at_least,
-            "size_bytes": one.size_bytes,
-            "latency_ms": _latencies(one),
-            "latency_p95_ms": {str(size): round(one.latency_p95(size), 4) for size in BATCH_SIZES},
-            "parameters": one.parameters,
-            "seconds": one.seconds,
-            "fused": variant.exported.fused,
-            "eligible": one.name in choice.eligible,
-            "on_front": one.name in front,
-            "chosen": one.name == choice.chosen,
-            "reason": choice.reasons[one.name],
-        }
+    return [
+        VariantResult(
+            name=one.name,
+            accuracy=one.accuracy,
+            macro_f1=one.macro_f1,
+            kept=one.kept.share,
+            kept_at_least=one.kept.at_least,
+            size_bytes=one.size_bytes,
+            latency_ms=_latencies(one),
+            latency_p95_ms={str(size): round(one.latency_p95(size), 4) for size in BATCH_SIZES},
+            parameters=one.parameters,
+            seconds=one.seconds,
+            fused=variant.exported.fused,
+            eligible=one.name in choice.eligible,
+            on_front=one.name in front,
+            chosen=one.name == choice.chosen,
+            reason=choice.reasons[one.name],
+        )
         for variant, one in zip(variants, measured, strict=True)
     ]
-    return {
-        "candidates": rows,
-        "chosen": choice.chosen,
-        "floor": settings.quality_share * measured[0].macro_f1,
-        "teacher": rows[0],
-        "tolerance": {"allowed": TOLERANCE, "measured": max(variant.exported.difference for variant in variants)},
-        "threads": settings.serving_threads or cores(),
-        "settings": settings.model_dump(),
-    }

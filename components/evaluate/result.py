@@ -16,10 +16,15 @@ class Check:
     """One condition of the gate; value and limit are shares."""
 
     name: str
+    """What is checked."""
     value: float
+    """What was measured."""
     limit: float
+    """What it must reach, or may reach."""
     passed: bool
+    """Whether it does."""
     words: str
+    """The same as a sentence."""
 
 
 class Verdict(ResultPart):
@@ -46,7 +51,9 @@ class Membership:
     found_at_1_percent: float
     """Share of the training texts that are found when 1 % of the test texts are accused; 0.01 is guessing."""
     members: int
+    """Training texts that were tried."""
     others: int
+    """Test texts that were tried."""
 
 
 class TypoScores(ResultPart):

@@ -22,8 +22,11 @@ class Interval:
     """The value on the test split and the ends of its interval."""
 
     value: float
+    """On the split."""
     low: float
+    """Lower end."""
     high: float
+    """Upper end."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Histogram:
     """How many values lie between each two neighbouring edges; there is one edge more than counts."""
 
     counts: list[int]
+    """Values between two edges."""
     edges: list[float]
+    """Edges, rising."""
 
 
 class Resamples:

@@ -24,10 +24,15 @@ class ClassScore:
     """Shares from 0 to 1; `support` is the number of texts of the class."""
 
     label: str
+    """Name of the class."""
     precision: float
+    """Share of right answers among the answers with this class."""
     recall: float
+    """Share of its texts that were recognised."""
     f1: float
+    """Harmonic mean of precision and recall."""
     support: int
+    """Number of its texts."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,15 @@ class Bin:
     """Predictions whose confidence is above `low` and at most `high`: how many, mean confidence, share right."""
 
     low: float
+    """Lower end of the bin, not in it."""
     high: float
+    """Upper end of the bin."""
     count: int
+    """Number of predictions."""
     confidence: float
+    """Mean confidence."""
     accuracy: float
+    """Share right."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +73,13 @@ class RocCurve:
     positive: str
     """The class."""
     auc: float
+    """Area under the curve."""
     false_positive_rate: list[float]
+    """Of texts of other classes, at each threshold."""
     true_positive_rate: list[float]
+    """Of texts of the class, at each threshold."""
     threshold: list[float]
+    """Probabilities, falling."""
 
 
 def roc_curve(positive: npt.NDArray[np.bool_], probability: Floats, label: str) -> RocCurve | None:

@@ -33,7 +33,7 @@ def prepare_data(
     asked = StepRequest.model_validate(request)
     with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], asked.record) as current:
         result = step.run(DataSettings.model_validate(asked.settings), Path(dataset.path))
-        dataset.metadata["digest"] = result["digest"]
-        dataset.metadata["rows"] = result["rows_kept"]
+        dataset.metadata["digest"] = result.digest
+        dataset.metadata["rows"] = result.rows_kept
         scalar_metrics.log(data_counts, report.scalars(result))
         current.finish(result, report.section(result), dataset.path)

@@ -1,11 +1,12 @@
 """The section of the run's report about the step `prepare_data`."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from slipway.components.artifacts.dataset import SPLITS
+from slipway.components.prepare_data.result import NearDuplicate, PrepareDataResult
 from slipway.components.step_runtime import html
 
 COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
@@ -13,39 +14,39 @@ MOST_BARS = 24
 """Classes up to which all have bars."""
 
 
-def scalars(result: dict[str, Any]) -> dict[str, float]:
+def scalars(result: PrepareDataResult) -> dict[str, float]:
     """Values worth a comparison over runs."""
-    found = {name: result[name] for name in ("rows_read", "rows_kept")}
-    found |= {f"{name}_duplicates": result["removed"].get(f"{name} duplicate", 0) for name in ("exact", "near")}
-    return found | {"classes": len(result["labels"])}
+    found: dict[str, float] = {"rows_read": result.rows_read, "rows_kept": result.rows_kept}
+    found |= {f"{name}_duplicates": result.removed.get(f"{name} duplicate", 0) for name in ("exact", "near")}
+    return found | {"classes": len(result.labels)}
 
 
-def section(result: dict[str, Any]) -> str:
+def section(result: PrepareDataResult) -> str:
     """HTML fragment: facts, class balance, lengths, what was removed, and examples."""
-    rows = {name: sum(result["classes"][name].values()) for name in SPLITS}
+    rows = {name: sum(result.classes[name].values()) for name in SPLITS}
     facts = {
-        "Source": result["source"],
-        "Rows read": f"{result['rows_read']:,}",
-        "Texts kept": f"{result['rows_kept']:,}",
-        "Classes": f"{len(result['labels'])}",
+        "Source": result.source,
+        "Rows read": f"{result.rows_read:,}",
+        "Texts kept": f"{result.rows_kept:,}",
+        "Classes": f"{len(result.labels)}",
         "Train / validation / test": " / ".join(f"{rows[name]:,}" for name in SPLITS),
-        "Digest": result["digest"].removeprefix("sha256:")[:12],
+        "Digest": result.digest.removeprefix("sha256:")[:12],
     }
     parts = [html.heading("Data"), *_notices(result), html.facts(facts)]
     parts.append(html.figure(partial(class_balance, result), _balance_caption(result)))
     parts.append(html.figure(partial(length_histogram, result), "Length of the texts in all splits, characters"))
     parts.append(html.table(["Split", *_QUANTILE_NAMES.values()], _length_rows(result)))
     parts.append(html.heading("Removed rows", 3))
-    if result["removed"]:
-        removed = sorted(result["removed"].items(), key=lambda item: -item[1])
-        shares = [[reason, f"{count:,}", f"{count / result['rows_read']:.1%}"] for reason, count in removed]
+    if result.removed:
+        removed = sorted(result.removed.items(), key=lambda item: -item[1])
+        shares = [[reason, f"{count:,}", f"{count / result.rows_read:.1%}"] for reason, count in removed]
         parts.append(html.table(["Reason", "Rows", "Share of rows read"], shares))
     else:
         parts.append(html.paragraph("No row was removed."))
     parts.extend(_duplicates(result))
-    if len(result["labels"]) > MOST_BARS:
+    if len(result.labels) > MOST_BARS:
         parts.append(html.details("Examples of every class by split", _class_table(result)))
-    examples = [[label, text] for label, texts in result["examples"].items() for text in texts]
+    examples = [[label, text] for label, texts in result.examples.items() for text in texts]
     parts.append(html.details("Examples of each class", html.table(["Class", "Text"], examples)))
     return "\n".join(parts)
 
@@ -60,78 +61,75 @@ _QUANTILE_NAMES = {
 }
 
 
-def _notices(result: dict[str, Any]) -> list[str]:
+def _notices(result: PrepareDataResult) -> list[str]:
     notices = []
-    if result["similar_labels"]:
-        names = ", ".join(result["similar_labels"])
+    if result.similar_labels:
+        names = ", ".join(result.similar_labels)
         notices.append(html.notice(f"Some classes differ only in upper and lower case: {names}.", "bad"))
-    if result["conflicts_count"]:
-        text = f"{result['conflicts_count']} texts occur with more than one label; see below what was done with them."
+    if result.conflicts_count:
+        text = f"{result.conflicts_count} texts occur with more than one label; see below what was done with them."
         notices.append(html.notice(text, "neutral"))
     return notices
 
 
-def _length_rows(result: dict[str, Any]) -> list[list[str]]:
+def _length_rows(result: PrepareDataResult) -> list[list[str]]:
     return [
-        [name, *(str(result["lengths"][name][quantile]) for quantile in _QUANTILE_NAMES)]
+        [name, *(str(getattr(result.lengths[name], quantile)) for quantile in _QUANTILE_NAMES)]
         for name in SPLITS
-        if name in result["lengths"]
+        if name in result.lengths
     ]
 
 
-def _duplicates(result: dict[str, Any]) -> list[str]:
-    found, parts = result["duplicates"], []
-    if found["exact"]:
-        rows = [[item["text"], str(item["count"])] for item in found["exact"]]
+def _duplicates(result: PrepareDataResult) -> list[str]:
+    found, parts = result.duplicates, []
+    if found.exact:
+        rows = [[item.text, str(item.count)] for item in found.exact]
         parts.append(html.details("Texts that occur most often", html.table(["Text", "Times"], rows)))
-    if found["near"]:
-        parts.append(html.details("Near duplicates, the least similar first", _near_table(found["near"])))
-    if count := found["near_with_other_label_count"]:
+    if found.near:
+        parts.append(html.details("Near duplicates, the least similar first", _near_table(found.near)))
+    if count := found.near_with_other_label_count:
         summary = f"Near duplicates with another label than the text that was kept: {count}"
-        parts.append(html.details(summary, _near_table(found["near_with_other_label"])))
-    if result["conflicts"]:
+        parts.append(html.details(summary, _near_table(found.near_with_other_label)))
+    if result.conflicts:
         rows = [
             [
-                item["text"],
-                ", ".join(f"{label} ({n})" for label, n in item["labels"].items()),
-                item["kept"] or "dropped",
+                item.text,
+                ", ".join(f"{label} ({n})" for label, n in item.labels.items()),
+                item.kept or "dropped",
             ]
-            for item in result["conflicts"]
+            for item in result.conflicts
         ]
         parts.append(html.details("Texts with several labels", html.table(["Text", "Labels", "Kept as"], rows)))
     return parts
 
 
-def _class_table(result: dict[str, Any]) -> str:
-    counts = [[result["classes"][name][label] for name in SPLITS] for label in reversed(_by_size(result))]
+def _class_table(result: PrepareDataResult) -> str:
+    counts = [[result.classes[name][label] for name in SPLITS] for label in reversed(_by_size(result))]
     rows = [[label, *map(str, row)] for label, row in zip(reversed(_by_size(result)), counts, strict=True)]
     return html.table(["Class", *SPLITS], rows)
 
 
-def _near_table(pairs: list[dict[str, Any]]) -> str:
-    rows = [
-        [pair["removed"], pair["removed_label"], pair["kept"], pair["kept_label"], f"{pair['similarity']:.2f}"]
-        for pair in pairs
-    ]
+def _near_table(pairs: Sequence[NearDuplicate]) -> str:
+    rows = [[pair.removed, pair.removed_label, pair.kept, pair.kept_label, f"{pair.similarity:.2f}"] for pair in pairs]
     return html.table(["Removed", "Label", "Kept", "Label", "Similarity"], rows)
 
 
-def _balance_caption(result: dict[str, Any]) -> str:
-    classes = len(result["labels"])
+def _balance_caption(result: PrepareDataResult) -> str:
+    classes = len(result.labels)
     if classes <= MOST_BARS:
         return "Examples of each class by split"
     return f"Examples by split of the {MOST_BARS // 2} largest and {MOST_BARS // 2} smallest of {classes} classes"
 
 
-def _by_size(result: dict[str, Any]) -> list[str]:
+def _by_size(result: PrepareDataResult) -> list[str]:
     """The classes, the smallest first."""
-    classes = result["classes"]
-    return sorted(result["labels"], key=lambda label: sum(classes[name][label] for name in SPLITS))
+    classes = result.classes
+    return sorted(result.labels, key=lambda label: sum(classes[name][label] for name in SPLITS))
 
 
-def class_balance(result: dict[str, Any], width: float) -> Figure:
+def class_balance(result: PrepareDataResult, width: float) -> Figure:
     """One stacked horizontal bar for each class, the largest first; of many classes, the ends of that order."""
-    classes, labels = result["classes"], _by_size(result)
+    classes, labels = result.classes, _by_size(result)
     if len(labels) > MOST_BARS:
         labels = labels[: MOST_BARS // 2] + labels[-MOST_BARS // 2 :]
     names = [html.shortened(label, width) for label in labels]
@@ -152,9 +150,9 @@ def class_balance(result: dict[str, Any], width: float) -> Figure:
     return figure
 
 
-def length_histogram(result: dict[str, Any], width: float) -> Figure:
+def length_histogram(result: PrepareDataResult, width: float) -> Figure:
     """How many texts have which length."""
-    edges, counts = result["length_histogram"]["edges"], result["length_histogram"]["counts"]
+    edges, counts = result.length_histogram.edges, result.length_histogram.counts
     figure = Figure(figsize=(width, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.stairs(counts, edges, fill=True, color=COLOURS["train"])

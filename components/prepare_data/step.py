@@ -3,25 +3,21 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from slipway.components.artifacts.dataset import write_dataset
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data import duplicates, sources, splitting, summary
 from slipway.components.prepare_data.cleaning import clean
 from slipway.components.prepare_data.formats import Example
+from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.step_runtime import progress
 
 STEP = "prepare_data"
 
 
-def run(settings: DataSettings, output: Path) -> dict[str, Any]:
+def run(settings: DataSettings, output: Path) -> PrepareDataResult:
     """Read, clean, remove duplicates, split, and write a dataset folder to `output`.
-
-    Returns:
-        Source, rows read and kept, removed rows by reason, duplicates and conflicts with examples, class counts and
-        length quantiles by split, examples of each class, digests, settings.
 
     Raises:
         BadInput: the source cannot be read, a class has too few examples, or there are fewer than two classes.
@@ -49,18 +45,25 @@ def run(settings: DataSettings, output: Path) -> dict[str, Any]:
     numbered = {name: ([e.text for e in rows], [labels.index(e.label) for e in rows]) for name, rows in splits.items()}
     info = {"source": settings.source, "rows_read": len(source.examples), "settings": settings.model_dump()}
     dataset = write_dataset(output, numbered, labels, info)
-    return {
-        "source": settings.source,
-        "parts": source.parts[:20],
-        "rows_read": len(source.examples),
-        "rows_kept": len(kept),
-        "removed": {reason: count for reason, count in removed.items() if count},
-        **summary.of_duplicates(examples, merged, pairs),
-        **summary.of_splits(splits, labels),
-        "digest": dataset.digest,
-        "digests": dataset.info["digests"],
-        "settings": settings.model_dump(),
-    }
+    return PrepareDataResult(
+        source=settings.source,
+        parts=source.parts[:20],
+        rows_read=len(source.examples),
+        rows_kept=len(kept),
+        removed={reason: count for reason, count in removed.items() if count},
+        duplicates=summary.duplicates_of(examples, merged, pairs),
+        conflicts=summary.conflicts_of(merged),
+        conflicts_count=len(merged.conflicts),
+        labels=labels,
+        similar_labels=summary.similar(labels),
+        classes=summary.classes_of(splits, labels),
+        lengths=summary.lengths_of(splits),
+        length_histogram=summary.length_histogram(splits),
+        examples=summary.examples_of(splits["train"], labels),
+        digest=dataset.digest,
+        digests=dataset.info["digests"],
+        settings=settings.model_dump(),
+    )
 
 
 def _cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:

@@ -1,17 +1,18 @@
 """The model card of a bundle: what a person must know before using it. Equal drafts and results give equal cards."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from slipway.components.artifacts.bundle import BundleInfo
+from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate.result import EvaluateResult
-from slipway.components.step_runtime.step_result import number
+from slipway.components.prepare_data.result import PrepareDataResult
+from slipway.components.step_runtime.step_result import Results, number
 from slipway.components.train.result import TrainResult
 
 VERIFY = "python -m model_signing verify key --signature BUNDLE/signature.json --public_key public.pem BUNDLE"
 
 
-def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
+def model_card(info: BundleInfo, results: Results, identity: str) -> str:
     """Markdown (sections as of Mitchell et al. 2019, *Model cards for model reporting*).
 
     Args:
@@ -21,10 +22,10 @@ def model_card(info: BundleInfo, results: dict[str, Any], identity: str) -> str:
     """
     parts = [
         *_purpose(info),
-        *_data(info, results.get("prepare_data") or {}),
+        *_data(info, PrepareDataResult.found_in(results)),
         *_training(info, TrainResult.found_in(results)),
         *_privacy(info),
-        *_compression(info, results.get("compress") or {}),
+        *_compression(info, CompressResult.found_in(results)),
         *_test(EvaluateResult.found_in(results)),
         *_limits(info),
         *_signature(identity),
@@ -42,11 +43,11 @@ def _purpose(info: BundleInfo) -> list[str]:
     ]
 
 
-def _data(info: BundleInfo, result: dict[str, Any]) -> list[str]:
+def _data(info: BundleInfo, result: PrepareDataResult | None) -> list[str]:
     facts = {
-        "Source": result.get("source"),
-        "Rows read": result.get("rows_read"),
-        "Texts kept": result.get("rows_kept"),
+        "Source": result.source if result else None,
+        "Rows read": result.rows_read if result else None,
+        "Texts kept": result.rows_kept if result else None,
     }
     return ["## Data", _list(facts | {"Dataset digest": f"`{info.dataset_digest}`"})]
 
@@ -91,21 +92,21 @@ def _privacy(info: BundleInfo) -> list[str]:
     ]
 
 
-def _compression(info: BundleInfo, result: dict[str, Any]) -> list[str]:
+def _compression(info: BundleInfo, result: CompressResult | None) -> list[str]:
     parts = ["## Compression", f"Chosen: `{info.variant}`."]
     latency = ", ".join(f"{value:.1f} ms at batch {size}" for size, value in info.latency_ms.items())
     if latency:
         parts.append(f"Median latency on the machine that compressed it: {latency}.")
-    if variants := result.get("candidates"):
+    if result:
         rows = [
             [
-                str(item.get("name", "")),
-                _share(item.get("macro_f1")) or "",
-                _share(item.get("accuracy")) or "",
-                f"{item['size_bytes'] / 1e6:.1f}" if item.get("size_bytes") else "",
-                *(f"{item['latency_ms'][size]:.1f}" for size in info.latency_ms if size in item.get("latency_ms", {})),
+                item.name,
+                f"{item.macro_f1:.3f}",
+                f"{item.accuracy:.3f}",
+                f"{item.size_bytes / 1e6:.1f}",
+                *(f"{item.latency_ms[size]:.1f}" for size in info.latency_ms if size in item.latency_ms),
             ]
-            for item in variants
+            for item in result.candidates
         ]
         headers = ["Variant", "Validation macro-F1", "Accuracy", "MB", *(f"ms at batch {n}" for n in info.latency_ms)]
         parts.append(_table(headers, rows))
@@ -164,11 +165,7 @@ def _signature(identity: str) -> list[str]:
     ]
 
 
-def _share(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
-
-
-def _list(facts: dict[str, Any]) -> str:
+def _list(facts: Mapping[str, object]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
 
 

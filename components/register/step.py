@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from slipway.components.artifacts import signing
 from slipway.components.artifacts.bundle import CARD, DRAFT_FILES, Bundle, BundleInfo, updated_info, write_info
@@ -18,11 +17,12 @@ from slipway.components.register.result import RegisterResult
 from slipway.components.register.settings import RegistrySettings
 from slipway.components.register.signing_job import signer_of
 from slipway.components.step_runtime import progress
+from slipway.components.step_runtime.step_result import Results
 
 
 def run(
     draft: Path,
-    results: dict[str, Any],
+    results: Results,
     settings: RegistrySettings,
     tracking_uri: str,
     model_name: str,
@@ -110,7 +110,7 @@ def _encryption_key(settings: RegistrySettings) -> BundleKey | None:
 def _write(
     draft: Bundle,
     bundle: Path,
-    results: dict[str, Any],
+    results: Results,
     names: tuple[str, str],
     keys: tuple[Signer, BundleKey | None],
 ) -> None:

@@ -6,7 +6,6 @@ that it started nor take back the canary that it watched.
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from slipway.components.errors import SlipwayError
 from slipway.components.kubeflow import pod_diagnosis
@@ -14,6 +13,7 @@ from slipway.components.platforms.cluster_settings import ClusterSettings, own_n
 from slipway.components.register.result import RegisterResult
 from slipway.components.report.ending import explained, is_told
 from slipway.components.step_runtime import progress
+from slipway.components.step_runtime.preflight_result import PreflightResult
 from slipway.components.step_runtime.run_record import Record
 
 STEP = "report"
@@ -58,31 +58,28 @@ def _told(act: Callable[[Record, str], str], record: Record, run: str) -> str:
 
 def _end_trainings(record: Record, run: str) -> str:
     """Remove the PyTorchJobs that the run left."""
-    settings = _asked(record)
-    if settings is None or "train" in record.results:
+    asked = PreflightResult.found_in(record.results)
+    if asked is None or "train" in record.results:
         return ""
     from slipway.components.train.cancel import remove_jobs_of
 
-    removed = remove_jobs_of(run, ClusterSettings.model_validate(settings.get("cluster", {})).namespace)
+    removed = remove_jobs_of(run, _cluster(asked).namespace)
     return f"PyTorchJob {', '.join(removed)} was removed; its checkpoints stay" if removed else ""
 
 
 def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the version says which run
     """Roll the run's version back, when its rollout began and did not end."""
-    settings, registered = _asked(record), RegisterResult.found_in(record.results)
+    asked, registered = PreflightResult.found_in(record.results), RegisterResult.found_in(record.results)
     began = any(event["step"] == "rollout" for event in record.events)
-    if settings is None or not registered or not began or "rollout" in record.results:
+    if asked is None or not registered or not began or "rollout" in record.results:
         return ""
     from slipway.components.platforms.model_registry import Registry
     from slipway.components.rollout.kserve.cancelled import NOTHING, take_back
 
-    name = record.results["preflight"]["model_name"]
-    cluster = ClusterSettings.model_validate(settings.get("cluster", {}))
-    words = take_back(name, cluster, Registry(settings["tracking_uri"], name), registered.version)
+    registry = Registry(str(asked.settings["tracking_uri"]), asked.model_name)
+    words = take_back(asked.model_name, _cluster(asked), registry, registered.version)
     return "" if words == NOTHING else words
 
 
-def _asked(record: Record) -> dict[str, Any] | None:
-    """The settings that differ from the defaults, as the first task resolved them; None when it did not come so far."""
-    asked: dict[str, Any] | None = record.results.get("preflight", {}).get("settings")
-    return asked
+def _cluster(asked: PreflightResult) -> ClusterSettings:
+    return ClusterSettings.model_validate(asked.settings.get("cluster", {}))

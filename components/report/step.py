@@ -4,12 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from slipway.components.compress import report as compress
+from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate import report as evaluate
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.prepare_data import report as prepare_data
+from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.register import report as register
 from slipway.components.register.result import RegisterResult
 from slipway.components.report.outcome import outcome_of
@@ -20,25 +22,25 @@ from slipway.components.select_model import report as select_model
 from slipway.components.select_model.result import SelectModelResult
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.run_record import REPORT, Record, put_report
-from slipway.components.step_runtime.step_result import StepResult
+from slipway.components.step_runtime.step_result import Json, StepResult
 from slipway.components.train import report as train
 from slipway.components.train.result import TrainResult
 
 R = TypeVar("R", bound=StepResult)
 
 
-def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Any], str]:
-    """The section of a step whose result is read as a form."""
+def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Json], str]:
+    """The section of a step, from the JSON of its result."""
     return lambda result: section(form.model_validate(result))
 
 
-SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+SECTIONS: dict[str, Callable[[Json], str]] = {
     "rollout": _of(RolloutResult, rollout.section),
     "evaluate": _of(EvaluateResult, evaluate.section),
-    "compress": compress.section,
+    "compress": _of(CompressResult, compress.section),
     "train": _of(TrainResult, train.section),
     "select_model": _of(SelectModelResult, select_model.section),
-    "prepare_data": prepare_data.section,
+    "prepare_data": _of(PrepareDataResult, prepare_data.section),
     "register": _of(RegisterResult, register.section),
 }
 """In the order in which a reader asks: is it live, is it good, is it small, how was it made."""
@@ -89,15 +91,13 @@ def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
     if evaluation := EvaluateResult.found_in(results):
         scores = evaluation.challenger
         found |= {"Test macro-F1": f"{scores.macro_f1:.3f}", "Test accuracy": f"{scores.accuracy:.3f}"}
-    if compression := results.get("compress"):
-        chosen = next(row for row in compression["candidates"] if row["chosen"])
-        teacher = compression["teacher"]
-        smaller = teacher["size_bytes"] / chosen["size_bytes"]
-        faster = teacher["latency_ms"]["1"] / chosen["latency_ms"]["1"]
+    if compression := CompressResult.found_in(results):
+        chosen, teacher = compression.delivered, compression.teacher
+        smaller, faster = teacher.size_bytes / chosen.size_bytes, teacher.latency(1) / chosen.latency(1)
         found |= {
-            "Model": chosen["name"],
-            "Size": f"{chosen['size_bytes'] / 1e6:.1f} MB ({smaller:.1f} times smaller)",
-            "Latency at batch 1": f"{chosen['latency_ms']['1']:.2f} ms ({faster:.1f} times faster)",
+            "Model": chosen.name,
+            "Size": f"{chosen.size_bytes / 1e6:.1f} MB ({smaller:.1f} times smaller)",
+            "Latency at batch 1": f"{chosen.latency(1):.2f} ms ({faster:.1f} times faster)",
         }
     if registered := RegisterResult.found_in(results):
         found["Version"] = registered.version

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from slipway.components.step_runtime.html import WIDE
+from slipway.components.step_runtime.step_result import Results
 
 STEPS = ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout")
 
@@ -21,13 +22,13 @@ class StepTime(NamedTuple):
     """Seconds since the first event of the run."""
 
 
-def step_times(events: Sequence[dict[str, Any]], results: dict[str, Any]) -> list[StepTime]:
+def step_times(events: Sequence[dict[str, Any]], results: Results) -> list[StepTime]:
     """The steps in order. A step of which tasks ran in parallel counts from the first start to the last end."""
     first = min((event["time"] for event in events), default=0.0)
     return [_step_time(step, [event for event in events if event["step"] == step], results, first) for step in STEPS]
 
 
-def _step_time(step: str, own: list[dict[str, Any]], results: dict[str, Any], first: float) -> StepTime:
+def _step_time(step: str, own: list[dict[str, Any]], results: Results, first: float) -> StepTime:
     own = [event for event in own if event["kind"] != "unchanged"]
     if not own:
         return StepTime(step, "unchanged" if step in results else "not reached", None, None)

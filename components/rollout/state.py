@@ -27,15 +27,19 @@ class Point:
     seconds: float
     """Since the rollout began; times when no driver lived are left out."""
     phase: Phase
+    """The phase of this look."""
     percent: int
+    """The challenger's share of traffic."""
     requests: int
     """To the challenger, in all."""
     champion_requests: int
+    """To the champion, in all."""
     texts: int
     """That both were asked directly."""
     metrics: dict[str, tuple[float | None, float, float]]
     """Metric to (estimate of the harm, lower bound, upper bound)."""
     verdict: str
+    """Of all metrics together."""
     rates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     """Metric to the bad shares of (champion, challenger)."""
     verdicts: dict[str, str] = field(default_factory=dict)
@@ -47,12 +51,17 @@ class Period:
     """A phase or a step that took place."""
 
     name: str
+    """The phase."""
     percent: int
+    """The challenger's share of traffic."""
     started_s: float
+    """Seconds since the rollout began."""
     ended_s: float
+    """Seconds since the rollout began."""
     requests: int = 0
     """To the challenger, in this period."""
     champion_requests: int = 0
+    """To the champion, in this period."""
 
 
 @dataclass

@@ -25,6 +25,7 @@ from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.platforms.cluster_settings import STORE
 from slipway.components.settings import unfolded
+from slipway.components.step_runtime.step_result import Results
 
 RUN, RUN_ID, RUNS = "SLIPWAY_RUN", "SLIPWAY_RUN_ID", "runs"
 PART, REPORT = "record.json", "report.html"
@@ -41,7 +42,7 @@ class Record(NamedTuple):
     """What is known of a run: results by step, the failure (or None) and progress events in order."""
 
     folder: Path | None
-    results: dict[str, Any]
+    results: Results
     failure: dict[str, Any] | None
     events: list[dict[str, Any]]
     place: str = ""
@@ -80,7 +81,7 @@ class Mirror:
 
     def __init__(self, place: str, step: str) -> None:
         self.uri = f"{place}/{step}-{os.environ.get('KFP_POD_NAME') or uuid.uuid4().hex}"
-        self.results: dict[str, Any] = {}
+        self.results: Results = {}
         self.failure: dict[str, Any] | None = None
         self.events: list[dict[str, Any]] = []
         self._next = 0.0
@@ -96,7 +97,7 @@ class Mirror:
             if not passing or time.monotonic() >= self._next:
                 self._write()
 
-    def update(self, results: dict[str, Any] | None = None, failure: dict[str, Any] | None = None) -> None:
+    def update(self, results: Results | None = None, failure: dict[str, Any] | None = None) -> None:
         """Change what is known; it is written with the next event, which follows at once."""
         with self._lock:
             self.results = results if results is not None else self.results

@@ -19,7 +19,6 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -27,7 +26,7 @@ from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.machine import whole_file
 from slipway.components.step_runtime import html, progress, run_record
 from slipway.components.step_runtime.run_record import Mirror, Record
-from slipway.components.step_runtime.step_result import StepResult
+from slipway.components.step_runtime.step_result import Results, StepResult
 
 RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
 
@@ -35,11 +34,11 @@ RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jso
 class StepContext:
     """A step that runs; see `running`."""
 
-    def __init__(self, name: str, results: dict[str, Any], page_path: str, mirror: Mirror | None) -> None:
+    def __init__(self, name: str, results: Results, page_path: str, mirror: Mirror | None) -> None:
         self.name, self.results = name, results
         self._page_path, self._mirror = page_path, mirror
 
-    def finish(self, result: StepResult | dict[str, Any], section: str = "", artifact: str = "") -> None:
+    def finish(self, result: StepResult, section: str = "", artifact: str = "") -> None:
         """Keep the step's result.
 
         Args:
@@ -47,7 +46,7 @@ class StepContext:
             section: of the report, which becomes a page of its own, too.
             artifact: path of the folder with which all results so far go to the next component.
         """
-        self.results[self.name] = result.to_json() if isinstance(result, StepResult) else result
+        self.results[self.name] = result.to_json()
         keep_results(self.results)
         if artifact:
             _write(Path(artifact) / RESULTS, json.dumps(self.results, ensure_ascii=False))
@@ -57,14 +56,14 @@ class StepContext:
             _write(Path(self._page_path), html.document(self.name, section))
 
 
-def results_in(artifact: str) -> dict[str, Any]:
+def results_in(artifact: str) -> Results:
     """The results that came with the artifact at a path; none when it has none."""
     path = Path(artifact) / RESULTS
-    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    found: Results = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return found
 
 
-def keep_results(results: dict[str, Any]) -> None:
+def keep_results(results: Results) -> None:
     """Add results to those in the folder of the run, when there is one."""
     if path := _run_file(RESULTS):
         before = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -73,7 +72,7 @@ def keep_results(results: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def running(
-    name: str, results: dict[str, Any], page_path: str, metadata_only: Sequence[str] = (), record: str = ""
+    name: str, results: Results, page_path: str, metadata_only: Sequence[str] = (), record: str = ""
 ) -> Iterator[StepContext]:
     """Surround a step; its end must be `StepContext.finish`.
 
@@ -97,7 +96,7 @@ def running(
 
 
 @contextlib.contextmanager
-def part(name: str, results: dict[str, Any], record: str = "") -> Iterator[None]:
+def part(name: str, results: Results, record: str = "") -> Iterator[None]:
     """Surround a component that does a part of a step; another component finishes the step.
 
     Args:
@@ -157,7 +156,7 @@ def _stored(place: str) -> Record:
 
 
 @contextlib.contextmanager
-def _mirrored(name: str, record: str, results: dict[str, Any]) -> Iterator[Mirror | None]:
+def _mirrored(name: str, record: str, results: Results) -> Iterator[Mirror | None]:
     """Keep the record of this process in the store, when there is one and no folder of the run."""
     place = run_record.place_of(record)
     if not place:

@@ -1,18 +1,17 @@
 """What a step is asked, beside the artifacts that it works on: one parameter, which travels as plain JSON."""
 
-from typing import Any
-
 from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.platforms.container_image import PUBLIC_KEY_FOLDER
 from slipway.components.platforms.execution_target import Target
 from slipway.components.settings import Settings, setting
+from slipway.components.step_runtime.step_result import Json
 
 
 class StepRequest(Settings):
     """Each step reads what it needs. What has its default is left out on the way: it would be repeated in every pod."""
 
-    settings: dict[str, Any] = setting({}, "the section of slipway.yaml that is the step's")
-    select: dict[str, Any] = setting({}, "section `select`, for the step train, which makes the choice")
+    settings: Json = setting({}, "the section of slipway.yaml that is the step's")
+    select: Json = setting({}, "section `select`, for the step train, which makes the choice")
     model_name: str = setting("", "name of the registered and served model")
     target: Target = setting("auto", "where trainings compute and the model is served")
     tracking_uri: str = setting("", "the MLflow tracking server with the model registry")
@@ -23,6 +22,7 @@ class StepRequest(Settings):
     )
     record: str = setting("", "URI below which pods keep the records of runs")
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """The request as it travels."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        plain: Json = self.model_dump(mode="json", exclude_defaults=True)
+        return plain

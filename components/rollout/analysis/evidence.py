@@ -24,13 +24,17 @@ class PairCounts:
     compared: int = 0
     """Texts that the champion answered, so that there is an answer to agree with."""
     disagreeing: int = 0
+    """Texts to which the challenger gave another answer."""
     challenger_failed: int = 0
     """Of the compared texts, those on which the challenger gave no answer (they also disagree)."""
     labelled: int = 0
     """Texts with a label that at least one of them answered."""
     champion_only_right: int = 0
+    """Labelled texts that the champion alone had right."""
     challenger_only_right: int = 0
+    """Labelled texts that the challenger alone had right."""
     both_right: int = 0
+    """Labelled texts that both had right."""
 
     def adding(self, pairs: Iterable[tuple[Pair, str | None]]) -> "PairCounts":
         """These counts and those of more (pair, right label or None)."""

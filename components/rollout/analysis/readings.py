@@ -31,9 +31,13 @@ class Arm:
     """One revision's side of a metric: `bad` of `total`; for accuracy, bad answers are wrong ones."""
 
     total: int
+    """Requests or texts."""
     bad: int
+    """The bad ones among them."""
     rate: float | None
+    """Share of bad ones; None while there are none at all."""
     low: float
+    """Lower end of the confidence sequence."""
     high: float
     """`low` to `high` is a 1 - alpha confidence sequence of the rate, for people; decisions use the harm."""
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from slipway.components.artifacts.dataset import TextDataset, write_dataset
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.artifacts.privacy_guarantee import Privacy
 from slipway.components.compress import report, step
+from slipway.components.compress.result import CompressResult, VariantResult
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.errors import BadInput
 
@@ -44,57 +44,57 @@ PRIVACY = Privacy(
 @pytest.fixture(scope="module")
 def compressed(
     tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[CompressResult, Path]:
     output = tmp_path_factory.mktemp("compressed") / "draft"
     return step.run(tiny_checkpoint, small_dataset.folder, QUICK, "messages", "v1", output), output
 
 
-def by_name(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {candidate["name"]: candidate for candidate in result["candidates"]}
+def by_name(result: CompressResult) -> dict[str, VariantResult]:
+    return {candidate.name: candidate for candidate in result.candidates}
 
 
-def test_every_stage_gives_a_candidate(compressed: tuple[dict[str, Any], Path]) -> None:
+def test_every_stage_gives_a_candidate(compressed: tuple[CompressResult, Path]) -> None:
     names = ["teacher-2x32", "student-1x32", "pruned-1x32"]
     assert list(by_name(compressed[0])) == [f"{name}{precision}" for name in names for precision in ("", "+int8")]
 
 
-def test_each_stage_is_smaller_than_the_one_before(compressed: tuple[dict[str, Any], Path]) -> None:
+def test_each_stage_is_smaller_than_the_one_before(compressed: tuple[CompressResult, Path]) -> None:
     found = by_name(compressed[0])
-    parameters = [found[name]["parameters"] for name in ("teacher-2x32", "student-1x32", "pruned-1x32")]
-    sizes = [found[name]["size_bytes"] for name in ("teacher-2x32", "student-1x32", "pruned-1x32")]
+    parameters = [found[name].parameters for name in ("teacher-2x32", "student-1x32", "pruned-1x32")]
+    sizes = [found[name].size_bytes for name in ("teacher-2x32", "student-1x32", "pruned-1x32")]
     assert parameters == sorted(parameters, reverse=True)
     assert len(set(parameters)) == 3
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_the_output_is_the_chosen_candidate_as_a_draft_bundle(
-    compressed: tuple[dict[str, Any], Path], small_dataset: TextDataset
+    compressed: tuple[CompressResult, Path], small_dataset: TextDataset
 ) -> None:
     result, output = compressed
-    chosen = by_name(result)[result["chosen"]]
+    chosen = by_name(result)[result.chosen]
     info = Bundle(output).info
-    assert info.variant == result["chosen"]
-    assert info.precision == ("int8" if result["chosen"].endswith("int8") else "fp32")
-    assert info.latency_ms == chosen["latency_ms"]
+    assert info.variant == result.chosen
+    assert info.precision == ("int8" if result.chosen.endswith("int8") else "fp32")
+    assert info.latency_ms == chosen.latency_ms
     assert info.dataset_digest == small_dataset.digest
     assert (info.model_name, info.code_version, info.encoder) == ("messages", "v1", "tiny")
     predicted = Classifier(output).logits(small_dataset.texts("validation")).argmax(axis=1)
     accuracy = float((predicted == small_dataset.label_ids("validation")).mean())
     assert info.reference["label"].counts == np.bincount(predicted, minlength=len(info.labels)).tolist()
-    assert accuracy == pytest.approx(chosen["accuracy"]) == pytest.approx(info.metrics["validation_accuracy"])
+    assert accuracy == pytest.approx(chosen.accuracy) == pytest.approx(info.metrics["validation_accuracy"])
 
 
-def test_the_chosen_candidate_keeps_the_quality(compressed: tuple[dict[str, Any], Path]) -> None:
+def test_the_chosen_candidate_keeps_the_quality(compressed: tuple[CompressResult, Path]) -> None:
     result, _ = compressed
-    teacher = result["candidates"][0]
-    assert result["floor"] == pytest.approx(0.8 * teacher["macro_f1"])
-    chosen = [candidate for candidate in result["candidates"] if candidate["chosen"]]
+    teacher = result.candidates[0]
+    assert result.floor == pytest.approx(0.8 * teacher.macro_f1)
+    chosen = [candidate for candidate in result.candidates if candidate.chosen]
     assert len(chosen) == 1
-    assert chosen[0]["kept_at_least"] >= 0.8
+    assert chosen[0].kept_at_least >= 0.8
 
 
-def test_the_student_learns_from_the_teacher(compressed: tuple[dict[str, Any], Path]) -> None:
-    assert by_name(compressed[0])["student-1x32"]["macro_f1"] > 0.7
+def test_the_student_learns_from_the_teacher(compressed: tuple[CompressResult, Path]) -> None:
+    assert by_name(compressed[0])["student-1x32"].macro_f1 > 0.7
 
 
 def test_stages_can_be_switched_off(tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path) -> None:
@@ -103,12 +103,12 @@ def test_stages_can_be_switched_off(tiny_checkpoint: Path, small_dataset: TextDa
     assert list(by_name(result)) == ["teacher-2x32", "teacher-2x32+int8"]
 
 
-def test_the_report_shows_every_candidate_and_the_reasons(compressed: tuple[dict[str, Any], Path]) -> None:
+def test_the_report_shows_every_candidate_and_the_reasons(compressed: tuple[CompressResult, Path]) -> None:
     result, _ = compressed
     html = report.section(result)
-    for candidate in result["candidates"]:
-        assert candidate["name"] in html
-        assert escape(candidate["reason"]) in html
+    for candidate in result.candidates:
+        assert candidate.name in html
+        assert escape(candidate.reason) in html
     assert html.count("<figure") == 1
 
 
@@ -131,7 +131,7 @@ def test_the_same_settings_give_the_same_student(
     logits = []
     for name in ("first", "second"):
         result = step.run(tiny_checkpoint, small_dataset.folder, settings, "messages", "v1", tmp_path / name)
-        logits.append((result["candidates"][1]["macro_f1"], Classifier(tmp_path / name).logits(texts)))
+        logits.append((result.candidates[1].macro_f1, Classifier(tmp_path / name).logits(texts)))
     assert logits[0][0] == logits[1][0]
     assert np.isfinite(logits[0][1]).all()
 
@@ -157,9 +157,9 @@ def test_the_bundle_of_a_private_training_carries_its_guarantee(
 ) -> None:
     settings = QUICK.model_copy(update={"distil": False, "prune": False, "target": "size"})
     result = step.run(private_checkpoint, small_dataset.folder, settings, "messages", "v1", tmp_path / "draft")
-    assert result["chosen"] == "teacher-2x32+int8"
+    assert result.chosen == "teacher-2x32+int8"
     assert Bundle(tmp_path / "draft").info.privacy == PRIVACY
 
 
-def test_another_bundle_says_nothing_of_privacy(compressed: tuple[dict[str, Any], Path]) -> None:
+def test_another_bundle_says_nothing_of_privacy(compressed: tuple[CompressResult, Path]) -> None:
     assert "privacy" not in json.loads((compressed[1] / BUNDLE_INFO).read_text())

@@ -1,7 +1,6 @@
 """The search as a whole: it resumes, keeps to its budget, and never delivers what is below the floor."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from slipway.components.artifacts.bundle import Bundle
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.compress import models, report, step
+from slipway.components.compress.result import Budget, CompressResult
 from slipway.components.compress.search_state import SearchState
 from slipway.components.compress.settings import CompressSettings
 
@@ -50,7 +50,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, stage: str, update: int) -> list[
     return made
 
 
-def search(checkpoint: Path, data: TextDataset, settings: CompressSettings, output: Path, work: Path) -> dict[str, Any]:
+def search(checkpoint: Path, data: TextDataset, settings: CompressSettings, output: Path, work: Path) -> CompressResult:
     return step.run(checkpoint, data.folder, settings, "messages", "v1", output, work)
 
 
@@ -71,9 +71,9 @@ def test_a_killed_search_goes_on_where_it_was_and_ends_with_the_same_models(
             search(tiny_checkpoint, small_dataset, settings, tmp_path / "resumed", tmp_path / "work")
     made = killed_at(monkeypatch, "nothing", 0)
     resumed = search(tiny_checkpoint, small_dataset, settings, tmp_path / "resumed", tmp_path / "work")
-    assert resumed["budget"]["resumed"]
+    assert resumed.budget.resumed
     assert len(made) < 16 + 8 + 8  # the updates of the whole search
-    assert resumed["chosen"] == whole["chosen"]
+    assert resumed.chosen == whole.chosen
     texts = small_dataset.texts("validation")
     logits = [Classifier(tmp_path / name).logits(texts) for name in ("whole", "resumed")]
     torch.testing.assert_close(torch.from_numpy(logits[0]), torch.from_numpy(logits[1]))
@@ -94,10 +94,10 @@ def test_a_spent_budget_gives_the_best_so_far_and_says_so(
 ) -> None:
     settings = QUICK.model_copy(update={"budget_s": 1e-6})
     result = search(tiny_checkpoint, small_dataset, settings, tmp_path / "draft", tmp_path / "work")
-    assert result["budget"]["exhausted"]
-    assert result["budget"]["unfinished"] == ["student-1x32", "pruned-1x32"]
-    assert [row["name"] for row in result["candidates"]] == ["teacher-2x32", "student-1x32"]
-    assert result["chosen"] == Bundle(tmp_path / "draft").info.variant
+    assert result.budget.exhausted
+    assert result.budget.unfinished == ["student-1x32", "pruned-1x32"]
+    assert [row.name for row in result.candidates] == ["teacher-2x32", "student-1x32"]
+    assert result.chosen == Bundle(tmp_path / "draft").info.variant
     assert "was spent before these were ready: student-1x32, pruned-1x32" in report.section(result)
 
 
@@ -106,7 +106,7 @@ def test_a_budget_that_suffices_is_not_mentioned(
 ) -> None:
     settings = QUICK.model_copy(update={"prune": False, "distil_epochs": 1})
     result = search(tiny_checkpoint, small_dataset, settings, tmp_path / "draft", tmp_path / "work")
-    assert result["budget"] == {"seconds": 1800.0, "exhausted": False, "unfinished": [], "resumed": []}
+    assert result.budget == Budget(seconds=1800.0, exhausted=False, unfinished=[], resumed=[])
     assert "was spent" not in report.section(result)
 
 
@@ -116,9 +116,9 @@ def test_a_student_below_the_floor_is_not_delivered_although_it_is_the_only_one(
     untaught = {"learning_rate": 1e-9, "prune": False, "layers_kept": 1.0, "width_kept": 0.25, "quality_share": 0.97}
     settings = QUICK.model_copy(update=untaught)
     result = search(tiny_checkpoint, small_dataset, settings, tmp_path / "draft", tmp_path / "work")
-    assert [row["name"] for row in result["candidates"]] == ["teacher-2x32", "student-2x8"]
-    assert result["chosen"] == Bundle(tmp_path / "draft").info.variant == "teacher-2x32"
-    assert "no smaller variant surely (95%) keeps 97.0%" in result["candidates"][0]["reason"]
+    assert [row.name for row in result.candidates] == ["teacher-2x32", "student-2x8"]
+    assert result.chosen == Bundle(tmp_path / "draft").info.variant == "teacher-2x32"
+    assert "no smaller variant surely (95%) keeps 97.0%" in result.candidates[0].reason
 
 
 def test_augmentation_relations_width_and_static_int8_make_a_student_that_knows_the_topics(
@@ -136,11 +136,11 @@ def test_augmentation_relations_width_and_static_int8_make_a_student_that_knows_
     }
     settings = QUICK.model_copy(update=wide)
     result = search(tiny_checkpoint, small_dataset, settings, tmp_path / "draft", tmp_path / "work")
-    found = {row["name"]: row for row in result["candidates"]}
+    found = {row.name: row for row in result.candidates}
     assert {"student-1x24", "student-1x24+int8", "student-1x24+static-int8", "pruned-1x24+int8"} <= found.keys()
-    assert found["student-1x24"]["macro_f1"] > 0.7
+    assert found["student-1x24"].macro_f1 > 0.7
     for form in ("int8", "static-int8"):
-        assert found[f"student-1x24+{form}"]["macro_f1"] > found["student-1x24"]["macro_f1"] - 0.1
+        assert found[f"student-1x24+{form}"].macro_f1 > found["student-1x24"].macro_f1 - 0.1
 
 
 def test_a_damaged_stage_is_made_again(tmp_path: Path) -> None:

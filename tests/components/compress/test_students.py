@@ -16,6 +16,7 @@ from slipway.components.artifacts.checkpoint import load_checkpoint
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.compress import models, report, step
 from slipway.components.compress.plan import Student, plan
+from slipway.components.compress.result import CompressResult
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.compress.teacher_outputs import Lessons
 from slipway.components.learning.batches import EncodedTexts
@@ -133,7 +134,7 @@ def test_students_are_part_of_the_search_and_none_are_not(tiny_checkpoint: Path,
 @pytest.fixture(scope="module")
 def whole(
     tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[str], dict[str, Any]]:
+) -> tuple[list[str], CompressResult]:
     """The names of the trainings of a search of several students, and its result."""
     with pytest.MonkeyPatch.context() as patch:
         made = trainings(patch)
@@ -154,25 +155,25 @@ def trainings(patch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def search(checkpoint: Path, data: TextDataset, folder: Path, **changes: Any) -> dict[str, Any]:
+def search(checkpoint: Path, data: TextDataset, folder: Path, **changes: Any) -> CompressResult:
     settings = CompressSettings(**(QUICK | {"students": SHAPES} | changes))
     return step.run(checkpoint, data.folder, settings, "messages", "v1", folder / "draft", folder / "work")
 
 
 def test_a_search_makes_and_shows_all_shapes_and_trains_a_shared_student_once(
-    whole: tuple[list[str], dict[str, Any]],
+    whole: tuple[list[str], CompressResult],
 ) -> None:
     made, result = whole
     assert made == MADE
-    rows = {row["name"]: row for row in result["candidates"]}
+    rows = {row.name: row for row in result.candidates}
     assert list(rows) == ["teacher-2x32", *MADE]
-    assert len({row["parameters"] for row in rows.values()}) == len(rows)
+    assert len({row.parameters for row in rows.values()}) == len(rows)
     html = report.section(result)
     assert all(name in html for name in rows)
 
 
 def test_a_killed_search_of_several_students_goes_on(
-    whole: tuple[list[str], dict[str, Any]],
+    whole: tuple[list[str], CompressResult],
     tiny_checkpoint: Path,
     small_dataset: TextDataset,
     tmp_path: Path,
@@ -192,9 +193,9 @@ def test_a_killed_search_of_several_students_goes_on(
             search(tiny_checkpoint, small_dataset, tmp_path)
     made = trainings(monkeypatch)
     result = search(tiny_checkpoint, small_dataset, tmp_path)
-    assert result["budget"]["resumed"] == MADE[:2]
+    assert result.budget.resumed == MADE[:2]
     assert made == MADE[2:]
-    scores = [[row["macro_f1"] for row in one["candidates"]] for one in (whole[1], result)]
+    scores = [[row.macro_f1 for row in one.candidates] for one in (whole[1], result)]
     assert scores[0] == scores[1]
 
 
@@ -208,14 +209,14 @@ def test_what_an_earlier_run_has_finished_needs_no_time(
     made = trainings(monkeypatch)
     result = search(tiny_checkpoint, small_dataset, tmp_path, budget_s=1e-6)
     assert made == []
-    assert [row["name"] for row in result["candidates"]] == ["teacher-2x32", *MADE]
-    assert not result["budget"]["exhausted"]
+    assert [row.name for row in result.candidates] == ["teacher-2x32", *MADE]
+    assert not result.budget.exhausted
 
 
 def test_students_for_which_no_time_is_left_are_not_begun(
     tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path
 ) -> None:
     result = search(tiny_checkpoint, small_dataset, tmp_path, budget_s=1e-6)
-    assert [row["name"] for row in result["candidates"]] == ["teacher-2x32", "student-1x32"]
-    assert result["budget"]["unfinished"] == MADE
+    assert [row.name for row in result.candidates] == ["teacher-2x32", "student-1x32"]
+    assert result.budget.unfinished == MADE
     assert f"was spent before these were ready: {', '.join(MADE)}" in report.section(result)

@@ -75,24 +75,22 @@ def test_no_text_is_equal_or_near_to_one_of_another_split(tmp_path: Path) -> Non
 def test_every_row_is_accounted_for(tmp_path: Path) -> None:
     rows = messy_rows()
     dataset, result = prepared(tmp_path, rows)
-    assert result["rows_read"] == len(rows)
-    removed = result["removed"]
-    assert isinstance(removed, dict)
-    assert result["rows_kept"] == len(rows) - sum(removed.values())
-    assert result["rows_kept"] == sum(len(dataset.texts(split)) for split in SPLITS)
+    assert result.rows_read == len(rows)
+    removed = result.removed
+    assert result.rows_kept == len(rows) - sum(removed.values())
+    assert result.rows_kept == sum(len(dataset.texts(split)) for split in SPLITS)
     expected = {"no text": 1, "no label": 1, "too short": 1, "too long": 1, "same text, conflicting labels": 2}
     assert expected.items() <= removed.items()
     assert removed["exact duplicate"] == 18
     assert removed["near duplicate"] >= 19
-    assert result["conflicts_count"] == 1
-    json.dumps(result)
+    assert result.conflicts_count == 1
+    json.dumps(result.to_json())
 
 
 def test_every_class_is_in_every_split_in_equal_shares(tmp_path: Path) -> None:
     dataset, result = prepared(tmp_path, messy_rows())
     assert dataset.labels == sorted(TOPICS)
-    classes = result["classes"]
-    assert isinstance(classes, dict)
+    classes = result.classes
     for label, name in enumerate(dataset.labels):
         total = sum(classes[split][name] for split in SPLITS)
         for split, share in (("train", 0.65), ("validation", 0.15), ("test", 0.2)):
@@ -111,9 +109,8 @@ def test_the_dataset_does_not_depend_on_the_order_of_the_source_but_on_the_seed(
 
 def test_a_limit_keeps_that_many_distinct_texts_of_all_classes(tmp_path: Path) -> None:
     _, result = prepared(tmp_path, messy_rows(), limit=100)
-    removed = result["removed"]
-    assert isinstance(removed, dict)
-    assert result["rows_kept"] == 100 - removed["near duplicate"]
+    removed = result.removed
+    assert result.rows_kept == 100 - removed["near duplicate"]
 
 
 def test_a_class_with_one_example_is_named_with_its_count_and_the_setting(tmp_path: Path) -> None:
@@ -123,7 +120,7 @@ def test_a_class_with_one_example_is_named_with_its_count_and_the_setting(tmp_pa
     assert "minimum_examples=10" in message
     dataset, result = prepared(tmp_path, rows, rare_classes="drop")
     assert "complaints" not in dataset.labels
-    assert "class with too few examples" in str(result["removed"])
+    assert "class with too few examples" in str(result.removed)
 
 
 def test_copies_do_not_make_a_class_large_enough(tmp_path: Path) -> None:
@@ -154,7 +151,7 @@ def test_ready_splits_are_kept_and_training_gives_way_to_the_test(tmp_path: Path
     assert not leaking & {*dataset.texts("train"), *dataset.texts("validation")}
     assert len(dataset.texts("test")) > 60
     assert dataset.texts("validation")
-    assert result["removed"]["exact duplicate"] >= 40
+    assert result.removed["exact duplicate"] >= 40
 
 
 def test_a_source_on_s3_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +170,7 @@ def test_a_source_on_s3_is_downloaded(tmp_path: Path, monkeypatch: pytest.Monkey
             step.run(DataSettings(source=source), tmp_path / name)
             for source, name in (("s3://data/all", "1"), ("s3://data/all/x.csv", "2"))
         )
-        assert folder["digest"] == file["digest"]
+        assert folder.digest == file.digest
         with pytest.raises(BadInput, match="'data' .* has no object 'none.csv'"):
             step.run(DataSettings(source="s3://data/none.csv"), tmp_path / "3")
     finally:
@@ -184,11 +181,11 @@ def test_the_shipped_messages_are_many_in_many_uneven_topics_with_the_usual_mess
     result = step.run(DataSettings(), tmp_path / "dataset")
     dataset = TextDataset(tmp_path / "dataset")
     counts = Counter(int(label) for split in SPLITS for label in dataset.label_ids(split))
-    assert result["rows_read"] >= 1500
+    assert result.rows_read >= 1500
     assert len(dataset.labels) >= 8
     assert max(counts.values()) > 3 * min(counts.values())
-    assert result["removed"]["near duplicate"] > 20
-    assert min(result["classes"]["test"].values()) >= 10
+    assert result.removed["near duplicate"] > 20
+    assert min(result.classes["test"].values()) >= 10
 
 
 def test_the_report_shows_balance_lengths_removed_rows_and_escapes_texts(tmp_path: Path) -> None:
@@ -198,7 +195,7 @@ def test_the_report_shows_balance_lengths_removed_rows_and_escapes_texts(tmp_pat
     assert "<script>" not in section
     assert "&lt;script&gt;" in section
     assert section.count("<figure") == 2
-    for text in ("near duplicate", "same text, conflicting labels", "Median", "billing", str(result["rows_read"])):
+    for text in ("near duplicate", "same text, conflicting labels", "Median", "billing", str(result.rows_read)):
         assert text in section
 
 

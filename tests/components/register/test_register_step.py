@@ -64,16 +64,21 @@ def place(fresh_registry: Path, tmp_path: Path) -> Place:
 
 
 @pytest.fixture(scope="session")
-def results(draft_bundle: Path, small_dataset: TextDataset, fresh_registry: Path) -> dict[str, Any]:
-    """What the steps before reported; of compress and training only what the card reads."""
+def results(
+    draft_bundle: Path, small_dataset: TextDataset, fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What the steps before reported."""
     settings = EvaluateSettings(bootstrap_samples=200)
     registry, no_key = f"sqlite:///{fresh_registry}", Path("no-champion-no-key.pem")
     found = evaluate.run(draft_bundle, small_dataset.folder, settings, registry, "topics", no_key)
-    row = {"name": "teacher", "macro_f1": 0.97, "accuracy": 0.98, "size_bytes": 2_500_000, "latency_ms": {"1": 1.5}}
+    measured = {"macro_f1": 0.97, "accuracy": 0.98, "size_bytes": 2_500_000, "latency_ms": {"1": 1.5}}
+    compressed = step_results.compress()
+    prepared = step_results.prepare_data(["billing", "delivery"], tmp_path_factory.mktemp("prepared"))
+    row = compressed["teacher"] | measured
     return {
-        "prepare_data": {"source": "messages.csv", "rows_read": 300, "rows_kept": 204},
+        "prepare_data": prepared | {"source": "messages.csv", "rows_read": 300, "rows_kept": 204},
         "train": step_results.train() | {"epochs": 4, "best_epoch": 3, "parameters": 1234},
-        "compress": {"candidates": [row], "chosen": "teacher"},
+        "compress": compressed | {"candidates": [row], "chosen": "teacher", "teacher": row},
         "evaluate": found.to_json(),
     }
 

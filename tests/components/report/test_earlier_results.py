@@ -6,14 +6,24 @@ from typing import Any
 
 import pytest
 
+from slipway.components.compress.result import CompressResult
 from slipway.components.evaluate.result import EvaluateResult
+from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.register.result import RegisterResult
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.select_model.result import SelectModelResult
 from slipway.components.step_runtime.step_result import StepResult
 from slipway.components.train.result import TrainResult
 
-FORMS: list[type[StepResult]] = [EvaluateResult, RegisterResult, RolloutResult, SelectModelResult, TrainResult]
+FORMS: list[type[StepResult]] = [
+    CompressResult,
+    EvaluateResult,
+    PrepareDataResult,
+    RegisterResult,
+    RolloutResult,
+    SelectModelResult,
+    TrainResult,
+]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from slipway.components.errors import BadInput
 from slipway.components.report import step as report
 from slipway.components.step_runtime import progress, run_record, step_context
+from tests.components.step_results import AnyResult
 
 
 class Pods:
@@ -24,7 +25,7 @@ class Pods:
             progress.report(step, "half way", 1, 2)
             if error:
                 raise error
-            current.finish(result or {}, "<p>section</p>")
+            current.finish(AnyResult(**(result or {})), "<p>section</p>")
 
     @property
     def record(self) -> run_record.Record:

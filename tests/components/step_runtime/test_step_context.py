@@ -12,6 +12,7 @@ from slipway.components.errors import BadInput
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.platforms import mounted_credentials
 from slipway.components.step_runtime import step_context
+from tests.components.step_results import AnyResult
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_results_grow_from_step_to_step(tmp_path: Path, run_folder: Path) -> None:
     data, model = tmp_path / "data", tmp_path / "model"
     with step_context.running("one", {}, str(tmp_path / "one.html")) as current:
-        current.finish({"value": 1}, "<p>first</p>", str(data))
+        current.finish(AnyResult(value=1), "<p>first</p>", str(data))
     with step_context.running("two", step_context.results_in(str(data)), str(tmp_path / "two.html")) as current:
-        current.finish({"value": 2}, "<p>second</p>", str(model))
+        current.finish(AnyResult(value=2), "<p>second</p>", str(model))
     expected = {"one": {"value": 1}, "two": {"value": 2}}
     assert step_context.results_in(str(model)) == expected
     assert step_context.record(run_folder).results == expected
@@ -39,7 +40,7 @@ def test_results_grow_from_step_to_step(tmp_path: Path, run_folder: Path) -> Non
 def test_a_step_that_gets_no_results_covers_none_of_those_before(tmp_path: Path, run_folder: Path) -> None:
     for step in ("evaluate", "rollout"):
         with step_context.running(step, {}, str(tmp_path / "page.html")) as current:
-            current.finish({"value": step})
+            current.finish(AnyResult(value=step))
     assert step_context.record(run_folder).results == {step: {"value": step} for step in ("evaluate", "rollout")}
 
 
@@ -88,14 +89,14 @@ def test_output_of_a_step_and_of_its_children_goes_to_its_log(tmp_path: Path, ru
     with step_context.running("one", {}, str(tmp_path / "p.html")) as current:
         os.write(1, b"from the step\n")
         subprocess.run(["echo", "from a child"], check=True)
-        current.finish({}, "")
+        current.finish(AnyResult(), "")
     assert (run_folder / "logs" / "one.log").read_text() == "from the step\nfrom a child\n"
 
 
 def test_without_a_run_folder_a_step_works_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLIPWAY_RUN", raising=False)
     with step_context.running("one", {}, str(tmp_path / "p.html")) as current:
-        current.finish({"value": 1}, "", str(tmp_path / "data"))
+        current.finish(AnyResult(value=1), "", str(tmp_path / "data"))
     assert json.loads((tmp_path / "data" / "results.json").read_text()) == {"one": {"value": 1}}
     assert step_context.record() == step_context.Record(None, {}, None, [])
 
@@ -103,7 +104,7 @@ def test_without_a_run_folder_a_step_works_as_well(tmp_path: Path, monkeypatch: 
 def test_an_artifact_with_metadata_only_gets_a_file(tmp_path: Path, run_folder: Path) -> None:  # noqa: ARG001
     metrics = tmp_path / "out" / "metrics"
     with step_context.running("one", {}, str(tmp_path / "p.html"), [str(metrics)]) as current:
-        current.finish({}, "")
+        current.finish(AnyResult(), "")
     assert metrics.exists()
 
 
