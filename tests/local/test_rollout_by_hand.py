@@ -11,7 +11,9 @@ import pytest
 
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.platforms.model_registry import Registry
+from slipway.components.rollout.local import servers
 from slipway.components.rollout.local import state as local_state
+from slipway.components.rollout.local.processes import Daemon
 from slipway.components.rollout.local.service import Service
 from slipway.components.rollout.local.target import LocalTarget
 from tests.local.site import Clients
@@ -52,6 +54,45 @@ def test_a_stopped_service_comes_back_at_the_same_address(site):
     site.model.start()
     assert site.serving() == before
     assert site.model.status().healthy
+
+
+def test_a_champion_that_an_earlier_release_started_is_replaced_without_a_lost_request(site):
+    before = site.model.status().champion
+    here = local_state.load(site.service)
+    here.champion.release = 0  # as in a state without the field
+    local_state.save(site.service, here)
+    with Clients(site, ["my parcel is late"]) as clients:
+        site.model.start()
+    assert clients.failures == 0
+    after = site.model.status()
+    assert after.healthy
+    assert (after.champion.version, after.champion.digest) == (before.version, before.digest)
+    assert after.champion.pid != before.pid
+    assert not Daemon(before.pid, here.champion.daemon.started).alive()
+    again = local_state.load(site.service)
+    assert (again.champion.release, again.draining) == (local_state.RELEASE, [])
+    site.model.start()
+    assert site.model.status().champion.pid == after.champion.pid  # once is enough
+
+
+def test_a_champion_of_an_earlier_release_stays_when_a_new_one_does_not_start(site, monkeypatch):
+    before = site.model.status().champion
+    here = local_state.load(site.service)
+    here.champion.release = 0
+    local_state.save(site.service, here)
+    with monkeypatch.context() as broken:
+        broken.setattr(servers, "start", without_process)
+        with Clients(site, ["my parcel is late"]) as clients:
+            site.model.start()
+    assert clients.failures == 0
+    assert site.model.status().champion.pid == before.pid
+    assert local_state.load(site.service).draining == []
+    site.model.start()
+    assert site.model.status().champion.pid != before.pid
+
+
+def without_process(service, state, server, audit=""):  # noqa: ARG001
+    """A server that ends at once."""
 
 
 @pytest.mark.parametrize("role", ["proxy", "champion"])

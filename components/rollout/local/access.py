@@ -44,8 +44,12 @@ def headers(service: Path, auth: bool) -> dict[str, str]:
     return _bearer(service, OWN_KEY, OWNER, [Scope.PREDICT, Scope.EXPLAIN]) if auth else {}
 
 
-def audit_options(service: Path, version: str) -> list[str]:
-    """Where the server of a version writes its audit log, with the service's key, which is made when there is none.
+def audit_options(service: Path, name: str) -> list[str]:
+    """Where a server writes its audit log, with the service's key, which is made when there is none.
+
+    Args:
+        service: folder of the service.
+        name: of the log, as a rule the server's version.
 
     Raises:
         BadInput: the key cannot be kept.
@@ -56,8 +60,8 @@ def audit_options(service: Path, version: str) -> list[str]:
             whole_file.replace(key, secrets.token_hex(32) + "\n", FILE_MODE)
     except OSError as error:
         raise BadInput(f"the audit key of this service cannot be kept in {key} ({error.strerror})") from error
-    head = str(heads / f"{version}.jsonl")
-    return ["--audit", str(service / AUDIT / version), "--audit_key", str(key), "--audit_head", head]
+    head = str(heads / f"{name}.jsonl")
+    return ["--audit", str(service / AUDIT / name), "--audit_key", str(key), "--audit_head", head]
 
 
 def rollout_headers(service: Path, auth: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ from slipway.components.artifacts.bundle import Bundle
 from slipway.components.errors import BadInput, RevisionFailed
 from slipway.components.rollout.local import access, decryption, processes
 from slipway.components.rollout.local.client import RestClient
-from slipway.components.rollout.local.state import Server, State
+from slipway.components.rollout.local.state import RELEASE, Server, State
 from slipway.components.rollout.probe_request import foreign
 from slipway.components.rollout.target import Revision
 
@@ -19,7 +19,7 @@ WARM_UP_TEXTS = ("hello", "a somewhat longer text, for the second of the first p
 def new_server(revision: Revision) -> Server:
     """A server that has ports but no process yet."""
     http_port, grpc_port = processes.free_ports(2)
-    return Server(revision, http_port, grpc_port)
+    return Server(revision, http_port, grpc_port, release=RELEASE)
 
 
 def log_of(service: Path, server: Server) -> Path:
@@ -27,14 +27,21 @@ def log_of(service: Path, server: Server) -> Path:
     return service / "logs" / f"server-{server.revision.version}-{server.http_port}.log"
 
 
-def start(service: Path, state: State, server: Server) -> None:
-    """Start its process, or find the one that a killed command started."""
+def start(service: Path, state: State, server: Server, audit: str = "") -> None:
+    """Start its process, or find the one that a killed command started.
+
+    Args:
+        service: its folder.
+        state: of the service.
+        server: which is given the process.
+        audit: the name of its audit log, which only one server at a time can write; empty for the version.
+    """
     command = [sys.executable, "-m", "slipway.serving", "--model_name", state.model_name]
     command += ["--model_dir", server.revision.bundle, "--public_key", state.public_key, "--host", "127.0.0.1"]
     command += ["--http_port", str(server.http_port), "--grpc_port", str(server.grpc_port)]
     command += ["--model_version", server.revision.version, "--model_digest", server.revision.digest]
     command += ["--threads", str(state.threads)]
-    command += access.audit_options(service, server.revision.version)
+    command += access.audit_options(service, audit or server.revision.version)
     command += ["--drain_seconds", "0"]  # no route leads to it any more when it is stopped
     command += ["--api_keys", str(access.key_file(service))] if state.auth else ["--insecure_no_auth"]
     key = decryption.options(service, server.revision.bundle)

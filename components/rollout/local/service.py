@@ -47,12 +47,14 @@ class Service:
     def ensure_running(self, client: RestClient, ready_timeout_s: float, needs_champion: bool = True) -> None:
         """Bring champion and proxy up where they are not, on the same public ports.
 
-        A challenger whose process is gone loses its traffic; who wants it back deploys it again.
+        A challenger whose process is gone loses its traffic; who wants it back deploys it again. The same goes for one
+        that an earlier release started; a champion of that is replaced without a lost request.
 
         Raises:
             BadInput: somebody else listens on a public port.
             SlipwayError: the champion is needed and does not start.
         """
+        self._replace_outdated(client, ready_timeout_s)
         champion, challenger = self.state.champion, self.state.challenger
         if champion and not champion.alive():
             self.state.champion = self.start_server(champion)
@@ -75,6 +77,28 @@ class Service:
             here = self.state
             here.envoy = self.envoy.start(here.host, here.http_port, here.grpc_port)
         self.save()
+
+    def _replace_outdated(self, client: RestClient, ready_timeout_s: float) -> None:
+        """Stop servers that an earlier release started. A new one of the champion has its place before, if it works."""
+        here = self.state
+        champion, challenger = here.champion, here.challenger
+        if challenger and challenger.outdated():
+            here.percent, here.challenger = 0, servers.new_server(challenger.revision)
+            here.draining = [*here.draining, challenger]
+            self.save()
+        if champion and champion.outdated():
+            new = servers.new_server(champion.revision)
+            before, here.draining = here.draining, [*here.draining, new]  # after a kill it is stopped, not forgotten
+            servers.start(self.folder, here, new, audit=f"{champion.revision.version}-{new.http_port}")
+            self.save()
+            try:
+                servers.wait_ready(self.folder, new, client, ready_timeout_s)
+            except RevisionFailed as error:
+                progress.report("rollout", f"version {champion.revision.version} stays as it was started ({error})")
+            else:
+                here.champion, here.draining = new, [*before, champion]
+                self.save()
+        self.retire()
 
     def start_server(self, server: Server) -> Server:
         """Start a server; ports are chosen anew unless a killed command has started it on these."""

@@ -31,6 +31,8 @@ class Server:
     grpc_port: int
     daemon: Daemon | None = None
     """None until its start is complete."""
+    release: int = 0
+    """`RELEASE` of the Slipway that started it; 0 before there was one."""
 
     @property
     def upstream(self) -> Upstream:
@@ -40,6 +42,10 @@ class Server:
     def alive(self) -> bool:
         """Whether its process runs."""
         return self.daemon is not None and self.daemon.alive()
+
+    def outdated(self) -> bool:
+        """Whether its process runs, and an earlier Slipway started it."""
+        return self.release < RELEASE and self.alive()
 
 
 @dataclass
@@ -83,8 +89,9 @@ class State:
     @property
     def upstreams(self) -> list[Upstream]:
         """All revisions that Envoy must know."""
-        servers = [self.champion, self.challenger, *self.draining]
-        return [server.upstream for server in servers if server]
+        servers = [*self.draining, self.challenger, self.champion]
+        known = {server.revision.version: server.upstream for server in servers if server}  # one that is replaced goes
+        return list(reversed(known.values()))
 
 
 _FORM = TypeAdapter(State)
