@@ -1,13 +1,16 @@
 """Small real things that many tests need: a tiny encoder, a dataset that it can learn, and its checkpoint."""
 
 import random
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slipway.components.artifacts.dataset import TextDataset, write_dataset
+from slipway.components.step_runtime import code_version, progress
 
 pytest.register_assert_rewrite("tests.components.rollout.target_contract")
 
@@ -75,6 +78,28 @@ def draft_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("bundle") / "draft"
     small_models.write_draft(folder, tiny_checkpoint)
     return folder
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """What was reported as progress."""
+    words: list[str] = []
+
+    def listen(event: dict[str, Any]) -> None:
+        words.append(event["message"])
+
+    progress.listeners.append(listen)
+    yield words
+    progress.listeners.remove(listen)
+
+
+@pytest.fixture
+def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the components, which a test may change."""
+    root = tmp_path / "components"
+    shutil.copytree(code_version.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code_version, "ROOT", root)
+    return root
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from slipway.components.errors import SlipwayError
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.platforms.cluster_settings import ClusterSettings
-from slipway.components.step_runtime import progress
 from slipway.components.train import patience
 from slipway.components.train.config import WorkerConfig
 from slipway.components.train.pytorchjob import PyTorchJobLauncher
@@ -52,19 +50,6 @@ def queue(jobs: Jobs) -> Iterator[str]:
     jobs.cluster.kubectl("delete", KIND, "--all", "--namespace", jobs.namespace)
     for kind in ("clusterqueues", "resourceflavors"):
         jobs.cluster.kubectl("delete", f"{kind}.{KUEUE}", jobs.namespace, "--wait=false")
-
-
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    """What was reported as progress."""
-    words: list[str] = []
-
-    def listen(event: dict[str, Any]) -> None:
-        words.append(event["message"])
-
-    progress.listeners.append(listen)
-    yield words
-    progress.listeners.remove(listen)
 
 
 def found(words: list[str], pattern: str) -> re.Match[str] | None:

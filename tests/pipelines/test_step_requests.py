@@ -11,7 +11,6 @@ import huggingface_hub
 import pytest
 
 from slipway.components.prepare_data import hub
-from slipway.components.step_runtime import code_version
 from slipway.pipelines.settings import load_settings
 from slipway.pipelines.step_requests import Requests, requests_of
 
@@ -22,15 +21,6 @@ def versions(requests: Requests) -> dict[str, str]:
 
 def changed(before: Requests, after: Requests) -> set[str]:
     return {name for name, value in versions(after).items() if value != versions(before)[name]}
-
-
-@pytest.fixture
-def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the components, as an image with other code has them."""
-    root = tmp_path / "components"
-    shutil.copytree(code_version.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code_version, "ROOT", root)
-    return root
 
 
 @pytest.mark.parametrize(

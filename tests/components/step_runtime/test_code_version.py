@@ -1,6 +1,5 @@
 """The version of a step's code is that of what it imports, and of nothing else."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,6 @@ import pytest
 from slipway.components.step_runtime import code_version
 
 STEPS = ("prepare_data", "select_model", "train", "compress")
-
-
-@pytest.fixture
-def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the components, which a test may change."""
-    root = tmp_path / "components"
-    shutil.copytree(code_version.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code_version, "ROOT", root)
-    return root
 
 
 def stale_after(change: Path) -> set[str]:

@@ -1,12 +1,8 @@
 """How long a job may wait, and what is told meanwhile."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from slipway.components.errors import SlipwayError
-from slipway.components.step_runtime import progress
 from slipway.components.train.patience import Patience
 
 HELD = "waits in queue q: 100m more needed"
@@ -22,19 +18,6 @@ class Job:
     def looks(self, now: float, why_held: str = "", pods: bool = False, without_node: str = "") -> None:
         self.now = now
         self.patience.check(why_held, pods, without_node)
-
-
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    """What was reported as progress."""
-    words: list[str] = []
-
-    def listen(event: dict[str, Any]) -> None:
-        words.append(event["message"])
-
-    progress.listeners.append(listen)
-    yield words
-    progress.listeners.remove(listen)
 
 
 def test_an_operator_that_makes_no_pods_is_told() -> None:
