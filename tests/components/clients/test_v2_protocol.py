@@ -103,7 +103,7 @@ def test_an_explanation_is_read_and_written_as_it_was() -> None:
         {"outputs": []},
         {"outputs": {}},
         {"outputs": None},
-        {"outputs": [{"name": "label", "data": ["c"]}, answer()["outputs"][1]]},  # type: ignore[index]
+        {"outputs": [{"name": "label", "data": ["c", "a"]}, answer()["outputs"][1]]},  # type: ignore[index]
         {"outputs": [{"name": "label", "data": ["a"]}, answer()["outputs"][1]]},  # type: ignore[index]
         {"parameters": {}},
         {"parameters": None},
