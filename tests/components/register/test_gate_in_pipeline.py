@@ -18,6 +18,7 @@ from slipway.components.register.component import register
 from slipway.components.register.settings import RegistrySettings
 from slipway.components.step_runtime import step_context
 from slipway.components.step_runtime.step_request import StepRequest
+from tests.components import step_results
 
 MODEL_NAME = "topics"
 
@@ -50,7 +51,7 @@ def run(
     monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
     draft = tmp_path / "draft"
     shutil.copytree(draft_bundle, draft / "bundle")
-    (draft / "results.json").write_text(json.dumps({"train": {"epochs": 1}}))
+    (draft / "results.json").write_text(json.dumps({"train": step_results.train()}))
 
     def run(settings: EvaluateSettings) -> dict[str, Any]:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
