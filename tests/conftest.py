@@ -12,7 +12,7 @@ import pytest
 from slipway.components.artifacts.dataset import TextDataset, write_dataset
 from slipway.components.step_runtime import code_version, progress
 
-pytest.register_assert_rewrite("tests.components.rollout.target_contract")
+pytest.register_assert_rewrite("tests.components.rollout.served_contract", "tests.components.rollout.target_contract")
 
 WORDS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],

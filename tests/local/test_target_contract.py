@@ -21,6 +21,8 @@ pytestmark = pytest.mark.local
 class Machine:
     """A service of this machine."""
 
+    standing: Revision | None = None
+
     def __init__(self, folder: Path, draft: Path) -> None:
         self._folder, self._draft, self._numbers = folder, draft, count(1)
         self._keys = key_pair(folder / "keys")

@@ -28,7 +28,16 @@ slipway_request_duration_seconds_bucket{{method="infer",source="client",le="+Inf
 
 def told(of_version: str) -> dict[str, Any]:
     """A model server's answer: to a prediction and to a question for its metadata."""
-    outputs = [{"name": "label", "data": ["billing"]}]
+    outputs = [
+        {"name": "label", "shape": [1], "datatype": "BYTES", "data": ["billing"]},
+        {
+            "name": "probabilities",
+            "shape": [1, 1],
+            "datatype": "FP32",
+            "data": [1.0],
+            "parameters": {"labels": '["billing"]'},
+        },
+    ]
     parameters = {"bundle_digest": digest_for(of_version)}
     return {"model_version": of_version, "outputs": outputs, "versions": [of_version], "parameters": parameters}
 

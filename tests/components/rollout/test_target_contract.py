@@ -17,6 +17,8 @@ from tests.components.rollout.target_contract import TargetContract
 class Memory:
     """The target of the driver's tests."""
 
+    standing: Revision | None = None
+
     def __init__(self) -> None:
         self._target, self._numbers = FakeTarget(None, {}), count(1)
 
@@ -34,6 +36,8 @@ class Memory:
 
 class OneProcess:
     """KServe's Standard mode as `kserve_cluster` plays it."""
+
+    standing: Revision | None = None
 
     def __init__(self, site: Site) -> None:
         self._site, self._numbers = site, count(1)
