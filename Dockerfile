@@ -26,7 +26,8 @@ COPY components/artifacts/__init__.py components/artifacts/bundle.py components/
      components/artifacts/signing.py components/artifacts/trusted_keys.py /app/slipway/components/artifacts/
 COPY components/clients/__init__.py components/clients/api_keys.py components/clients/latency_histogram.py \
      components/clients/v2_protocol.py /app/slipway/components/clients/
-COPY components/explanation/__init__.py components/explanation/shapley.py /app/slipway/components/explanation/
+COPY components/explanation/__init__.py components/explanation/class_explanation.py components/explanation/shapley.py \
+     /app/slipway/components/explanation/
 COPY components/machine/__init__.py components/machine/cpu_count.py components/machine/file_lock.py components/machine/private_files.py \
      components/machine/whole_file.py /app/slipway/components/machine/
 COPY components/platforms/__init__.py components/platforms/identifiers.py components/platforms/kms.py /app/slipway/components/platforms/
