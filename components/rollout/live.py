@@ -23,6 +23,7 @@ def evidence_table(rows: list[dict[str, Any]]) -> Table:
     )
     for row in rows:
         known = row["harm"] is not None
+        verdict = verdict_text(row["verdict"], row["upper"], row["margin"]) if known else "no data"
         table.add_row(
             TITLES[row["metric"]],
             _percent(row["champion"]),
@@ -31,7 +32,7 @@ def evidence_table(rows: list[dict[str, Any]]) -> Table:
             f"{_points(row['lower'])} to {_points(row['upper'])}" if known else "–",
             _points(row["margin"]),
             course(row["course"], row["margin"]),
-            f"[{STYLES[row['verdict']]}]{verdict_text(row['verdict'], row['upper'], row['margin']) if known else 'no data'}[/]",
+            f"[{STYLES[row['verdict']]}]{verdict}[/]",
         )
     return table
 

@@ -223,8 +223,8 @@ def from_json(plain: dict[str, Any]) -> RolloutState:
 def summary(plain: dict[str, Any]) -> dict[str, Any]:
     """The progress of a rollout: version, phase, percent, requests, texts, copies, seconds, verdict, and decision.
 
-    `decision` is null until there is one. `evidence` has a row for each metric: metric, shares of champion and challenger, harm, lower, upper, margin,
-    verdict, and course (the estimates so far).
+    `decision` is null until there is one. `evidence` has a row for each metric: metric, shares of champion and
+    challenger, harm, lower, upper, margin, verdict, and course (the estimates so far).
 
     Raises:
         BadInput: `plain` is not the state of a rollout.
