@@ -65,7 +65,7 @@ def audit_options(service: Path, name: str) -> list[str]:
 
 
 def rollout_headers(service: Path, auth: bool) -> dict[str, str]:
-    """Headers for a rollout's own requests, as `headers`; only a key with the scope `rollout` may mark such requests."""
+    """Headers for a rollout's own requests, as `headers`; only a key with the scope `rollout` can mark these."""
     headers(service, auth)  # creates both keys before servers start, since these read the file once a second only
     return _bearer(service, ROLLOUT_KEY, ROLLOUT, [Scope.PREDICT, Scope.ROLLOUT]) if auth else {}
 
