@@ -154,10 +154,7 @@ class KServeTarget:
         self._traffic.promote(self._checked())
 
     def rollback(self) -> None:
-        """Give all traffic back to the champion and remove the challenger.
-
-        Without a champion the whole service is removed, since nothing else could serve.
-        """
+        """Give all traffic back to the champion and remove the challenger; without a champion, remove the service."""
         current = self.record()
         if current.challenger and current.champion is None:
             self._pending = current.state
@@ -192,7 +189,7 @@ class KServeTarget:
         with self._lease.holding(self._fence.last()):
             self._fence.claim()
             self._tls.claim()
-            # Read only after the claim: an earlier holder may have changed the record until then.
+            # Only after the claim can no earlier holder change the record any more.
             self._counts = pod_counters.from_json(self.record().counts)
             yield
 
