@@ -55,8 +55,8 @@ class RestClient:
             response = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=infer_request([text]))
         except httpx.HTTPError:
             return Answer(None, 0, None)
-        elapsed_ms = 1000 * (time.perf_counter() - began)
         reply = reply_of(response.status_code, response.content)
+        elapsed_ms = 1000 * (time.perf_counter() - began)
         ms = None if reply is None else elapsed_ms
         return Answer(reply, response.status_code, response.headers.get(VERSION_HEADER), ms)
 
