@@ -12,14 +12,14 @@ READY_TIMEOUT_S = 60.0
 BY_HAND = "by hand"
 
 
-class Lever(RolloutTarget, Protocol):
+class ManualTarget(RolloutTarget, Protocol):
     """A target that also knows which revision is being rolled out."""
 
     def challenger(self) -> Revision | None:
         """The revision of a rollout that is in progress or held."""
 
 
-def promote(target: Lever, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
+def promote(target: ManualTarget, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
     """Make the challenger the champion now; return a sentence that says what was done.
 
     The challenger is the deployed one, for example that of a rollout that is held. Without one it is the registry's.
@@ -42,7 +42,7 @@ def promote(target: Lever, registry: Registry, revision_of: Callable[[Version], 
     return serve(target, registry, revision)
 
 
-def rollback(target: Lever, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
+def rollback(target: ManualTarget, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
     """Take the challenger out of traffic; without a challenger, serve the previous champion again.
 
     Arguments and result are those of `promote`.
@@ -65,7 +65,7 @@ def rollback(target: Lever, registry: Registry, revision_of: Callable[[Version],
     return f"version {challenger.version} was rolled back; {serving}"
 
 
-def repair(target: Lever, registry: Registry) -> str:
+def repair(target: ManualTarget, registry: Registry) -> str:
     """Make the registry's aliases agree with what is served; return a sentence that says what was done.
 
     They differ after a process died between moving the traffic and changing the aliases. What is served decides.
@@ -90,7 +90,7 @@ def repair(target: Lever, registry: Registry) -> str:
     return f"repaired: {', '.join(changes)}" if changes else "the registry agrees with what is served"
 
 
-def serve(target: Lever, registry: Registry, revision: Revision) -> str:
+def serve(target: ManualTarget, registry: Registry, revision: Revision) -> str:
     """Give a revision all traffic once it answers; return a sentence that says what was done.
 
     A revision that has all traffic already still gets its alias, since the registry may have been unreachable when the

@@ -91,13 +91,13 @@ class Phases:
             self._record(current, analysis, 0)
             if analysis.verdict is Verdict.ROLL_BACK:
                 return Decision("rolled_back", reason_text.worse(current, analysis.reason))
-            waiting = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
-            if not waiting:
+            undecided = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
+            if not undecided:
                 return None
             batch = self.probes.unseen(set(current.seen), self.settings.probe_batch)
             if not batch:
-                undecided = "; ".join(analysis.metrics[name].words for name in waiting)
-                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {undecided}")
+                reasons = "; ".join(analysis.metrics[name].words for name in undecided)
+                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {reasons}")
             progress.report(STEP, "comparing answers to labelled texts", len(current.seen), len(self.probes))
             pairs = self.target.compare([probe.text for probe in batch])
             labelled = zip(pairs, [probe.label for probe in batch], strict=True)
@@ -116,8 +116,8 @@ class Phases:
             analysis = analyse(current.evidence, self.settings.rules(), Stage(True, 0, 0))
             self._record(current, analysis, 0)
             self._save(current)
-            waiting = analysis.metrics["shadow"].verdict is Verdict.HOLD
-            enough = current.copied >= wanted and not waiting
+            undecided = analysis.metrics["shadow"].verdict is Verdict.HOLD
+            enough = current.copied >= wanted and not undecided
             if analysis.verdict is Verdict.ROLL_BACK or enough or current.spent_s > self.settings.step_time_limit_s:
                 break
             progress.report(STEP, "comparing answers to copies of live requests", min(current.copied, wanted), wanted)
@@ -128,7 +128,7 @@ class Phases:
         if enough:
             return None
         reason = (
-            analysis.metrics["shadow"].words if waiting else f"only {current.copied} of {wanted} copies were answered"
+            analysis.metrics["shadow"].words if undecided else f"only {current.copied} of {wanted} copies were answered"
         )
         return self._inconclusive(f"in shadow, within {self.settings.step_time_limit_s:g} s: {reason}")
 

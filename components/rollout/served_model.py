@@ -10,7 +10,7 @@ from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.clients.v2_client import Client
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import manual_control
-from slipway.components.rollout.manual_control import Lever
+from slipway.components.rollout.manual_control import ManualTarget
 from slipway.components.rollout.target import Revision
 
 
@@ -80,7 +80,7 @@ class ServedModel(ABC):
         """
 
     @abstractmethod
-    def held(self) -> AbstractContextManager[tuple[Lever, Registry]]:
+    def held(self) -> AbstractContextManager[tuple[ManualTarget, Registry]]:
         """The target and the registry, locked for this process, so that no other process changes them meanwhile."""
 
     @abstractmethod

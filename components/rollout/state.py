@@ -204,15 +204,15 @@ def to_json(state: RolloutState) -> dict[str, Any]:
     return document
 
 
-def from_json(plain: dict[str, Any]) -> RolloutState:
+def from_json(document: dict[str, Any]) -> RolloutState:
     """Read a state from plain JSON.
 
     Raises:
         BadInput: it is no state of a rollout, or a later Slipway wrote it.
     """
-    formats.check("the kept state of a rollout", plain, FORMAT)
+    formats.check("the kept state of a rollout", document, FORMAT)
     try:
-        return _ADAPTER.validate_python(plain)
+        return _ADAPTER.validate_python(document)
     except ValidationError as error:
         first = str(error).splitlines()[0]
         raise BadInput(
@@ -220,16 +220,16 @@ def from_json(plain: dict[str, Any]) -> RolloutState:
         ) from error
 
 
-def summary(plain: dict[str, Any]) -> dict[str, Any]:
+def summary(document: dict[str, Any]) -> dict[str, Any]:
     """The progress of a rollout: version, phase, percent, requests, texts, copies, seconds, verdict, and decision.
 
     `decision` is null until there is one. `evidence` has a row for each metric: metric, shares of champion and
     challenger, harm, lower, upper, margin, verdict, and course (the estimates so far).
 
     Raises:
-        BadInput: `plain` is not the state of a rollout.
+        BadInput: the document is not the state of a rollout.
     """
-    current = from_json(plain)
+    current = from_json(document)
     last = current.timeline[-1] if current.timeline else None
     return {
         "version": current.revision.version,

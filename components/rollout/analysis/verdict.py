@@ -126,10 +126,10 @@ def analyse(evidence: Evidence, rules: Rules, stage: Stage) -> Analysis:
         return Analysis(Verdict.ROLL_BACK, "; ".join([guard, *worse]), metrics, ())
     if worse:
         return Analysis(Verdict.ROLL_BACK, "; ".join(worse), metrics, ())
-    waiting = {name: judged.words for name, judged in metrics.items() if judged.verdict is Verdict.HOLD}
-    waiting |= _distrusted(evidence, rules, stage)
-    if waiting:
-        return Analysis(Verdict.HOLD, "; ".join(waiting.values()), metrics, tuple(waiting))
+    on_hold = {name: judged.words for name, judged in metrics.items() if judged.verdict is Verdict.HOLD}
+    on_hold |= _distrusted(evidence, rules, stage)
+    if on_hold:
+        return Analysis(Verdict.HOLD, "; ".join(on_hold.values()), metrics, tuple(on_hold))
     finding = "no worse than the champion, margins apart" if stage.last else "not worse than the champion so far"
     return Analysis(Verdict.GO_ON, f"{finding} on {', '.join(metrics)}", metrics, ())
 

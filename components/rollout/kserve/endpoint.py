@@ -62,8 +62,8 @@ def endpoint_of(
         return Endpoint(gateway.rstrip("/"), urlsplit(url).netloc)
     if own_namespace() and address and mode == "Knative":
         return Endpoint(address.rstrip("/"), "")
-    if own_namespace() and mode == "Standard" and (found := find()):
-        return Endpoint(found, urlsplit(url).netloc)
+    if own_namespace() and mode == "Standard" and (internal := find()):
+        return Endpoint(internal, urlsplit(url).netloc)
     return Endpoint(url.rstrip("/"), "")
 
 

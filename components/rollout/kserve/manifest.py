@@ -107,20 +107,20 @@ def _replicas(replicas: sizes.Replicas) -> dict[str, Any]:
 
 
 def _predictor(revision: Revision, settings: ClusterSettings, deployed: Runtimes | None = None) -> dict[str, Any]:
-    chosen = {
+    runtime = {
         "runtime": settings.serving_runtime,
         "protocolVersion": "v2" if settings.protocol == "rest" else "grpc-v2",
     }
-    kept = (deployed or {}).get(revision.version, {})
-    if kept.get("protocolVersion") == chosen["protocolVersion"]:  # clients speak one protocol to both revisions
-        chosen = kept
+    existing = (deployed or {}).get(revision.version, {})
+    if existing.get("protocolVersion") == runtime["protocolVersion"]:  # clients speak one protocol to both revisions
+        runtime = existing
     return {
         "serviceAccountName": settings.server_account,
         "labels": {VERSION_LABEL: revision.version},
         "annotations": twins() | {DIGEST: revision.digest},
         "model": {
             "modelFormat": {"name": "slipway-bundle"},
-            **chosen,
+            **runtime,
             "storageUri": revision.bundle,
             "args": [f"--model_version={revision.version}", f"--model_digest={revision.digest}"],
         },

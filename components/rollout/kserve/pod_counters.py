@@ -167,13 +167,13 @@ def to_json(counts: PodCounts) -> dict[str, Any]:
     return document
 
 
-def from_json(plain: dict[str, Any]) -> PodCounts:
+def from_json(document: dict[str, Any]) -> PodCounts:
     """Read counts from plain JSON.
 
     Raises:
         BadInput: the JSON does not hold such counts.
     """
     try:
-        return _ADAPTER.validate_python(plain)
+        return _ADAPTER.validate_python(document)
     except ValueError as error:
         raise BadInput(f"the kept counts of a rollout cannot be read ({error}); `slipway rollback` ends it") from error

@@ -34,7 +34,7 @@ def of_champion(settings: ClusterSettings, challenger: int = 0) -> Replicas:
     return Replicas(minimum, max(settings.max_replicas, minimum))
 
 
-def of_challenger(settings: ClusterSettings, percent: int, champion_pods: int = 0, asked: int = 1) -> int:
+def of_challenger(settings: ClusterSettings, percent: int, champion_pods: int = 0, requested: int = 1) -> int:
     """Pods that the challenger needs for its share of traffic, at least one.
 
     All traffic needs `min_replicas` pods, or as many as the champion has when its autoscaler started more of them.
@@ -43,9 +43,9 @@ def of_challenger(settings: ClusterSettings, percent: int, champion_pods: int = 
         settings: how many pods a revision has.
         percent: the challenger's share, from 0 to 100.
         champion_pods: ready pods of the champion.
-        asked: pods that the challenger requests now.
+        requested: pods that the challenger requests now.
     """
     for_all_traffic = settings.min_replicas
-    if champion_pods > for_all_traffic + asked:
+    if champion_pods > for_all_traffic + requested:
         for_all_traffic = min(champion_pods, max(settings.max_replicas, for_all_traffic))
     return max(1, -(-percent * for_all_traffic // 100))  # rounded up
