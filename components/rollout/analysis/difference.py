@@ -133,7 +133,7 @@ class Comparison:
     def started_again(self) -> "Comparison":
         """The comparison at the start of a step, with fresh capital that bets from now on."""
         share = FIRST_CAPITAL if self.starts == 0 else (1 - FIRST_CAPITAL) * 0.5**self.starts
-        fresh = np.log(share)
+        fresh = np.log(share)  # added to capital that has bet before; at first this is 0, whose logarithm is -inf
         over, under = (np.logaddexp(log, fresh) for log in (self.over, self.under))
         return replace(self, over=over, under=under, lately=np.zeros_like(self.lately), starts=self.starts + 1)
 

@@ -157,7 +157,7 @@ class KServeTarget:
         """Give all traffic back to the champion and remove the challenger; without a champion, remove the service."""
         current = self.record()
         if current.challenger and current.champion is None:
-            self._pending = current.state
+            self._pending = current.state  # the service that holds the state is removed before the rollout is over
             self._traffic.remove()
             return
         if current.challenger:
@@ -282,8 +282,7 @@ class KServeTarget:
     def _restored(self, current: Record) -> Record:
         """Write the champion back into the specification after a rollback in Knative mode; return the record.
 
-        This creates a new revision of the champion, which has no traffic until it is ready. Until then the champion's
-        old revision serves.
+        This creates a new revision of the champion. Its old revision serves until the new one is ready.
 
         Raises:
             NotRestored: the new revision does not start.

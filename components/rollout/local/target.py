@@ -104,6 +104,7 @@ class LocalTarget:
     def observe(self) -> dict[str, Counts]:
         """Counts of both revisions since `deploy`, over REST and gRPC."""
         self._check_challenger()
+        # Envoy counts since its own start, so the counts from before `deploy` are subtracted, unless it started again.
         totals, envoy = self._service.envoy.counts(self._state.upstreams), self._state.envoy
         before = self._state.counted_before if self._state.counting_envoy == envoy else {}
         source = f"{envoy.pid}-{envoy.started}" if envoy else ""
