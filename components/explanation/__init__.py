@@ -1,1 +1,1 @@
-"""Which words of a text speak for a label, and a picture of that."""
+"""Explanations of predictions: what each word of a text adds to the logit of a label, and pictures of that."""

@@ -1,13 +1,13 @@
-"""Which words of a text speak for a label: Shapley values of words, for any function from tokens to logits.
+"""Explains a prediction by Shapley values of the text's words, for any function from tokens to logits.
 
 The value of a set of words is the logit of a class when all other words are replaced by the mask token. The Shapley
-value of a word (Shapley 1953; for explanations Lundberg and Lee, NeurIPS 2017) is what it adds to that on average over
-all orders in which the words can be revealed. For few words it is computed over all sets; for more it is estimated
+value of a word (Shapley 1953; for explanations Lundberg and Lee, NeurIPS 2017) is what it adds to this on average over
+all orders in which the words can be revealed. For few words it is computed over all sets. For more it is estimated
 from random orders (Castro, Gómez and Tejada, Computers & Operations Research 36, 2009), each taken forwards and
 backwards (antithetic sampling; Mitchell, Cooper, Frank and Holmes, JMLR 23, 2022).
 
-Either way the attributions of a text sum to logit(text) - logit(text with every word masked): within one order the
-contributions telescope. No gradients are needed, so an int8 model can be explained as well as its teacher.
+In both cases the attributions of a text sum to logit(text) - logit(text with every word masked), since the
+contributions within one order telescope. No gradients are needed, so an int8 model can be explained like its teacher.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,17 +25,18 @@ from slipway.components.explanation.class_explanation import ClassExplanation
 Numbers = npt.NDArray[np.float64]
 Sets = npt.NDArray[np.bool_]
 MOST_INFERENCES = 256
-"""Inferences for one text, unless a single order of its words takes more."""
+"""Most inferences for one text, unless a single order of its words and its reverse take more."""
 MOST_WORDS = 64
-"""Words with an attribution of their own; in a longer text neighbours share one."""
+"""Most words with an attribution of their own; in a longer text neighbouring words share one."""
 SEED = 13
+"""Seed of the random orders, so that the same text always gets the same explanation."""
 MASKS = ("[MASK]", "<mask>", "[UNK]", "<unk>", "[PAD]", "<pad>")
-"""What stands for a word that is not there, in order of preference, by its names in the common vocabularies."""
+"""Tokens that can replace a missing word, in order of preference, by their names in common vocabularies."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of one inference; for classifiers it is as good as an `Encoding`."""
+    """Token ids of one inference; classifiers accept it in place of an `Encoding`."""
 
     ids: list[int]
 
@@ -45,12 +46,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Plan:
-    """The sets of words whose logits are needed, and how attributions follow from them."""
+    """The sets of words whose logits are needed, and the weights that turn these logits into attributions."""
 
     sets: Sets
-    """Which words are present, shape (sets, words); the first row has none, the last all."""
+    """Which words are present, shape (sets, words). The first row has no words, the last row has all."""
     weights: Numbers
-    """Shape (estimates, words, sets): every estimate of the attributions is its matrix times the logits."""
+    """Shape (estimates, words, sets). Each estimate of the attributions is its matrix times the logits."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,27 @@ class Explanation:
     """Attributions of one text."""
 
     words: list[str]
+    """The words, or groups of neighbouring words, as they stand in the text."""
     attributions: Numbers
     """What each word adds to the logit of each class, shape (words, classes)."""
     errors: Numbers
-    """Standard errors of the attributions, same shape: 0 where they are exact, NaN where one estimate is all."""
+    """Standard errors of the attributions, same shape; 0 where they are exact, NaN with a single estimate."""
     logits: Numbers
-    """Of the text, shape (classes,)."""
+    """Logits of the text, shape (classes,)."""
     baseline: Numbers
     """Logits with every word masked, shape (classes,)."""
     inferences: int
+    """Number of token sequences that were computed."""
     cut: bool
-    """Whether the text goes on, beyond what the model reads."""
+    """Whether the text is longer than what the model reads."""
 
     def of_class(self, index: int, label: str) -> ClassExplanation:
-        """What speaks for one class."""
+        """The explanation of one class.
+
+        Args:
+            index: of the class.
+            label: name of the class.
+        """
         return ClassExplanation(
             label=label,
             words=self.words,
@@ -84,19 +92,19 @@ class Explanation:
         )
 
     def to_json(self, index: int, label: str) -> dict[str, JsonValue]:
-        """The same as plain JSON."""
-        plain: dict[str, JsonValue] = self.of_class(index, label).model_dump(mode="json", exclude_unset=True)
-        return plain
+        """`of_class` as plain JSON."""
+        document: dict[str, JsonValue] = self.of_class(index, label).model_dump(mode="json", exclude_unset=True)
+        return document
 
 
 class Question:
-    """What must be asked of a model to explain one text: give the logits of `rows` to `answer`.
+    """The inferences that explain one text. The caller computes the logits of `rows` and passes them to `answer`.
 
     Args:
         text: the text.
-        tokenizer: of the model, with its truncation set; words that are cut off have no part.
-        inferences: about how many to spend.
-        words: bound of the attributions; neighbouring words are put together to stay within it.
+        tokenizer: of the model, with its truncation set; words that are cut off get no attribution.
+        inferences: most inferences; see `plan`.
+        words: most attributions; in a longer text neighbouring words share one.
 
     Raises:
         BadInput: the tokenizer has no token that can stand for a missing word.
@@ -119,8 +127,8 @@ class Question:
         rows = []
         for present in self.plan.sets:
             ids = self._ids.copy()
-            for group, there in zip(self._groups, present, strict=True):
-                if not there:
+            for group, is_present in zip(self._groups, present, strict=True):
+                if not is_present:
                     ids[group] = self._mask
             rows.append(Tokens(ids.tolist()))
         return rows
@@ -151,34 +159,35 @@ def explain(
     Args:
         text: the text.
         tokenizer: of the model.
-        logits: gives shape (rows, classes) for a batch of token sequences.
+        logits: returns logits of shape (rows, classes) for a batch of token sequences.
         bounds: `inferences` and `words`, as for `Question`.
 
     Raises:
-        BadInput: see `Question`.
+        BadInput: the tokenizer has no token that can stand for a missing word.
     """
     question = Question(text, tokenizer, **bounds)
     return question.answer(logits(question.rows))
 
 
 def plan(words: int, inferences: int = MOST_INFERENCES, seed: int = SEED) -> Plan:
-    """The sets of words to compute for their Shapley values: all if those are few enough, else some by random orders.
+    """The sets of words to compute for their Shapley values: all sets if few enough, else those of random orders.
 
     Args:
         words: number of words.
-        inferences: number of sets at most, unless two orders take more.
-        seed: of the orders.
+        inferences: most sets, unless one order and its reverse take more.
+        seed: of the random orders.
     """
     if 2**words <= inferences:
         return _exact(words)
-    orders = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     pairs = max(1, inferences // (2 * words))
-    chains = [_chains(orders.permutation(words)) for _ in range(pairs)]
-    every = np.concatenate([*chains, np.zeros((1, words), bool), np.ones((1, words), bool)])
-    sets, places = np.unique(every, axis=0, return_inverse=True)
+    chains = [_chains(random.permutation(words)) for _ in range(pairs)]
+    repeated = np.concatenate([*chains, np.zeros((1, words), bool), np.ones((1, words), bool)])
+    # Orders share sets, and each is computed once. The rows are sorted, so no words come first and all words last.
+    sets, indices = np.unique(repeated, axis=0, return_inverse=True)
     weights = np.zeros((pairs, words, len(sets)))
-    for pair, where in enumerate(places[: pairs * 2 * (words + 1)].reshape(pairs, 2, words + 1)):
-        for chain in where:
+    for pair, both_orders in enumerate(indices[: pairs * 2 * (words + 1)].reshape(pairs, 2, words + 1)):
+        for chain in both_orders:
             for before, after in zip(chain, chain[1:], strict=False):
                 word = np.flatnonzero(sets[after] & ~sets[before])
                 weights[pair, word, after] += 0.5
@@ -187,6 +196,7 @@ def plan(words: int, inferences: int = MOST_INFERENCES, seed: int = SEED) -> Pla
 
 
 def _exact(words: int) -> Plan:
+    """All sets of words, with the weights of the definition of Shapley values."""
     if words == 0:
         return Plan(np.zeros((1, 0), bool), np.zeros((1, 0, 1)))
     numbers = np.arange(2**words)
@@ -199,14 +209,14 @@ def _exact(words: int) -> Plan:
 
 
 def _chains(order: npt.NDArray[np.int64]) -> Sets:
-    """The sets as words are revealed in an order, then those of its reverse, shape (2 * (words + 1), words)."""
+    """The sets that appear as words are revealed in an order, then in its reverse; shape (2 * (words + 1), words)."""
     steps = np.arange(len(order) + 1)[:, None]
     ranks = np.argsort(order)
     return np.concatenate([ranks < steps, (len(order) - 1 - ranks) < steps])
 
 
 def mask_id(tokenizer: Tokenizer) -> int:
-    """The token that stands for a word that is not there.
+    """The id of the token that replaces a missing word.
 
     Raises:
         BadInput: the vocabulary has none of `MASKS`.
@@ -219,7 +229,7 @@ def mask_id(tokenizer: Tokenizer) -> int:
 
 
 def _groups(encoding: Encoding, most: int) -> list[list[int]]:
-    """Positions of the tokens of each word; special tokens belong to none, and are always there."""
+    """Positions of the tokens of each word or group of words; special tokens are in no group, and always present."""
     words: dict[int, list[int]] = {}
     for position, word in enumerate(encoding.word_ids):
         if word is not None:
@@ -232,5 +242,5 @@ def _groups(encoding: Encoding, most: int) -> list[list[int]]:
 
 
 def _text_of(group: list[int], encoding: Encoding, text: str) -> str:
-    """What stands in the text at these tokens."""
+    """The part of the text that these tokens cover."""
     return text[encoding.offsets[group[0]][0] : encoding.offsets[group[-1]][1]].strip()

@@ -1,1 +1,1 @@
-"""This machine: its folders and files, and how many processors it gives."""
+"""This machine: its folders, files and processors, and how child processes start."""

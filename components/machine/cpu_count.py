@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""How many processors this process may use, within its CPU affinity and the limit of its container."""
 
 import math
 import os
@@ -8,18 +8,18 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores(cgroup: Path = CGROUP) -> int:
-    """Those that it may run on, but no more than the CPU limit of its container pays for, rounded up.
+    """The number of processors that this process may run on, at most its container's CPU limit, rounded up.
 
     Args:
         cgroup: where control groups are mounted, version 2 or 1.
     """
-    most = len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0))
     quota, period = _limit(cgroup)
-    return min(most, max(1, math.ceil(quota / period))) if quota > 0 else most
+    return min(allowed, max(1, math.ceil(quota / period))) if quota > 0 else allowed
 
 
 def _limit(cgroup: Path) -> tuple[int, int]:
-    """Microseconds of CPU time in each period, and the period's; (0, 1) without a limit."""
+    """CPU time in each period and the length of a period, both in microseconds; (0, 1) without a limit."""
     try:
         quota, period = (cgroup / "cpu.max").read_text("ascii").split()
     except (OSError, ValueError):

@@ -1,10 +1,10 @@
 """Locks between processes of one machine: a file that one process at a time holds.
 
-The system lets go of a lock when its holder dies, however it dies (flock(2)), so no lock is ever left behind.
+The system releases a lock when its holder ends for any reason (flock(2)), so no lock is ever left behind.
 
-The library `filelock` is not used: a lock of ours says in the file who holds it, others ask for that without taking
-the lock, and a lock file of an earlier release that others may open is closed to them (see `private_files`). It would
-also be one more package in the image of model servers.
+The library `filelock` is not used. Here the file names its holder, and other processes can read that without taking the
+lock. A lock file that other users may open, as earlier releases made it, becomes private (see `private_files`). The
+library would also be one more package in the image of model servers.
 """
 
 import fcntl
@@ -15,9 +15,9 @@ from typing import IO
 from slipway.components.machine.private_files import lock_file
 
 PAUSE_S = 0.05
-"""Between two attempts to take a lock."""
+"""Seconds between two attempts to take a lock."""
 LOOK_S = 0.5
-"""Least time to try for: `holder` holds a free lock for a moment, and must not make its taker give up."""
+"""Seconds that `take` tries at least: `holder` holds a free lock for a moment, which must not make `take` fail."""
 
 
 class Held(Exception):
@@ -25,22 +25,22 @@ class Held(Exception):
 
 
 def take(path: Path, wait_s: float = 0.0, note: str = "") -> IO[str]:
-    """Take a lock. It is held until the file that is returned is closed, by `with` say, or the process ends.
+    """Take a lock. It is held until the returned file is closed, for example by `with`, or until the process ends.
 
     Args:
-        path: of the file, which is made when it is not there; its folder is.
-        wait_s: for how long to wait for another holder; infinity is allowed.
-        note: what the file says meanwhile, for `holder`; empty leaves it as it is.
+        path: of the lock file; a missing file is created, its folder must exist.
+        wait_s: how long to wait for another holder, in seconds; infinity is allowed.
+        note: written to the file for `holder`; empty leaves the file as it is.
 
     Raises:
         Held: another process still holds it.
         OSError: the file cannot be opened.
     """
     file = lock_file(path)
-    until = time.monotonic() + max(wait_s, LOOK_S)
+    deadline = time.monotonic() + max(wait_s, LOOK_S)
     try:
         while not _locked(file, fcntl.LOCK_EX):
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 raise Held(path.read_text("utf-8"))
             time.sleep(PAUSE_S)
         if note:
@@ -54,18 +54,20 @@ def take(path: Path, wait_s: float = 0.0, note: str = "") -> IO[str]:
 
 
 def holder(path: Path) -> str | None:
-    """What the holder of a lock wrote to its file; None when nobody holds it, or there is no such file."""
+    """The note of the process that holds a lock; None when no process does, or there is no such file."""
     try:
         file = path.open("r", encoding="utf-8")
     except OSError:
         return None
     with file:
-        return None if _locked(file, fcntl.LOCK_SH) else file.read()  # shared: those who look do not see each other
+        return (
+            None if _locked(file, fcntl.LOCK_SH) else file.read()
+        )  # a shared lock, so that two callers of `holder` do not take each other for the holder
 
 
-def _locked(file: IO[str], how: int) -> bool:
+def _locked(file: IO[str], mode: int) -> bool:
     try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""Folders and files of this user alone: nobody else can read keys and texts in them, or hold their locks.
+"""Folders and files that only this user can open, for keys, texts and locks.
 
-Who can open a file, if only to read it, can lock it (`flock`). So a lock file that others can read lets them stop
-whatever takes the lock.
+A user who can open a file can lock it (`flock`), even with rights to read only. So a lock file that other users can
+read would let them block every process that takes the lock.
 """
 
 import contextlib
@@ -14,24 +14,27 @@ from slipway.components.errors import BadInput
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS = 0o077
+"""The rights of group and others."""
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that only this user can enter, or take the rights of others away from one that is there.
+    """Make a folder that only this user can enter, or remove the rights of other users from an existing one.
 
-    Folders above it that are missing become private too; those that are there stay as they are.
+    Missing folders above it become private too; existing ones stay as they are.
 
     Raises:
-        BadInput: it belongs to another user, or cannot be made.
+        BadInput: the folder belongs to another user, or cannot be made.
     """
     try:
-        for missing in reversed([place for place in folder.parents if not place.exists()]):
+        for missing in reversed([parent for parent in folder.parents if not parent.exists()]):
             missing.mkdir(FOLDER_MODE, exist_ok=True)
         folder.mkdir(FOLDER_MODE, exist_ok=True)
-        found = folder.stat()
-        if found.st_uid not in (os.geteuid(), 0) and os.geteuid():  # root can read all, and makes the volumes of pods
-            raise BadInput(f"{folder} belongs to the user {found.st_uid}, who could change what is kept there; move it")
-        if found.st_mode & OTHERS and found.st_uid == os.geteuid():
+        status = folder.stat()
+        if status.st_uid not in (os.geteuid(), 0) and os.geteuid():  # root reads all files, and owns volumes of pods
+            raise BadInput(
+                f"{folder} belongs to the user {status.st_uid}, who could change what is kept there; move it"
+            )
+        if status.st_mode & OTHERS and status.st_uid == os.geteuid():
             folder.chmod(FOLDER_MODE)
     except OSError as error:
         raise BadInput(f"{folder} cannot be used as a folder ({error.strerror}); choose another place") from error
@@ -39,10 +42,10 @@ def private_folder(folder: Path) -> Path:
 
 
 def lock_file(path: Path) -> IO[str]:
-    """Open a file to lock, which only this user can open; it is made when it is not there.
+    """Open a lock file that only this user can open; a missing one is created.
 
     Raises:
-        OSError: it cannot be opened, or is a link.
+        OSError: the file cannot be opened, or is a symbolic link.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     file = os.fdopen(os.open(path, flags, FILE_MODE), "a+", encoding="utf-8")
@@ -51,7 +54,7 @@ def lock_file(path: Path) -> IO[str]:
 
 
 def tighten(file: int | Path) -> None:
-    """Take the rights of others away from a file of ours; one that is not there, or is another's, stays as it is."""
+    """Remove the rights of other users from a file of this user. A missing file and another user's stay as they are."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         mode = stat.S_IMODE(os.stat(file).st_mode)
         if mode & OTHERS:

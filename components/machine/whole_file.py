@@ -1,8 +1,8 @@
-"""Files that are replaced in one move: a reader sees the old content or the new, never a part.
+"""Replaces files atomically: a reader sees the old content or the new content, never a part.
 
-The new content is written beside the file and renamed over it (rename(2) is atomic within a file system). A rename may
-reach the disk before the content does, and so leave an empty file after a loss of power. What must survive that is
-written to the disk first, and the folder after the rename; this costs some milliseconds.
+The new content is written to a file beside the old one, which is then renamed (rename(2) is atomic within a file
+system). A rename may reach the disk before the content does, which would leave an empty file after a loss of power.
+A file that must survive this is synced before the rename, and its folder after it; this costs some milliseconds.
 """
 
 import contextlib
@@ -14,19 +14,21 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o666, durable: bool = True) -> Iterator[Path]:
-    """An empty file beside `path` to write to; it takes the place of `path` at the end, and goes away after an error.
+    """Yield an empty file beside `path`. At the end it replaces `path`; after an error it is removed.
 
-    Several processes may replace the same file at a time: the last one wins.
+    Several processes may replace the same file at the same time; the last one wins.
 
     Args:
-        path: of the file; its folder is there.
-        mode: rights of the new file, less the umask, from its first byte on.
+        path: of the file; its folder must exist.
+        mode: rights of the new file, less the umask. It has them from its creation on.
         durable: whether the content must survive a loss of power.
 
     Raises:
         OSError: the file cannot be written.
     """
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # nobody can have put a link to elsewhere there
+    new = path.with_name(
+        f".{path.name}.{secrets.token_hex(8)}"
+    )  # a random name, so no other user can have put a link there
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
     try:
         yield new
@@ -46,9 +48,9 @@ def replace(path: Path, content: bytes | str, mode: int = 0o666, durable: bool =
 
 
 def sync(path: Path) -> None:
-    """Bring the content of a file, or the names in a folder, to the disk."""
-    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Write the content of a file, or the names in a folder, to the disk (fsync(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     finally:
-        os.close(opened)
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Where a rollout's decision is written down for everyone: the registry's aliases."""
+"""Writes a rollout's decision into the model registry as aliases, for the driver and manual control."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ class Aliases(Protocol):
         """Make the version the champion."""
 
     def reject(self, version: str, reason: str) -> None:
-        """Note that the version was rolled back."""
+        """Record that the version was rolled back, and why."""
 
 
 class RegistryAliases:
@@ -33,7 +33,7 @@ class RegistryAliases:
         self.registry.promote(version)
 
     def reject(self, version: str, reason: str) -> None:
-        """Note that the version was rolled back. A champion that failed to start here stays champion."""
+        """Record that the version was rolled back. The registry's champion stays champion, even if it failed here."""
         champion = self.registry.champion()
         if champion is None or champion.version != version:
             self.registry.reject(version, reason)

@@ -1,4 +1,4 @@
-"""Charts of a rollout's evidence: each metric over time, the challenger beside the champion, and the traffic."""
+"""Charts for the report of a rollout: each metric over time, both revisions' shares, and the traffic."""
 
 from textwrap import fill
 from typing import NamedTuple
@@ -19,23 +19,27 @@ TITLES = {
 }
 PHASES = {"baseline": "start, baseline", "compare": "comparison", "shadow": "shadow"}
 LONGEST_TITLE = 50
-"""Characters of a title that fit in the narrow chart."""
+"""Characters of a title that fit into the narrow chart."""
 LETTER = 0.016
-"""Width of a letter as part of the narrow chart's."""
+"""Width of a letter, as a part of the width of the narrow chart."""
 INK, GOOD, BAD, CHAMPION, CHALLENGER = "#1c2430", "#1a7f4b", "#b3261e", "#8a94a3", "#2f5d9e"
 TONES = {"roll back": BAD, "go on": GOOD, "hold": CHAMPION}
-SAID = {"roll back": "worse", "go on": "no worse", "hold": "undecided"}
+VERDICT_TEXTS = {"roll back": "worse", "go on": "no worse", "hold": "undecided"}
 
 
-def said(verdict: str, upper: float, margin: float) -> str:
-    """A verdict in words. Where nothing hinges on a metric it may go on although nothing is shown."""
-    return "not enough to tell" if verdict == "go on" and upper > margin else SAID[verdict]
+def verdict_text(verdict: str, upper: float, margin: float) -> str:
+    """A verdict in words. A metric that is not judged may go on with a bound above the margin: nothing is shown."""
+    return "not enough to tell" if verdict == "go on" and upper > margin else VERDICT_TEXTS[verdict]
 
 
 def evidence_chart(result: RolloutResult, width: float) -> Figure:
-    """For each metric the harm with its confidence sequence and the margin, and both revisions' shares.
+    """For each metric two charts: the harm with its confidence sequence and the margin, and both revisions' shares.
 
-    The two are in one row, or below each other in a narrow figure.
+    The two charts are side by side, or below each other in a narrow figure.
+
+    Args:
+        result: with metrics and timeline.
+        width: of the figure, in inches.
     """
     metrics, wide = result.metrics, width == WIDE
     figure = Figure(figsize=(width, (2.5 if wide else 4.4) * len(metrics)), layout="constrained")
@@ -57,7 +61,7 @@ def evidence_chart(result: RolloutResult, width: float) -> Figure:
 
 
 class Moment(NamedTuple):
-    """What was known of a metric at one look; shares from 0 to 1."""
+    """A metric at one look; shares from 0 to 1."""
 
     seconds: float
     harm: float
@@ -69,8 +73,8 @@ class Moment(NamedTuple):
 
 
 def _moments(name: str, timeline: list[Point]) -> list[Moment]:
-    """The moments at which something was known about a metric and it had just changed."""
-    found: list[Moment] = []
+    """The looks at which a metric has data and differs from the look before."""
+    moments: list[Moment] = []
     for point in timeline:
         harm, lower, upper = point.metrics.get(name, (None, -1.0, 1.0))
         if harm is None:
@@ -78,16 +82,16 @@ def _moments(name: str, timeline: list[Point]) -> list[Moment]:
         champion, challenger = point.rates.get(name, (None, None))
         verdict = point.verdicts.get(name, point.verdict)
         moment = Moment(point.seconds, harm, lower, upper, champion, challenger, verdict)
-        if not found or found[-1][1:] != moment[1:]:
-            found.append(moment)
-    return found
+        if not moments or moments[-1][1:] != moment[1:]:
+            moments.append(moment)
+    return moments
 
 
 def _harm(axes: Axes, name: str, metric: MetricResult, points: list[Moment]) -> None:
     colour, margin = TONES[metric.verdict], 100 * metric.margin
-    words = said(metric.verdict, metric.upper, metric.margin) if points else "no data"
+    verdict = verdict_text(metric.verdict, metric.upper, metric.margin) if points else "no data"
     axes.set_title(
-        fill(f"{TITLES[name]}: {words}", LONGEST_TITLE), color=colour, loc="left", fontsize=10.5, fontweight="bold"
+        fill(f"{TITLES[name]}: {verdict}", LONGEST_TITLE), color=colour, loc="left", fontsize=10.5, fontweight="bold"
     )
     axes.axhline(0, color="0.7", linewidth=1)
     axes.axhline(margin, color=BAD, linewidth=1.2, linestyle="--")
@@ -105,9 +109,9 @@ def _harm(axes: Axes, name: str, metric: MetricResult, points: list[Moment]) -> 
     band = [*seconds, end], [*lower, lower[-1]], [*upper, upper[-1]]
     axes.fill_between(*band, color=colour, alpha=0.18, linewidth=0, step="post")
     axes.plot([*seconds, end], [*harm, harm[-1]], color=colour, linewidth=1.8)
-    settled = len(points) // 3
-    told = [value for value in (*lower[settled:], *upper[settled:]) if abs(value) < 100]
-    low, high = min([*told, *harm, 0.0]), max([*told, *harm, margin])
+    settled = len(points) // 3  # the first bounds are wide, and would leave the later ones no room
+    visible = [value for value in (*lower[settled:], *upper[settled:]) if abs(value) < 100]
+    low, high = min([*visible, *harm, 0.0]), max([*visible, *harm, margin])
     room = 0.12 * (high - low)
     axes.set_ylim(max(low - room, -104), min(high + 2 * room, 104))
     axes.scatter(seconds, [0.03] * len(points), c=[TONES[point.verdict] for point in points], s=9, linewidths=0,
@@ -135,7 +139,7 @@ def _shares(axes: Axes, metric: MetricResult, points: list[Moment]) -> None:
 
 
 def _mark_phases(axes: Axes, result: RolloutResult, points: list[Moment], named: bool) -> None:
-    """A thin line where a phase or step begins, perhaps with its name, in the part of time that the points cover."""
+    """Draw a thin line where a phase or step begins, within the time of the points, with its name where it fits."""
     if not points:
         return
     first, last = points[0].seconds, points[-1].seconds
@@ -152,7 +156,13 @@ def _mark_phases(axes: Axes, result: RolloutResult, points: list[Moment], named:
 
 
 def traffic_chart(result: RolloutResult, outcome: str, width: float) -> Figure:
-    """The challenger's share over the seconds of the rollout, with the names of phases and steps."""
+    """The challenger's share of traffic over time, with the names of phases and steps.
+
+    Args:
+        result: with periods.
+        outcome: the title of the outcome.
+        width: of the figure, in inches.
+    """
     figure = Figure(figsize=(width, 2.2), layout="constrained")
     axes = figure.subplots()
     end = max(result.seconds, 0.1)

@@ -32,23 +32,23 @@ def rollout(
     from slipway.components.step_runtime import step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
-    asked = StepRequest.model_validate(request)
-    with step_context.running("rollout", {}, rollout_report.path, [served_model.path], asked.record) as current:
+    step_request = StepRequest.model_validate(request)
+    with step_context.running("rollout", {}, rollout_report.path, [served_model.path], step_request.record) as current:
         registered = {name: bundle.metadata[name] for name in ("version", "bundle_uri", "digest")}
         result = step.run(
             RolloutRequest(
                 **registered,
                 dataset=Path(dataset.path),
-                settings=RolloutSettings.model_validate(asked.settings),
-                tracking_uri=asked.tracking_uri,
-                model_name=asked.model_name,
+                settings=RolloutSettings.model_validate(step_request.settings),
+                tracking_uri=step_request.tracking_uri,
+                model_name=step_request.model_name,
                 service=home.service(),
-                public_key=Path(asked.public_key),
-                target=asked.target,
-                cluster=asked.cluster,
+                public_key=Path(step_request.public_key),
+                target=step_request.target,
+                cluster=step_request.cluster,
             )
         )
-        served_model.metadata["name"] = asked.model_name
+        served_model.metadata["name"] = step_request.model_name
         served_model.metadata["bundle_uri"] = bundle.metadata["bundle_uri"]
         for name in ("version", "digest", "outcome"):
             served_model.metadata[name] = str(getattr(result, name))

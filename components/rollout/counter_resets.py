@@ -1,4 +1,4 @@
-"""Counts that go on where they were when the proxy that counts starts again from 0."""
+"""Totals of requests that stay correct when the counters of a proxy or a pod start again from 0."""
 
 import functools
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from enum import StrEnum
 from slipway.components.rollout.target import Counts, Histogram
 
 ABANDONED = 499
+"""Status of a request whose client disconnected before the answer."""
 
 
 class Ending(StrEnum):
@@ -16,17 +17,17 @@ class Ending(StrEnum):
     ANSWERED = "answered"
     FAILED = "failed"
     ABANDONED = "abandoned"
-    """The client went; whether it would have been answered is not known."""
+    """The client disconnected first. It is not known whether the request would have been answered."""
     REFUSED = "refused"
-    """Not admitted, for what it is or who sent it: no evidence."""
+    """Not admitted, because of its content or its sender. This is no evidence about the revision."""
 
 
 COUNTED = (Ending.ANSWERED, Ending.FAILED)
-"""What becomes of an admitted request."""
+"""The endings of admitted requests, which are evidence."""
 
 
 def ending_of(status: int) -> Ending:
-    """Of an HTTP status; 499, or 0 for none at all, says that the client went before there was one."""
+    """The ending that an HTTP status means; 499 or 0 (no status) means that the client disconnected first."""
     if status in (0, ABANDONED):
         return Ending.ABANDONED
     if 200 <= status < 300:
@@ -36,32 +37,35 @@ def ending_of(status: int) -> Ending:
 
 @dataclass(frozen=True)
 class Tally:
-    """What one revision did since it was deployed, whatever happened to the counters."""
+    """The requests of one revision since it was deployed, across restarts of the counters."""
 
     kept: Counts = field(default_factory=Counts)
-    """From before the last time that the counters started again."""
+    """Counted before the last restart of the counters."""
     last: Counts = field(default_factory=Counts)
-    """What the counters said last."""
+    """The last values of the counters."""
 
     @property
     def total(self) -> Counts:
-        """All of it."""
+        """All requests since the deployment."""
         return _sum(self.kept, self.last)
 
     def updated(self, seen: Counts) -> "Tally":
-        """The tally after the counters said `seen`; counters that went down, or are others, started again."""
-        began_again = (
+        """The tally after the counters had the values `seen`.
+
+        Counters have restarted when one of them went down or when their source changed.
+        """
+        restarted = (
             bool(self.last.source and seen.source != self.last.source)
             or seen.requests < self.last.requests
             or seen.errors < self.last.errors
             or seen.abandoned < self.last.abandoned
             or seen.latencies.total < self.last.latencies.total
         )
-        return Tally(self.total if began_again else self.kept, seen)
+        return Tally(self.total if restarted else self.kept, seen)
 
 
 def since(now: Counts, before: Counts) -> Counts:
-    """What came after `before`, for totals that only grow."""
+    """The difference of two totals: the requests after `before`."""
     if not before.latencies.total:
         latencies = now.latencies
     else:
@@ -72,17 +76,17 @@ def since(now: Counts, before: Counts) -> Counts:
 
 
 def total_of(parts: Iterable[Counts]) -> Counts:
-    """All of several counts together."""
+    """The sum of several counts."""
     return functools.reduce(_sum, parts, Counts())
 
 
 def _sum(first: Counts, second: Counts) -> Counts:
-    latencies = _together(first.latencies, second.latencies)
+    latencies = _sum_of_histograms(first.latencies, second.latencies)
     abandoned = first.abandoned + second.abandoned
     return Counts(first.requests + second.requests, first.errors + second.errors, latencies, abandoned)
 
 
-def _together(first: Histogram, second: Histogram) -> Histogram:
+def _sum_of_histograms(first: Histogram, second: Histogram) -> Histogram:
     if not first.total or not second.total:
         return first if first.total else second
     if first.bounds != second.bounds:

@@ -1,7 +1,7 @@
-"""The driver of a rollout: starts the challenger, takes it through the phases, carries the decision out.
+"""Drives a rollout for the step `rollout`: starts the challenger, runs the phases and carries out the decision.
 
-The state is kept after every look. A decision is kept before it is carried out, and each act is idempotent, so
-a driver that is killed at any moment and started again comes to the same end.
+The driver saves its state after every look at the evidence. It saves a decision before it carries the decision out, and
+each of its acts is idempotent. So a driver that is killed at any moment and started again comes to the same end.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ class Driver:
 
     Args:
         target: where the model is served.
-        aliases: the registry, which learns the decision after the target carried it out.
+        aliases: the registry's aliases. They change after the target has carried out the decision.
         probes: labelled texts.
         settings: how to roll out.
-        now: seconds that only grow.
-        pause: waits for so many seconds.
+        now: returns a monotonic time, in seconds.
+        pause: sleeps for a number of seconds.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class Driver:
         self._phases = Phases(target, probes, settings, self._gatherer)
 
     def run(self, revision: Revision) -> RolloutResult:
-        """Roll `revision` out, or go on with its rollout.
+        """Roll `revision` out, or continue its rollout.
 
         Raises:
-            SlipwayError: another driver holds the target, or the target cannot be used; to run again goes on.
+            SlipwayError: another driver holds the target, or the target cannot be used. Another run continues.
         """
         with self.target.lock():
-            current = self._kept(revision)
+            current = self._saved_rollout(revision)
             if current is None:
                 if self.target.champion() == revision:
                     self.aliases.promote(revision.version)
                     return already_champion(revision)
                 self.aliases.nominate(revision.version)
-                self.target.rollback()  # a challenger whose rollout left no state
+                self.target.rollback()  # removes a challenger that has no saved state
                 current = RolloutState(revision, self.target.champion())
             current.margins = self.settings.rules().margins
             try:
@@ -70,25 +70,25 @@ class Driver:
                 decision = Decision("rolled_back", str(error))
             return self._finish(current, decision)
 
-    def _kept(self, revision: Revision) -> RolloutState | None:
-        """The state of this rollout, if it began before; another version's rollout is ended first."""
-        plain = self.target.load_state()
-        if plain is None:
+    def _saved_rollout(self, revision: Revision) -> RolloutState | None:
+        """Return the saved state of this rollout, or None. End the rollout of another version first."""
+        document = self.target.load_state()
+        if document is None:
             return None
-        kept = state.from_json(plain)
-        if kept.promoted_by_hand(self.target.champion()):
-            self.aliases.promote(kept.revision.version)
+        saved = state.from_json(document)
+        if saved.promoted_by_hand(self.target.champion()):
+            self.aliases.promote(saved.revision.version)
             self.target.save_state(None)
             return None
-        if kept.revision == revision:
-            kept.resumed, kept.spent_s = kept.resumed + 1, 0.0
-            return kept
+        if saved.revision == revision:
+            saved.resumed, saved.spent_s = saved.resumed + 1, 0.0
+            return saved
         superseded = f"version {revision.version} was rolled out before a decision was reached"
-        self._carry_out(kept, kept.decision or Decision("rolled_back", superseded))
+        self._carry_out(saved, saved.decision or Decision("rolled_back", superseded))
         return None
 
     def _deploy(self, current: RolloutState) -> None:
-        """Start the challenger, unless the rollout is past the need for it."""
+        """Start the challenger, unless it is rolled back already or has become the champion."""
         decided = current.decision is not None and current.decision.outcome == "rolled_back"
         if decided or self.target.champion() == current.revision:
             return
@@ -102,7 +102,7 @@ class Driver:
         self._gatherer.tick(current)
 
     def _finish(self, current: RolloutState, decision: Decision) -> RolloutResult:
-        """Keep the decision, then carry it out."""
+        """Save the decision, then carry it out. A rollout that is held keeps its state and its traffic."""
         if current.decision is None and current.champion is not None:
             current.close_period(self.settings.percents[current.step] if current.phase == "traffic" else 0)
         if decision.outcome == "held":
@@ -117,13 +117,17 @@ class Driver:
         return result_of(current, decision, self.settings)
 
     def _last_look(self, current: RolloutState) -> None:
-        """Take the challenger out of traffic and count what it did until then."""
-        with contextlib.suppress(RevisionFailed):
+        """Take the challenger out of traffic, then count the requests that it answered until then."""
+        with contextlib.suppress(RevisionFailed):  # a challenger that crashed is rolled back all the same
             self.target.set_traffic(0)
             self._gatherer.observe(current)
 
     def _carry_out(self, current: RolloutState, decision: Decision) -> Decision:
-        """Move the traffic, then the aliases, then forget the rollout; in this order always."""
+        """Move the traffic, then the aliases, then delete the saved state.
+
+        The order matters. The registry never names a champion that does not serve yet. A driver that is killed in
+        between still finds the saved decision, and repeats the acts that are missing.
+        """
         version = current.revision.version
         if decision.outcome == "promoted":
             try:

@@ -1,4 +1,4 @@
-"""Where a rollout's evidence comes from: the clients' own traffic where there is enough of it, else replayed probes."""
+"""Gathers a rollout's evidence for its phases: from client traffic where there is enough of it, else from probes."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,18 +9,18 @@ from slipway.components.rollout.state import RolloutState
 from slipway.components.rollout.target import Counts, Pair, RolloutTarget, histogram
 
 ENOUGH_SHARE = 0.25
-"""Client traffic is enough when it would bring what a step waits for in this part of the step's time limit."""
+"""Client traffic suffices when it brings the requests that a step waits for within this part of its time limit."""
 
 
 class Gatherer:
-    """Lets requests come, and counts them.
+    """Waits for client requests or sends probes, and adds the target's counts to the state of the rollout.
 
     Args:
-        target: where they are counted.
-        probes: what is replayed when clients send too little.
-        settings: how much is waited for.
-        now: seconds that only grow.
-        pause: waits for so many seconds.
+        target: counts the requests.
+        probes: replayed when clients send too few requests.
+        settings: how many requests to wait for, and for how long.
+        now: returns a monotonic time, in seconds.
+        pause: sleeps for a number of seconds.
     """
 
     def __init__(
@@ -33,33 +33,34 @@ class Gatherer:
     ) -> None:
         self.target, self.probes, self.settings = target, probes, settings
         self._now, self._pause = now, pause
-        self._looked = now()
+        self._last_tick = now()
         self._window = (now(), 0)
         """When client requests were counted last, and how many there were."""
         self._client_rate: float | None = None
+        """Client requests per second; None before it is measured."""
 
     def look(self, state: RolloutState, wanted: int, share: float) -> str:
-        """Wait for requests, then take the counts into the state.
+        """Wait for requests, then add the counts to the state.
 
         Args:
             state: of the rollout.
-            wanted: requests that the present step waits for.
-            share: the part of all requests that counts for it, from 0 to 1.
+            wanted: number of requests that the present step waits for.
+            share: the part of all requests that counts for the step, from 0 to 1.
 
         Returns:
-            `client traffic` or `probes`: where this look's requests came from.
+            `client traffic` or `probes`: the source of this look's requests.
         """
-        source, _ = self._let_come(state, wanted, share)
+        source, _ = self._wait_for_requests(state, wanted, share)
         self.observe(state)
         return source
 
     def look_at_copies(self, state: RolloutState, wanted: int, share: float) -> str:
-        """Wait for requests, then take both revisions' answers to their copies into the state.
+        """Wait for requests, then add both revisions' answers to the copies of them to the state.
 
-        Of a client's text counts whether they agree, once; of every copy whether and how fast both answered.
-        Arguments and result as for `look`.
+        Agreement counts once for each text of a client, and not for probes, which the phase `compare` has counted.
+        Failures and latencies count for every copy. Arguments and result are those of `look`.
         """
-        source, texts = self._let_come(state, wanted, share)
+        source, texts = self._wait_for_requests(state, wanted, share)
         pairs = self.target.shadow_pairs(texts)
         self.observe(state)
         state.copied += len(pairs)
@@ -72,9 +73,9 @@ class Gatherer:
         state.evidence = state.evidence.with_block(*counts_of(pairs))
         return source
 
-    def _let_come(self, state: RolloutState, wanted: int, share: float) -> tuple[str, list[str]]:
-        """Wait for client requests, or send probes where they are too few; the source and the probes."""
-        if self._client_rate is None:  # who comes without being asked?
+    def _wait_for_requests(self, state: RolloutState, wanted: int, share: float) -> tuple[str, list[str]]:
+        """Wait for client requests, or send probes when there are too few; return the source and the probes."""
+        if self._client_rate is None:  # the first look measures how many requests clients send by themselves
             self.observe(state)
             self._window = (self._now(), state.clients)
             self._pause(self.settings.poll_s)
@@ -88,19 +89,19 @@ class Gatherer:
         return "probes", texts
 
     def tick(self, state: RolloutState) -> None:
-        """Count the time since the last look to the rollout."""
+        """Add the time since the last call to the rollout's time."""
         now = self._now()
-        passed = max(now - self._looked, 0.0)  # a clock that was set back takes no time away
+        passed = max(now - self._last_tick, 0.0)  # a clock that was set back takes no time away
         state.elapsed_s += passed
         state.spent_s += passed
-        self._looked = now
+        self._last_tick = now
 
     def _clients_suffice(self, wanted: int, share: float) -> bool:
         rate = self._client_rate or 0.0
         return rate * share * self.settings.step_time_limit_s * ENOUGH_SHARE >= wanted
 
     def observe(self, state: RolloutState) -> None:
-        """Take the counts into the state."""
+        """Add the target's counts to the state, and measure the rate of client requests."""
         for version, counts in self.target.observe().items():
             state.tallies[version] = state.tallies.get(version, Tally()).updated(counts)
         self.tick(state)
@@ -111,7 +112,7 @@ class Gatherer:
 
 
 def counts_of(pairs: Sequence[Pair]) -> tuple[Counts, Counts]:
-    """What (champion, challenger) did with texts that both were asked."""
+    """Counts of (champion, challenger) for texts that were sent to both."""
     sides = (
         [(pair.champion, pair.champion_ms) for pair in pairs],
         [(pair.challenger, pair.challenger_ms) for pair in pairs],

@@ -1,24 +1,29 @@
-"""The evidence of a rollout that goes on, for the terminal: a row for each metric, as of now."""
+"""Shows the evidence of a rollout in progress in the terminal: a row for each metric."""
 
 from typing import Any
 
 from rich.table import Table
 
-from slipway.components.rollout.charts import TITLES, said
+from slipway.components.rollout.charts import TITLES, verdict_text
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 24
-"""Characters of a course."""
+"""Most characters of a course."""
 STYLES = {"roll back": "red", "go on": "green", "hold": "yellow"}
 
 
-def evidence_table(found: list[dict[str, Any]]) -> Table:
-    """What `state.summary` says about each metric: shares of both, harm with its bounds, margin, course and verdict."""
+def evidence_table(rows: list[dict[str, Any]]) -> Table:
+    """A table with shares of both revisions, harm with its bounds, margin, course and verdict of each metric.
+
+    Args:
+        rows: `evidence` of `state.summary`.
+    """
     table = Table(
         "", "champion", "challenger", "harm", "bounds", "margin", "course", "verdict", box=None, pad_edge=False
     )
-    for row in found:
+    for row in rows:
         known = row["harm"] is not None
+        verdict = verdict_text(row["verdict"], row["upper"], row["margin"]) if known else "no data"
         table.add_row(
             TITLES[row["metric"]],
             _percent(row["champion"]),
@@ -27,13 +32,13 @@ def evidence_table(found: list[dict[str, Any]]) -> Table:
             f"{_points(row['lower'])} to {_points(row['upper'])}" if known else "–",
             _points(row["margin"]),
             course(row["course"], row["margin"]),
-            f"[{STYLES[row['verdict']]}]{said(row['verdict'], row['upper'], row['margin']) if known else 'no data'}[/]",
+            f"[{STYLES[row['verdict']]}]{verdict}[/]",
         )
     return table
 
 
 def course(harms: list[float], margin: float) -> str:
-    """The last estimates as bars: empty at no harm, full at twice the margin."""
+    """The last estimates as bars: lowest at no harm, full at twice the margin."""
     steps = len(BARS) - 1
     return "".join(BARS[min(max(round(harm / margin / 2 * steps), 0), steps)] for harm in harms[-WIDTH:])
 

@@ -1,4 +1,4 @@
-"""Promote and roll back by hand, whatever the evidence says, on any target."""
+"""Promotes and rolls back by hand, on any target and without evidence, for the `slipway` command."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -12,26 +12,26 @@ READY_TIMEOUT_S = 60.0
 BY_HAND = "by hand"
 
 
-class Lever(RolloutTarget, Protocol):
-    """A target that also says which revision is being rolled out."""
+class ManualTarget(RolloutTarget, Protocol):
+    """A target that also knows which revision is being rolled out."""
 
     def challenger(self) -> Revision | None:
-        """The revision of a rollout that goes on or is held."""
+        """The revision of a rollout that is in progress or held."""
 
 
-def promote(target: Lever, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
-    """Make the challenger the champion now; returns what was done.
+def promote(target: ManualTarget, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
+    """Make the challenger the champion now; return a sentence that says what was done.
 
-    The challenger is the one that is deployed (a rollout that is held, say), else the registry's.
+    The challenger is the deployed one, for example that of a rollout that is held. Without one it is the registry's.
 
     Args:
-        target: held for this process (`lock`).
-        registry: whose aliases follow.
-        revision_of: makes a registered version one that the target can deploy.
+        target: locked for this process (`lock`).
+        registry: its aliases change after the traffic.
+        revision_of: turns a registered version into a revision that the target can deploy.
 
     Raises:
         BadInput: there is no challenger.
-        RevisionFailed: it does not answer; the champion serves as before.
+        RevisionFailed: the challenger does not answer; the champion serves as before.
     """
     revision = target.challenger()
     if revision is None:
@@ -42,12 +42,14 @@ def promote(target: Lever, registry: Registry, revision_of: Callable[[Version], 
     return serve(target, registry, revision)
 
 
-def rollback(target: Lever, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
-    """Take the challenger out of traffic; without one, serve the version before the champion again.
+def rollback(target: ManualTarget, registry: Registry, revision_of: Callable[[Version], Revision]) -> str:
+    """Take the challenger out of traffic; without a challenger, serve the previous champion again.
+
+    Arguments and result are those of `promote`.
 
     Raises:
-        BadInput: there is neither a challenger nor a version before.
-        RevisionFailed: the version before does not answer; the champion serves as before.
+        BadInput: there is neither a challenger nor a previous champion.
+        RevisionFailed: the previous champion does not answer; the present one serves as before.
     """
     challenger = target.challenger()
     if challenger is None:
@@ -63,8 +65,10 @@ def rollback(target: Lever, registry: Registry, revision_of: Callable[[Version],
     return f"version {challenger.version} was rolled back; {serving}"
 
 
-def repair(target: Lever, registry: Registry) -> str:
-    """Make the registry's aliases say what is served, after a process died between the two; returns what was done.
+def repair(target: ManualTarget, registry: Registry) -> str:
+    """Make the registry's aliases agree with what is served; return a sentence that says what was done.
+
+    They differ after a process died between moving the traffic and changing the aliases. What is served decides.
 
     Raises:
         SlipwayError: nothing is served.
@@ -72,23 +76,28 @@ def repair(target: Lever, registry: Registry) -> str:
     champion, challenger = target.champion(), target.challenger()
     if champion is None:
         raise SlipwayError("nothing is served, so there is nothing that the registry could agree with")
-    done = []
+    changes = []
     registered, nominated = registry.champion(), registry.challenger()
     if registered is None or registered.version != champion.version:
         registry.promote(champion.version)
-        done.append(f"champion is version {champion.version}")
-    if (kept := target.load_state()) and state.from_json(kept).promoted_by_hand(champion):
+        changes.append(f"champion is version {champion.version}")
+    if (saved := target.load_state()) and state.from_json(saved).promoted_by_hand(champion):
         target.save_state(None)
-        done.append(f"the rollout of version {champion.version} is over")
+        changes.append(f"the rollout of version {champion.version} is over")
     if challenger and (nominated is None or nominated.version != challenger.version):
         registry.nominate(challenger.version)
-        done.append(f"challenger is version {challenger.version}")
-    return f"repaired: {', '.join(done)}" if done else "the registry agrees with what is served"
+        changes.append(f"challenger is version {challenger.version}")
+    return f"repaired: {', '.join(changes)}" if changes else "the registry agrees with what is served"
 
 
-def serve(target: Lever, registry: Registry, revision: Revision) -> str:
-    """Give a revision all traffic, once it answers. For one that has it, the registry is told, which may have been away
-    when the traffic moved.
+def serve(target: ManualTarget, registry: Registry, revision: Revision) -> str:
+    """Give a revision all traffic once it answers; return a sentence that says what was done.
+
+    A revision that has all traffic already still gets its alias, since the registry may have been unreachable when the
+    traffic moved.
+
+    Raises:
+        RevisionFailed: the revision does not answer; the champion serves as before.
     """
     before = target.champion()
     if before != revision:

@@ -1,9 +1,9 @@
-"""The phases of a rollout, from the first evidence to the decision.
+"""The phases of a rollout, for the driver: each gathers evidence until it allows a decision or the next phase.
 
-first version     it must answer some probes; then it becomes champion, since there is nothing to compare with
-baseline          the champion alone: what is slow?
-compare           both are asked the labelled texts directly; no client is exposed
-shadow            both are asked copies of live requests; clients get the champion's answer alone
+first version     it must answer some probes, and then becomes champion, since there is no version to compare it with
+baseline          the latencies of the champion alone define which answers are slow
+compare           both revisions answer the labelled texts directly; no client is exposed
+shadow            both revisions answer copies of live requests; clients get the champion's answer only
 traffic           the challenger gets a growing share of live traffic
 """
 
@@ -20,27 +20,28 @@ from slipway.components.step_runtime import progress
 
 STEP = "rollout"
 FIRST_PROBES = 20
+"""Probes that the first version of a model must answer."""
 STICKY_DESIGN_EFFECT = 4.0
-"""Assumed of the requests of sticky clients until it is measured: a client's requests resemble each other."""
+"""Design effect assumed of sticky clients until it is measured: the requests of one client resemble each other."""
 PAIRED_METRICS = ("disagreement", "accuracy")
-"""Decided by comparing texts, before clients are exposed."""
+"""Metrics that the phase `compare` decides, before clients are exposed."""
 
 
 class Phases:
-    """Takes a rollout through its phases; keeps its state after every look.
+    """Takes a rollout through its phases, and saves its state after every look.
 
     Args:
         target: where the model is served.
         probes: labelled texts.
         settings: how to roll out.
-        gatherer: where the evidence comes from.
+        gatherer: gathers the evidence.
     """
 
     def __init__(self, target: RolloutTarget, probes: Probes, settings: RolloutSettings, gatherer: Gatherer) -> None:
         self.target, self.probes, self.settings, self._gatherer = target, probes, settings, gatherer
 
     def decide(self, current: RolloutState) -> Decision:
-        """Gather evidence until it decides; the phases that the rollout has behind it are not repeated."""
+        """Gather evidence until a decision follows from it. Phases that the rollout has completed are not repeated."""
         if current.champion is None:
             return self._first(current.revision)
         if current.phase == "baseline":
@@ -59,16 +60,16 @@ class Phases:
 
     def _first(self, revision: Revision) -> Decision:
         batch = self.probes.unseen(set(), FIRST_PROBES)
-        answers = [pair.challenger for pair in self.target.compare([probe.text for probe in batch])]
-        answered = sum(answer is not None for answer in answers)
-        right = sum(answer == probe.label for answer, probe in zip(answers, batch, strict=True))
-        said = f"it answered {answered} of {len(batch)} texts that it had not seen, {right} of them as labelled"
+        labels = [pair.challenger for pair in self.target.compare([probe.text for probe in batch])]
+        answered = sum(label is not None for label in labels)
+        right = sum(label == probe.label for label, probe in zip(labels, batch, strict=True))
+        summary = f"it answered {answered} of {len(batch)} texts that it had not seen, {right} of them as labelled"
         if answered < len(batch):
-            return Decision("rolled_back", f"version {revision.version} is the first to be served here, but {said}")
-        return Decision("promoted", f"version {revision.version} is the first to be served here: {said}")
+            return Decision("rolled_back", f"version {revision.version} is the first to be served here, but {summary}")
+        return Decision("promoted", f"version {revision.version} is the first to be served here: {summary}")
 
     def _baseline(self, current: RolloutState) -> Decision | None:
-        """Learn from the champion alone what is slow."""
+        """Measure the champion's latencies, which define which answers are slow."""
         settings, wanted = self.settings, self.settings.baseline_requests
         while (latencies := current.counts(current.champion).latencies).total < wanted:
             if current.spent_s > settings.step_time_limit_s:
@@ -84,19 +85,19 @@ class Phases:
         return None
 
     def _compare(self, current: RolloutState) -> Decision | None:
-        """Ask both revisions for labelled texts until agreement and accuracy are decided."""
+        """Send labelled texts to both revisions until agreement and accuracy are decided."""
         while True:
             analysis = analyse(current.evidence, self.settings.rules(), Stage(True, 0, 0))
             self._record(current, analysis, 0)
             if analysis.verdict is Verdict.ROLL_BACK:
                 return Decision("rolled_back", reason_text.worse(current, analysis.reason))
-            waiting = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
-            if not waiting:
+            undecided = [name for name in PAIRED_METRICS if analysis.metrics[name].verdict is Verdict.HOLD]
+            if not undecided:
                 return None
             batch = self.probes.unseen(set(current.seen), self.settings.probe_batch)
             if not batch:
-                said = "; ".join(analysis.metrics[name].words for name in waiting)
-                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {said}")
+                reasons = "; ".join(analysis.metrics[name].words for name in undecided)
+                return self._inconclusive(f"all {len(self.probes)} labelled texts were compared: {reasons}")
             progress.report(STEP, "comparing answers to labelled texts", len(current.seen), len(self.probes))
             pairs = self.target.compare([probe.text for probe in batch])
             labelled = zip(pairs, [probe.label for probe in batch], strict=True)
@@ -106,7 +107,7 @@ class Phases:
             self._save(current)
 
     def _shadow(self, current: RolloutState) -> Decision | None:
-        """Put copies of live requests to both revisions until there are enough and agreement on them is decided."""
+        """Send copies of live requests to both revisions until there are enough and agreement on them is decided."""
         wanted, percent = self.settings.shadow_requests, self.settings.shadow_percent
         if not wanted:
             return None
@@ -115,8 +116,8 @@ class Phases:
             analysis = analyse(current.evidence, self.settings.rules(), Stage(True, 0, 0))
             self._record(current, analysis, 0)
             self._save(current)
-            waiting = analysis.metrics["shadow"].verdict is Verdict.HOLD
-            enough = current.copied >= wanted and not waiting
+            undecided = analysis.metrics["shadow"].verdict is Verdict.HOLD
+            enough = current.copied >= wanted and not undecided
             if analysis.verdict is Verdict.ROLL_BACK or enough or current.spent_s > self.settings.step_time_limit_s:
                 break
             progress.report(STEP, "comparing answers to copies of live requests", min(current.copied, wanted), wanted)
@@ -126,10 +127,10 @@ class Phases:
             return Decision("rolled_back", reason_text.worse(current, analysis.reason))
         if enough:
             return None
-        said = (
-            analysis.metrics["shadow"].words if waiting else f"only {current.copied} of {wanted} copies were answered"
+        reason = (
+            analysis.metrics["shadow"].words if undecided else f"only {current.copied} of {wanted} copies were answered"
         )
-        return self._inconclusive(f"in shadow, within {self.settings.step_time_limit_s:g} s: {said}")
+        return self._inconclusive(f"in shadow, within {self.settings.step_time_limit_s:g} s: {reason}")
 
     def _traffic(self, current: RolloutState) -> Decision:
         """Raise the challenger's share step by step."""
@@ -153,7 +154,7 @@ class Phases:
             self._save(current)
 
     def _step(self, current: RolloutState, percent: int, last: bool) -> Analysis:
-        """Gather evidence at one share of traffic until there is a verdict or the time is over."""
+        """Gather evidence at one share of traffic, until there is a verdict or the step's time limit is reached."""
         minimum = self.settings.minimum_requests
         while True:
             source = self._gatherer.look(current, minimum, percent / 100)
@@ -162,14 +163,14 @@ class Phases:
             analysis = analyse(current.evidence, self.settings.rules(), stage)
             self._record(current, analysis, percent)
             self._save(current)
-            said = f"{percent}% of traffic ({source}), {current.requests[0]} requests so far: {analysis.verdict}"
-            progress.report(STEP, said, percent, 100)
+            message = f"{percent}% of traffic ({source}), {current.requests[0]} requests so far: {analysis.verdict}"
+            progress.report(STEP, message, percent, 100)
             if analysis.verdict is not Verdict.HOLD or current.spent_s > self.settings.step_time_limit_s:
                 return analysis
 
-    def _inconclusive(self, why: str) -> Decision:
+    def _inconclusive(self, reason: str) -> Decision:
         outcome: Outcome = "held" if self.settings.on_inconclusive == "hold" else "rolled_back"
-        return Decision(outcome, f"no verdict: {why}")
+        return Decision(outcome, f"no verdict: {reason}")
 
     def _enter(self, current: RolloutState, phase: Phase) -> None:
         current.close_period(0)
@@ -182,8 +183,8 @@ class Phases:
         rates = {name: (_rate(reading.champion), _rate(reading.challenger)) for name, reading in readings.items()}
         verdicts = {name: judged.verdict.value for name, judged in analysis.metrics.items()}
         texts, (challenger, champion) = current.pairs.labelled, current.requests
-        where = (round(current.elapsed_s, 3), current.phase, percent, challenger, champion, texts)
-        current.note(Point(*where, metrics, analysis.verdict.value, rates, verdicts))
+        progress_so_far = (round(current.elapsed_s, 3), current.phase, percent, challenger, champion, texts)
+        current.note(Point(*progress_so_far, metrics, analysis.verdict.value, rates, verdicts))
 
     def _save(self, current: RolloutState) -> None:
         self.target.save_state(state.to_json(current))

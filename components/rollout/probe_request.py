@@ -1,4 +1,4 @@
-"""What the answer to a rollout's request for one text says, wherever the rollout asks."""
+"""The requests that a rollout itself sends to a revision, and how their responses are read, on every target."""
 
 import json
 from typing import NamedTuple
@@ -8,20 +8,20 @@ from slipway.components.rollout.target import Revision
 
 OK = 200
 COMPARISON = {"x-slipway-source": "comparison"}
-"""A rollout's questions are no client's: the model servers count them apart, and leave them out of drift."""
+"""Header that marks a rollout's own requests. Model servers count them separately and leave them out of drift."""
 
 
 class Reply(NamedTuple):
-    """What an answer says."""
+    """The prediction in a response."""
 
     label: str
-    """Of the one text."""
+    """Predicted label of the one text."""
     digest: str
-    """Of the bundle that answered."""
+    """Digest of the bundle that answered."""
 
 
 def reply_of(status: int, body: bytes) -> Reply | None:
-    """What an answer says; None when the prediction failed."""
+    """Read the body of a response; None when the prediction failed or the body cannot be read."""
     if status != OK:
         return None
     try:
@@ -32,12 +32,12 @@ def reply_of(status: int, body: bytes) -> Reply | None:
 
 
 def label_of(reply: Reply | None, revision: Revision) -> str | None:
-    """The label, if it is an answer of the revision; what another bundle says in its place is none."""
+    """The label, if the revision's own bundle answered; None otherwise."""
     return reply.label if reply and reply.digest == revision.digest else None
 
 
 def foreign(reply: Reply | None, revision: Revision) -> str | None:
-    """That another bundle than the revision's answered, in words; None when none did."""
+    """A sentence that says that another bundle than the revision's answered; None when that is not so."""
     if reply is None or reply.digest == revision.digest:
         return None
     return (

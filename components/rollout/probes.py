@@ -1,4 +1,7 @@
-"""The labelled texts that a rollout replays: in an order that is random but the same in every run."""
+"""The labelled texts that a rollout replays, in an order that is random but the same in every run.
+
+The order is that of the texts' hashes, so a driver that takes over replays the same texts in the same order.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,13 +12,13 @@ from slipway.components.errors import BadInput
 
 
 def text_key(text: str) -> str:
-    """A short name of a text, under which the state remembers that it was compared."""
+    """A short hash of a text. The state of a rollout holds these keys, not the texts."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A text and its right label."""
+    """A text and its correct label."""
 
     text: str
     label: str
@@ -25,11 +28,11 @@ class Probes:
     """Distinct labelled texts.
 
     Args:
-        texts: the texts; of those that occur more than once, the first counts.
-        labels: the right label of each, as names.
+        texts: the texts; of equal texts only the first is used.
+        labels: the name of each text's correct label.
 
     Raises:
-        BadInput: there are none.
+        BadInput: there are no texts.
     """
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str]) -> None:
@@ -45,11 +48,11 @@ class Probes:
         return len(self._probes)
 
     def __contains__(self, key: object) -> bool:
-        """Whether a key is that of one of the texts."""
+        """Whether `key` is the `text_key` of one of the texts."""
         return key in self._by_key
 
     def replay(self, start: int, count: int) -> list[str]:
-        """`count` texts from position `start` on, round and round."""
+        """`count` texts from position `start` on; after the last text follows the first."""
         return [self._probes[(start + i) % len(self._probes)].text for i in range(count)]
 
     def unseen(self, seen: set[str], count: int) -> list[Probe]:

@@ -1,15 +1,15 @@
-"""The sentences that say why a rollout ended as it did."""
+"""Sentences on why a rollout ended as it did, for the decisions of the phases."""
 
 from slipway.components.rollout.state import RolloutState
 
 
 def evidence(current: RolloutState) -> str:
-    """How much was seen of the challenger."""
+    """How much evidence there is about the challenger."""
     return f"{current.requests[0]} requests to it and {current.pairs.labelled} compared texts"
 
 
 def no_worse(current: RolloutState) -> str:
-    """Why it was promoted."""
+    """The reason for a promotion."""
     old = current.champion.version if current.champion else "none"
     return (
         f"version {current.revision.version} is shown to be no worse than version {old}, margins apart, in errors, "
@@ -18,9 +18,14 @@ def no_worse(current: RolloutState) -> str:
 
 
 def worse(current: RolloutState, reason: str) -> str:
-    """What was worse, after how much evidence; and that the challenger did not answer, when that is behind it."""
-    words = f"version {current.revision.version} is worse, after {evidence(current)}: {reason}"
+    """The reason for a rollback, after how much evidence, and how many texts the challenger failed to answer.
+
+    Args:
+        current: the state of the rollout.
+        reason: the reason of the analysis.
+    """
+    sentence = f"version {current.revision.version} is worse, after {evidence(current)}: {reason}"
     pairs = current.pairs
     if not pairs.challenger_failed:
-        return words
-    return f"{words} (it failed to answer {pairs.challenger_failed} of {pairs.compared} compared texts)"
+        return sentence
+    return f"{sentence} (it failed to answer {pairs.challenger_failed} of {pairs.compared} compared texts)"

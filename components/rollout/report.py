@@ -1,9 +1,9 @@
-"""The section of the run's report about the step `rollout`: why it was decided, and the evidence over time."""
+"""The section of the run's report about the step `rollout`: the decision, its reason, and the evidence over time."""
 
 from functools import partial
 
 from slipway.components.rollout.analysis.readings import Arm
-from slipway.components.rollout.charts import PHASES, TITLES, evidence_chart, said, traffic_chart
+from slipway.components.rollout.charts import PHASES, TITLES, evidence_chart, traffic_chart, verdict_text
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.step_result import number
@@ -17,7 +17,7 @@ OUTCOMES: dict[str, tuple[str, html.Tone]] = {
 
 
 def section(result: RolloutResult) -> str:
-    """HTML fragment: the decision in a sentence, charts of the evidence, champion beside challenger."""
+    """An HTML fragment: the decision as a sentence, a table of the metrics, and charts of the evidence."""
     title, tone = OUTCOMES[result.outcome]
     parts = [html.heading("Rollout"), html.notice(f"{title}: {result.reason}.", tone)]
     if result.outcome == "already_champion":
@@ -82,9 +82,9 @@ def _rows(result: RolloutResult) -> list[list[str]]:
         harm = "no data"
         if metric.harm is not None:
             harm = f"{_points(metric.harm)} ({_points(metric.lower)} to {_points(metric.upper)})"
-        words = said(metric.verdict, metric.upper, metric.margin)
+        verdict = verdict_text(metric.verdict, metric.upper, metric.margin)
         sides = [_side(metric.champion), _side(metric.challenger)]
-        rows.append([TITLES[name], *sides, harm, _points(metric.margin), words])
+        rows.append([TITLES[name], *sides, harm, _points(metric.margin), verdict])
     latencies = [f"{value:.0f} ms" if value else "–" for value in (result.p95_ms.champion, result.p95_ms.challenger)]
     rows.append(["95th percentile of latency", *latencies, "", "", ""])
     return rows

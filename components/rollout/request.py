@@ -1,4 +1,4 @@
-"""What the step `rollout` is asked."""
+"""The request of the step `rollout`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from slipway.components.settings import Settings
 
 
 class RolloutRequest(Settings):
-    """Which version is to be rolled out, where, and how."""
+    """Which version to roll out, where, and how."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -26,11 +26,11 @@ class RolloutRequest(Settings):
     settings: RolloutSettings
     """How to roll out."""
     tracking_uri: str
-    """Of the registry."""
+    """Address of the model registry."""
     model_name: str
-    """Under which the model is registered and served."""
+    """Name under which the model is registered and served."""
     service: Path
-    """Folder of the service on this machine; its processes go on when the step has ended."""
+    """Folder of the service on this machine; its processes keep running after the step."""
     public_key: Path
     """PEM of the signer whose bundles are served."""
     target: Target = "local"

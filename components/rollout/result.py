@@ -1,4 +1,4 @@
-"""What the step `rollout` returns: all that the report and a person need."""
+"""The result of the step `rollout`, for the report and for people."""
 
 from typing import ClassVar, Literal
 
@@ -26,17 +26,17 @@ class RequestCounts(ResultPart):
     champion_errors: int = 0
     """Requests that the champion failed."""
     challenger_abandoned: int = 0
-    """Requests to the challenger whose clients went before they were answered."""
+    """Requests to the challenger whose clients disconnected before the answer."""
     champion_abandoned: int = 0
-    """Requests to the champion whose clients went before they were answered."""
+    """Requests to the champion whose clients disconnected before the answer."""
     copied: int = 0
-    """Copies of live requests that both versions answered, and nobody got."""
+    """Copies of live requests that both versions answered; no client got these answers."""
     sticky: bool | str = False
     """Whether clients stay with a version, by the hash of a header."""
 
 
 class MetricResult(ResultPart):
-    """A metric as it stood at the end. Harm is the challenger's bad share less the champion's, from -1 to 1."""
+    """A metric at the end of the rollout. Harm is the challenger's bad share less the champion's, from -1 to 1."""
 
     champion: Arm | None
     """The champion's side."""
@@ -45,15 +45,15 @@ class MetricResult(ResultPart):
     harm: float | None
     """The best estimate of the harm; null while data is missing."""
     lower: float
-    """Lower bound of the harm, which holds at every moment at once."""
+    """Lower bound of the harm, which holds at every look at once."""
     upper: float
-    """Upper bound of the harm, which holds at every moment at once."""
+    """Upper bound of the harm, which holds at every look at once."""
     margin: float
-    """Harm that is too much."""
+    """Harm from which a promotion would be wrong."""
     verdict: Literal["go on", "hold", "roll back"]
-    """What the metric alone says."""
+    """Verdict of this metric alone."""
     words: str
-    """The same as a sentence."""
+    """The verdict and its numbers as a sentence."""
 
 
 class LatencyPercentiles(ResultPart):
@@ -69,15 +69,15 @@ class Endpoint(ResultPart):
     """Where clients reach the model; empty where nothing is served."""
 
     rest: str = ""
-    """Address for REST, with its scheme."""
+    """Address for REST, with the scheme."""
     grpc: str = ""
     """Host and port for gRPC; on this machine only."""
     host: str = ""
-    """The header `Host` that requests need; in a cluster only."""
+    """Value of the header `Host` that requests need; in a cluster only."""
 
 
 class RolloutEnd(StepResult):
-    """The part of the result that says how the run ended, for those who need no more."""
+    """How the rollout ended: the part of the result that other steps read."""
 
     step: ClassVar[str] = "rollout"
 
@@ -88,7 +88,7 @@ class RolloutEnd(StepResult):
 
 
 class RolloutResult(RolloutEnd):
-    """How a rollout ended, and its evidence. Of a version that served already, versions and digest alone are given."""
+    """How a rollout ended, with its evidence. A version that was champion already has only versions and digest."""
 
     version: str
     """The version that was rolled out."""
@@ -99,13 +99,13 @@ class RolloutResult(RolloutEnd):
     serving: str | None = None
     """The version that serves now; null when none does."""
     seconds: float = 0.0
-    """Time that it took, in seconds, without that in which no driver lived."""
+    """Duration in seconds, without the time in which no driver ran."""
     resumed: int = 0
     """How often a driver took over from one that was killed."""
     requests: RequestCounts = RequestCounts()
-    """What was counted."""
+    """Requests that were counted."""
     compared: PairCounts = PairCounts()
-    """Outcomes of the texts that both versions were asked directly."""
+    """Outcomes of the labelled texts that were sent to both versions directly."""
     baseline_p95_ms: float | None = None
     """The champion's 95th percentile of latency before traffic moved, in ms."""
     slow_ms: float | None = None
@@ -117,7 +117,7 @@ class RolloutResult(RolloutEnd):
     timeline: list[Point] = []
     """The evidence at each look, in order."""
     metrics: dict[str, MetricResult] = {}
-    """Metric to how it stood at the end; none for a first version."""
+    """The metrics at the end, by name; none for a first version."""
     settings: dict[str, JsonValue] = {}
     """The settings of the rollout."""
     endpoint: Endpoint = Endpoint()

@@ -1,4 +1,4 @@
-"""The result of a rollout, made from its state."""
+"""Builds the result of a rollout from its state, for the driver."""
 
 import math
 
@@ -10,7 +10,7 @@ from slipway.components.rollout.target import Histogram, Revision
 
 
 def already_champion(revision: Revision) -> RolloutResult:
-    """The result when the revision serves already."""
+    """The result for a revision that is the champion already."""
     return RolloutResult(
         outcome="already_champion",
         reason=f"version {revision.version} serves all traffic already",
@@ -58,7 +58,7 @@ def result_of(state: RolloutState, decision: Decision, settings: RolloutSettings
 
 
 def _metrics(state: RolloutState, settings: RolloutSettings) -> dict[str, MetricResult]:
-    """Each metric as it stood at the end; empty for a first version."""
+    """Each metric at the end of the rollout; empty for a first version, which was compared with nothing."""
     if state.champion is None:
         return {}
     analysis = analyse(state.evidence, settings.rules(), Stage(last=True, requests=0, minimum=0))
@@ -79,6 +79,6 @@ def _metrics(state: RolloutState, settings: RolloutSettings) -> dict[str, Metric
 
 
 def _p95(latencies: Histogram) -> float | None:
-    """None where it is not known or beyond the last bucket (JSON has no infinity)."""
-    found = latencies.quantile(0.95) if latencies.total else math.inf
-    return found if math.isfinite(found) else None
+    """The 95th percentile in ms; None when it is unknown or above the last bound, since JSON has no infinity."""
+    percentile = latencies.quantile(0.95) if latencies.total else math.inf
+    return percentile if math.isfinite(percentile) else None

@@ -1,4 +1,4 @@
-"""A served model as people and scripts handle it, wherever it is served: status, promote, roll back, repair, ask."""
+"""A model served on this machine or a cluster, for the `slipway` command: status, promote, rollback, repair, client."""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
@@ -10,24 +10,24 @@ from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.clients.v2_client import Client
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import manual_control
-from slipway.components.rollout.manual_control import Lever
+from slipway.components.rollout.manual_control import ManualTarget
 from slipway.components.rollout.target import Revision
 
 
 class RevisionStatus(BaseModel):
-    """A revision that serves."""
+    """The state of a revision."""
 
     version: str
     digest: str
     percent: int
     """Its share of traffic."""
     pid: int | str | None
-    """Its process, or how many of its pods answer."""
+    """Its process id on this machine; in a cluster how many of its pods are ready, as a sentence."""
     running: bool
     ready: bool
     """Whether it answers."""
     failure: str | None = None
-    """Why it does not, as far as is known."""
+    """Why it does not answer; null where this is not known."""
 
 
 class ProxyStatus(BaseModel):
@@ -39,28 +39,28 @@ class ProxyStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """What is served, with which shares, versions and health."""
+    """What is served: the versions, their shares of traffic and their health."""
 
     served: bool
     """Whether a version is the champion."""
     healthy: bool
-    """Whether all that should run runs and answers."""
+    """Whether every part that should run does run and answer."""
     message: str
     """A sentence for people."""
     model_name: str = ""
     service: str | None = None
     """The InferenceService, as namespace/name."""
     mode: str | None = None
-    """Of KServe: Knative or Standard."""
+    """Deployment mode of KServe: Knative or Standard."""
     endpoint: dict[str, str] = {}
     """Addresses: `rest`; `grpc` on this machine; in a cluster `host`, for the header Host."""
     proxy: ProxyStatus | None = None
     champion: RevisionStatus | None = None
     challenger: RevisionStatus | None = None
     rollout: dict[str, Any] | None = None
-    """Where one stands that goes on or is held; see `slipway.components.rollout.state.summary`."""
+    """Progress of a rollout that goes on or is held; see `slipway.components.rollout.state.summary`."""
     held_by: str | None = None
-    """Who drives a rollout now."""
+    """The process that drives a rollout now."""
 
 
 class ServedModel(ABC):
@@ -76,46 +76,44 @@ class ServedModel(ABC):
 
         Raises:
             BadInput: nothing is served yet, or not over that protocol.
-            SlipwayError: it is not up.
+            SlipwayError: the service does not run.
         """
 
     @abstractmethod
-    def held(self) -> AbstractContextManager[tuple[Lever, Registry]]:
-        """The target and the registry, held for this process, so that nobody else changes them meanwhile."""
+    def held(self) -> AbstractContextManager[tuple[ManualTarget, Registry]]:
+        """The target and the registry, locked for this process, so that no other process changes them meanwhile."""
 
     @abstractmethod
     def revision_of(self, version: Version) -> Revision:
-        """A registered version as the target deploys it.
+        """A registered version as a revision that the target can deploy.
 
         Raises:
-            BadInput: its bundle cannot be had there.
+            BadInput: the target cannot get the version's bundle.
         """
 
     def promote(self) -> str:
-        """Make the challenger the champion now, whatever the evidence says; returns what was done.
+        """Make the challenger the champion now, whatever the evidence; return a sentence that says what was done.
 
-        The challenger is the one that is deployed (a rollout that is held, say), else the registry's.
+        The challenger is the deployed one, for example that of a held rollout. Without one it is the registry's.
 
         Raises:
             BadInput: there is no challenger.
-            RevisionFailed: it does not answer; the champion serves as before.
+            RevisionFailed: the challenger does not answer; the champion serves as before.
         """
         with self.held() as (target, registry):
             return manual_control.promote(target, registry, self.revision_of)
 
     def rollback(self) -> str:
-        """Take the challenger out of traffic; without one, serve the version before the champion again.
+        """Take the challenger out of traffic; without a challenger, serve the previous champion again.
 
         Raises:
-            BadInput: there is neither a challenger nor a version before.
-            RevisionFailed: the version before does not answer; the champion serves as before.
+            BadInput: there is neither a challenger nor a previous champion.
+            RevisionFailed: the previous champion does not answer; the present one serves as before.
         """
         with self.held() as (target, registry):
             return manual_control.rollback(target, registry, self.revision_of)
 
     def repair(self) -> str:
-        """Make the registry's aliases say what is served; returns what was done; see
-        `slipway.components.rollout.manual_control`.
-        """
+        """Make the registry's aliases agree with what is served; return a sentence that says what was done."""
         with self.held() as (target, registry):
             return manual_control.repair(target, registry)

@@ -1,4 +1,4 @@
-"""Settings of the rollout: how traffic moves, what harm is too much, and what happens when nothing can be shown."""
+"""Settings of the step `rollout`: how traffic moves, which harm is too much, and what happens without a verdict."""
 
 from typing import Literal
 
@@ -90,10 +90,10 @@ class RolloutSettings(Settings):
 
     @property
     def percents(self) -> list[int]:
-        """`steps` as numbers."""
+        """`steps` as numbers, ascending."""
         return [int(part) for part in self.steps.split(",")]
 
     def rules(self) -> Rules:
-        """What the analysis needs of these settings."""
+        """The part of these settings that the analysis needs."""
         margins = (self.max_error_rise, self.max_slow_rise, self.max_disagreement, self.max_accuracy_drop)
         return Rules(*margins, self.alpha, self.beta, self.shadow_requests)

@@ -1,4 +1,4 @@
-"""All that a driver knows of its rollout; kept by the target after every look, so that a killed driver goes on."""
+"""The state of a rollout, which the target saves after every look, so that another driver can take over."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,9 +15,9 @@ Phase = Literal["baseline", "compare", "shadow", "traffic"]
 Outcome = Literal["promoted", "rolled_back", "held", "already_champion"]
 
 FORMAT = 1
-"""Of the state as JSON; see `slipway.components.formats`."""
+"""Version of the state as JSON; see `slipway.components.formats`."""
 TIMELINE = 400
-"""Points of the timeline at most."""
+"""Most points that a timeline keeps."""
 
 
 @dataclass
@@ -25,21 +25,21 @@ class Point:
     """The evidence at one look, for charts."""
 
     seconds: float
-    """Since the rollout began; times when no driver lived are left out."""
+    """Seconds since the rollout began, without the time in which no driver ran."""
     phase: Phase
     """The phase of this look."""
     percent: int
     """The challenger's share of traffic."""
     requests: int
-    """To the challenger, in all."""
+    """Requests to the challenger, in all."""
     champion_requests: int
-    """To the champion, in all."""
+    """Requests to the champion, in all."""
     texts: int
-    """That both were asked directly."""
+    """Labelled texts that were sent to both revisions directly."""
     metrics: dict[str, tuple[float | None, float, float]]
     """Metric to (estimate of the harm, lower bound, upper bound)."""
     verdict: str
-    """Of all metrics together."""
+    """The verdict of all metrics together."""
     rates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     """Metric to the bad shares of (champion, challenger)."""
     verdicts: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Point:
 
 @dataclass
 class Period:
-    """A phase or a step that took place."""
+    """A phase or a step that ended."""
 
     name: str
     """The phase."""
@@ -59,14 +59,14 @@ class Period:
     ended_s: float
     """Seconds since the rollout began."""
     requests: int = 0
-    """To the challenger, in this period."""
+    """Requests to the challenger, in this period."""
     champion_requests: int = 0
-    """To the champion, in this period."""
+    """Requests to the champion, in this period."""
 
 
 @dataclass
 class Decision:
-    """How the rollout ends and why; once taken it is only carried out."""
+    """How the rollout ends and why. A driver that finds a decision carries it out and gathers no more evidence."""
 
     outcome: Outcome
     reason: str
@@ -74,42 +74,48 @@ class Decision:
 
 @dataclass
 class RolloutState:
-    """A rollout that began and did not end."""
+    """A rollout that has begun and not ended."""
 
     revision: Revision
+    """The challenger."""
     champion: Revision | None
+    """The champion when the rollout began; None for the first version of a model."""
     phase: Phase = "baseline"
     step: int = 0
     """Index into the settings' percents, in the phase `traffic`."""
     elapsed_s: float = 0.0
+    """Seconds since the rollout began, without the time in which no driver ran."""
     spent_s: float = 0.0
-    """In the present phase or step."""
+    """Seconds in the present phase or step; a driver that takes over starts at 0."""
     period_started_s: float = 0.0
+    """`elapsed_s` at the start of the present phase or step."""
     at_start: tuple[int, int] = (0, 0)
     """Requests to (challenger, champion) before the present phase or step."""
     tallies: dict[str, Tally] = field(default_factory=dict)
+    """Requests by version."""
     evidence: Evidence = field(default_factory=Evidence)
     margins: dict[str, float] = field(default_factory=dict)
-    """Of each metric; for whoever looks on, the driver goes by its settings."""
+    """Margin of each metric, for status displays; the driver itself uses its settings."""
     baseline: Histogram | None = None
+    """The champion's latencies in the phase `baseline`; None before its end."""
     at_block: tuple[Counts, Counts] = field(default_factory=lambda: (Counts(), Counts()))
-    """Counts of (champion, challenger) when the evidence was added to last."""
+    """Counts of (champion, challenger) at the end of the last block of evidence."""
     begun: int = -1
-    """The last step that evidence was made ready for."""
+    """The last step for which the evidence was prepared."""
     settled: bool = False
-    """Whether the requests that were on their way when the share changed have been counted."""
+    """Whether the requests that were in flight when the share changed have been counted."""
     fresh: bool = False
-    """Whether the last look brought answers of both."""
+    """Whether the last look found new answers of both revisions."""
     sticky: bool = False
     """Whether clients are assigned by the hash of a header."""
     copied: int = 0
-    """Copies of live requests that both were asked."""
+    """Copies of live requests that both revisions were sent."""
     copies_seen: list[str] = field(default_factory=list)
-    """Keys of the clients' texts among them."""
+    """Keys (`text_key`) of the clients' texts among them."""
     seen: list[str] = field(default_factory=list)
-    """Keys of the texts that were compared."""
+    """Keys (`text_key`) of the labelled texts that were compared."""
     position: int = 0
-    """Of the next probe to replay."""
+    """Position of the next probe to replay."""
     probes: int = 0
     """Replayed probes that the target counted."""
     timeline: list[Point] = field(default_factory=list)
@@ -120,11 +126,11 @@ class RolloutState:
     format: int = FORMAT
 
     def promoted_by_hand(self, champion: Revision | None) -> bool:
-        """Whether somebody gave its revision all traffic while it had no decision."""
+        """Whether the challenger was made champion (`slipway promote`) before the rollout had a decision."""
         return self.decision is None and self.revision == champion
 
     def counts(self, revision: Revision | None) -> Counts:
-        """What a revision did so far."""
+        """The counts of a revision so far; all 0 for None and for an unknown revision."""
         tally = self.tallies.get(revision.version) if revision else None
         return tally.total if tally else Counts()
 
@@ -140,14 +146,14 @@ class RolloutState:
 
     @property
     def clients(self) -> int:
-        """Requests that were no probes of this rollout."""
+        """Requests that were not probes of this rollout."""
         return max(sum(self.requests) - self.probes, 0)
 
     def close_period(self, percent: int) -> None:
-        """Note that the present phase or step ends, with the challenger's share in percent."""
+        """Record that the present phase or step ends, with the challenger's share in percent."""
         challenger, champion = self.requests
-        served = challenger - self.at_start[0], champion - self.at_start[1]
-        self.periods.append(Period(self.phase, percent, self.period_started_s, self.elapsed_s, *served))
+        in_period = challenger - self.at_start[0], champion - self.at_start[1]
+        self.periods.append(Period(self.phase, percent, self.period_started_s, self.elapsed_s, *in_period))
         self.period_started_s, self.spent_s, self.at_start = self.elapsed_s, 0.0, (challenger, champion)
 
     @property
@@ -157,11 +163,11 @@ class RolloutState:
 
     @property
     def slow_ms(self) -> float | None:
-        """Answers above this are slow."""
+        """Answers that take longer, in ms, are slow; None before the end of the baseline."""
         return self.evidence.slow_ms
 
     def begin_step(self, percent: int) -> None:
-        """Make the evidence ready for a step, once: what was counted before is no part of it."""
+        """Prepare the evidence for a step, once. Requests that were counted before the step do not belong to it."""
         if self.begun == self.step:
             return
         self.begun, self.settled = self.step, False
@@ -169,7 +175,11 @@ class RolloutState:
         self.at_block = self.counts(self.champion), self.counts(self.revision)
 
     def take_block(self, percent: int) -> None:
-        """Add what both did since the last time to the evidence."""
+        """Add the requests of both revisions since the last block to the evidence.
+
+        The first block of a step is left out of the test of the traffic split, since it has requests that were in
+        flight when the share changed.
+        """
         now = self.counts(self.champion), self.counts(self.revision)
         old, new = (since(after, before) for after, before in zip(now, self.at_block, strict=True))
         self.evidence = self.evidence.with_block(old, new)
@@ -179,30 +189,30 @@ class RolloutState:
         self.settled, self.at_block = True, now
 
     def note(self, point: Point) -> None:
-        """Add to the timeline. A long one loses every second point of its past, which is enough for charts."""
+        """Add a point to the timeline. A full timeline loses every second earlier point; charts need no more."""
         self.timeline.append(point)
         if len(self.timeline) > TIMELINE:
             self.timeline = [*self.timeline[:-1:2], point]
 
 
-_FORM = TypeAdapter(RolloutState)
+_ADAPTER = TypeAdapter(RolloutState)
 
 
 def to_json(state: RolloutState) -> dict[str, Any]:
-    """Plain JSON."""
-    plain: dict[str, Any] = _FORM.dump_python(state, mode="json")
-    return plain
+    """The state as plain JSON."""
+    document: dict[str, Any] = _ADAPTER.dump_python(state, mode="json")
+    return document
 
 
-def from_json(plain: dict[str, Any]) -> RolloutState:
-    """The state again.
+def from_json(document: dict[str, Any]) -> RolloutState:
+    """Read a state from plain JSON.
 
     Raises:
-        BadInput: it is not one, or too new.
+        BadInput: it is no state of a rollout, or a later Slipway wrote it.
     """
-    formats.check("the kept state of a rollout", plain, FORMAT)
+    formats.check("the kept state of a rollout", document, FORMAT)
     try:
-        return _FORM.validate_python(plain)
+        return _ADAPTER.validate_python(document)
     except ValidationError as error:
         first = str(error).splitlines()[0]
         raise BadInput(
@@ -210,16 +220,16 @@ def from_json(plain: dict[str, Any]) -> RolloutState:
         ) from error
 
 
-def summary(plain: dict[str, Any]) -> dict[str, Any]:
-    """Where a rollout stands: version, phase, percent, requests, texts, copies, seconds, verdict, decision (or null).
+def summary(document: dict[str, Any]) -> dict[str, Any]:
+    """The progress of a rollout: version, phase, percent, requests, texts, copies, seconds, verdict, and decision.
 
-    `evidence` has a row for each metric: metric, shares of champion and challenger, harm, lower, upper, margin,
-    verdict, and course (the estimates so far).
+    `decision` is null until there is one. `evidence` has a row for each metric: metric, shares of champion and
+    challenger, harm, lower, upper, margin, verdict, and course (the estimates so far).
 
     Raises:
-        BadInput: it is not the state of one.
+        BadInput: the document is not the state of a rollout.
     """
-    current = from_json(plain)
+    current = from_json(document)
     last = current.timeline[-1] if current.timeline else None
     return {
         "version": current.revision.version,

@@ -1,4 +1,4 @@
-"""Entry point of the step `rollout`."""
+"""Entry point of the step `rollout`: chooses the target and starts the driver."""
 
 import contextlib
 
@@ -19,18 +19,19 @@ from slipway.components.rollout.target import Revision
 
 
 def run(request: RolloutRequest) -> RolloutResult:
-    """Roll a registered version out; go on where a killed rollout of it was.
+    """Roll out a registered version, or continue its rollout where a killed driver left it.
 
     Raises:
         BadInput: dataset, registry, bundle or ports cannot be used.
-        SlipwayError: another rollout is going on, or the proxy is gone; to run again goes on.
+        SlipwayError: another rollout is in progress, or the proxy is gone. Another run continues.
     """
-    for value, form in (
+    # These values become paths, arguments and annotations, so their form is checked before anything else.
+    for value, check in (
         (request.version, identifiers.version),
         (request.bundle_uri, identifiers.bundle_uri),
         (request.digest, identifiers.digest),
     ):
-        form(value, "what the step register handed on")
+        check(value, "what the step register handed on")
     probes = probes_of(TextDataset(request.dataset))
     registry = Registry(request.tracking_uri, request.model_name)
     settings, service = request.settings, request.service
@@ -43,7 +44,8 @@ def run(request: RolloutRequest) -> RolloutResult:
         bundle = bundles.fetch(request.bundle_uri, request.digest, service)
         driver = Driver(target, RegistryAliases(registry), probes, settings)
         result = driver.run(Revision(request.version, str(bundle), request.digest))
-        in_use = [found.digest for found in (target.champion(), target.challenger(), registry.previous()) if found]
+        in_service = (target.champion(), target.challenger(), registry.previous())
+        in_use = [revision.digest for revision in in_service if revision]
         bundles.prune(service, set(in_use))
         return _reached_at(Endpoint(**target.endpoint()), result)
 
@@ -59,8 +61,8 @@ def _in_cluster(
     result = Driver(target, RegistryAliases(registry), probes, settings).run(revision_of(version))
     if target.champion() is None:
         return _reached_at(Endpoint(), result)
-    place = target.endpoint()
-    return _reached_at(Endpoint(rest=place.base, host=place.host), result)
+    public = target.endpoint()
+    return _reached_at(Endpoint(rest=public.base, host=public.host), result)
 
 
 def _reached_at(endpoint: Endpoint, result: RolloutResult) -> RolloutResult:

@@ -1,14 +1,15 @@
-"""What a rollout needs of the place where a model is served: the protocol that every rollout target implements.
+"""The protocol that every rollout target implements, for the driver; and the counts and answers that a target returns.
 
-A target is one served model behind one public endpoint. It runs at most two revisions: the champion, which
-takes all traffic that the challenger does not, and the challenger, which is the revision of an ongoing rollout.
-The target moves traffic and reports what it saw; it decides nothing. The driver decides, and may be killed at
-any moment and started again, so every method that changes something is idempotent: to call it again when its
-work is already done (wholly or in part) completes the work and is no error.
+A target is one served model behind one public endpoint. It runs at most two revisions. The challenger is the revision
+that is being rolled out. The champion takes all traffic that the challenger does not take. The target moves traffic and
+reports counts; it decides nothing. The driver decides.
 
-Every method may raise `SlipwayError` (the target itself cannot be used: the proxy is gone, the cluster refuses).
-Any method may raise `RevisionFailed` when the challenger's process is known to have died; the driver then rolls
-back. A champion that does not answer is not `RevisionFailed`.
+A driver may be killed at any moment and started again. So every method that changes something is idempotent: a second
+call completes work that was done in part, and is no error when the work was done already.
+
+Every method may raise `SlipwayError` when the target itself cannot be used: the proxy is gone, or the cluster refuses.
+Every method may raise `RevisionFailed` when the challenger's process is known to have died; the driver then rolls
+back. A champion that does not answer is no `RevisionFailed`.
 """
 
 from collections.abc import Sequence
@@ -24,20 +25,21 @@ class Revision:
     """One version of the model as it is served."""
 
     version: str
-    """The registry's version, for example `"3"`; it names the revision everywhere."""
+    """The registry's version, for example `"3"`. It is the name of the revision everywhere."""
     bundle: str
-    """The folder of the signed bundle."""
+    """The signed bundle: its folder on this machine, or its URI in an object store for a cluster."""
     digest: str
-    """`sha256:…` of the bundle; two revisions are the same when version and digest are."""
+    """`sha256:…` of the bundle."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Latencies in buckets, in milliseconds. Not cumulative across buckets.
+    """Counts of latencies by bucket, in milliseconds. The counts are not cumulative.
 
-    `counts[i]` answers took at most `bounds[i]` and more than `bounds[i - 1]`; the last count, one more than
-    there are bounds, is of answers above the last bound. A target may have other bounds than
-    `LATENCY_BOUNDS_MS` (Prometheus ones, say), but the same for both revisions and for the whole rollout.
+    `counts[i]` answers took at most `bounds[i]` and more than `bounds[i - 1]`. There is one count more than there are
+    bounds: the last one counts the answers above the last bound. A target may use other bounds than
+    `LATENCY_BOUNDS_MS`, for example those of Prometheus. They must be the same for both revisions, and for the whole
+    rollout.
     """
 
     bounds: tuple[float, ...] = LATENCY_BOUNDS_MS
@@ -49,7 +51,10 @@ class Histogram:
         return sum(self.counts)
 
     def quantile(self, share: float) -> float:
-        """The upper bound of the bucket in which the quantile lies, in ms; infinite when above all bounds.
+        """The upper bound of the bucket that holds the quantile, in ms; infinite when it is above all bounds.
+
+        Args:
+            share: the quantile, from 0 to 1.
 
         Raises:
             ValueError: the histogram is empty.
@@ -64,13 +69,13 @@ class Histogram:
         return float("inf")
 
     def above(self, limit_ms: float) -> int:
-        """How many answers lie in buckets wholly above `limit_ms` (rounded up to the next bound)."""
-        first = next((i for i, bound in enumerate(self.bounds) if bound >= limit_ms), len(self.bounds))
-        return sum(self.counts[first + 1 :])
+        """The number of answers in buckets wholly above `limit_ms`, which is rounded up to the next bound."""
+        limit_bucket = next((i for i, bound in enumerate(self.bounds) if bound >= limit_ms), len(self.bounds))
+        return sum(self.counts[limit_bucket + 1 :])
 
 
 def histogram(latencies_ms: Sequence[float], bounds: tuple[float, ...] = LATENCY_BOUNDS_MS) -> Histogram:
-    """Put latencies (ms) into buckets."""
+    """A histogram of latencies, which are in ms."""
     counts = [0] * (len(bounds) + 1)
     for latency in latencies_ms:
         counts[next((i for i, bound in enumerate(bounds) if latency <= bound), len(bounds))] += 1
@@ -85,29 +90,33 @@ class Counts:
     """
 
     requests: int = 0
-    """Admitted requests with an outcome: answered, failed or timed out. Never those still on their way, nor those that
-    were refused (a 4xx status): anybody can have any number of them refused, quickly, by the worst of revisions."""
+    """Admitted requests that were answered, failed or timed out. Requests in flight are not counted. Refused requests
+    (status 4xx) are not counted either: any caller can send any number of them, and even a bad revision refuses them
+    quickly."""
     errors: int = 0
     """Of these, answers with a 5xx status, broken connections and time-outs."""
     latencies: Histogram = field(default_factory=Histogram)
     """Of the answers with a 2xx status."""
     abandoned: int = 0
-    """Requests whose clients went before they were answered: neither a success nor a failure, and not in `requests`."""
+    """Requests whose clients disconnected before the answer. They are neither a success nor a failure, and are not in
+    `requests`."""
     source: str = ""
-    """What counted: another value than before says that the counters started again from 0 (a pod or proxy restarted),
-    even when they are higher than before. Empty when the target cannot tell."""
+    """Name of what counts. A new name means that the counters started again from 0, because a pod or proxy restarted,
+    even when they are higher than before. Empty when the target does not know it."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The two revisions' answers to one text, asked directly (not through the public endpoint)."""
+    """The two revisions' answers to one text that was sent to each directly, not through the public endpoint."""
 
     champion: str | None
-    """The label with the highest probability, or None when the revision failed to answer (or there is no champion)."""
+    """The champion's label with the highest probability; None when it failed to answer, or there is no champion."""
     challenger: str | None
+    """The challenger's label; None when it failed to answer."""
     champion_ms: float | None = None
-    """How long the answer took; None when it failed or nobody measured."""
+    """The champion's latency in ms; None when it failed or was not measured."""
     challenger_ms: float | None = None
+    """The challenger's latency in ms; None when it failed or was not measured."""
     key: str = ""
     """`slipway.components.rollout.probes.text_key` of the text; only `shadow_pairs` needs it."""
 
@@ -116,14 +125,14 @@ class RolloutTarget(Protocol):
     """One served model: a public endpoint, a champion and, during a rollout, a challenger."""
 
     def champion(self) -> Revision | None:
-        """The revision that serves, or None when the model was never served."""
+        """The revision that serves, or None when no revision was ever promoted."""
         ...
 
     def deploy(self, revision: Revision) -> None:
-        """Start `revision` as the challenger with 0 % of traffic; return when it is started, ready or not.
+        """Start `revision` as the challenger with 0 % of traffic; return when it is started, whether ready or not.
 
-        When it already runs as the challenger, nothing changes: share and counts stay. When it was the
-        challenger and died (the machine restarted), it is started again with 0 % of traffic.
+        When it already runs as the challenger, nothing changes: share and counts stay. When it was the challenger and
+        its process died, for example because the machine restarted, it is started again with 0 % of traffic.
 
         Raises:
             RevisionFailed: it cannot be started.
@@ -131,10 +140,10 @@ class RolloutTarget(Protocol):
         ...
 
     def wait_ready(self, revision: Revision, timeout_s: float) -> None:
-        """Return when the challenger answers predictions (so that its first, slow prediction is over).
+        """Return when the challenger answers predictions, so that no client waits for its first, slow one.
 
         Raises:
-            RevisionFailed: it crashed, refused its bundle or was not ready in time; the message is the reason.
+            RevisionFailed: it crashed, refused its bundle or was not ready in time; the message says why.
         """
         ...
 
@@ -148,78 +157,78 @@ class RolloutTarget(Protocol):
     def observe(self) -> dict[str, Counts]:
         """Counts by version for the champion and the challenger, cumulative since `deploy`.
 
-        Every request that was answered before the call is in. Counts may start again from 0 when the proxy
-        restarts; the driver notices that they went down and keeps what it had. A version without any
-        request may be missing.
+        The counts include every request that was answered before the call. They may start again from 0 when the proxy
+        restarts; the driver notices this and keeps the earlier counts. A version without any request may be missing.
         """
         ...
 
     def send(self, texts: Sequence[str]) -> int:
-        """Send each text once through the public endpoint as a client would; return how many `observe` now counts.
+        """Send each text once through the public endpoint, as a client would; return how many of them `observe` counts.
 
-        An error answer is an observation, not an exception.
+        An error response is evidence, not an exception.
         """
         ...
 
     def compare(self, texts: Sequence[str]) -> list[Pair]:
-        """Ask both revisions for each text directly, past the public endpoint; pairs in the order of `texts`.
+        """Send each text to both revisions directly, past the public endpoint; return pairs in the order of `texts`.
 
-        A revision that fails on a text (5xx, broken connection, time-out) gives None for it, not an exception.
+        A revision that fails on a text (5xx, broken connection, time-out) has None in the pair; this is no exception.
         Without a champion, `Pair.champion` is None.
         """
         ...
 
     def shadow(self, percent: int) -> None:
-        """Copy `percent` (0 to 100) of the live predictions, so that `shadow_pairs` can put them to both revisions.
+        """Copy `percent` (0 to 100) of the live predictions, so that `shadow_pairs` can send them to both revisions.
 
-        A copy never delays or changes what a client gets, and no client gets an answer to it. 0 ends it. A driver
-        that takes over calls it again. What `send` sends through the public endpoint is copied as well. A target
-        that cannot copy live requests does nothing here.
+        A copy never delays or changes a client's response, and no client gets the answer to a copy. 0 stops copying. A
+        driver that takes over calls this again. Texts that `send` sends through the public endpoint are copied as well.
+        A target that cannot copy live requests does nothing.
         """
         ...
 
     def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:
         """Both revisions' answers to the requests copied since the last call, each once, with latencies and keys.
 
-        Both are asked directly. A target that cannot copy live requests asks both for `texts` (the driver's
-        replayed probes) instead; where it can, the driver sent them through the public endpoint, where they are
-        copied. A revision that fails gives None, not an exception. Never waits for copies: an empty list is an answer.
+        Each revision gets the copies directly, past the public endpoint. A target that copies live requests ignores
+        `texts`. A target that cannot copy sends `texts`, the driver's replayed probes, to both revisions instead.
+        A revision that fails has None in the pair; this is no exception. The method does not wait for copies, and
+        returns an empty list when there are none.
         """
         ...
 
     def stick(self, header: str) -> bool:
         """From the next `set_traffic` on, route requests with equal values of this header to the same revision.
 
-        A client stays with the challenger when its share grows. Empty: each request is routed by chance, as are those
-        without the header. Returns whether the target does it; one that cannot (weights of Knative or of an
-        HTTPRoute) returns False for a header and routes by chance.
+        A client of the challenger stays with it when the challenger's share grows. Requests without the header are
+        routed at random, and so are all requests when `header` is empty. Returns whether the target does this. A target
+        that cannot route by a header (Knative, HTTPRoute weights) returns False and routes at random.
         """
         ...
 
     def promote(self) -> None:
         """Make the challenger the champion with all traffic and stop the old champion; no request is dropped.
 
-        Without a challenger (the promotion was done before), nothing happens.
+        Without a challenger nothing happens, since the promotion was done before.
         """
         ...
 
     def rollback(self) -> None:
-        """Give all traffic back to the champion and stop the challenger, however far it came.
+        """Give all traffic back to the champion and stop the challenger.
 
-        Works when the challenger never started or has crashed. Without a challenger, nothing happens.
+        This works also when the challenger never started or has crashed. Without a challenger nothing happens.
         """
         ...
 
     def load_state(self) -> dict[str, Any] | None:
-        """What `save_state` kept last (plain JSON), or None."""
+        """The state that `save_state` saved last, as plain JSON, or None."""
         ...
 
     def save_state(self, state: dict[str, Any] | None) -> None:
-        """Keep the driver's state where a restarted driver finds it: atomically, old or new; None deletes it."""
+        """Save the driver's state for a driver that takes over. The write is atomic. None deletes the state."""
         ...
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the model for one driver; the lock goes when its process dies.
+        """Lock the model for one driver; the lock is released when the driver's process dies.
 
         Raises:
             SlipwayError: another driver holds it; the message names the holder (host, process, since when).

@@ -1,1 +1,1 @@
-"""The pure part of a rollout: evidence in, verdict and readings out; no clock, no network, no randomness."""
+"""The statistics of a rollout: from evidence to readings and a verdict, without clock, network or randomness."""

@@ -1,10 +1,10 @@
-"""Bounds on a mean that hold at every moment of an experiment, however often one looks and whenever one stops.
+"""Bounds on a mean for the readings of accuracy and disagreement; they hold at every look, however often one looks.
 
 Method: testing by betting (Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting",
 JRSS B 2024, the grid of constant bets of section 5, GKelly). To test "the mean is at most m" for observations
 x in [0, 1], a gambler who bets the share g of his capital multiplies it by 1 - g + g x / m with each
-observation. When the mean is at most m, his capital does not grow in expectation whatever g is, so neither
-does the average over many g; by Ville's inequality it ever exceeds 1 / alpha with probability at most alpha.
+observation. When the mean is at most m, the capital does not grow in expectation for any g. So the average over
+many g does not grow either. By Ville's inequality it ever exceeds 1 / alpha with probability at most alpha.
 The lower bound is the smallest m at which the averaged capital has stayed below 1 / alpha. With constant bets,
 the capital depends on how often each value was seen and not on the order, so counts suffice.
 """
@@ -15,9 +15,12 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _BETS: Floats = np.concatenate([np.geomspace(0.001, 0.5, 28), 1 - np.geomspace(0.4, 0.005, 14)])
+"""Shares of the capital that are bet, from cautious to bold."""
 _SEARCHES = 5
 _POINTS = 17
+"""Each search divides the interval of the bound into `_POINTS` - 1 parts, so the bound is exact to 16 ** -5."""
 _CHUNK = 2000
+"""Rows at a time, to bound the memory of `_log_capital`."""
 
 
 def mean_of(counts: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
@@ -29,12 +32,12 @@ def mean_of(counts: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
 
 
 def lower_bound(counts: npt.ArrayLike, values: npt.ArrayLike, alpha: float) -> Floats:
-    """A bound below the mean of independent observations in [0, 1]; wrong at any time with probability `alpha`.
+    """A lower bound on the mean of independent observations in [0, 1].
 
     Args:
         counts: how often each value was seen, shape (..., values).
         values: the values that an observation can take, within [0, 1], shape (values,).
-        alpha: the probability that the bound is ever above the mean, over the whole experiment.
+        alpha: the probability, at most, that the bound is ever above the mean during the whole experiment.
 
     Returns:
         Bounds of shape (...); 0 where nothing was observed.
@@ -46,7 +49,7 @@ def lower_bound(counts: npt.ArrayLike, values: npt.ArrayLike, alpha: float) -> F
 
 
 def upper_bound(counts: npt.ArrayLike, values: npt.ArrayLike, alpha: float) -> Floats:
-    """A bound above the mean: the mirror image of `lower_bound`; 1 where nothing was observed."""
+    """An upper bound on the mean, as `lower_bound` with all values mirrored; 1 where nothing was observed."""
     return 1 - lower_bound(counts, 1 - np.asarray(values, float), alpha)
 
 
@@ -60,7 +63,7 @@ def _log_capital(rows: Floats, values: Floats, means: Floats) -> Floats:
 
 
 def _lower(rows: Floats, values: Floats, alpha: float) -> Floats:
-    """Search for the mean at which the capital, which falls as the mean grows, reaches 1 / alpha."""
+    """Search for the mean at which the capital reaches 1 / alpha; the capital falls as the mean grows."""
     low, high = np.zeros(len(rows)), np.ones(len(rows))
     steps = np.linspace(0, 1, _POINTS)[1:-1]
     for _ in range(_SEARCHES):

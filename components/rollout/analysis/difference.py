@@ -1,4 +1,4 @@
-"""How much higher the challenger's bad share is than the champion's: tests and bounds that hold at every look.
+"""How much higher the challenger's share of bad answers is than the champion's, with bounds that hold at every look.
 
 Method: e-processes for two streams of Bernoulli data that come in blocks (Turner, Ly & Grünwald, "Generic e-variables
 for exact sequential k-sample tests", 2021, arXiv:2106.02693; for any risk difference: Turner & Grünwald, "Exact
@@ -8,11 +8,11 @@ evidence by the likelihood of an alternative over that of the nearest point with
 ratios has expectation at most 1 under the hypothesis, so by Ville's inequality it ever exceeds 1 / alpha with
 probability at most alpha.
 
-Only shares within one block are compared, so a bad hour that hits both revisions is no evidence against either,
-whatever part of the traffic each had then. (Totals over all steps would mislead, since the challenger has most of its
-traffic late.)
+Only shares within one block are compared. So a bad hour that hits both revisions is no evidence against either of
+them, however the traffic was split in that hour. Totals over all steps would mislead, since the challenger has most of
+its traffic late.
 
-Arrays carry any number of rollouts in front (the simulation uses this): `...` below.
+The leading dimensions of all arrays, `...` below, are those of several rollouts at a time. The simulation uses them.
 """
 
 from dataclasses import dataclass, replace
@@ -31,59 +31,64 @@ Floats = Annotated[
 ]
 
 EFFECTS = np.array([0.2, 0.5, 1.0, 2.5, 8.0])
-"""How far the alternatives lie from the tested harm, in margins: harm of about a margin is what matters most."""
+"""Distances of the alternatives from the tested harm, in margins."""
 PRIOR = np.array([0.04, 0.08, 0.6, 0.16, 0.12])
-"""The capital on each alternative."""
+"""Part of the capital on each alternative. Most is on one margin, since harm of about a margin matters most."""
 FIRST_CAPITAL = 0.9
-"""The part that bets from the first block on; of the rest, half goes to each later start (a new step), so that a
-challenger that turns bad under more traffic is found although it was good before."""
+"""Part of the capital that bets from the first block on. Each later start, at a new step, bets half of what remains.
+So a challenger that turns bad under more traffic is found, although its earlier blocks were good."""
 DOUBT = 2.0
-"""Expected squared deviations that count as seen from the start, so that few blocks do not make a design effect."""
+"""Squared deviations that the design effect starts with, so that a few blocks do not determine it."""
 GUESS = (0.2, 10.0)
-"""What is assumed of the champion before anything is known: so many bad answers of so many."""
+"""Answers (bad, all) that are assumed of the champion before any are counted."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What both revisions did in the same period: answers and bad ones; numbers or arrays (...)."""
+    """Answers of both revisions in the same period, as numbers or as arrays of shape (...)."""
 
     old: npt.ArrayLike
+    """Answers of the champion."""
     old_bad: npt.ArrayLike
+    """Bad ones among them."""
     new: npt.ArrayLike
+    """Answers of the challenger."""
     new_bad: npt.ArrayLike
+    """Bad ones among them."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All evidence about one kind of bad answer. Immutable; `updated` gives the next one."""
+    """All evidence about one kind of bad answer. It is immutable; `updated` returns the next one."""
 
     harms: Floats
     """The tested harms m, ascending, within -1 and 1, shape (m,)."""
     effects: Floats
     """Distances of the alternatives, shape (e,)."""
     over: Floats
-    """Logarithm of the evidence against "the harm is at most m" by alternative, shape (..., m, e)."""
+    """Logarithm of the evidence against "the harm is at most m" for each alternative, shape (..., m, e)."""
     under: Floats
-    """The same against "the harm is at least m"."""
+    """Logarithm of the evidence against "the harm is at least m" for each alternative, shape (..., m, e)."""
     before: Floats
-    """The champion's (bad, all) answers from before there was a challenger, shape (..., 2): only a guess to bet by."""
+    """The champion's (bad, all) answers before there was a challenger, shape (..., 2). They only inform the bets."""
     sums: Floats
     """(old, old bad, new, new bad) in all blocks, shape (..., 4)."""
     waiting: Floats
-    """The same of a period in which only one of them answered anything; it joins the next block."""
+    """The same for a period in which only one revision answered, shape (..., 4). It joins the next block."""
     stratified: Floats
     """(sum of weighted differences, sum of weights), shape (..., 2)."""
     lately: Floats
-    """The same since the present step began."""
+    """`stratified` since the present step began."""
     spread: Floats
-    """(squared deviations between blocks, what independent answers would give), shape (..., 2)."""
+    """(squared deviations between blocks, those expected of independent answers), shape (..., 2)."""
     blocks: Floats
-    """How many blocks there were, shape (...)."""
+    """Number of blocks, shape (...)."""
     assumed: float = 1.0
-    """The design effect to begin with, until blocks show it."""
+    """The design effect that is assumed until blocks show it."""
     patience: int = 1
-    """Blocks before harm is claimed: what shows in fewer moments may be the moment."""
+    """Blocks that must be seen before harm is claimed, since fewer may all lie in one bad moment of the machine."""
     starts: int = 0
+    """How often fresh capital has started to bet."""
 
     @property
     def harm(self) -> npt.NDArray[np.float64]:
@@ -92,56 +97,56 @@ class Comparison:
 
     @property
     def harm_lately(self) -> npt.NDArray[np.float64]:
-        """The same since the present step began."""
+        """`harm` since the present step began."""
         return _average(self.lately)
 
     @property
     def design_effect(self) -> npt.NDArray[np.float64]:
         """How much more blocks vary than independent answers would; at least 1."""
-        seen, expected = self.spread[..., 0], self.spread[..., 1]
-        return np.maximum((seen + DOUBT * self.assumed) / (expected + DOUBT), 1.0)
+        observed, expected = self.spread[..., 0], self.spread[..., 1]
+        return np.maximum((observed + DOUBT * self.assumed) / (expected + DOUBT), 1.0)
 
     def lower(self, alpha: float) -> npt.NDArray[np.float64]:
-        """A bound below the harm: the first tested value that is not refuted as too low; -1 while all stand."""
+        """A lower bound on the harm: the largest tested value up to which all are refuted; -1 while none is refuted."""
         refuted = (self._evidence(self.over) >= -np.log(alpha)) & (self.blocks >= self.patience)[..., None]
         last = np.cumprod(refuted, axis=-1).sum(axis=-1) - 1
         return np.where(last < 0, -1.0, self.harms[np.maximum(last, 0)])
 
     def upper(self, alpha: float) -> npt.NDArray[np.float64]:
-        """A bound above the harm; 1 while all stand."""
+        """An upper bound on the harm, as `lower`; 1 while no tested value is refuted."""
         refuted = self._evidence(self.under) >= -np.log(alpha)
-        kept = np.cumprod(refuted[..., ::-1], axis=-1).sum(axis=-1)
-        at = len(self.harms) - kept
-        return np.where(kept == 0, 1.0, self.harms[np.minimum(at, len(self.harms) - 1)])
+        refuted_from_top = np.cumprod(refuted[..., ::-1], axis=-1).sum(axis=-1)
+        first = len(self.harms) - refuted_from_top
+        return np.where(refuted_from_top == 0, 1.0, self.harms[np.minimum(first, len(self.harms) - 1)])
 
     def _evidence(self, log: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Logarithm of the evidence by tested harm, divided by the design effect.
 
-        Of independent answers this only takes evidence away, so the guarantee stays. Of correlated ones (each client
-        with all its requests at one revision, say) it is the usual correction of a likelihood for overdispersion
-        (McCullagh & Nelder, "Generalized Linear Models", 1989, section 4.5), so there the guarantee is approximate.
+        For independent answers the division only removes evidence, so the guarantee holds. For correlated answers (all
+        requests of a client at one revision, for example) it is the usual correction of a likelihood for overdispersion
+        (McCullagh & Nelder, "Generalized Linear Models", 1989, section 4.5), and the guarantee is approximate.
         """
         prior = PRIOR[: log.shape[-1]] / PRIOR[: log.shape[-1]].sum()
         capital: npt.NDArray[np.float64] = np.logaddexp.reduce(log + np.log(prior), axis=-1)
         return capital / self.design_effect[..., None]
 
     def started_again(self) -> "Comparison":
-        """With fresh capital that bets from now on, at the start of a step."""
+        """The comparison at the start of a step, with fresh capital that bets from now on."""
         share = FIRST_CAPITAL if self.starts == 0 else (1 - FIRST_CAPITAL) * 0.5**self.starts
-        fresh = np.log(share)
+        fresh = np.log(share)  # added to capital that has bet before; at first this is 0, whose logarithm is -inf
         over, under = (np.logaddexp(log, fresh) for log in (self.over, self.under))
         return replace(self, over=over, under=under, lately=np.zeros_like(self.lately), starts=self.starts + 1)
 
     def updated(self, block: Block) -> "Comparison":
-        """With one more block. A period in which one revision answered nothing waits for the next."""
-        counts = (block.old, block.old_bad, block.new, block.new_bad)
-        given = self.waiting + np.stack(np.broadcast_arrays(*(np.asarray(count, float) for count in counts)), axis=-1)
-        whole = (given[..., 0] > 0) & (given[..., 2] > 0)
-        used = np.where(whole[..., None], given, 0.0)
-        grown = self._grown(used)
-        return replace(grown, waiting=given - used)
+        """The comparison with one more block. A block in which only one revision answered waits for the next one."""
+        fields = (block.old, block.old_bad, block.new, block.new_bad)
+        counts = self.waiting + np.stack(np.broadcast_arrays(*(np.asarray(count, float) for count in fields)), axis=-1)
+        both_answered = (counts[..., 0] > 0) & (counts[..., 2] > 0)
+        used = np.where(both_answered[..., None], counts, 0.0)
+        return replace(self._with_counts(used), waiting=counts - used)
 
-    def _grown(self, used: npt.NDArray[np.float64]) -> "Comparison":
+    def _with_counts(self, used: npt.NDArray[np.float64]) -> "Comparison":
+        """Add the counts of one block, shape (..., 4) as `sums`; all 0 adds nothing."""
         old, old_bad, new, new_bad = np.moveaxis(used, -1, 0)
         champion = self._champion_share()[..., None, None]
         m, effects = self.harms[:, None], self.effects[None, :]
@@ -164,7 +169,10 @@ class Comparison:
         )
 
     def _champion_share(self) -> npt.NDArray[np.float64]:
-        """What to expect of the champion in the next block, from all before it."""
+        """The share of bad answers to expect of the champion in the next block, from all earlier ones.
+
+        It must not depend on the next block, or the evidence would no longer have expectation at most 1.
+        """
         bad = self.before[..., 0] + self.sums[..., 1] + GUESS[0]
         total = self.before[..., 1] + self.sums[..., 0] + GUESS[1]
         return np.clip(bad / total, RARE, 1 - RARE)
@@ -172,6 +180,7 @@ class Comparison:
     def _spread(
         self, used: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], difference: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
+        """The block's terms of `spread`; 0 for the first block of a step, which has no estimate to deviate from."""
         old, old_bad, new, new_bad = np.moveaxis(used, -1, 0)
         total = np.maximum(old + new, 1.0)
         harm, both = np.nan_to_num(self.harm_lately), (old_bad + new_bad) / total
@@ -186,7 +195,7 @@ class Comparison:
 
 
 def tested_harms(margin: float) -> npt.NDArray[np.float64]:
-    """The harms that a person may want to know about: fine around the margin, and the margin itself."""
+    """The harms to test, ascending and of both signs: fine steps up to two margins, and coarse ones beyond."""
     positive = margin * np.concatenate([np.arange(0, 2.1, 0.2), [2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20]])
     positive = positive[positive < 0.95]
     return np.unique(np.round(np.concatenate([-positive, positive, [margin]]), 9))
@@ -200,23 +209,35 @@ def comparison(
     patience: int = 1,
     shape: tuple[int, ...] = (),
 ) -> Comparison:
-    """A comparison without evidence yet.
+    """A comparison without evidence.
 
     Args:
         margin: the harm that matters, as a share.
-        harms: what to test, `tested_harms` by default; fewer are faster.
-        before: the champion's (bad, all) answers from before.
-        assumed: the design effect to begin with.
-        patience: blocks before harm is claimed.
-        shape: of the rollouts that it carries.
+        harms: the harms to test, `tested_harms` by default; fewer are faster.
+        before: the champion's (bad, all) answers before there was a challenger.
+        assumed: the design effect that is assumed until blocks show it.
+        patience: blocks that must be seen before harm is claimed.
+        shape: the leading dimensions, for several rollouts at a time.
     """
     tested = tested_harms(margin) if harms is None else np.asarray(harms, float)
     effects = np.unique(np.minimum(EFFECTS * margin, 0.9))
-    nothing = np.full((*shape, len(tested), len(effects)), -np.inf)
-    fours, twos = np.zeros((*shape, 4)), np.zeros((*shape, 2))
-    given = np.broadcast_to(np.asarray(before, float), (*shape, 2))
+    no_evidence = np.full((*shape, len(tested), len(effects)), -np.inf)
+    earlier = np.broadcast_to(np.asarray(before, float), (*shape, 2))
+    counts, pair, blocks = np.zeros((*shape, 4)), np.zeros((*shape, 2)), np.zeros(shape)
     empty = Comparison(
-        tested, effects, nothing, nothing, given, fours, fours, twos, twos, twos, np.zeros(shape), assumed, patience
+        tested,
+        effects,
+        over=no_evidence,
+        under=no_evidence,
+        before=earlier,
+        sums=counts,
+        waiting=counts,
+        stratified=pair,
+        lately=pair,
+        spread=pair,
+        blocks=blocks,
+        assumed=assumed,
+        patience=patience,
     )
     return empty.started_again()
 

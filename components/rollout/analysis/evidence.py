@@ -1,4 +1,4 @@
-"""What a rollout has seen so far, in the form that the analysis reads."""
+"""The evidence of a rollout: what the phases collect and the analysis reads."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -8,23 +8,23 @@ from slipway.components.rollout.analysis.split import Split
 from slipway.components.rollout.target import Counts, Histogram, Pair
 
 SLOW_DESIGN_EFFECT = 2.0
-"""Assumed of latencies until it is measured: a busy moment slows all answers of one process together."""
+"""Design effect assumed of latencies until it is measured: a busy moment slows all answers of one process together."""
 SLOW_PATIENCE = 5
-"""Looks before answers are called slow, for the same reason."""
+"""Looks that must be taken before a challenger is called slow, for the same reason."""
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Outcomes of texts that both revisions were asked directly. Each text counts once.
+    """Outcomes of texts that were sent to both revisions directly. Each text counts once.
 
-    A text on which both revisions fail says nothing and is left out. A revision that fails alone is wrong on
-    that text; a challenger that fails alone also disagrees.
+    A text on which both revisions fail is no evidence and is left out. A revision that fails alone is wrong on that
+    text; a challenger that fails alone also disagrees.
     """
 
     compared: int = 0
-    """Texts that the champion answered, so that there is an answer to agree with."""
+    """Texts that the champion answered, so that the challenger can agree or disagree."""
     disagreeing: int = 0
-    """Texts to which the challenger gave another answer."""
+    """Texts to which the challenger gave another answer or none."""
     challenger_failed: int = 0
     """Of the compared texts, those on which the challenger gave no answer (they also disagree)."""
     labelled: int = 0
@@ -37,7 +37,7 @@ class PairCounts:
     """Labelled texts that both had right."""
 
     def adding(self, pairs: Iterable[tuple[Pair, str | None]]) -> "PairCounts":
-        """These counts and those of more (pair, right label or None)."""
+        """These counts with those of more pairs, each with its correct label or None."""
         counts = self
         for pair, label in pairs:
             if pair.champion is None and pair.challenger is None:
@@ -59,30 +59,31 @@ class PairCounts:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All evidence since the challenger was deployed. Immutable; the methods give the next one."""
+    """All evidence since the challenger was deployed. It is immutable; the methods return the next one."""
 
     errors: Comparison | None = None
-    """Failed requests; None before the champion's own rate was measured."""
+    """Failed requests; None before the baseline is measured."""
     slow: Comparison | None = None
+    """Slow answers; None before the baseline is measured."""
     slow_ms: float | None = None
-    """Answers above this are slow."""
+    """Answers that take longer, in ms, are slow."""
     pairs: PairCounts = field(default_factory=PairCounts)
-    """Labelled probes."""
+    """Outcomes of labelled probes."""
     copies: PairCounts = field(default_factory=PairCounts)
-    """Copies of the clients' requests, in shadow."""
+    """Outcomes of copies of client requests, in the phase `shadow`."""
     splits: tuple[Split, ...] = ()
-    """By step, where requests went that were routed by chance."""
+    """By step, the requests that were routed at random."""
     failing: int = 0
-    """Requests to the challenger that failed in a row, while the champion answered."""
+    """Requests to the challenger that failed in a row while the champion answered."""
 
     def measured(self, before: Counts, slow_ms: float, margins: dict[str, float], assumed: float) -> "Evidence":
-        """With what the champion did alone, which says what to expect of it and what is slow.
+        """The evidence after the baseline, ready to compare errors and slow answers.
 
         Args:
-            before: the champion's counts.
-            slow_ms: what is slow.
-            margins: of the metrics `errors` and `slow`.
-            assumed: the design effect to begin with (`Comparison.assumed`).
+            before: the champion's counts in the baseline.
+            slow_ms: answers that take longer, in ms, are slow.
+            margins: margin of each metric; `errors` and `slow` are used.
+            assumed: the design effect that is assumed until it is measured (`Comparison.assumed`).
         """
         late = (before.latencies.above(slow_ms), before.latencies.total)
         errors = comparison(margins["errors"], before=(before.errors, before.requests), assumed=assumed)
@@ -90,14 +91,19 @@ class Evidence:
         return replace(self, errors=errors, slow=slow, slow_ms=slow_ms)
 
     def at_new_step(self, percent: int, by_chance: bool) -> "Evidence":
-        """With fresh capital for a new share of traffic; `by_chance` says whether each request is routed by itself."""
+        """The evidence at the start of a step, with fresh capital.
+
+        Args:
+            percent: the challenger's share of traffic in the step.
+            by_chance: whether each request is routed at random, independently of the others.
+        """
         if self.errors is None or self.slow is None:
             return self
         splits = (*self.splits, Split(percent)) if by_chance and 0 < percent < 100 else self.splits
         return replace(self, errors=self.errors.started_again(), slow=self.slow.started_again(), splits=splits)
 
     def with_block(self, old: Counts, new: Counts) -> "Evidence":
-        """With what both did in the same period. Counts that contradict themselves say nothing."""
+        """The evidence with the counts of (champion, challenger) in one period. Contradictory counts are ignored."""
         if self.errors is None or self.slow is None or self.slow_ms is None or not (_possible(old) and _possible(new)):
             return self
         slow = Block(
@@ -117,19 +123,19 @@ class Evidence:
         )
 
     def with_copy(self, pair: Pair) -> "Evidence":
-        """With both revisions' answers to a copy of a client's request."""
+        """The evidence with both revisions' answers to a copy of a client request."""
         return replace(self, copies=self.copies.adding([(pair, None)]))
 
     def with_pairs(self, pairs: Iterable[tuple[Pair, str]]) -> "Evidence":
-        """With both revisions' answers to labelled probes."""
+        """The evidence with both revisions' answers to labelled probes."""
         return replace(self, pairs=self.pairs.adding(pairs))
 
     def with_split(self, old: int, new: int) -> "Evidence":
-        """With requests that were routed in the present step."""
+        """The evidence with more requests to (champion, challenger) that were routed at random in the present step."""
         if not self.splits:
             return self
-        *done, now = self.splits
-        return replace(self, splits=(*done, Split(now.percent, now.old + old, now.new + new)))
+        *earlier, present = self.splits
+        return replace(self, splits=(*earlier, Split(present.percent, present.old + old, present.new + new)))
 
 
 def _possible(counts: Counts) -> bool:
@@ -137,9 +143,10 @@ def _possible(counts: Counts) -> bool:
 
 
 def slow_limit(baseline: Histogram, factor: float, floor_ms: float) -> float | None:
-    """The latency above which an answer is slow: the champion's 95th percentile times `factor`, at least `floor_ms`.
+    """The latency in ms above which an answer is slow: the champion's 95th percentile times `factor`.
 
-    At most the histogram's last bound, so that the answers above it can be counted. None without latencies.
+    It is at least `floor_ms`, and at most the histogram's last bound, so that the answers above it can be counted.
+    None without latencies.
     """
     if not baseline.total:
         return None

@@ -1,4 +1,4 @@
-"""How much better one pair of bad shares explains a block of answers than the nearest pair with a given difference."""
+"""Likelihood ratios for the comparison: an alternative against the nearest pair of shares with a given difference."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,8 +6,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 RARE = 5e-4
-"""No alternative has a share closer to 0 or 1."""
+"""Least distance of an alternative's shares from 0 and 1, where logarithms would be infinite."""
 _HALVINGS = 40
+"""Steps of the bisection; each halves the error, so it ends below 1e-12."""
 
 
 def log_ratio(
@@ -27,7 +28,7 @@ def log_ratio(
         side: 1 for alternatives with more harm than tested, -1 for less.
 
     Returns:
-        Shape (..., harms, alternatives). An alternative that does not lie on its side of the hypothesis is no bet: 0.
+        Shape (..., harms, alternatives); 0, which is no bet, for an alternative on the wrong side of the hypothesis.
     """
     old, old_bad, new, new_bad = counts
     new_share = np.clip(new_share, RARE, 1 - RARE)
@@ -57,9 +58,9 @@ def _nearest(
     new_share: Floats,
     harm: Floats,
 ) -> Floats:
-    """The champion's share, of those with the given harm, that is nearest in Kullback-Leibler divergence.
+    """The champion's share that is nearest to the alternative in Kullback-Leibler divergence, given the harm.
 
-    The divergence of a block is convex in it; its derivative is halved down to the root.
+    The divergence of a block is convex in this share, so a bisection finds the root of its derivative.
     """
     low, high = np.maximum(0.0, -harm), np.minimum(1.0, 1 - harm)
     shape = np.broadcast_shapes(old.shape, old_share.shape, new_share.shape, harm.shape)

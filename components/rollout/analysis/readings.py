@@ -1,8 +1,9 @@
-"""What the evidence says about each metric: rates of both revisions, the harm, and bounds that hold at all times.
+"""Computes from the evidence a reading of each metric, for the verdict and for reports.
 
-Harm is the challenger's bad share less the champion's (for accuracy: the accuracy lost), so positive is worse.
-Errors and slow answers are compared within periods (`analysis.difference`). Labelled accuracy is paired: both revisions
-answer the same texts, and the bounds are those of the mean difference. Disagreement is one share (`analysis.bounds`).
+A reading has the rates of both revisions, the harm, and bounds of the harm that hold at every look. Harm is the
+challenger's bad share less the champion's (for accuracy: the accuracy lost), so positive is worse. Errors and slow
+answers are compared within periods (`analysis.difference`). Accuracy is paired: both revisions answer the same labelled
+texts, and the bounds are those of the mean difference. Disagreement is one share (`analysis.bounds`).
 
 False rollbacks: the lower bounds of all metrics together, and the test of the traffic split, are wrong with probability
 at most alpha over the whole rollout; `ALPHA_SHARES` splits it (a union bound). Wrong promotions: each upper bound is
@@ -23,7 +24,9 @@ from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
 METRICS = ("errors", "slow", "disagreement", "accuracy", "shadow")
 ALPHA_SHARES = {"errors": 0.35, "slow": 0.3, "disagreement": 0.1, "accuracy": 0.1, "shadow": 0.1, "split": 0.05}
 BINARY = (0.0, 1.0)
+"""Values of an answer: good, bad."""
 PAIRED = (0.0, 0.5, 1.0)
+"""Values of a labelled text: the challenger alone is right, both or none, the champion alone."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,23 @@ class Reading:
     harm: float | None
     """The best estimate; None while data is missing."""
     lower: float
+    """Lower bound of the harm; -1 or 0 while data is missing."""
     upper: float
+    """Upper bound of the harm; 1 while data is missing."""
     total: int
-    """How much evidence there is about the challenger: requests or texts."""
+    """Requests to the challenger, or texts."""
     lately: float | None = None
-    """The estimate from the present step alone, for errors and slow answers."""
+    """The estimate from the present step alone; for errors and slow answers only."""
 
 
 def read(evidence: Evidence, alpha: float, beta: float) -> dict[str, Reading]:
-    """The reading of each of `METRICS`."""
+    """The reading of each of `METRICS`.
+
+    Args:
+        evidence: of the rollout.
+        alpha: probability of a false rollback, over all metrics and the whole rollout.
+        beta: probability of a wrong promotion.
+    """
     levels = {metric: (alpha * share, beta) for metric, share in ALPHA_SHARES.items()}
     return {
         "errors": _compared("errors", evidence.errors, alpha, *levels["errors"]),

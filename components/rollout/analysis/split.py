@@ -1,12 +1,12 @@
-"""Whether requests reach the revisions in the shares that were asked for (sample-ratio mismatch).
+"""Tests whether requests reach the revisions in the configured shares (sample-ratio mismatch), for the verdict.
 
 Method: the sequential multinomial test of Lindon & Malek, "Anytime-valid inference for multinomial count data", NeurIPS
-2022 (arXiv:2011.03567): the Bayes factor of a Beta-distributed share against the asked one is a martingale while
-the asked one holds, so by Ville's inequality it ever exceeds 1 / alpha with probability at most alpha. Each step has a
-Bayes factor of its own; their average with weights 1/2, 1/4, … is a martingale again.
+2022 (arXiv:2011.03567). The Bayes factor of a Beta-distributed share against the configured share is a martingale while
+the configured share holds. So by Ville's inequality it ever exceeds 1 / alpha with probability at most alpha. Each step
+has its own Bayes factor; their average with weights 1/2, 1/4, … is a martingale again.
 
-A mismatch means that counts cannot be trusted: requests are lost, counted twice, or routed by something else
-than chance. No verdict about the revisions follows from such counts.
+A mismatch means that counts cannot be trusted: requests are lost, counted twice, or not routed at random. No verdict
+about the revisions follows from such counts.
 """
 
 import functools
@@ -18,33 +18,48 @@ import numpy.typing as npt
 from scipy.special import betaln
 
 CONCENTRATION = 20.0
-"""Of the Beta prior: shares a few points from the asked one are what it looks for."""
+"""Concentration of the Beta prior, which prefers shares a few points away from the configured one."""
 
 
 @dataclass
 class Split:
-    """The requests of one step: what was asked for and where they went."""
+    """The requests of one step by revision, with the configured share."""
 
     percent: int
-    """Asked for the challenger, between 0 and 100, both excluded: at the ends nothing is left to chance."""
+    """The challenger's configured share, above 0 and below 100; at 0 and 100 routing is not random."""
     old: int = 0
+    """Requests that reached the champion."""
     new: int = 0
+    """Requests that reached the challenger."""
 
 
 def mismatch(splits: Sequence[Split]) -> float:
-    """Logarithm of the evidence against the asked shares; above log(1 / alpha) by chance with probability alpha."""
+    """Logarithm of the evidence against the configured shares.
+
+    While these hold, it ever exceeds log(1 / alpha) with probability at most alpha.
+    """
     return float(average([log_bayes_factor(split.old, split.new, split.percent / 100) for split in splits]))
 
 
 def average(logs: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Logarithm of the weighted average of the steps' Bayes factors, given as logarithms; later steps count as 1."""
+    """Logarithm of the weighted average of the steps' Bayes factors.
+
+    Args:
+        logs: logarithm of each step's Bayes factor. Steps that have not begun have the factor 1, with all weight left.
+    """
     weighted = [log - number * np.log(2) for number, log in enumerate(logs, 1)]
-    left = np.asarray(-len(logs) * np.log(2))
-    return np.asarray(functools.reduce(np.logaddexp, weighted, left))
+    later_steps = np.asarray(-len(logs) * np.log(2))
+    return np.asarray(functools.reduce(np.logaddexp, weighted, later_steps))
 
 
 def log_bayes_factor(old: npt.ArrayLike, new: npt.ArrayLike, share: float) -> npt.NDArray[np.float64]:
-    """Of a free share against the asked one, for counts of independently routed requests; elementwise for arrays."""
+    """Logarithm of the Bayes factor of a free share against the configured one; elementwise for arrays.
+
+    Args:
+        old: requests that reached the champion, each routed independently.
+        new: requests that reached the challenger.
+        share: the challenger's configured share, above 0 and below 1.
+    """
     old, new = np.asarray(old, float), np.asarray(new, float)
     prior = CONCENTRATION * share, CONCENTRATION * (1 - share)
     marginal = betaln(new + prior[0], old + prior[1]) - betaln(*prior)

@@ -1,14 +1,19 @@
-"""From readings to a verdict: go on, hold or roll back, with the reason in plain words.
+"""Derives the verdict from the readings, for the phases: go on, hold or roll back, with the reason as a sentence.
 
-The margin of a metric is the harm from which a promotion would be wrong. A metric says roll back when some harm is
-shown and the estimate is nearer to the margin than to none: the lower bound is above 0 and the harm above half the
-margin. (Accuracy and agreement are no accidents but what the model is, known to whoever set their margins: the
-estimate of the accuracy lost must be above the margin itself, and disagreement must be shown to be above it.) It says
-go on, in the last step, when the upper bound of the harm is at most the margin: the challenger is shown to be no
-worse, margin apart. Harm between 0 and the margin is tolerable, and either verdict right (Wald's zone of indifference).
+The margin of a metric is the harm from which a promotion would be wrong.
 
-Before the last step it is enough that the challenger is not refuted and that the step has seen its minimum of
-requests, since little traffic is at stake. Everything else is hold: missing, stale or contradictory data above all.
+Roll back: harm is shown, and its estimate is nearer to the margin than to 0. That is, the lower bound is at least 0,
+and the harm is above half the margin. Accuracy and agreement have stricter conditions, since they are properties of the
+model and no accidents, and people set their margins knowing this. The estimate of the accuracy lost must be above the
+margin itself, and the lower bound of the disagreement must be above its margin.
+
+Go on, in the last step: the upper bound of the harm is at most the margin, so the challenger is shown to be no worse,
+margin apart. Harm between 0 and the margin is tolerable, and either verdict is right (Wald's zone of indifference).
+
+Go on, before the last step: the challenger is not refuted, and the step has its minimum of requests. This suffices,
+since little traffic is at stake.
+
+Hold: everything else, in particular missing, stale or contradictory data.
 """
 
 import math
@@ -23,6 +28,7 @@ from slipway.components.rollout.analysis.readings import ALPHA_SHARES, Arm, Read
 from slipway.components.rollout.analysis.split import mismatch
 
 GUARD_REQUESTS = 20
+"""Requests or texts that must all have failed to roll back without statistics."""
 SHADOW = "shadow"
 DISAGREEMENTS = ("disagreement", SHADOW)
 
@@ -44,11 +50,11 @@ class Rules:
     max_disagreement: float
     max_accuracy_drop: float
     alpha: float
-    """Of rolling back a challenger that is no worse."""
+    """Probability of rolling back a challenger that is no worse."""
     beta: float
-    """Of promoting one that is worse than a margin."""
+    """Probability of promoting a challenger that is worse than a margin."""
     shadow_requests: int = 0
-    """Copies of clients' requests from which on agreement on them is asked for; fewer rest on the probes' agreement."""
+    """Copies of client requests that a verdict on them needs; with fewer, the agreement on probes decides."""
 
     @property
     def margins(self) -> dict[str, float]:
@@ -64,13 +70,16 @@ class Rules:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the rollout stands: whether this is its last step, and the challenger's requests in this step."""
+    """The position of the rollout that the verdict depends on."""
 
     last: bool
+    """Whether this is the last step."""
     requests: int
+    """The challenger's requests in this step."""
     minimum: int
+    """Requests that this step needs before the rollout goes on."""
     fresh: bool = True
-    """Whether the last look brought new answers of both; if not, the counters may be stale."""
+    """Whether the last look found new answers of both revisions; if not, the counters may be stale."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ class Analysis:
 
 
 def is_worse(metric: str, harm: npt.ArrayLike, lower: npt.ArrayLike, margin: float) -> npt.NDArray[np.bool_]:
-    """Whether a metric says roll back; elementwise for arrays."""
+    """Whether the verdict of a metric is to roll back; elementwise for arrays."""
     harm, lower = np.asarray(harm), np.asarray(lower)
     if metric in DISAGREEMENTS:
         return np.asarray(lower > margin)
@@ -103,12 +112,12 @@ def is_worse(metric: str, harm: npt.ArrayLike, lower: npt.ArrayLike, margin: flo
 
 
 def is_no_worse(upper: npt.ArrayLike, margin: float) -> npt.NDArray[np.bool_]:
-    """Whether a metric lets the challenger be promoted; elementwise for arrays."""
+    """Whether a metric allows a promotion; elementwise for arrays."""
     return np.asarray(np.asarray(upper) <= margin)
 
 
 def analyse(evidence: Evidence, rules: Rules, stage: Stage) -> Analysis:
-    """Judge all evidence so far."""
+    """The verdict of all metrics together on the evidence so far."""
     metrics = {
         name: _judge(reading, rules, stage.last) for name, reading in read(evidence, rules.alpha, rules.beta).items()
     }
@@ -117,32 +126,32 @@ def analyse(evidence: Evidence, rules: Rules, stage: Stage) -> Analysis:
         return Analysis(Verdict.ROLL_BACK, "; ".join([guard, *worse]), metrics, ())
     if worse:
         return Analysis(Verdict.ROLL_BACK, "; ".join(worse), metrics, ())
-    waiting = {name: judged.words for name, judged in metrics.items() if judged.verdict is Verdict.HOLD}
-    waiting |= _distrusted(evidence, rules, stage)
-    if waiting:
-        return Analysis(Verdict.HOLD, "; ".join(waiting.values()), metrics, tuple(waiting))
-    shown = "no worse than the champion, margins apart" if stage.last else "not worse than the champion so far"
-    return Analysis(Verdict.GO_ON, f"{shown} on {', '.join(metrics)}", metrics, ())
+    on_hold = {name: judged.words for name, judged in metrics.items() if judged.verdict is Verdict.HOLD}
+    on_hold |= _distrusted(evidence, rules, stage)
+    if on_hold:
+        return Analysis(Verdict.HOLD, "; ".join(on_hold.values()), metrics, tuple(on_hold))
+    finding = "no worse than the champion, margins apart" if stage.last else "not worse than the champion so far"
+    return Analysis(Verdict.GO_ON, f"{finding} on {', '.join(metrics)}", metrics, ())
 
 
 def _distrusted(evidence: Evidence, rules: Rules, stage: Stage) -> dict[str, str]:
-    """Why the counts do not carry a promotion, whatever they say."""
-    found = {}
+    """Reasons not to trust the counts, by name; empty when there are none."""
+    reasons = {}
     if stage.requests < stage.minimum:
-        found["requests"] = f"{stage.requests} of at least {stage.minimum} requests to the challenger in this step"
+        reasons["requests"] = f"{stage.requests} of at least {stage.minimum} requests to the challenger in this step"
     if not stage.fresh:
-        found["stale"] = "the last look brought no new answers of both revisions"
+        reasons["stale"] = "the last look brought no new answers of both revisions"
     if mismatch(evidence.splits) >= -math.log(rules.alpha * ALPHA_SHARES["split"]):
-        now = evidence.splits[-1]
-        found["split"] = (
-            f"the traffic is not split as asked ({now.new} of {now.new + now.old} requests of this step came to the "
-            f"challenger, asked for were {now.percent}%), so the counts cannot be trusted"
+        step = evidence.splits[-1]
+        reasons["split"] = (
+            f"the traffic is not split as asked ({step.new} of {step.new + step.old} requests of this step came to the "
+            f"challenger, asked for were {step.percent}%), so the counts cannot be trusted"
         )
-    return found
+    return reasons
 
 
 def guard_reason(evidence: Evidence) -> str | None:
-    """Why to roll back at once whatever the statistics say, or None."""
+    """The reason to roll back at once, without statistics, or None."""
     pairs = evidence.pairs
     if evidence.failing >= GUARD_REQUESTS:
         return f"the last {evidence.failing} requests to the challenger all failed"
@@ -153,30 +162,30 @@ def guard_reason(evidence: Evidence) -> str | None:
 
 def _judge(reading: Reading, rules: Rules, last: bool) -> Judged:
     margin = rules.margins[reading.metric]
-    rare = reading.metric == SHADOW and reading.total < rules.shadow_requests
-    unasked = reading.metric == SHADOW and (rare or not rules.shadow_requests)
-    if reading.harm is None and not unasked:
-        verdict, said = Verdict.HOLD, "no data"
+    few = reading.metric == SHADOW and reading.total < rules.shadow_requests
+    not_judged = reading.metric == SHADOW and (few or not rules.shadow_requests)
+    if reading.harm is None and not not_judged:
+        verdict, conclusion = Verdict.HOLD, "no data"
     elif reading.harm is not None and is_worse(reading.metric, _highest(reading), reading.lower, margin):
-        verdict, said = Verdict.ROLL_BACK, "worse"
-    elif unasked:
-        verdict, said = Verdict.GO_ON, "too few for a verdict of their own"
+        verdict, conclusion = Verdict.ROLL_BACK, "worse"
+    elif not_judged:
+        verdict, conclusion = Verdict.GO_ON, "too few for a verdict of their own"
     elif not last:
-        verdict, said = Verdict.GO_ON, "not worse so far"
+        verdict, conclusion = Verdict.GO_ON, "not worse so far"
     elif is_no_worse(reading.upper, margin):
-        verdict, said = Verdict.GO_ON, "no worse"
+        verdict, conclusion = Verdict.GO_ON, "no worse"
     else:
-        verdict, said = Verdict.HOLD, f"undecided, the harm may be up to {_points(reading.upper)}"
-    return Judged(reading, margin, verdict, f"{_facts(reading)}; margin {_points(margin)}: {said}")
+        verdict, conclusion = Verdict.HOLD, f"undecided, the harm may be up to {_points(reading.upper)}"
+    return Judged(reading, margin, verdict, f"{_facts(reading)}; margin {_points(margin)}: {conclusion}")
 
 
 def _highest(reading: Reading) -> float:
-    """The estimate, or that of the present step where it is higher: a challenger may turn bad under more traffic."""
+    """The higher estimate of all steps and of the present one, since a challenger may turn bad under more traffic."""
     return max(share for share in (reading.harm, reading.lately) if share is not None)
 
 
 def _facts(reading: Reading) -> str:
-    names = {
+    titles = {
         "slow": "slow answers",
         "disagreement": "disagreement",
         "accuracy": "wrong answers",
@@ -187,7 +196,7 @@ def _facts(reading: Reading) -> str:
         for who, arm in (("challenger", reading.challenger), ("champion", reading.champion))
         if arm is not None
     ]
-    return f"{names.get(reading.metric, reading.metric)}: {', '.join(sides) or 'nothing counted'}"
+    return f"{titles.get(reading.metric, reading.metric)}: {', '.join(sides) or 'nothing counted'}"
 
 
 def _side(arm: Arm) -> str:

@@ -1,4 +1,4 @@
-"""The few requests about one InferenceService that a rollout makes of the Kubernetes API."""
+"""Requests of a rollout to the Kubernetes API about one InferenceService, its routes and its pods."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 CONTAINER = "kserve-container"
 PORT = 8080
 METRICS_PORT = "prometheus.io/port"
-"""Annotation of a pod; where its model server's metrics are, with `PORT` for servers that have no port for them."""
+"""Annotation of a pod with the port of its model server's metrics; without it they are at `PORT`."""
 KSERVE_NAMESPACE, KSERVE_CONFIG = "kserve", "inferenceservice-config"
 
 
@@ -29,7 +29,7 @@ class ServiceApi(OwnObject):
         name: of the service.
 
     Raises:
-        BadInput: there is no cluster to talk to. Every method raises it when the cluster does not let us, and
+        BadInput: there is no cluster. Every method raises it when the cluster denies the request, and
             `slipway.components.platforms.kubernetes_api.ApiAway` when the cluster cannot be reached.
     """
 
@@ -46,33 +46,33 @@ class ServiceApi(OwnObject):
         return self._object(GROUP, "v1alpha1", "servingruntimes", name, needs="KServe")
 
     def http_routes(self) -> list[dict[str, Any]]:
-        """The HTTPRoutes that KServe made of it in Standard mode with the Gateway API; none also without that API.
+        """The HTTPRoutes that KServe made of it in Standard mode; empty also in a cluster without the Gateway API.
 
-        One is for the service's host, one for its predictor's; both name the Services of its revisions.
+        One is for the host of the service, one for the host of its predictor. Both name the Services of its revisions.
         """
         group, names = "gateway.networking.k8s.io", (self.name, f"{self.name}-predictor")
         try:
-            found = [self._object(group, "v1", "httproutes", name, needs="the Gateway API") for name in names]
+            routes = [self._object(group, "v1", "httproutes", name, needs="the Gateway API") for name in names]
         except BadInput:
             return []
-        return [route for route in found if route is not None]
+        return [route for route in routes if route is not None]
 
     def gone(self) -> bool:
-        """Whether nothing is left of the service that a new one of its name could meet."""
+        """Whether the service is removed with its routes, so that a new service of its name inherits nothing."""
         if self.read() is not None or self.http_routes():
             return False
         try:
             return self.knative_service() is None
-        except BadInput:  # without Knative
+        except BadInput:  # the cluster has no Knative
             return True
 
     def pods(self, version: str) -> list[Any]:
-        """Pods (`V1Pod`) that serve a version and are not on their way out, by name."""
+        """The pods (`V1Pod`) of a version that are not being deleted, sorted by name."""
         selector = f"{SERVICE_LABEL}={self.name},{VERSION_LABEL}={version}"
         with asking("list pods"):
-            found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=TIMEOUT)
+            listed = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=TIMEOUT)
         return sorted(
-            (pod for pod in found.items if not pod.metadata.deletion_timestamp), key=lambda p: p.metadata.name
+            (pod for pod in listed.items if not pod.metadata.deletion_timestamp), key=lambda p: p.metadata.name
         )
 
     def ask_pod(
@@ -84,19 +84,32 @@ class ServiceApi(OwnObject):
         timeout_s: float = 20.0,
         port: int = PORT,
     ) -> tuple[int, bytes]:
-        """The HTTP status and body that a pod's model server answers with, through the API server's proxy.
+        """Send a request to a pod's model server through the API server's proxy; return the HTTP status and the body.
 
-        The status is 0 when nothing came back in time. `body` is sent as JSON by POST; without one, it is a GET. Where
-        the pod (`V1Pod`) listens with TLS, so it is asked; the API server does not look at a pod's certificate.
+        The API server uses TLS for a pod that listens with TLS, and does not check the pod's certificate.
+
+        Args:
+            pod: the pod (`V1Pod`).
+            path: path of the request.
+            body: sent as JSON by POST; None sends a GET.
+            headers: of the request.
+            timeout_s: time limit of the response, in seconds.
+            port: port of the pod.
+
+        Returns:
+            The HTTP status, 0 without a response in time, and the body.
+
+        Raises:
+            BadInput: the cluster denies requests to pods.
         """
-        place = f"{'https:' * _speaks_tls(pod)}{pod.metadata.name}:{port}"
-        whole = f"/api/v1/namespaces/{self.namespace}/pods/{place}/proxy{path}"
-        sent = {"Content-Type": "application/json"} if body is not None else {}
+        pod_and_port = f"{'https:' * _speaks_tls(pod)}{pod.metadata.name}:{port}"
+        proxy_path = f"/api/v1/namespaces/{self.namespace}/pods/{pod_and_port}/proxy{path}"
+        content_type = {"Content-Type": "application/json"} if body is not None else {}
         try:
-            answer = self.connection.call_api(
-                whole,
+            response = self.connection.call_api(
+                proxy_path,
                 "GET" if body is None else "POST",
-                header_params=sent | (headers or {}),
+                header_params=content_type | (headers or {}),
                 body=None if body is None else body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
@@ -104,49 +117,53 @@ class ServiceApi(OwnObject):
                 _request_timeout=(TIMEOUT[0], timeout_s),
             )[0]
         except ApiException as error:
-            said = error.body.encode() if isinstance(error.body, str) else bytes(error.body or b"")
-            if error.status in (401, 403) and b"pods/proxy" in said:
+            error_body = error.body.encode() if isinstance(error.body, str) else bytes(error.body or b"")
+            if error.status in (401, 403) and b"pods/proxy" in error_body:  # the API server's denial, not the pod's
                 raise BadInput(
                     f"the cluster does not let us reach pods through the API server ({error.reason}); the rollout "
                     "needs get and create on pods/proxy; see manifests/base/rbac.yaml"
                 ) from error
-            return int(error.status or 0), said
+            return int(error.status or 0), error_body
         except (HTTPError, OSError):
             return 0, b""
-        return int(answer.status), bytes(answer.data)
+        return int(response.status), bytes(response.data)
 
     def mode(self, wanted: str) -> Mode:
-        """The deployment mode: of the service that is there, as `wanted`, or the cluster's default.
+        """The deployment mode: that of an existing service, else `wanted`, else the cluster's default.
 
         Args:
-            wanted: `Knative`, `Standard`, or `auto`.
+            wanted: `Knative`, `Standard`, or `auto` for the default.
+
+        Raises:
+            BadInput: the mode is not supported.
         """
-        there = self.read()
-        known = (there or {}).get("status", {}).get("deploymentMode") or (
-            (there or {}).get("metadata", {}).get("annotations", {}).get(MODE)
+        existing = self.read()
+        mode = (existing or {}).get("status", {}).get("deploymentMode") or (
+            (existing or {}).get("metadata", {}).get("annotations", {}).get(MODE)
         )
-        if known:
-            return _mode(known)
+        if mode:
+            return _mode(mode)
         return _mode(wanted if wanted != "auto" else self._default_mode())
 
     def _default_mode(self) -> str:
-        """As KServe's configuration says; when we may not read it, Knative where Knative Serving is installed."""
+        """The mode in KServe's configuration; Knative without rights to read it where Knative Serving is installed."""
         try:
-            found = self._core.read_namespaced_config_map(KSERVE_CONFIG, KSERVE_NAMESPACE, _request_timeout=TIMEOUT)
-            return str(json.loads(found.data["deploy"])["defaultDeploymentMode"])
+            config = self._core.read_namespaced_config_map(KSERVE_CONFIG, KSERVE_NAMESPACE, _request_timeout=TIMEOUT)
+            return str(json.loads(config.data["deploy"])["defaultDeploymentMode"])
         except (ApiException, KeyError, TypeError, ValueError):
             groups = {group.name for group in client.ApisApi(self.connection).get_api_versions().groups}
             return "Knative" if "serving.knative.dev" in groups else "Standard"
 
 
 def _speaks_tls(pod: Any) -> bool:
-    """Whether a pod's model server listens with TLS at all its ports: the kubelet, which looks at one, is told so."""
-    probes = [found.readiness_probe for found in (pod.spec.containers if pod.spec else []) if found.name == CONTAINER]
+    """Whether a pod's model server listens with TLS at all its ports, according to its readiness probe."""
+    containers = pod.spec.containers if pod.spec else []
+    probes = [container.readiness_probe for container in containers if container.name == CONTAINER]
     return any(probe.http_get.scheme == "HTTPS" for probe in probes if probe and probe.http_get)
 
 
 def _mode(name: str) -> Mode:
-    """KServe's names of the modes, old ones too."""
+    """The mode with one of KServe's names, which include the old ones. Raises BadInput for any other name."""
     if name in ("Knative", "Serverless"):
         return "Knative"
     if name in ("Standard", "RawDeployment"):

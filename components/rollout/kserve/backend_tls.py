@@ -1,8 +1,8 @@
-"""TLS from the gateway to model servers in Standard mode: which ServingRuntimes listen with it, what gateways are told.
+"""TLS from the gateway to model servers in Standard mode, by a BackendTLSPolicy for each InferenceService.
 
-A ServingRuntime says by two annotations that its servers listen with TLS. For each InferenceService with such
-revisions there is a BackendTLSPolicy of the Gateway API, which names the revisions' Services, the host name in the
-servers' certificates and the authority that signed them. A gateway speaks plain HTTP to Services that none names.
+A ServingRuntime declares by two annotations that its servers listen with TLS. Each InferenceService with such
+revisions gets a BackendTLSPolicy of the Gateway API. It names the revisions' Services, the host name in the servers'
+certificates and the authority that signed them. A gateway speaks plain HTTP to Services that no policy names.
 
 https://gateway-api.sigs.k8s.io/reference/api-types/policy/backendtlspolicy/
 """
@@ -24,26 +24,26 @@ HOST, AUTHORITY = PREFIX + "tls-host", PREFIX + "tls-authority"
 
 
 class Tls(NamedTuple):
-    """What a gateway must know of servers that listen with TLS."""
+    """What a gateway must know about servers that listen with TLS."""
 
     host: str
-    """The name in their certificates, the same for all of them."""
+    """The host name in the certificates of all servers."""
     authority: str
-    """ConfigMap with the certificate of who signed them, as `ca.crt`."""
+    """Name of the ConfigMap with the certificate of the authority that signed them, as `ca.crt`."""
 
 
 def of_runtime(runtime: dict[str, Any] | None, mode: manifest.Mode) -> Tls | None:
-    """How a ServingRuntime listens; None for plain HTTP, and where there is none of its name.
+    """How a ServingRuntime listens; None for plain HTTP, and for a runtime that does not exist.
 
     Raises:
-        BadInput: with TLS, in a mode in which nothing could speak to it; or it says half of what must be known.
+        BadInput: it listens with TLS in Knative mode, where no client could reach it; or one annotation is missing.
     """
     metadata = (runtime or {}).get("metadata", {})
-    found = metadata.get("annotations") or {}
-    if HOST not in found and AUTHORITY not in found:
+    annotations = metadata.get("annotations") or {}
+    if HOST not in annotations and AUTHORITY not in annotations:
         return None
     name = metadata["name"]
-    if not (found.get(HOST) and found.get(AUTHORITY)):
+    if not (annotations.get(HOST) and annotations.get(AUTHORITY)):
         raise BadInput(f"the ServingRuntime {name} has one of the annotations {HOST} and {AUTHORITY}; give it both")
     if mode == "Knative":
         raise BadInput(
@@ -51,18 +51,18 @@ def of_runtime(runtime: dict[str, Any] | None, mode: manifest.Mode) -> Tls | Non
             "queue proxy speaks plain HTTP to them. Set cluster.runtime to one without TLS and encrypt by Knative "
             "itself (manifests/tls/knative), or set cluster.deployment_mode=Standard"
         )
-    return Tls(found[HOST], found[AUTHORITY])
+    return Tls(annotations[HOST], annotations[AUTHORITY])
 
 
 def policy(service: str, namespace: str, backends: list[str], tls: Tls, owner: dict[str, Any] | None) -> dict[str, Any]:
     """A BackendTLSPolicy.
 
     Args:
-        service: the InferenceService whose name it has.
+        service: name of the InferenceService and of the policy.
         namespace: of both.
-        backends: Kubernetes Services that are spoken to with TLS.
-        tls: how.
-        owner: the InferenceService, with which it goes; None when that is not there yet.
+        backends: names of the Kubernetes Services to which the gateway uses TLS.
+        tls: host name and authority of the servers' certificates.
+        owner: the InferenceService, whose deletion deletes the policy; None when it does not exist yet.
     """
     metadata: dict[str, Any] = {"name": service, "namespace": namespace}
     metadata["labels"] = {"app.kubernetes.io/part-of": "slipway"}
@@ -78,7 +78,7 @@ def policy(service: str, namespace: str, backends: list[str], tls: Tls, owner: d
 
 
 class BackendTls:
-    """The BackendTLSPolicy of one InferenceService. A service whose servers all listen without TLS has none.
+    """The BackendTLSPolicy of one InferenceService. A service without TLS servers has no policy.
 
     Args:
         api: of the service.
@@ -95,37 +95,37 @@ class BackendTls:
         return of_runtime(self._api.serving_runtime(name), self._mode)
 
     def claim(self) -> None:
-        """Let the policy name this holder of the lease; see `Fence.claim`."""
+        """Write this holder's token into the policy; see `Fence.claim`."""
         if self._listening(self._api.read()):
             self._fence.claim()
 
-    def prepare(self, made: dict[str, Any], found: dict[str, Any] | None) -> None:
-        """Let the gateway know how to speak to the revisions of an InferenceService, before that names them.
+    def prepare(self, fields: dict[str, Any], existing: dict[str, Any] | None) -> None:
+        """Apply the policy for the revisions of an InferenceService, before the service names them.
 
-        Nothing is led to a revision that `made` leaves out, so the gateway need not know of it any more.
+        Revisions that `fields` leaves out get no requests any more, so the policy leaves them out too.
 
         Args:
-            made: the InferenceService that will be applied.
-            found: as it is now; None when it is not there.
+            fields: the InferenceService that will be applied.
+            existing: the present InferenceService; None when it does not exist.
 
         Raises:
-            BadInput: its revisions listen in different ways with TLS, for which one policy is not enough.
+            BadInput: its revisions have different host names or authorities, for which one policy is not enough.
         """
-        wanted = self._listening(made)
-        if len(set(wanted.values())) > 1:
-            ways = " and ".join(f"{tls.host} (ConfigMap {tls.authority})" for tls in sorted(set(wanted.values())))
+        by_service = self._listening(fields)
+        if len(set(by_service.values())) > 1:
+            ways = " and ".join(f"{tls.host} (ConfigMap {tls.authority})" for tls in sorted(set(by_service.values())))
             raise BadInput(
                 f"the revisions of {self._api.name} show certificates for {ways}; let their ServingRuntimes have the "
                 f"same annotations {HOST} and {AUTHORITY}"
             )
-        if wanted:
-            tls = next(iter(wanted.values()))
-            self._fence.apply(policy(self._api.name, self._api.namespace, list(wanted), tls, found))
-        elif self._listening(found):
+        if by_service:
+            tls = next(iter(by_service.values()))
+            self._fence.apply(policy(self._api.name, self._api.namespace, list(by_service), tls, existing))
+        elif self._listening(existing):
             self._fence.delete()
 
     def _listening(self, service: dict[str, Any] | None) -> dict[str, Tls]:
-        """By the name of the Service, how the revisions listen that do so with TLS."""
+        """The TLS of the revisions that listen with it, by the name of their Service."""
         return dict(self._each(service)) if service and self._mode == "Standard" else {}
 
     def _each(self, service: dict[str, Any]) -> Iterator[tuple[str, Tls]]:

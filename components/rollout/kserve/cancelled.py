@@ -1,4 +1,4 @@
-"""What becomes of a rollout whose run was ended from outside: its driver is dead, and its canary is half done."""
+"""Rolls back a rollout whose run was cancelled: its driver was killed, and its canary may still have traffic."""
 
 from contextlib import ExitStack
 
@@ -15,25 +15,27 @@ from slipway.components.rollout.state import Decision
 REASON = "the run was cancelled"
 NOTHING = "nothing was on its way"
 FREE_S = DURATION_S + RENEW_S
-"""A dead driver renewed its lease up to this long before it counts as free."""
+"""Seconds until the lease of a dead driver is free, at most: its duration, and one renewal."""
 
 
 def take_back(
     model_name: str, settings: ClusterSettings, registry: Registry, version: str, free_s: float = FREE_S
 ) -> str:
-    """Roll a version back whose rollout began and did not end; returns one sentence on what was done.
+    """Roll back a version whose rollout began and did not end; return a sentence that says what was done.
 
-    Another version's rollout, and one that somebody drives, are left as they are. To call it again changes nothing.
+    The rollout of another version, and one that another process drives, are left as they are. A second call changes
+    nothing.
 
     Args:
         model_name: of the InferenceService.
         settings: of the cluster.
         registry: with the version.
-        version: that the run registered.
+        version: the version that the run registered.
         free_s: how long to wait for the end of a dead driver's lease, in seconds.
 
     Raises:
-        SlipwayError: the cluster or the registry cannot be used, or a gateway does not follow; calling again goes on.
+        SlipwayError: the cluster or the registry cannot be used, or a gateway does not apply the change. Another call
+            continues.
     """
     target = KServeTarget(model_name, settings)
     if not _concerns(target.record(), version):
@@ -44,21 +46,21 @@ def take_back(
         try:
             stack.enter_context(target.lock())
         except SlipwayError:
-            if holder := target.holder():  # somebody was faster
+            if holder := target.holder():  # another driver took the lease meanwhile
                 return _held(holder)
             raise
         return _end(target, RegistryAliases(registry), version)
 
 
 def _concerns(current: Record, version: str) -> bool:
-    """Whether the rollout of a version is going on there, or ended without the last of its acts."""
+    """Whether the rollout of a version is in progress, or ended without deleting its state, its last act."""
     if current.challenger:
         return current.challenger.version == version
     return _state_of(current) == version
 
 
 def _state_of(current: Record) -> str | None:
-    """The version of the rollout that left a state."""
+    """The version of the rollout whose state is saved; None without a readable state."""
     try:
         return state.from_json(current.state).revision.version if current.state else None
     except BadInput:  # another release wrote it
@@ -70,7 +72,7 @@ def _held(holder: str) -> str:
 
 
 def _end(target: KServeTarget, aliases: RegistryAliases, version: str) -> str:
-    """Come to the end that the driver would have come to, as it does: note it, move the traffic, then the aliases."""
+    """End the rollout as its driver would: save the decision, move the traffic, then change the aliases."""
     current = target.record()
     if not _concerns(current, version):
         return NOTHING
@@ -80,9 +82,9 @@ def _end(target: KServeTarget, aliases: RegistryAliases, version: str) -> str:
         target.save_state(None)
         return f"version {version} had been promoted and serves all traffic"
     if _state_of(current) == version and current.state:
-        noted = state.from_json(current.state)
-        noted.decision = Decision("rolled_back", REASON)
-        target.save_state(state.to_json(noted))
+        rollout = state.from_json(current.state)
+        rollout.decision = Decision("rolled_back", REASON)
+        target.save_state(state.to_json(rollout))
     target.rollback()
     aliases.reject(version, REASON)
     target.save_state(None)

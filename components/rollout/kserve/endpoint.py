@@ -1,4 +1,4 @@
-"""The public endpoint of an InferenceService, through the gateway, as clients use it."""
+"""The public endpoint of an InferenceService: its address at the gateway, and requests as clients send them."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +20,9 @@ Protocol = Literal["rest", "grpc"]
 TIMEOUT_S = 30.0
 THREADS = 4
 UNROUTED = (0, 404, 502, 503, 504)
-"""Statuses of the gateway itself: no revision has counted the request (or it died with it)."""
+"""Statuses of the gateway itself: no revision counted the request, or the one that did ended."""
 FAILED_CALLS = ("UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "DATA_LOSS")
-"""Codes of gRPC of calls that a revision counts as failed; UNAVAILABLE is the gateway's own, and the others refuse."""
+"""gRPC codes of calls that a revision counts as failed. The gateway sends UNAVAILABLE; other codes are refusals."""
 
 
 class Endpoint(NamedTuple):
@@ -31,11 +31,11 @@ class Endpoint(NamedTuple):
     base: str
     """Scheme, host and port."""
     host: str
-    """For the header Host, by which the gateway knows the service; empty when `base` says it."""
+    """Value of the header Host, by which the gateway finds the service; empty when `base` has this host."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the gateway needs of every request."""
+        """Headers that the gateway needs in every request."""
         return {"Host": self.host} if self.host else {}
 
 
@@ -47,12 +47,12 @@ def endpoint_of(
     Args:
         service: the InferenceService.
         mode: of its deployment.
-        gateway: address of the gateway, or empty.
-        find: looks for the gateway's address within the cluster; only a pod needs it, in Standard mode, where
-            `status.url` is for the world outside, and `status.address` leads past the split.
+        gateway: configured address of the gateway, or empty.
+        find: returns the gateway's address within the cluster. It is called only in a pod and in Standard mode, where
+            the host of `status.url` does not resolve, and `status.address` bypasses the split of traffic.
 
     Raises:
-        BadInput: it has none yet.
+        BadInput: the service has no URL yet.
     """
     status = (service or {}).get("status", {})
     url, address = status.get("url"), status.get("address", {}).get("url")
@@ -62,8 +62,8 @@ def endpoint_of(
         return Endpoint(gateway.rstrip("/"), urlsplit(url).netloc)
     if own_namespace() and address and mode == "Knative":
         return Endpoint(address.rstrip("/"), "")
-    if own_namespace() and mode == "Standard" and (found := find()):
-        return Endpoint(found, urlsplit(url).netloc)
+    if own_namespace() and mode == "Standard" and (internal := find()):
+        return Endpoint(internal, urlsplit(url).netloc)
     return Endpoint(url.rstrip("/"), "")
 
 
@@ -72,13 +72,13 @@ def client_of(endpoint: Endpoint, model: str, protocol: Protocol) -> Client | Gr
     if protocol == "rest":
         headers = endpoint.headers | credentials()
         return Client(endpoint.base, model=model, key="", timeout_s=TIMEOUT_S, headers=headers)
-    place = urlsplit(endpoint.base)
-    target = f"{place.hostname}:{place.port or 80}"
+    url = urlsplit(endpoint.base)
+    target = f"{url.hostname}:{url.port or 80}"
     return GrpcClient(target, model=model, key="", timeout_s=TIMEOUT_S, headers=credentials(), authority=endpoint.host)
 
 
 def send_grpc(endpoint: Endpoint, model: str, texts: Sequence[str]) -> int:
-    """As `send`, over gRPC."""
+    """Send each text through the endpoint over gRPC, as `send` does over REST."""
     with client_of(endpoint, model, "grpc") as client:
 
         def ask(text: str) -> bool:
@@ -93,10 +93,10 @@ def send_grpc(endpoint: Endpoint, model: str, texts: Sequence[str]) -> int:
 
 
 def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str, str]) -> int:
-    """Send each text through the endpoint, a few at the same time; returns how many a revision admitted and counts.
+    """Send each text through the endpoint, several at a time; return how many of them a revision admitted and counts.
 
     Raises:
-        BadInput: nothing at all listens there.
+        BadInput: nothing listens at the address.
     """
     with httpx.Client(
         base_url=endpoint.base, headers=endpoint.headers | headers, timeout=TIMEOUT_S, trust_env=False
@@ -118,21 +118,21 @@ def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str
 
 
 def version_that_answers(endpoint: Endpoint, model: str, protocol: Protocol) -> str | None:
-    """The version of the revision that a new connection to the endpoint leads to; None when no revision says so.
+    """The version that answers on a new connection to the endpoint; None when the response does not name it.
 
-    It asks for the model's metadata, which no counter of predictions counts.
+    The request is for the model's metadata, which is not counted as a prediction.
     """
     try:
-        with client_of(endpoint, model, protocol) as asking:
-            return asking.version()
+        with client_of(endpoint, model, protocol) as client:
+            return client.version()
     except SlipwayError:
         return None
 
 
 def credentials() -> dict[str, str]:
-    """What the model servers must see to answer us: the API key in the environment variable SLIPWAY_API_KEY.
+    """Headers with the API key in the environment variable SLIPWAY_API_KEY; none without it.
 
-    It is in a header of its own, since the API server takes `Authorization` for itself on the way to a pod.
+    The key is not in the header `Authorization`, since the API server uses that one itself on the way to a pod.
     """
     key = api_key()
     return {"x-api-key": key} if key else {}

@@ -1,9 +1,10 @@
-"""Lets only the newest holder of a rollout's lease change its InferenceService, and what goes with it.
+"""Lets only the newest holder of a rollout's lease change its InferenceService and the objects that belong to it.
 
-A driver that was cut off does not know that another has taken over, and what it sent before may arrive after that. So
-the service carries a fencing token: the number of the lease's holder that changed it last. Each change is made for the
-state (`resourceVersion`) in which no later holder's token was seen, and the API server refuses it in any other. A new
-holder puts its token there before it reads anything else; from then on all that earlier ones do is refused.
+A driver that was cut off from the cluster does not know that another has taken over, and its earlier requests may
+arrive late. So the service carries a fencing token: the number of the lease holder that changed it last. Each change
+names the state (`resourceVersion`) in which the driver found no token of a later holder, and the API server rejects it
+in any other state. A new holder writes its token before it reads anything else. From then on the API server rejects
+all changes of earlier holders.
 
 https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html
 """
@@ -13,13 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 from slipway.components.errors import SlipwayError
-from slipway.components.rollout.kserve.lease import Lease, words
+from slipway.components.rollout.kserve.lease import Lease, readable_identity
 from slipway.components.rollout.kserve.objects import ABSENT, FIELD_MANAGER, Changed, OwnObject
 from slipway.components.rollout.kserve.record import HOLDER
 
 CLAIM_MANAGER = f"{FIELD_MANAGER}-holder"
 ATTEMPTS, PAUSE_S = 50, 0.1
-"""KServe writes the service's status while a change is on its way, and each such write makes a new state."""
+"""A change is tried again after a conflict: KServe writes the service's status, and each such write is a new state."""
 
 
 class Fence:
@@ -27,9 +28,9 @@ class Fence:
 
     Args:
         api: of the object.
-        lease: of its rollouts. Who does not hold it (a command before there is a rollout) has no token of its own.
+        lease: of its rollouts. A command that does not hold it writes no token of its own.
 
-    Every method that changes something raises `SlipwayError` when the lease is lost, or a later holder was there.
+    Every method that changes something raises `SlipwayError` when the lease is lost or a later holder has taken over.
     """
 
     def __init__(self, api: OwnObject, lease: Lease) -> None:
@@ -40,45 +41,49 @@ class Fence:
         return _number(_token(self._api.read()))
 
     def claim(self) -> None:
-        """Let the object name this holder, so that what earlier ones do is refused from now on.
+        """Write this holder's token, so that changes of earlier holders are rejected from now on.
 
-        A service that was made by a release without this token gets it with the first change: alone, it would come into
-        the pod template and begin a new revision.
+        A service made by a release without tokens gets its token with its first change instead. The token alone would
+        become part of the pod template, and would begin a new revision.
         """
 
-        def change(found: dict[str, Any] | None, token: str) -> None:
-            if found and _may_carry(found):
-                metadata = {"name": self._api.name, "annotations": {HOLDER: token}, "resourceVersion": _state(found)}
+        def change(existing: dict[str, Any] | None, token: str) -> None:
+            if existing and _may_carry(existing):
+                metadata = {
+                    "name": self._api.name,
+                    "annotations": {HOLDER: token},
+                    "resourceVersion": _state(existing),
+                }
                 self._api.apply(self._api.kind.head | {"metadata": metadata}, CLAIM_MANAGER)
 
         self._change(change)
 
-    def apply(self, made: dict[str, Any]) -> None:
-        """Make the fields of the object so; see `OwnObject.apply`."""
+    def apply(self, fields: dict[str, Any]) -> None:
+        """Set fields of the object; see `OwnObject.apply`."""
 
-        def change(found: dict[str, Any] | None, token: str) -> None:
-            held = {HOLDER: token} if token else {}
-            metadata = made["metadata"] | {"resourceVersion": _state(found)}
-            metadata["annotations"] = metadata.get("annotations", {}) | held
-            self._api.apply(made | {"metadata": metadata})
+        def change(existing: dict[str, Any] | None, token: str) -> None:
+            holder = {HOLDER: token} if token else {}
+            metadata = fields["metadata"] | {"resourceVersion": _state(existing)}
+            metadata["annotations"] = metadata.get("annotations", {}) | holder
+            self._api.apply(fields | {"metadata": metadata})
 
         self._change(change)
 
     def delete(self) -> None:
         """Remove the object."""
 
-        def change(found: dict[str, Any] | None, token: str) -> None:  # noqa: ARG001 (nothing is left to carry it)
-            if found:
-                self._api.delete(_state(found))
+        def change(existing: dict[str, Any] | None, token: str) -> None:  # noqa: ARG001 (no object is left to carry it)
+            if existing:
+                self._api.delete(_state(existing))
 
         self._change(change)
 
     def _change(self, change: Callable[[dict[str, Any] | None, str], None]) -> None:
-        """Make a change for the state in which the object is; again, while others write to it at the same moment."""
+        """Change the object in its present state; try again when another client has changed it meanwhile."""
         for attempt in range(ATTEMPTS):
-            found = self._api.read()
+            existing = self._api.read()
             try:
-                change(found, self._checked(_token(found)))
+                change(existing, self._next_token(_token(existing)))
                 return
             except Changed as error:
                 if attempt == ATTEMPTS - 1:
@@ -87,13 +92,13 @@ class Fence:
                     ) from error
                 time.sleep(PAUSE_S)
 
-    def _checked(self, found: str) -> str:
-        """The token of the next change, given that of the last."""
+    def _next_token(self, last: str) -> str:
+        """The token of the next change, given that of the last change. Raises SlipwayError as every change does."""
         self._lease.check()
         if not self._lease.held:
-            return found
-        if _number(found) > self._lease.transition:
-            other = words(found.partition(" ")[2])
+            return last
+        if _number(last) > self._lease.transition:
+            other = readable_identity(last.partition(" ")[2])
             raise SlipwayError(
                 f"another rollout has taken {self._api.namespace}/{self._api.name} over ({other}); "
                 "this one was cut off for too long and changes nothing any more"
@@ -101,13 +106,16 @@ class Fence:
         return self._lease.token
 
 
-def _token(found: dict[str, Any] | None) -> str:
-    return str(((found or {}).get("metadata", {}).get("annotations") or {}).get(HOLDER, ""))
+def _token(existing: dict[str, Any] | None) -> str:
+    return str(((existing or {}).get("metadata", {}).get("annotations") or {}).get(HOLDER, ""))
 
 
-def _may_carry(found: dict[str, Any]) -> bool:
-    """Whether a token alone changes nothing else: an InferenceService has a twin of it; other kinds have no pods."""
-    predictor = found["spec"].get("predictor")
+def _may_carry(existing: dict[str, Any]) -> bool:
+    """Whether a token alone starts no new revision: an InferenceService has a twin of it, and other kinds have no pods.
+
+    The twin is a constant annotation of `spec.predictor`; see `slipway.components.rollout.kserve.record`.
+    """
+    predictor = existing["spec"].get("predictor")
     return predictor is None or HOLDER in predictor.get("annotations", {})
 
 
@@ -116,5 +124,5 @@ def _number(token: str) -> int:
     return int(number) if number.isascii() and number.isdigit() else 0
 
 
-def _state(found: dict[str, Any] | None) -> str:
-    return str(found["metadata"]["resourceVersion"]) if found else ABSENT
+def _state(existing: dict[str, Any] | None) -> str:
+    return str(existing["metadata"]["resourceVersion"]) if existing else ABSENT

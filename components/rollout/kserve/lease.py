@@ -1,8 +1,8 @@
-"""A lock that every machine sees: a Lease (coordination.k8s.io/v1), renewed while its holder lives.
+"""A lock for drivers on all machines: a Lease (coordination.k8s.io/v1) that its holder renews.
 
-A holder believes in its lease for a shorter time than others do, and counts that time from before it asked for it. So
-it stops before another may begin, however slow the answers are. What it had sent by then and what arrives later is
-refused by the API server: see `slipway.components.rollout.kserve.fence`.
+A holder considers its lease valid for a shorter time than others do, and counts from the moment before it sent the
+request to renew it. So it stops before another driver may begin, however slow the responses are. The API server rejects
+changes of an earlier holder that arrive late: see `slipway.components.rollout.kserve.fence`.
 """
 
 import contextlib
@@ -22,22 +22,24 @@ from slipway.components.errors import SlipwayError
 from slipway.components.platforms.kubernetes_api import TIMEOUT, asking
 
 DURATION_S = 20
-"""A lease that was not renewed for so long is free: its holder is dead."""
+"""Seconds without a renewal after which a lease is free, since its holder is considered dead."""
 BELIEVED = 2 / 3
-"""Part of this time after which a holder that could not renew it gives up; as in Kubernetes' own leader election."""
+"""Part of this time after which a holder that cannot renew its lease gives up, as in Kubernetes' leader election."""
 RENEW_S = 5.0
+"""Seconds between two renewals."""
 LOOK_S = 1.0
+"""Seconds between two looks at a lease that another process holds."""
 
 
 class Lease:
     """Holds a name in a namespace for this process.
 
     Args:
-        api: a connection.
+        api: connection to the cluster.
         namespace: of the lease.
         name: of the lease.
-        duration_s: how long a lease outlives its holder.
-        clock: seconds that only grow.
+        duration_s: seconds without a renewal after which the lease is free.
+        clock: returns a monotonic time, in seconds.
     """
 
     def __init__(
@@ -53,44 +55,45 @@ class Lease:
         self._identity = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._believed_s, self._clock = BELIEVED * duration_s, clock
         self._renewed = 0.0
-        """When the last request to renew it was begun that succeeded."""
+        """When the last successful renewal was sent, by `clock`; -inf when another process has the lease."""
         self.held = False
+        """Whether this process took the lease and has not released it."""
         self.transition = 0
-        """The number of this holder among all: higher than that of every earlier one."""
+        """The number of this holder; higher than that of every earlier holder."""
 
     @property
     def token(self) -> str:
-        """The number of this holder, and who it is; see `slipway.components.rollout.kserve.fence`."""
+        """The number and identity of this holder; see `slipway.components.rollout.kserve.fence`."""
         return f"{self.transition} {self._identity}"
 
     @contextlib.contextmanager
     def holding(self, after: int = 0) -> Iterator[None]:
-        """Hold it.
+        """Take the lease, and renew it in a thread until the end of the context.
 
         Args:
-            after: the highest number of a holder that is known otherwise; a Lease that was deleted counts anew.
+            after: the highest known number of an earlier holder. A Lease that was deleted would start again from 1.
 
         Raises:
-            SlipwayError: another process holds it; the message names it.
+            SlipwayError: another process holds the lease; the message names it.
         """
         self._acquire(after)
         stop = threading.Event()
-        renewing = threading.Thread(target=self._renew_until, args=(stop,), daemon=True)
-        renewing.start()
+        renewal = threading.Thread(target=self._renew_until, args=(stop,), daemon=True)
+        renewal.start()
         try:
             yield
         finally:
             stop.set()
-            renewing.join()
+            renewal.join()
             self.held = False
-            with contextlib.suppress(ApiException, SlipwayError, OSError):
+            with contextlib.suppress(ApiException, SlipwayError, OSError):  # a lease that stays becomes free anyway
                 self._release()
 
     def check(self) -> None:
-        """See that it is still ours.
+        """Check that this process still holds the lease.
 
         Raises:
-            SlipwayError: it could not be renewed in time, and another process may hold it now or soon.
+            SlipwayError: it could not be renewed in time, so another process may hold it now or soon.
         """
         if self.held and self._clock() - self._renewed > self._believed_s:
             raise SlipwayError(
@@ -99,88 +102,95 @@ class Lease:
             )
 
     def holder(self) -> str | None:
-        """Who holds it now: host/process/…, since when."""
+        """The process that holds the lease now, with its host and since when; None when it is free."""
         try:
-            found = self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=TIMEOUT)
+            lease = self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=TIMEOUT)
         except ApiException as error:
             if error.status == 404:
                 return None
             raise
-        return _holder(found) if not _free(found, self._duration_s) else None
+        return _holder(lease) if not _free(lease, self._duration_s) else None
 
     def wait_until_free(self, timeout_s: float) -> str | None:
-        """Give a holder that is dead the time after which it counts as dead; who holds it still, or None."""
+        """Wait until the lease is free, for example because its holder is dead; return who still holds it, or None."""
         end = time.monotonic() + timeout_s
         while (holder := self.holder()) and time.monotonic() < end:
             time.sleep(LOOK_S)
         return holder
 
     def _acquire(self, after: int) -> None:
-        place = (self._name, self._namespace)
+        names = (self._name, self._namespace)
         with asking("lock the rollout (leases)"):
             try:
-                found = self._api.read_namespaced_lease(*place, _request_timeout=TIMEOUT)
+                lease = self._api.read_namespaced_lease(*names, _request_timeout=TIMEOUT)
             except ApiException as error:
                 if error.status != 404:
                     raise
-                found = client.V1Lease(metadata=client.V1ObjectMeta(name=self._name), spec=client.V1LeaseSpec())
-            if not self._is_free(found):
+                lease = client.V1Lease(metadata=client.V1ObjectMeta(name=self._name), spec=client.V1LeaseSpec())
+            if not self._is_free(lease):
                 raise SlipwayError(
-                    f"another rollout drives {self._name}: {_holder(found)}; wait for it, or end that process"
+                    f"another rollout drives {self._name}: {_holder(lease)}; wait for it, or end that process"
                 )
-            began = self._clock()
-            self._take(found, after)
+            sent = self._clock()
+            self._take(lease, after)
             try:
-                if found.metadata.resource_version:
-                    self._api.replace_namespaced_lease(*place, found, _request_timeout=TIMEOUT)
+                if lease.metadata.resource_version:
+                    self._api.replace_namespaced_lease(*names, lease, _request_timeout=TIMEOUT)
                 else:
-                    self._api.create_namespaced_lease(self._namespace, found, _request_timeout=TIMEOUT)
+                    self._api.create_namespaced_lease(self._namespace, lease, _request_timeout=TIMEOUT)
             except ApiException as error:
                 if error.status != 409:
                     raise
                 raise SlipwayError(f"another rollout took {self._name} at the same moment; try again") from error
-        self._renewed, self.held, self.transition = began, True, found.spec.lease_transitions
+        self._renewed, self.held, self.transition = sent, True, lease.spec.lease_transitions
 
-    def _is_free(self, found: Any) -> bool:
-        """Whether nobody holds it. Clocks may disagree: a holder that seems dead gets time to renew."""
-        if not _free(found, self._duration_s):
+    def _is_free(self, lease: Any) -> bool:
+        """Whether no process holds the lease.
+
+        Clocks of machines may differ, so a holder that seems dead gets the time of one renewal to show that it lives.
+        """
+        if not _free(lease, self._duration_s):
             return False
-        if not found.spec.holder_identity:
+        if not lease.spec.holder_identity:
             return True
         time.sleep(1.5 * RENEW_S)
         again = self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=TIMEOUT)
-        return bool(again.spec.renew_time == found.spec.renew_time)
+        return bool(again.spec.renew_time == lease.spec.renew_time)
 
-    def _take(self, found: Any, after: int) -> None:
+    def _take(self, lease: Any, after: int) -> None:
         now = datetime.datetime.now(datetime.UTC)
-        found.spec.lease_transitions = max(found.spec.lease_transitions or 0, after) + 1
-        found.spec.holder_identity, found.spec.lease_duration_seconds = self._identity, self._duration_s
-        found.spec.acquire_time = found.spec.renew_time = now
+        lease.spec.lease_transitions = max(lease.spec.lease_transitions or 0, after) + 1
+        lease.spec.holder_identity, lease.spec.lease_duration_seconds = self._identity, self._duration_s
+        lease.spec.acquire_time = lease.spec.renew_time = now
 
     def _renew_until(self, stop: threading.Event) -> None:
         while not stop.wait(RENEW_S):
-            with contextlib.suppress(Exception):  # whatever it is, the next attempt may succeed
+            with contextlib.suppress(Exception):  # after any error the next attempt may succeed; `check` decides
                 self._renew()
             if self._renewed == float("-inf"):
                 return
 
     def _renew(self) -> None:
-        """Renew it; it counts from now, not from the answer, since others count from what the API server has."""
-        began = self._clock()
-        timeout = max(self._believed_s - (began - self._renewed), RENEW_S)
-        found = self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=timeout)
-        if found.spec.holder_identity != self._identity:
+        """Renew the lease.
+
+        Its time counts from before the request, not from the response: others count from the time that the request
+        writes.
+        """
+        sent = self._clock()
+        timeout = max(self._believed_s - (sent - self._renewed), RENEW_S)
+        lease = self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=timeout)
+        if lease.spec.holder_identity != self._identity:
             self._renewed = float("-inf")
             return
-        found.spec.renew_time = datetime.datetime.now(datetime.UTC)
-        self._api.replace_namespaced_lease(self._name, self._namespace, found, _request_timeout=timeout)
-        self._renewed = began
+        lease.spec.renew_time = datetime.datetime.now(datetime.UTC)
+        self._api.replace_namespaced_lease(self._name, self._namespace, lease, _request_timeout=timeout)
+        self._renewed = sent
 
     def _release(self) -> None:
-        found = self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=TIMEOUT)
-        if found.spec.holder_identity == self._identity:
-            found.spec.holder_identity = ""
-            self._api.replace_namespaced_lease(self._name, self._namespace, found, _request_timeout=TIMEOUT)
+        lease = self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=TIMEOUT)
+        if lease.spec.holder_identity == self._identity:
+            lease.spec.holder_identity = ""
+            self._api.replace_namespaced_lease(self._name, self._namespace, lease, _request_timeout=TIMEOUT)
 
 
 def _free(lease: Any, duration_s: int) -> bool:
@@ -192,10 +202,10 @@ def _free(lease: Any, duration_s: int) -> bool:
 
 
 def _holder(lease: Any) -> str:
-    return f"{words(lease.spec.holder_identity)}, since {lease.spec.acquire_time:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{readable_identity(lease.spec.holder_identity)}, since {lease.spec.acquire_time:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def words(identity: str) -> str:
-    """The identity of a holder for people."""
+def readable_identity(identity: str) -> str:
+    """The identity of a holder as a phrase for people."""
     host, _, rest = identity.partition("/")
     return f"process {rest.partition('/')[0]} on {host}"

@@ -1,4 +1,4 @@
-"""The InferenceService as the API server gets it: the fields that a rollout owns, and no others.
+"""Builds the fields of an InferenceService that a rollout owns, from the record of the rollout.
 
 Knative mode    `spec.predictor` is the challenger during a rollout, with `canaryTrafficPercent`; the champion is the
                 last revision that was rolled out.
@@ -18,25 +18,25 @@ MODE = "serving.kserve.io/deploymentMode"
 VERSION_LABEL = PREFIX + "version"
 DIGEST = PREFIX + "digest"
 GRACE_S = 45
-"""For a model server to end: `--drain_seconds`, and up to 30 s for the requests at hand."""
+"""Seconds that a model server has to end: `--drain_seconds`, and up to 30 s for requests in flight."""
 Mode = Literal["Knative", "Standard"]
 Runtimes = Mapping[str, dict[str, str]]
-"""By version, the fields of a model that say on what a revision runs."""
+"""By version, the fields of `model` that select the runtime of a revision."""
 
 
 def service(
     name: str, namespace: str, record: Record, mode: Mode, settings: ClusterSettings, deployed: Runtimes | None = None
 ) -> dict[str, Any]:
-    """The fields of an InferenceService that say what a record says.
+    """The fields of an InferenceService that agree with a record.
 
     Args:
-        name: of the service, and of the model in the protocol's paths.
+        name: of the service, and of the model in the paths of requests.
         namespace: of the service.
-        record: who serves; a champion or a challenger must be there.
+        record: the revisions; at least a champion or a challenger.
         mode: of the deployment.
         settings: which runtime, how many replicas.
-        deployed: what revisions of Standard mode run on that are there already; they keep it, since other pods in
-            their place would be a change that no rollout looked at.
+        deployed: runtimes of existing revisions in Standard mode. These keep their runtime, since a change of it would
+            replace their pods without a rollout.
     """
     metadata = {
         "name": name,
@@ -49,9 +49,9 @@ def service(
 
 
 def _knative(record: Record, settings: ClusterSettings) -> dict[str, Any]:
-    shown = record.challenger or record.champion
-    assert shown
-    predictor = _predictor(shown, settings) | _replicas(sizes.of_champion(settings))
+    newest = record.challenger or record.champion
+    assert newest
+    predictor = _predictor(newest, settings) | _replicas(sizes.of_champion(settings))
     if record.champion and (record.challenger or record.restoring):
         predictor["canaryTrafficPercent"] = record.percent
     return {"predictor": predictor}
@@ -60,8 +60,8 @@ def _knative(record: Record, settings: ClusterSettings) -> dict[str, Any]:
 def _standard(record: Record, settings: ClusterSettings, deployed: Runtimes) -> dict[str, Any]:
     stable = record.champion or record.challenger
     assert stable
-    beside = record.replicas if record.champion and record.challenger else 0
-    replicas = _replicas(sizes.of_champion(settings, beside))
+    canary_pods = record.replicas if record.champion and record.challenger else 0
+    replicas = _replicas(sizes.of_champion(settings, canary_pods))
     spec: dict[str, Any] = {"predictor": _predictor(stable, settings, deployed) | replicas | _own(stable)}
     if record.champion and record.challenger:
         canary = _predictor(record.challenger, settings, deployed) | {"minReplicas": record.replicas}
@@ -70,32 +70,35 @@ def _standard(record: Record, settings: ClusterSettings, deployed: Runtimes) -> 
 
 
 def _own(revision: Revision) -> dict[str, Any]:
-    """What a Deployment of its own has; Knative names its revisions itself, and gives their pods minutes to end."""
+    """Fields of a revision's predictor in Standard mode only.
+
+    Knative names its revisions itself, and gives their pods minutes to end.
+    """
     return {"name": f"v{revision.version}", "terminationGracePeriodSeconds": GRACE_S}
 
 
 def predictors(service: dict[str, Any]) -> list[dict[str, Any]]:
-    """The specifications of an InferenceService's revisions: the champion's in Standard mode, then the challenger's."""
+    """The predictors of an InferenceService's revisions; in Standard mode the champion's, then the challenger's."""
     return [service["spec"]["predictor"], *(canary["predictor"] for canary in service["spec"].get("canary") or [])]
 
 
 def runtimes(service: dict[str, Any] | None) -> Runtimes:
-    """What the revisions of an InferenceService run on."""
-    found = {}
+    """The runtimes of an InferenceService's revisions."""
+    by_version = {}
     for predictor in predictors(service) if service else []:
         version, model = predictor.get("labels", {}).get(VERSION_LABEL), predictor.get("model", {})
         if version and "runtime" in model:
-            found[version] = {key: model[key] for key in ("runtime", "protocolVersion") if key in model}
-    return found
+            by_version[version] = {key: model[key] for key in ("runtime", "protocolVersion") if key in model}
+    return by_version
 
 
 def backend(service: str, revision: Revision) -> str:
-    """The Kubernetes Service that KServe makes for a revision in Standard mode; HTTPRoutes name it."""
+    """Name of the Kubernetes Service that KServe makes for a revision in Standard mode; HTTPRoutes use it."""
     return backend_of(service, _own(revision))
 
 
 def backend_of(service: str, predictor: dict[str, Any]) -> str:
-    """The same, of one of `predictors`."""
+    """Name of the Kubernetes Service of one of `predictors`."""
     return f"{service}-{predictor['name']}-predictor"
 
 
@@ -104,20 +107,20 @@ def _replicas(replicas: sizes.Replicas) -> dict[str, Any]:
 
 
 def _predictor(revision: Revision, settings: ClusterSettings, deployed: Runtimes | None = None) -> dict[str, Any]:
-    chosen = {
+    runtime = {
         "runtime": settings.serving_runtime,
         "protocolVersion": "v2" if settings.protocol == "rest" else "grpc-v2",
     }
-    kept = (deployed or {}).get(revision.version, {})
-    if kept.get("protocolVersion") == chosen["protocolVersion"]:  # clients speak one protocol to both revisions
-        chosen = kept
+    existing = (deployed or {}).get(revision.version, {})
+    if existing.get("protocolVersion") == runtime["protocolVersion"]:  # clients speak one protocol to both revisions
+        runtime = existing
     return {
         "serviceAccountName": settings.server_account,
         "labels": {VERSION_LABEL: revision.version},
         "annotations": twins() | {DIGEST: revision.digest},
         "model": {
             "modelFormat": {"name": "slipway-bundle"},
-            **chosen,
+            **runtime,
             "storageUri": revision.bundle,
             "args": [f"--model_version={revision.version}", f"--model_digest={revision.digest}"],
         },

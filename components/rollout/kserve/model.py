@@ -1,4 +1,4 @@
-"""The model that an InferenceService serves."""
+"""The model that an InferenceService serves, for the `slipway` command and the preflight."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from slipway.components.rollout.target import Revision
 
 
 def revision_of(version: Version) -> Revision:
-    """A registered version as the cluster deploys it.
+    """A registered version as a revision that the cluster can deploy.
 
     Raises:
         BadInput: its bundle is not in an object store.
@@ -38,7 +38,7 @@ class ClusterModel(ServedModel):
 
     Args:
         settings: of the cluster.
-        registry: of the model whose name the service has.
+        registry: of the model. The service has the model's name.
     """
 
     settings: ClusterSettings
@@ -46,22 +46,22 @@ class ClusterModel(ServedModel):
 
     @property
     def name(self) -> str:
-        """Of the model and of the service."""
+        """Name of the model and of the service."""
         return self.registry.model_name
 
     def client(self, grpc: bool = False) -> Client | GrpcClient:
-        """A client of the public endpoint, for the protocol that its gateway leads to."""
+        """A client of the public endpoint, for the protocol of its gateway."""
         if grpc and self.settings.protocol != "grpc":
             raise BadInput("the cluster's gateway leads to the REST port; leave --grpc out, or see cluster.protocol")
         return client_of(KServeTarget(self.name, self.settings).endpoint(), self.name, self.settings.protocol)
 
     def status(self) -> Status:
-        """What is served; a registry that says otherwise is a problem."""
+        """What is served. A registry that names another champion is a problem."""
         target = KServeTarget(self.name, self.settings)
         current = target.record()
-        place = f"{target.namespace}/{self.name}"
+        service = f"{target.namespace}/{self.name}"
         if current.champion is None and current.challenger is None:
-            return Status(served=False, healthy=False, message=f"no InferenceService {place}; a run makes it")
+            return Status(served=False, healthy=False, message=f"no InferenceService {service}; a run makes it")
         champion = _revision(target, current.champion, 100 - current.percent)
         challenger = _revision(target, current.challenger, current.percent)
         problems = _problems(champion, challenger, self.registry)
@@ -75,7 +75,7 @@ class ClusterModel(ServedModel):
             healthy=not problems,
             message="; ".join(problems) or f"version {champion.version if champion else '?'} serves",
             model_name=self.name,
-            service=place,
+            service=service,
             mode=target.mode,
             endpoint={"rest": endpoint.base, "host": endpoint.host or urlsplit(endpoint.base).netloc},
             champion=champion,
@@ -86,7 +86,7 @@ class ClusterModel(ServedModel):
 
     @contextmanager
     def held(self) -> Iterator[tuple[KServeTarget, Registry]]:
-        """The InferenceService and the registry, held for this process."""
+        """The InferenceService and the registry, locked for this process."""
         target = KServeTarget(self.name, self.settings)
         with target.lock():
             yield target, self.registry
@@ -96,37 +96,37 @@ class ClusterModel(ServedModel):
         return revision_of(version)
 
     def repair(self) -> str:
-        """As for every served model; and complete a roll back that was cut short."""
+        """As for every served model; also complete a rollback that a killed driver left incomplete."""
         with self.held() as (target, registry):
             target.complete()
             return manual_control.repair(target, registry)
 
 
 def check_reachable(model_name: str, settings: ClusterSettings) -> None:
-    """See before a run that a request of the rollout would be answered through the gateway.
+    """Check before a run that the gateway responds, so that a rollout can send its requests.
 
-    Before the service is there, the configured gateway is asked, or in a pod the one that Standard mode has; what its
-    address will be is not known else (Knative names one in the cluster with the service).
+    Before there is a service, this checks the configured gateway, or within a pod the gateway of Standard mode. In
+    other cases the address is not known yet (Knative gives it to the service), and nothing is checked.
 
     Raises:
-        BadInput: no answer would come; the message names `cluster.gateway`.
-        SlipwayError: a service of this name is there, and it is not ours.
+        BadInput: the gateway does not respond; the message names `cluster.gateway`.
+        SlipwayError: a service of this name exists that Slipway did not make.
     """
     target = KServeTarget(model_name, settings)
     target.record()
     if "url" in (target.api.read() or {}).get("status", {}):
-        place = target.endpoint()
-        gateway.check(place.base, place.host)
+        endpoint = target.endpoint()
+        gateway.check(endpoint.base, endpoint.host)
     elif settings.gateway:
         gateway.check(settings.gateway.rstrip("/"))
     elif own_namespace() and target.mode == "Standard":
-        found = gateway.address(target.api.connection)
-        if found is None:
+        address = gateway.address(target.api.connection)
+        if address is None:
             raise BadInput(
                 "no ingress gateway of KServe's Standard mode is known here (no Gateway, or no rights to see it; see "
                 "manifests/base/gateway-rights.yaml); set cluster.gateway to its address within the cluster"
             )
-        gateway.check(found)
+        gateway.check(address)
 
 
 def _revision(target: KServeTarget, revision: Revision | None, percent: int) -> RevisionStatus | None:
@@ -147,15 +147,16 @@ def _revision(target: KServeTarget, revision: Revision | None, percent: int) -> 
 
 def _problems(champion: RevisionStatus | None, challenger: RevisionStatus | None, registry: Registry) -> list[str]:
     problems = []
-    for name, part in (("champion", champion), ("challenger", challenger)):
-        if part is None:
+    for name, status in (("champion", champion), ("challenger", challenger)):
+        if status is None:
             problems += ["no version serves yet"] if name == "champion" else []
-        elif not part.ready:
-            problems.append(f"the {name} does not answer" + (f" ({part.failure})" if part.failure else ""))
+        elif not status.ready:
+            problems.append(f"the {name} does not answer" + (f" ({status.failure})" if status.failure else ""))
     registered = registry.champion()
     if champion and (registered is None or registered.version != champion.version):
-        said = f"version {registered.version}" if registered else "no version"
+        registered_version = f"version {registered.version}" if registered else "no version"
         problems.append(
-            f"the registry's champion is {said}, served is version {champion.version}; `slipway status --repair`"
+            f"the registry's champion is {registered_version}, served is version {champion.version}; "
+            "`slipway status --repair`"
         )
     return problems

@@ -1,8 +1,8 @@
-"""Moves an InferenceService's traffic in an order in which no request is lost.
+"""Moves an InferenceService's traffic in an order that loses no request, for the KServe target.
 
-KServe's Standard mode removes the Service of a revision that goes before it changes the HTTPRoutes that name it, and a
-gateway follows a route some time after it changed. So a revision goes only when the gateway leads nothing to it any
-more, and a share is given only to pods that are ready for it.
+In Standard mode KServe removes the Service of a removed revision before it changes the HTTPRoutes that name it. A
+gateway applies a changed route still later. So a revision is removed only when the gateway sends nothing to it any
+more, and it gets a share of traffic only when the pods for that share are ready.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from slipway.components.rollout.kserve.wait import ROUTE_TIMEOUT_S, SlowCluster,
 from slipway.components.rollout.target import Revision
 
 GROW_TIMEOUT_S = 180.0
-"""For the pods that a larger share needs."""
+"""Time limit for the pods that a larger share needs, in seconds."""
 
 
 class Traffic:
@@ -27,12 +27,12 @@ class Traffic:
         api: of the service.
         mode: of its deployment.
         settings: how many pods a revision has.
-        waiting: for the service.
-        apply: makes the InferenceService say what a record says.
+        waiting: waits for the service.
+        apply: makes the InferenceService agree with a record.
         delete: removes the InferenceService.
-        who_answers: the version that a new request through the gateway reaches; None when nobody says.
+        who_answers: sends a request through the gateway and returns the version that answered, or None.
 
-    Every method raises `SlowCluster` when the cluster does not do what it was asked.
+    Every method raises `SlowCluster` when the cluster does not apply a change in time.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Traffic:
         self._apply, self._delete, self._who_answers = apply, delete, who_answers
 
     def split(self, current: Record, percent: int) -> None:
-        """Lead a share of new requests to the challenger, once it has the pods for it.
+        """Route `percent` of new requests to the challenger, after it has the pods for them.
 
         Raises:
-            RevisionFailed: it does not get them.
+            RevisionFailed: it does not get these pods.
         """
         if percent:
             self._grow(current, percent)
@@ -83,7 +83,10 @@ class Traffic:
                 self._waiting.until_settled(current.champion, self._who_answers)
 
     def take_back(self, current: Record) -> None:
-        """Give all traffic to the champion and remove the challenger; in Knative mode its template is still shown."""
+        """Give all traffic to the champion and remove the challenger.
+
+        In Knative mode `spec.predictor` still describes the challenger afterwards, so the record is `restoring`.
+        """
         assert current.champion
         self.split(current, 0)
         current.challenger, current.replicas, current.restoring = None, 1, self._mode == "Knative"
@@ -92,12 +95,12 @@ class Traffic:
             self._waiting.until_rolled_out(current)
 
     def remove(self) -> None:
-        """Delete the service, and wait until no route is left that a new one of its name could meet."""
+        """Delete the service, and wait until its routes are gone, which a new service of its name would inherit."""
         self._delete()
         self._waiting.until("the removal", self._api.gone, ROUTE_TIMEOUT_S)
 
     def _has_routes(self) -> bool:
-        """Whether HTTPRoutes lead to the revisions: in Knative mode Knative's own do."""
+        """Whether HTTPRoutes lead to the revisions; in Knative mode Knative's own routes do."""
         return self._mode == "Standard" and bool(self._api.http_routes())
 
     def _grow(self, current: Record, percent: int) -> None:

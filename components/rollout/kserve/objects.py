@@ -1,4 +1,4 @@
-"""An object in the cluster of which a rollout owns some fields: read, changed and removed, each in a known state."""
+"""Reads, applies and deletes one namespaced object in the cluster, each change for a known state of the object."""
 
 import json
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from slipway.components.errors import SlipwayError
 from slipway.components.platforms.kubernetes_api import TIMEOUT, asking, message
 
 FIELD_MANAGER = "slipway-rollout"
-"""Owner of the fields that a rollout sets (server-side apply); fields of other managers stay as they are."""
+"""Field manager of the fields that a rollout sets (server-side apply). Fields of other managers stay as they are."""
 ABSENT = "0"
-"""A `resourceVersion` that the API server accepts for an object that is not there, and for no other."""
+"""A `resourceVersion` that the API server accepts only for an object that does not exist."""
 
 
 class Changed(SlipwayError):
-    """The object is not, or no longer, the one that a change was made for."""
+    """The object is not in the state for which a change was made."""
 
 
 class Kind(NamedTuple):
@@ -33,12 +33,12 @@ class Kind(NamedTuple):
 
     @property
     def head(self) -> dict[str, str]:
-        """What each object of the kind begins with."""
+        """The fields `apiVersion` and `kind` of an object."""
         return {"apiVersion": f"{self.group}/{self.version}", "kind": self.name}
 
 
 class OwnObject:
-    """One object.
+    """One object, of which a rollout owns some fields.
 
     Args:
         connection: to the cluster.
@@ -46,7 +46,7 @@ class OwnObject:
         namespace: of the object.
         name: of the object.
 
-    Every method raises `BadInput` when the cluster does not let us or does not know the kind, and
+    Every method raises `BadInput` when the cluster denies the request or does not know the kind, and
     `slipway.components.platforms.kubernetes_api.ApiAway` when it cannot be reached.
     """
 
@@ -59,12 +59,14 @@ class OwnObject:
         group, version, plural, _, needs = self.kind
         return self._object(group, version, plural, self.name, needs)
 
-    def apply(self, made: dict[str, Any], manager: str = FIELD_MANAGER) -> dict[str, Any]:
-        """Make the fields that are ours so (server-side apply); those that we left out and had set before go.
+    def apply(self, fields: dict[str, Any], manager: str = FIELD_MANAGER) -> dict[str, Any]:
+        """Set the fields of a field manager (server-side apply), and return the object.
+
+        Fields that the manager had set before and that are missing now are removed.
 
         Args:
-            made: the fields; with a `resourceVersion` they are applied to that state of the object only.
-            manager: their owner.
+            fields: the fields. With a `resourceVersion` they are applied to that state of the object only.
+            manager: the field manager.
 
         Raises:
             Changed: the object is in another state.
@@ -72,24 +74,24 @@ class OwnObject:
         group, version, plural, _, needs = self.kind
         path = f"/apis/{group}/{version}/namespaces/{self.namespace}/{plural}/{self.name}"
         with asking(f"change {plural}", needs=needs), _if_unchanged():
-            answer = self.connection.call_api(
+            response = self.connection.call_api(
                 path,
                 "PATCH",
                 query_params=[("fieldManager", manager), ("force", "true")],
                 header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
-                body=made,  # the library writes it as JSON, which is YAML
+                body=fields,  # the library writes it as JSON, which is YAML
                 auth_settings=["BearerToken"],
                 response_type="object",
                 _return_http_data_only=True,
                 _request_timeout=TIMEOUT,
             )
-        return dict(answer)
+        return dict(response)
 
     def delete(self, resource_version: str) -> None:
-        """Remove the object in a certain state; nothing happens when it is gone.
+        """Delete the object if it is in a certain state; nothing happens when it does not exist.
 
         Raises:
-            Changed: it is in another state.
+            Changed: the object is in another state.
         """
         group, version, plural, _, _ = self.kind
         gone = SlipwayError("gone")
@@ -106,19 +108,22 @@ class OwnObject:
     def _object(self, group: str, version: str, plural: str, name: str, needs: str) -> dict[str, Any] | None:
         with asking(f"read {plural}", needs=needs):
             try:
-                found: dict[str, Any] = self._custom.get_namespaced_custom_object(
+                existing: dict[str, Any] = self._custom.get_namespaced_custom_object(
                     group, version, self.namespace, plural, name, _request_timeout=TIMEOUT
                 )
             except ApiException as error:
                 if error.status == 404 and _names_object(error):
                     return None
                 raise
-        return found
+        return existing
 
 
 @contextmanager
 def _if_unchanged() -> Iterator[None]:
-    """Name the refusal of a change that was made for another state: a conflict, or, for `ABSENT`, an invalid value."""
+    """Raise `Changed` when the API server rejects a change that was made for another state.
+
+    It answers with a conflict, or with an invalid value when the state was `ABSENT`.
+    """
     try:
         yield
     except ApiException as error:
@@ -128,7 +133,7 @@ def _if_unchanged() -> Iterator[None]:
 
 
 def _names_object(error: ApiException) -> bool:
-    """Whether a 404 is about the object, not about its kind."""
+    """Whether a 404 means that the object does not exist; otherwise its kind is unknown."""
     try:
         return bool(json.loads(error.body).get("details", {}).get("name"))
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Questions to the pods of a revision, past the gateway and past the split of traffic."""
+"""Sends prediction requests to the pods of a revision directly, past the gateway, for the KServe target."""
 
 import time
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ THREADS = 4
 
 
 class Answer(NamedTuple):
-    """What a pod said to one text."""
+    """The response of a pod to one text."""
 
     reply: Reply | None
-    """None when it failed."""
+    """The prediction; None when it failed."""
     ms: float | None
-    """With the way through the API server; None when it failed."""
+    """Latency in ms, which includes the way through the API server; None when the prediction failed."""
 
 
 class Side(NamedTuple):
-    """A revision and its pods; None and none where there is no such."""
+    """A revision and its pods; None and no pods where there is no such revision."""
 
     revision: Revision | None
     pods: Sequence[Any]
@@ -36,30 +36,30 @@ def pairs(api: ServiceApi, champion: Side, challenger: Side, texts: Sequence[str
 
     Args:
         api: of the service.
-        champion: whose pods are asked in turn.
+        champion: its pods get requests in turn.
         challenger: likewise.
-        texts: what they are asked.
-        in_turn: one request after the other, so that none slows another, and each revision first every other time;
-            else a few at the same time.
+        texts: the texts.
+        in_turn: send one request after the other, so that none slows another, with each revision first every other
+            time. Otherwise several at a time.
     """
-    questions = [
+    requests = [
         (side.pods, i, text) for i, text in enumerate(texts) for side in (champion, challenger)[:: -1 if i % 2 else 1]
     ]
     with ThreadPoolExecutor(1 if in_turn else THREADS) as pool:
-        answers = list(pool.map(lambda given: answer(api, *given), questions))
-    both = [answers[2 * i : 2 * i + 2][:: -1 if i % 2 else 1] for i in range(len(texts))]
+        answers = list(pool.map(lambda request: answer(api, *request), requests))
+    by_text = [answers[2 * i : 2 * i + 2][:: -1 if i % 2 else 1] for i in range(len(texts))]
     sides = (champion, challenger)
-    return [_pair(sides, answered, text) for answered, text in zip(both, texts, strict=True)]
+    return [_pair(sides, both, text) for both, text in zip(by_text, texts, strict=True)]
 
 
 def answer(api: ServiceApi, pods: Sequence[Any], number: int, text: str) -> Answer:
-    """The answer of one of the pods."""
+    """Send one text to the pod `number` modulo the number of pods."""
     if not pods:
         return Answer(None, None)
     pod = pods[number % len(pods)]
-    began = time.perf_counter()
+    start = time.perf_counter()
     status, body = api.ask_pod(pod, path(api.name, "infer"), infer_request([text]), COMPARISON | credentials())
-    ms = 1000 * (time.perf_counter() - began)
+    ms = 1000 * (time.perf_counter() - start)
     reply = reply_of(status, body)
     return Answer(reply, None if reply is None else ms)
 

@@ -1,7 +1,7 @@
-"""What the pods of a revision counted: from each model server's own metrics, or from a Prometheus that has them.
+"""Reads the request counters of a revision's pods, from their own metrics or from Prometheus, for the KServe target.
 
-A pod's counters start from 0 when its container restarts and vanish when the pod goes, so what each pod had counted is
-remembered, by pod, and kept with the rollout's state.
+A pod's counters start again from 0 when its container restarts, and are gone when the pod is removed. So the counts of
+each pod are saved with the rollout's state.
 """
 
 from collections import defaultdict
@@ -22,12 +22,13 @@ from slipway.components.rollout.target import Counts, Histogram
 REQUESTS, SECONDS = "slipway_requests", "slipway_request_duration_seconds"
 INFERENCE = {"infer", "predict"}
 CLIENT = "client"
+"""Value of the label `source` of clients' requests; a rollout's own requests have another one."""
 STALE_S = 60.0
-"""A sample of Prometheus that is older says nothing about now."""
+"""Samples of Prometheus that are older, in seconds, are ignored."""
 
 
 def counts_of(families: Iterable[Metric]) -> Counts:
-    """The clients' inference requests in a model server's metrics; without them, none were counted yet."""
+    """The counts of clients' inference requests in a model server's metrics; all 0 where these are missing."""
     endings: dict[Ending, int] = defaultdict(int)
     buckets: dict[float, float] = defaultdict(float)
     for family in families:
@@ -37,14 +38,14 @@ def counts_of(families: Iterable[Metric]) -> Counts:
                 continue
             if sample.name == f"{REQUESTS}_total":
                 endings[ending_of(int(labels["code"]))] += int(sample.value)
-            elif sample.name == f"{SECONDS}_bucket":  # of answers with 2xx alone
+            elif sample.name == f"{SECONDS}_bucket":  # the server observes answers with 2xx only
                 buckets[float(labels["le"])] += sample.value
     failed = endings[Ending.FAILED]
     return Counts(endings[Ending.ANSWERED] + failed, failed, _histogram(buckets), endings[Ending.ABANDONED])
 
 
 def _histogram(cumulative: dict[float, float]) -> Histogram:
-    """Buckets in ms from cumulative ones in seconds."""
+    """A histogram in ms from cumulative buckets in seconds."""
     if not cumulative:
         return Histogram()
     bounds = sorted(cumulative)
@@ -54,28 +55,28 @@ def _histogram(cumulative: dict[float, float]) -> Histogram:
 
 
 class PodMetrics:
-    """Reads `/metrics` of each pod through the API server, at a port that no gateway leads clients to."""
+    """Reads `/metrics` of each pod through the API server, at a port that clients cannot reach by a gateway."""
 
     def __init__(self, api: ServiceApi) -> None:
         self._api = api
 
     def read(self, pods: list[Any]) -> dict[str, Counts]:
         """Counts by pod name; pods that do not answer are missing."""
-        found = {}
+        counts = {}
         for pod in pods:
             status, body = self._api.ask_pod(pod, "/metrics", timeout_s=5.0, port=_metrics_port(pod))
             if status == httpx.codes.OK:
-                found[pod.metadata.name] = counts_of(text_string_to_metric_families(body.decode()))
-        return found
+                counts[pod.metadata.name] = counts_of(text_string_to_metric_families(body.decode()))
+        return counts
 
 
 def _metrics_port(pod: Any) -> int:
-    given = (pod.metadata.annotations or {}).get(METRICS_PORT, "")
-    return int(given) if given.isdecimal() else PORT
+    port = (pod.metadata.annotations or {}).get(METRICS_PORT, "")
+    return int(port) if port.isdecimal() else PORT
 
 
 class PrometheusMetrics:
-    """Asks a Prometheus server for what it scraped from the pods.
+    """Queries a Prometheus server that scrapes the pods.
 
     Args:
         url: of the server, for example `http://prometheus.monitoring:9090`.
@@ -106,28 +107,30 @@ class PrometheusMetrics:
 
     def _query(self, query: str) -> list[dict[str, Any]]:
         try:
-            answer = httpx.get(f"{self._url}/api/v1/query", params={"query": query}, timeout=10.0, trust_env=False)
-            answer.raise_for_status()
-            found: list[dict[str, Any]] = answer.json()["data"]["result"]
+            response = httpx.get(f"{self._url}/api/v1/query", params={"query": query}, timeout=10.0, trust_env=False)
+            response.raise_for_status()
+            series: list[dict[str, Any]] = response.json()["data"]["result"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise SlipwayError(f"Prometheus at {self._url} does not answer queries ({error})") from error
-        return found
+        return series
 
 
 @dataclass
 class PodCounts:
-    """Tallies of every pod that was seen, by version and pod, and what was counted before the rollout began.
+    """Counts of all pods since the rollout began, including pods that are gone.
 
-    A pod that was there when the rollout began, and did not answer, counts from its first answer on.
+    A pod that existed when the rollout began, and did not answer then, counts from its first answer on.
     """
 
     tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
+    """Totals by version and pod."""
     before: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    """Counts from before the rollout by version and pod, which are subtracted from the totals."""
     silent: dict[str, list[str]] = field(default_factory=dict)
-    """By version, pods that have not answered since before the rollout began."""
+    """Pods by version that existed when the rollout began, and have not answered since."""
 
     def take(self, version: str, seen: dict[str, Counts]) -> None:
-        """Note what the pods of a version say now."""
+        """Add the present counters of a version's pods."""
         own, silent = self.tallies.setdefault(version, {}), self.silent.get(version, [])
         for pod, counts in seen.items():
             if pod in silent:
@@ -137,34 +140,40 @@ class PodCounts:
             own[pod] = own.get(pod, Tally()).updated(counts)
 
     def begin(self, version: str, seen: dict[str, Counts], pods: Sequence[str] = ()) -> None:
-        """Count from here on; `pods` are all that there are, also those that did not answer."""
+        """Count a version's requests from now on.
+
+        Args:
+            version: of the pods.
+            seen: present counters by pod.
+            pods: names of all pods, including those that did not answer.
+        """
         self.silent[version] = [pod for pod in pods if pod not in seen]
         self.tallies[version] = {pod: Tally(last=counts) for pod, counts in seen.items()}
         self.before[version] = seen
 
     def total(self, version: str) -> Counts:
-        """What the pods of a version did since the rollout began."""
+        """The counts of a version's pods since the rollout began."""
         before = self.before.get(version, {})
         parts = [since(tally.total, before.get(pod, Counts())) for pod, tally in self.tallies.get(version, {}).items()]
         return total_of(parts)
 
 
-_FORM = TypeAdapter(PodCounts)
+_ADAPTER = TypeAdapter(PodCounts)
 
 
 def to_json(counts: PodCounts) -> dict[str, Any]:
-    """Plain JSON."""
-    plain: dict[str, Any] = _FORM.dump_python(counts, mode="json")
-    return plain
+    """The counts as plain JSON."""
+    document: dict[str, Any] = _ADAPTER.dump_python(counts, mode="json")
+    return document
 
 
-def from_json(plain: dict[str, Any]) -> PodCounts:
-    """The counts again.
+def from_json(document: dict[str, Any]) -> PodCounts:
+    """Read counts from plain JSON.
 
     Raises:
-        BadInput: it is not one.
+        BadInput: the JSON does not hold such counts.
     """
     try:
-        return _FORM.validate_python(plain)
+        return _ADAPTER.validate_python(document)
     except ValueError as error:
         raise BadInput(f"the kept counts of a rollout cannot be read ({error}); `slipway rollback` ends it") from error

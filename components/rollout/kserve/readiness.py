@@ -1,4 +1,4 @@
-"""Whether a revision's pods came up, and if they cannot, why: in the pods' own words, within seconds."""
+"""Reads from a revision's pods whether they are ready, and within seconds why they cannot start or have ended."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from slipway.components.rollout.kserve.api import CONTAINER, ServiceApi
 
 UNAVAILABLE, REFUSED = 503, b"BundleRefused"
 INIT_TRIES = 2
-"""A storage initializer may fail once for a passing reason."""
+"""Attempts of an init container before its failure counts: the storage initializer may fail once and then succeed."""
 
 
 def ready(pods: Sequence[Any]) -> list[Any]:
-    """The pods that answer, as their probes say."""
+    """The pods whose condition `Ready` is met."""
     return [
         pod
         for pod in pods
@@ -21,19 +21,19 @@ def ready(pods: Sequence[Any]) -> list[Any]:
 
 
 def failure(pods: Sequence[Any], judge: PodJudge) -> str | None:
-    """Why a revision will not start, once that is sure; None while there is hope."""
+    """The reason why a revision cannot start, as soon as it is certain; None while it still may."""
     for pod in pods:
         for container in pod.status.container_statuses or []:
-            if container.name == CONTAINER and (words := ending(container)):
-                return f"pod {pod.metadata.name} {words}"
+            if container.name == CONTAINER and (failed := ending(container)):
+                return f"pod {pod.metadata.name} {failed}"
         for container in pod.status.init_container_statuses or []:
-            if container.restart_count >= INIT_TRIES and (words := ending(container)):
-                return f"pod {pod.metadata.name}, fetching the bundle, {words}"
+            if container.restart_count >= INIT_TRIES and (failed := ending(container)):
+                return f"pod {pod.metadata.name}, fetching the bundle, {failed}"
     return judge.problem(pods)
 
 
 def refusal(api: ServiceApi, pods: Sequence[Any]) -> str | None:
-    """Why a model server that is up will never be ready, as its readiness answer says: it refused its bundle."""
+    """The reason why a model server that runs refused its bundle, from its readiness response; None if none did."""
     for pod in pods:
         status, body = api.ask_pod(pod, f"/v2/models/{api.name}/ready", timeout_s=5.0)
         if status == UNAVAILABLE and REFUSED in body:
@@ -42,20 +42,20 @@ def refusal(api: ServiceApi, pods: Sequence[Any]) -> str | None:
 
 
 def crash(pods: Sequence[Any]) -> str | None:
-    """How the model server of a revision that had been ready ended, if one did."""
+    """How a model server of a revision that had been ready ended; None if none did."""
     for pod in pods:
         for container in pod.status.container_statuses or []:
-            if container.name == CONTAINER and (words := ending(container)):
-                return f"pod {pod.metadata.name} {words}"
+            if container.name == CONTAINER and (failed := ending(container)):
+                return f"pod {pod.metadata.name} {failed}"
     return None
 
 
 def ending(container: Any) -> str | None:
-    """How a container ended last, when it failed; the last lines of its output say why."""
+    """How a container failed last: its exit code and the last line of its output; None if it did not fail."""
     for state in (container.state, container.last_state):
         ended = state.terminated if state else None
         if ended and ended.exit_code:
             lines = [line for line in (ended.message or "").splitlines() if line.strip()]
-            said = lines[-1].strip() if lines else (ended.reason or "no message")
-            return f"ended with exit code {ended.exit_code}: {said[-500:]}"
+            message = lines[-1].strip() if lines else (ended.reason or "no message")
+            return f"ended with exit code {ended.exit_code}: {message[-500:]}"
     return None

@@ -1,8 +1,8 @@
-"""What an InferenceService remembers of its rollout: readable annotations, and the driver's state in one of them.
+"""The record of a rollout in the annotations of its InferenceService; one of them holds the driver's state.
 
-KServe copies an InferenceService's annotations to the pod template, and every change of that makes a new revision. An
-annotation of `spec.predictor` takes precedence there, so each of ours has a constant twin in it: the template does not
-change when a record does.
+KServe copies an InferenceService's annotations to the pod template, and every change of the template makes a new
+revision. An annotation of `spec.predictor` takes precedence there. So each annotation of the record has a constant twin
+in `spec.predictor`, and the template does not change when the record does.
 """
 
 import base64
@@ -22,45 +22,46 @@ ROLES = ("champion", "challenger")
 FIELDS = ("version", "digest", "bundle")
 RESTORING, ROLLOUT = PREFIX + "restoring", PREFIX + "rollout"
 HOLDER = PREFIX + "rollout-holder"
-"""Who made the last change; see `slipway.components.rollout.kserve.fence`."""
+"""The lease holder that made the last change; see `slipway.components.rollout.kserve.fence`."""
 KEYS = (*(f"{PREFIX}{role}-{part}" for role in ROLES for part in FIELDS), RESTORING, ROLLOUT, HOLDER)
 FORMAT = 1
-"""Of what the annotation `ROLLOUT` holds; see `slipway.components.formats`."""
+"""Version of the content of the annotation `ROLLOUT`; see `slipway.components.formats`."""
 TWIN = "see-the-inferenceservice"
+"""Value of all twins."""
 LIMIT = 200_000
-"""Bytes of the driver's state; Kubernetes takes 262,144 for all annotations of an object."""
+"""Most bytes of the annotation `ROLLOUT`; Kubernetes allows 262,144 for all annotations of an object."""
 
 
 @dataclass
 class Record:
-    """Who serves, who is being rolled out, and what the driver knows."""
+    """Champion, challenger and the state of their rollout."""
 
     champion: Revision | None = None
     challenger: Revision | None = None
     percent: int = 0
-    """The challenger's share of traffic; it is part of the specification, not of the annotations."""
+    """The challenger's share of traffic. It is part of the specification, not of the annotations."""
     replicas: int = 1
-    """Pods that the challenger asks for in Standard mode; part of the specification as well."""
+    """Pods that the challenger requests in Standard mode. This is part of the specification as well."""
     restoring: bool = False
-    """The challenger was rolled back, and the specification is going back to the champion's."""
+    """Whether the challenger was rolled back, and the specification does not describe the champion yet."""
     state: dict[str, Any] | None = None
-    """Of the driver."""
+    """The driver's state."""
     counts: dict[str, Any] = field(default_factory=dict)
-    """What the pods had counted; see `slipway.components.rollout.kserve.pod_counters`."""
+    """The pods' counts; see `slipway.components.rollout.kserve.pod_counters`."""
 
 
 def annotations(record: Record) -> dict[str, str]:
     """The annotations that hold a record."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for role in ROLES:
         revision = getattr(record, role)
         if revision:
-            found |= {f"{PREFIX}{role}-{part}": getattr(revision, part) for part in FIELDS}
+            values |= {f"{PREFIX}{role}-{part}": getattr(revision, part) for part in FIELDS}
     if record.restoring:
-        found[RESTORING] = "true"
+        values[RESTORING] = "true"
     if record.state is not None or record.counts:
-        found[ROLLOUT] = _packed({formats.KEY: FORMAT, "state": record.state, "counts": record.counts})
-    return found
+        values[ROLLOUT] = _packed({formats.KEY: FORMAT, "state": record.state, "counts": record.counts})
+    return values
 
 
 def twins() -> dict[str, str]:
@@ -68,43 +69,48 @@ def twins() -> dict[str, str]:
     return dict.fromkeys(KEYS, TWIN)
 
 
-def read(found: Mapping[str, str], percent: int, replicas: int = 1) -> Record:
-    """The record in an InferenceService's annotations.
+def read(values: Mapping[str, str], percent: int, replicas: int = 1) -> Record:
+    """Read the record from an InferenceService's annotations.
+
+    Args:
+        values: the annotations.
+        percent: the challenger's share of traffic, from the specification.
+        replicas: pods that the challenger requests, from the specification.
 
     Raises:
-        BadInput: the driver's state is damaged or too new, or a version, digest or place is none.
+        BadInput: the driver's state is damaged or a later Slipway wrote it, or a version, digest or URI is malformed.
     """
     try:
-        kept = json.loads(gzip.decompress(base64.b64decode(found[ROLLOUT]))) if ROLLOUT in found else {}
-        formats.check(f"the annotation {ROLLOUT}", kept, FORMAT)
+        rollout = json.loads(gzip.decompress(base64.b64decode(values[ROLLOUT]))) if ROLLOUT in values else {}
+        formats.check(f"the annotation {ROLLOUT}", rollout, FORMAT)
         return Record(
-            _revision(found, "champion"),
-            _revision(found, "challenger"),
+            _revision(values, "champion"),
+            _revision(values, "challenger"),
             percent,
             replicas,
-            RESTORING in found,
-            kept.get("state"),
-            kept.get("counts") or {},
+            RESTORING in values,
+            rollout.get("state"),
+            rollout.get("counts") or {},
         )
     except (ValueError, OSError, EOFError, AttributeError) as error:
         raise BadInput(f"the annotation {ROLLOUT} is damaged ({error}); remove it to begin the rollout anew") from error
 
 
-def _revision(found: Mapping[str, str], role: str) -> Revision | None:
-    parts = {part: found.get(f"{PREFIX}{role}-{part}") for part in FIELDS}
+def _revision(values: Mapping[str, str], role: str) -> Revision | None:
+    parts = {part: values.get(f"{PREFIX}{role}-{part}") for part in FIELDS}
     if not all(parts.values()):
         return None
-    forms = {"version": identifiers.version, "bundle": identifiers.bundle_uri, "digest": identifiers.digest}
+    checks = {"version": identifiers.version, "bundle": identifiers.bundle_uri, "digest": identifiers.digest}
     return Revision(
-        **{part: form(str(parts[part]), f"the annotation {PREFIX}{role}-{part}") for part, form in forms.items()}
+        **{part: check(str(parts[part]), f"the annotation {PREFIX}{role}-{part}") for part, check in checks.items()}
     )
 
 
-def _packed(kept: dict[str, Any]) -> str:
-    """Compressed; the timeline, which only charts need, is thinned out when it is too long."""
+def _packed(rollout: dict[str, Any]) -> str:
+    """The content of the annotation, compressed. Points of the timeline are dropped until it fits into `LIMIT`."""
     while True:
-        packed = base64.b64encode(gzip.compress(json.dumps(kept).encode(), mtime=0)).decode()
-        timeline = (kept["state"] or {}).get("timeline") or []
+        packed = base64.b64encode(gzip.compress(json.dumps(rollout).encode(), mtime=0)).decode()
+        timeline = (rollout["state"] or {}).get("timeline") or []
         if len(packed) <= LIMIT or len(timeline) < 3:
             return packed
-        kept = kept | {"state": kept["state"] | {"timeline": [*timeline[:-1:2], timeline[-1]]}}
+        rollout = rollout | {"state": rollout["state"] | {"timeline": [*timeline[:-1:2], timeline[-1]]}}

@@ -1,7 +1,7 @@
-"""The rollout target on a cluster: moves traffic between two revisions of an InferenceService of KServe.
+"""The rollout target on a cluster: moves traffic between two revisions of a KServe InferenceService.
 
-The InferenceService holds all that is known (`slipway.components.rollout.kserve.record`), so a driver that starts
-anywhere goes on where another was killed. One server-side apply changes specification and record together.
+The InferenceService holds the whole record of the rollout (`slipway.components.rollout.kserve.record`), so a driver on
+any machine continues where another was killed. One server-side apply changes specification and record together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,11 +38,11 @@ class KServeTarget:
     """Implements `slipway.components.rollout.target.RolloutTarget` for an InferenceService.
 
     Args:
-        name: of the service and of the model; the bundles are in an object store (`Revision.bundle` is their URI).
+        name: name of the service and of the model. Bundles are in an object store; `Revision.bundle` is their URI.
         settings: namespace, runtime, replicas, gateway.
 
     Raises:
-        BadInput: there is no cluster to talk to.
+        BadInput: there is no cluster.
     """
 
     def __init__(self, name: str, settings: ClusterSettings) -> None:
@@ -59,9 +59,9 @@ class KServeTarget:
             self.api, self.mode, settings, self._waiting, self._apply, self._fence.delete, self._who_answers
         )
         self._pending: dict[str, Any] | None = None
-        """The driver's state before there is a service that could keep it."""
-        self._found: str | None = None
-        """The gateway's address, once it was found."""
+        """The driver's state while there is no service that could hold it."""
+        self._gateway_address: str | None = None
+        """The gateway's address, once it is known."""
         prometheus = (
             pod_counters.PrometheusMetrics(settings.prometheus, self.namespace) if settings.prometheus else None
         )
@@ -73,11 +73,11 @@ class KServeTarget:
         return self.record().champion
 
     def challenger(self) -> Revision | None:
-        """The revision of a rollout that goes on or is held."""
+        """The revision of a rollout that is in progress or held."""
         return self.record().challenger
 
     def deploy(self, revision: Revision) -> None:
-        """Make `revision` the challenger with 0 % of traffic; the first revision of all gets the traffic at once.
+        """Make `revision` the challenger with 0 % of traffic. The first revision of all gets the traffic at once.
 
         Raises:
             BadInput: the ServingRuntime cannot be used in this mode.
@@ -92,9 +92,9 @@ class KServeTarget:
         if current.challenger:
             return
         if current.champion:
-            self._waiting.until_rolled_out(current)  # a promotion or roll back may have been cut short
+            self._waiting.until_rolled_out(current)  # a killed driver may have left a promotion or rollback incomplete
             pods = [pod.metadata.name for pod in self.api.pods(current.champion.version)]
-            self._counts.begin(current.champion.version, self._seen(current.champion), pods)
+            self._counts.begin(current.champion.version, self._pod_counts(current.champion), pods)
         self._counts.begin(revision.version, {})
         current.challenger, current.percent, current.replicas = revision, 0, 1
         current.state = self._pending or current.state
@@ -103,7 +103,7 @@ class KServeTarget:
     def wait_ready(self, revision: Revision, timeout_s: float) -> None:
         """Return when the challenger answers predictions; see the protocol.
 
-        The first version of all, which has all traffic, does so with `min_replicas` pods.
+        The first version of all has all traffic, so it needs `min_replicas` ready pods.
         """
         first = self.record().champion is None
         wanted = self.settings.min_replicas if first else 1
@@ -115,18 +115,18 @@ class KServeTarget:
             raise RevisionFailed(str(error)) from error
 
     def set_traffic(self, percent: int) -> None:
-        """Route `percent` of the public endpoint's requests to the challenger, once it has the pods for them."""
+        """Route `percent` of the public endpoint's requests to the challenger, after it has the pods for them."""
         current = self._checked()
         self._traffic.split(current, percent if current.challenger else 0)
 
     def observe(self) -> dict[str, Counts]:
         """Counts of both revisions since `deploy`."""
         current = self._checked()
-        found = {}
+        totals = {}
         for revision in filter(None, (current.champion, current.challenger)):
-            self._counts.take(revision.version, self._seen(revision))
-            found[revision.version] = self._counts.total(revision.version)
-        return found
+            self._counts.take(revision.version, self._pod_counts(revision))
+            totals[revision.version] = self._counts.total(revision.version)
+        return totals
 
     def send(self, texts: Sequence[str]) -> int:
         """Send each text through the gateway; return how many a revision admitted."""
@@ -135,18 +135,18 @@ class KServeTarget:
         return endpoint.send(self.endpoint(), self.name, texts, endpoint.credentials())
 
     def compare(self, texts: Sequence[str]) -> list[Pair]:
-        """Ask both revisions for each text directly, through the API server."""
+        """Send each text to both revisions directly, through the API server."""
         return self._pairs(texts, in_turn=False)
 
     def shadow(self, percent: int) -> None:
-        """Nothing: neither Knative nor KServe's HTTPRoutes copy requests; `shadow_pairs` replays texts instead."""
+        """Do nothing: neither Knative nor KServe's HTTPRoutes copy requests. `shadow_pairs` replays texts instead."""
 
     def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:
-        """Both revisions' answers to the texts, one after the other, which no client is shown."""
+        """Both revisions' answers to the texts, which are sent one after the other."""
         return self._pairs(texts, in_turn=True)
 
     def stick(self, header: str) -> bool:
-        """Whether requests are routed as asked: only by chance, since the weights of both gateways know no header."""
+        """Return whether `header` is empty: the weights of both gateways route at random, and not by a header."""
         return not header
 
     def promote(self) -> None:
@@ -154,10 +154,10 @@ class KServeTarget:
         self._traffic.promote(self._checked())
 
     def rollback(self) -> None:
-        """Give all traffic back to the champion and remove the challenger; without a champion, the whole service."""
+        """Give all traffic back to the champion and remove the challenger; without a champion, remove the service."""
         current = self.record()
         if current.challenger and current.champion is None:
-            self._pending = current.state
+            self._pending = current.state  # the service that holds the state is removed before the rollout is over
             self._traffic.remove()
             return
         if current.challenger:
@@ -172,7 +172,7 @@ class KServeTarget:
         return self._pending or self.record().state
 
     def save_state(self, state: dict[str, Any] | None) -> None:
-        """Keep the driver's state, and what the pods had counted."""
+        """Save the driver's state and the pods' counts in the InferenceService."""
         current = self.record()
         if current.champion is None and current.challenger is None:
             self._pending = state
@@ -185,23 +185,24 @@ class KServeTarget:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the service for one driver, wherever it runs."""
+        """Lock the service for one driver, on whichever machine it runs."""
         with self._lease.holding(self._fence.last()):
             self._fence.claim()
             self._tls.claim()
+            # Only after the claim can no earlier holder change the record any more.
             self._counts = pod_counters.from_json(self.record().counts)
             yield
 
     def complete(self) -> None:
-        """Complete a roll back that was cut short."""
+        """Complete a rollback that a killed driver left incomplete."""
         self._restored(self.record())
 
     def holder(self) -> str | None:
-        """Who drives a rollout now."""
+        """The process that drives a rollout now, or None."""
         return self._lease.holder()
 
     def wait_until_free(self, timeout_s: float) -> str | None:
-        """Wait until nobody drives a rollout; who does still, or None."""
+        """Wait until no process drives a rollout; return the one that still does, or None."""
         return self._lease.wait_until_free(timeout_s)
 
     def endpoint(self) -> endpoint.Endpoint:
@@ -209,22 +210,22 @@ class KServeTarget:
         return endpoint.endpoint_of(self.api.read(), self.mode, self.settings.gateway, self._gateway)
 
     def record(self) -> Record:
-        """What the InferenceService remembers.
+        """The record in the InferenceService; an empty one when there is no service.
 
         Raises:
-            SlipwayError: a service of this name is there, and it is not ours.
+            SlipwayError: a service of this name exists that Slipway did not make.
         """
-        found = self.api.read()
-        if found is None:
+        service = self.api.read()
+        if service is None:
             return Record()
-        annotations = found["metadata"].get("annotations") or {}
-        if found["spec"] and not any(key in annotations for key in record.KEYS):
+        annotations = service["metadata"].get("annotations") or {}
+        if service["spec"] and not any(key in annotations for key in record.KEYS):
             raise SlipwayError(
                 f"InferenceService {self.namespace}/{self.name} was not made by Slipway; choose another model_name, or "
                 "delete it"
             )
-        canary = (found["spec"].get("canary") or [{}])[0]
-        share = found["spec"]["predictor"].get("canaryTrafficPercent", canary.get("trafficPercent", 0))
+        canary = (service["spec"].get("canary") or [{}])[0]
+        share = service["spec"]["predictor"].get("canaryTrafficPercent", canary.get("trafficPercent", 0))
         return record.read(annotations, share, canary.get("predictor", {}).get("minReplicas", 1))
 
     def _pairs(self, texts: Sequence[str], in_turn: bool) -> list[Pair]:
@@ -233,21 +234,21 @@ class KServeTarget:
             pod_client.Side(revision, readiness.ready(self.api.pods(revision.version)) if revision else [])
             for revision in (current.champion, current.challenger)
         )
-        found = pod_client.pairs(self.api, champion, challenger, texts, in_turn)
+        pairs = pod_client.pairs(self.api, champion, challenger, texts, in_turn)
         self._checked()
-        return found
+        return pairs
 
     def _who_answers(self) -> str | None:
         return endpoint.version_that_answers(self.endpoint(), self.name, self.settings.protocol)
 
     def _gateway(self) -> str | None:
         """The gateway's address within the cluster."""
-        if self._found is None:
-            self._found = gateway.address(self.api.connection, self.api.http_routes())
-        return self._found
+        if self._gateway_address is None:
+            self._gateway_address = gateway.address(self.api.connection, self.api.http_routes())
+        return self._gateway_address
 
     def _until_split(self) -> None:
-        """Return when the gateway knows of the challenger. Raises SlipwayError when this KServe never will."""
+        """Return when the routes include the challenger. Raises NoSplit when this KServe cannot split traffic."""
         self._waiting.until_routed(self.record())
         if self.mode == "Standard":
             try:
@@ -256,33 +257,35 @@ class KServeTarget:
                 raise NoSplit(routing.NEEDS) from error
 
     def _apply(self, current: Record) -> None:
+        """Make the InferenceService agree with a record."""
         current.counts = pod_counters.to_json(self._counts) if current.state is not None else {}
-        found = self.api.read()
-        deployed = manifest.runtimes(found)
-        made = manifest.service(self.name, self.namespace, current, self.mode, self.settings, deployed)
-        self._tls.prepare(made, found)
-        self._fence.apply(made)
-        if found is None:
-            self._tls.prepare(made, self.api.read())
+        existing = self.api.read()
+        deployed = manifest.runtimes(existing)
+        fields = manifest.service(self.name, self.namespace, current, self.mode, self.settings, deployed)
+        # The policy comes first: a gateway that does not know it would speak plain HTTP to servers that expect TLS.
+        self._tls.prepare(fields, existing)
+        self._fence.apply(fields)
+        if existing is None:  # only now can the policy name the service as its owner
+            self._tls.prepare(fields, self.api.read())
 
     def _checked(self) -> Record:
-        """The record, unless the challenger's model server ended."""
+        """The record. Raises RevisionFailed when the challenger's model server ended."""
         current = self.record()
-        if current.challenger and (words := readiness.crash(self._waiting.newest(current.challenger))):
-            raise RevisionFailed(f"version {current.challenger.version}: {words}")
+        if current.challenger and (reason := readiness.crash(self._waiting.newest(current.challenger))):
+            raise RevisionFailed(f"version {current.challenger.version}: {reason}")
         return current
 
-    def _seen(self, revision: Revision) -> dict[str, Counts]:
-        """What the pods of a revision say that they counted."""
+    def _pod_counts(self, revision: Revision) -> dict[str, Counts]:
+        """The present counters of a revision's pods, by pod."""
         return self._metrics.read(readiness.ready(self.api.pods(revision.version)))
 
     def _restored(self, current: Record) -> Record:
-        """Let the specification say what serves again, after a roll back.
+        """Write the champion back into the specification after a rollback in Knative mode; return the record.
 
-        That is a fresh revision of the champion, at 0 % until it is ready; until then the champion's old one serves.
+        This creates a new revision of the champion. Its old revision serves until the new one is ready.
 
         Raises:
-            NotRestored: the fresh one does not start.
+            NotRestored: the new revision does not start.
         """
         if not current.restoring or current.champion is None:
             return current

@@ -1,4 +1,4 @@
-"""Waits for the cluster to do what it was asked: a revision that answers, a gateway that splits, a promotion."""
+"""Waits until the cluster has applied a change, for the KServe target: a ready revision, a split, a promotion."""
 
 import time
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from slipway.components.rollout.target import Revision
 LOOK_S = 1.0
 ROUTE_TIMEOUT_S = 90.0
 ANSWERS = 30
-"""That in a row come from one version before the gateway is taken to send nothing to the other. Each is asked over a
-connection of its own, since a gateway may have several processes, which follow a change one after the other."""
+"""Responses in a row from one version, after which the gateway is considered to send nothing to the other one. Each
+request has its own connection, since a gateway may have several processes that apply a change one after the other."""
 BLIND_S = 10.0
-"""Enough for a gateway to follow, where its answers do not say who gave them (it is not reached from here, say)."""
+"""Seconds to wait instead where no response names its version, for example because the gateway is not reachable."""
 
 
 class SlowCluster(SlipwayError):
-    """Something that the cluster was asked to do is not done yet."""
+    """The cluster did not apply a change within the time limit."""
 
 
 class NoSplit(SlipwayError):
@@ -46,7 +46,7 @@ class Waiting:
         self._api, self._mode = api, mode
 
     def newest(self, revision: Revision) -> list[Any]:
-        """The pods that `spec.predictor` stands for, or in Standard mode those of the version."""
+        """The pods of the newest Knative revision, which `spec.predictor` describes; in Standard mode the version's."""
         pods = self._api.pods(revision.version)
         if self._mode == "Standard":
             return pods
@@ -57,40 +57,40 @@ class Waiting:
         """Return when `wanted` new pods of the revision are ready, and one answers predictions.
 
         Raises:
-            RevisionFailed: it cannot start, as the pod's own words say, or another bundle answers.
+            RevisionFailed: it cannot start, for the reason that its pod reports, or another bundle answers.
             SlowCluster: it takes longer than `timeout_s`.
         """
         judge = PodJudge(unschedulable_s)
 
         def answers() -> bool:
             pods = self.newest(revision)
-            if words := readiness.failure(pods, judge):
-                raise RevisionFailed(f"version {revision.version}: {words}")
-            found = readiness.ready(pods)
-            if words := readiness.refusal(self._api, pods if not found else ()):
-                raise RevisionFailed(f"version {revision.version}: {words}")
-            if len(found) < wanted:
+            if reason := readiness.failure(pods, judge):
+                raise RevisionFailed(f"version {revision.version}: {reason}")
+            ready = readiness.ready(pods)
+            if reason := readiness.refusal(self._api, pods if not ready else ()):
+                raise RevisionFailed(f"version {revision.version}: {reason}")
+            if len(ready) < wanted:
                 return False
-            reply = pod_client.answer(self._api, found, 0, "a first request").reply
-            if words := foreign(reply, revision):
-                raise RevisionFailed(words)
+            reply = pod_client.answer(self._api, ready, 0, "a first request").reply
+            if message := foreign(reply, revision):
+                raise RevisionFailed(message)
             return reply is not None
 
         what = f"version {revision.version}" + (f" with {wanted} pods" if wanted > 1 else "")
         try:
             self.until(what, answers, timeout_s)
         except SlowCluster as error:
-            words = without_node(self.newest(revision))
-            raise SlowCluster(f"{error}; {words}" if words else str(error)) from error
+            pending = without_node(self.newest(revision))
+            raise SlowCluster(f"{error}; {pending}" if pending else str(error)) from error
 
     def until_routed(self, current: Record) -> None:
         """Return when new requests are split as the record says. Raises SlowCluster."""
         self.until("the gateway", lambda: self._routed(current), ROUTE_TIMEOUT_S)
 
     def until_rolled_out(self, current: Record) -> None:
-        """Return when KServe knows that the newest revision has all traffic; only then may a new challenger come.
+        """Return when KServe reports that the newest revision has all traffic; only then a new challenger may follow.
 
-        In Standard mode that is when no route names another revision, whose Services are gone.
+        In Standard mode that is when no route names another revision, whose Services are gone by then.
 
         Raises:
             SlowCluster: it takes too long.
@@ -98,25 +98,27 @@ class Waiting:
         self.until("the promotion", lambda: self._rolled_out(current), ROUTE_TIMEOUT_S)
 
     def until_settled(self, revision: Revision, ask: Callable[[], str | None]) -> None:
-        """Return when the gateway leads all new requests to a revision: an HTTPRoute says only what it was told.
+        """Return when the gateway sends all new requests to a revision.
+
+        The status of an HTTPRoute is not enough: it says that the gateway accepted the route, not that it follows it.
 
         Args:
-            revision: that has all traffic.
-            ask: the version that answers a new request; None when nobody says.
+            revision: the one that has all traffic.
+            ask: sends a new request and returns the version that answered; None when the response does not name it.
 
         Raises:
-            SlowCluster: requests still reach another one.
+            SlowCluster: requests still reach another revision.
         """
         in_a_row, blind_until = 0, time.monotonic() + BLIND_S
 
         def settled() -> bool:
             nonlocal in_a_row, blind_until
             while in_a_row < ANSWERS:
-                answered = ask()
-                if answered is None:
+                version = ask()
+                if version is None:
                     return time.monotonic() > blind_until
                 blind_until = time.monotonic() + BLIND_S
-                if answered != revision.version:
+                if version != revision.version:
                     in_a_row = 0
                     return False
                 in_a_row += 1
@@ -125,11 +127,11 @@ class Waiting:
         self.until(f"the gateway's move to version {revision.version}", settled, ROUTE_TIMEOUT_S)
 
     def until(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
-        """Look until it is done. Raises SlowCluster."""
+        """Call `done` every `LOOK_S` until it returns True. Raises SlowCluster after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while not done():
             if time.monotonic() > end:
-                raise SlowCluster(f"{what} was not ready within {timeout_s:g} s; {self._said()}")
+                raise SlowCluster(f"{what} was not ready within {timeout_s:g} s; {self._conditions()}")
             time.sleep(LOOK_S)
 
     def _routed(self, current: Record) -> bool:
@@ -141,18 +143,21 @@ class Waiting:
     def _rolled_out(self, current: Record) -> bool:
         if not self._routed(current):
             return False
-        if self._mode == "Standard":  # KServe tells the URL once it has made the routes
+        if self._mode == "Standard":  # KServe sets the URL after it has made the routes
             return "url" in (self._api.read() or {}).get("status", {})
         status = self._status()
         rolled_out = status.get("latestRolledoutRevision")
         return bool(rolled_out and rolled_out == status.get("latestCreatedRevision"))
 
     def _status(self) -> dict[str, Any]:
-        found: dict[str, Any] = (self._api.read() or {}).get("status", {}).get("components", {}).get("predictor", {})
-        return found
+        """The status of the predictor; empty when there is none."""
+        components: dict[str, Any] = (self._api.read() or {}).get("status", {}).get("components", {})
+        status: dict[str, Any] = components.get("predictor", {})
+        return status
 
-    def _said(self) -> str:
-        """The InferenceService's own words on what it waits for."""
+    def _conditions(self) -> str:
+        """The messages of the InferenceService's conditions that are not met."""
         conditions = (self._api.read() or {}).get("status", {}).get("conditions", [])
-        waiting = [found for found in conditions if found["status"] != "True" and found.get("message")]
-        return "; ".join(f"{found['type']}: {found['message']}" for found in waiting) or "see its status by kubectl"
+        unmet = [condition for condition in conditions if condition["status"] != "True" and condition.get("message")]
+        messages = "; ".join(f"{condition['type']}: {condition['message']}" for condition in unmet)
+        return messages or "see its status by kubectl"

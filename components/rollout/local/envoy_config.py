@@ -1,10 +1,11 @@
-"""What Envoy is told: plain dictionaries in the form of Envoy's v3 API, written as JSON.
+"""The configuration of Envoy: plain dictionaries in the form of its v3 API, written as JSON by the local service.
 
 The bootstrap never changes while Envoy runs. Clusters and routes come from files that Envoy watches (file-based
-xDS), so traffic moves by replacing a file: requests on their way end where they began, new ones take the new routes.
+xDS), so replacing a file moves the traffic. Requests in flight end at the server where they began; new requests take
+the new routes.
 
-Each revision has three clusters: REST predictions, gRPC predictions, and all that is no prediction (health, metadata),
-which only the champion answers.
+Each revision has three clusters: for REST predictions, for gRPC predictions, and for all other requests (health,
+metadata), which only the champion answers.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ VERSION_HEADER = "x-slipway-version"
 STATS_INTERVAL_S = 0.05
 
 _PREDICTION = {
-    # Envoy has decoded what need not be escaped (`envoy_edge`); a colon may come in either form.
+    # `envoy_edge` lets Envoy normalise paths, which decodes what need not be escaped; a colon may come in either form.
     "rest": r"(/v2/models/[^/]+(/versions/[^/]+)?/infer|/v1/models/[^/]+(:|%3[Aa])(predict|explain))",
     "grpc": f"/{GRPC_SERVICE}/{GRPC_METHOD}".replace(".", r"\."),
 }
@@ -57,7 +58,7 @@ def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int, admin: st
         host: address of both public ports.
         http_port: of REST.
         grpc_port: of gRPC.
-        admin: the Unix socket of its administration, which can end it. Over TCP everybody on this machine could.
+        admin: the Unix socket of its administration. Over TCP every user of this machine could stop Envoy.
     """
     return {
         "node": {"id": "slipway", "cluster": "slipway"},
@@ -77,31 +78,31 @@ def bootstrap(folder: Path, host: str, http_port: int, grpc_port: int, admin: st
 
 @dataclass(frozen=True)
 class Assignment:
-    """How predictions are shared out."""
+    """How predictions are split and copied."""
 
     percent: int = 0
-    """The challenger's share."""
+    """The challenger's share of predictions."""
     sticky_header: str = ""
-    """Requests with equal values of this header go to the same revision; empty: each goes by chance."""
+    """Requests with equal values of this header go to the same revision; empty: each is routed at random."""
     copied_percent: int = 0
-    """The part that is copied to the tap."""
+    """The share of predictions that is copied to the tap."""
 
 
 def clusters(upstreams: Sequence[Upstream], tap: str = "") -> Json:
-    """The file of clusters; `tap` is the socket that copies of requests go to, or empty."""
-    found = []
+    """The content of the file of clusters; `tap` is the socket that copies of requests go to, or empty."""
+    entries = []
     for upstream in upstreams:
         for kind, port in (("rest", upstream.http_port), ("other", upstream.http_port), ("grpc", upstream.grpc_port)):
-            found.append(_cluster(upstream.cluster(kind), _address("127.0.0.1", port), http2=kind == "grpc"))
+            entries.append(_cluster(upstream.cluster(kind), _address("127.0.0.1", port), http2=kind == "grpc"))
     if tap:
-        found.append(_cluster(TAP_CLUSTER, {"pipe": {"path": tap}}, http2=False))
-    return _discovery("envoy.config.cluster.v3.Cluster", found)
+        entries.append(_cluster(TAP_CLUSTER, {"pipe": {"path": tap}}, http2=False))
+    return _discovery("envoy.config.cluster.v3.Cluster", entries)
 
 
 def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, assigned: Assignment) -> Json:
-    """The file of routes of a listener (`rest` or `grpc`): who gets which predictions.
+    """The content of the file of routes of a listener (`rest` or `grpc`).
 
-    Without a champion and a challenger with traffic, every request is answered with 503.
+    Without a champion, and without a challenger that has all traffic, every request is answered with 503.
     """
     entries: list[Json] = []
     main, percent = champion or challenger, assigned.percent
@@ -114,7 +115,7 @@ def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, as
         other = _weighted(main.cluster("other" if kind == "rest" else "grpc"), main, 100)
         match: Json = {"safe_regex": {"regex": _PREDICTION[kind]}}
         if kind == "grpc":
-            match["grpc"] = {}  # what is no call at all fails at any server, and would count as its failure
+            match["grpc"] = {}  # a request that is no gRPC call fails at every server, and would count as a failure
         name = envoy_evidence.PREDICTION
         entries.append({"name": name, "match": match, "route": _prediction_route(weighted, assigned)})
         entries.append({"match": {"prefix": "/"}, "route": _route([other])})
@@ -123,7 +124,7 @@ def routes(kind: str, champion: Upstream | None, challenger: Upstream | None, as
 
 
 def _discovery(kind: str, resources: Sequence[Json]) -> Json:
-    """A DiscoveryResponse; its version is a digest of the content, so that one can see when Envoy has taken it."""
+    """A DiscoveryResponse. Its version is a digest of the content; Envoy reports the version that it has applied."""
     typed = [{"@type": f"type.googleapis.com/{kind}", **resource} for resource in resources]
     return {"version_info": hashlib.sha256(json.dumps(typed).encode()).hexdigest()[:16], "resources": typed}
 
@@ -137,10 +138,10 @@ def _address(host: str, port: int) -> Json:
 
 
 def _route(weighted: Sequence[Json]) -> Json:
-    """A prediction may take `UPSTREAM_TIMEOUT`, then it counts as an error.
+    """An action that splits requests by weight. A request that takes longer than `UPSTREAM_TIMEOUT` counts as an error.
 
-    Only a request that never reached a server is sent again. An answer or a broken connection is what the
-    revision did with the request, so a retry would hide a bad challenger.
+    Only a request that never reached a server is sent again. After that, a response or a broken connection is evidence
+    about the revision, and a retry would hide a bad challenger.
     """
     return {
         "weighted_clusters": {"clusters": list(weighted)},
@@ -150,18 +151,18 @@ def _route(weighted: Sequence[Json]) -> Json:
 
 
 def _prediction_route(weighted: Sequence[Json], assigned: Assignment) -> Json:
-    """What only predictions have: clients that stay where they are, and copies.
+    """The route of predictions: only these have sticky clients and copies.
 
-    The challenger is last among the clusters, so its part of the hash values grows at one end: who was with it stays.
+    The challenger is the last cluster, so its range of hash values grows at one end: its clients stay with it.
     """
-    found = _route(weighted)
+    route = _route(weighted)
     if assigned.sticky_header:
-        found["weighted_clusters"]["use_hash_policy"] = True
-        found["hash_policy"] = [{"header": {"header_name": assigned.sticky_header}}]
+        route["weighted_clusters"]["use_hash_policy"] = True
+        route["hash_policy"] = [{"header": {"header_name": assigned.sticky_header}}]
     if assigned.copied_percent:
         share = {"default_value": {"numerator": assigned.copied_percent, "denominator": "HUNDRED"}}
-        found["request_mirror_policies"] = [{"cluster": TAP_CLUSTER, "runtime_fraction": share}]
-    return found
+        route["request_mirror_policies"] = [{"cluster": TAP_CLUSTER, "runtime_fraction": share}]
+    return route
 
 
 def _weighted(name: str, upstream: Upstream, share: int) -> Json:
@@ -173,7 +174,8 @@ def _cluster(name: str, address: Json, http2: bool) -> Json:
     protocol: Json = {"http2_protocol_options": envoy_edge.HTTP2} if http2 else {"http_protocol_options": {}}
     options: Json = {"@type": f"type.googleapis.com/{_PROTOCOL_OPTIONS}", "explicit_http_config": protocol}
     if not http2:
-        # The model server closes idle connections after 5 s. Envoy must be first, or a request meets the closing one.
+        # The model server closes idle connections too (`--idle_seconds`, 65 s). Envoy must close first: a request that
+        # it sends on a connection that the server is closing fails, and would count against the revision.
         options["common_http_protocol_options"] = {"idle_timeout": "3s"}
     endpoint = {"endpoint": {"address": address}}
     return {
@@ -191,7 +193,7 @@ def _listener(kind: str, host: str, port: int, folder: Path) -> Json:
         "@type": f"{_API}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": kind,
         "codec_type": "AUTO",
-        # Nobody is trusted to set Envoy's own headers, a shorter timeout for example, which would look like errors.
+        # No client may set Envoy's own headers: a shorter timeout, for example, would look like errors of a revision.
         "use_remote_address": True,
         "internal_address_config": {"cidr_ranges": [{"address_prefix": _NO_ADDRESS, "prefix_len": 32}]},
         "rds": {"route_config_name": kind, "config_source": _watched(folder / ROUTES_FILES[kind])},

@@ -1,4 +1,4 @@
-"""The limits of a proxy that strangers reach, as Envoy's own list for edge proxies asks for them.
+"""Limits that protect Envoy from untrusted clients, after the list for edge proxies in Envoy's documentation.
 
 https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge
 """
@@ -9,11 +9,11 @@ from typing import Any
 Json = dict[str, Any]
 
 BUFFER_BYTES = 32 * 1024
-"""Of a connection, in each direction; beyond it Envoy stops reading until the other side has taken something."""
+"""Buffer of a connection in each direction. When it is full, Envoy stops reading until the other side has read."""
 HEAP_BYTES = 512 * 1024 * 1024
 MOST_CONNECTIONS = 10_000
 DESCRIPTORS_PER_CONNECTION = 3
-"""A client's connection and one to a server, and room for what else is open."""
+"""One for the client's connection, one for the connection to a server, and one for other open files."""
 _MONITORS = "type.googleapis.com/envoy.extensions.resource_monitors"
 HTTP2: Json = {
     "max_concurrent_streams": 100,
@@ -24,7 +24,7 @@ CONNECTION_MANAGER: Json = {
     "common_http_protocol_options": {
         "idle_timeout": "30s",
         "max_headers_count": 100,
-        # Servers behind may take `x_api_key` and `x-api-key` for the same.
+        # Servers behind the proxy may treat `x_api_key` and `x-api-key` as the same header.
         "headers_with_underscores_action": "REJECT_REQUEST",
     },
     "http2_protocol_options": HTTP2,
@@ -32,7 +32,7 @@ CONNECTION_MANAGER: Json = {
     "request_headers_timeout": "10s",
     "request_timeout": "60s",
     "stream_idle_timeout": "60s",
-    # One path has one form from here on, or an escaped prediction would go past the route that counts predictions.
+    # Each path has one form before it is routed. Else an escaped path would bypass the route that counts predictions.
     "normalize_path": True,
     "merge_slashes": True,
     "path_with_escaped_slashes_action": "REJECT_REQUEST",
@@ -41,7 +41,7 @@ CONNECTION_MANAGER: Json = {
 
 
 def overload_manager() -> Json:
-    """What Envoy does before it runs out of memory or of descriptors."""
+    """The limits of memory and connections, and what Envoy does when it comes close to them."""
     heap = {"@type": f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": HEAP_BYTES}
     connections = {
         "@type": f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig",
@@ -63,7 +63,7 @@ def overload_manager() -> Json:
 
 
 def most_connections() -> int:
-    """Connections of clients: as many as the descriptors that a process of this user may have leave room for."""
+    """Most connections of clients: as many as this user's limit of file descriptors (RLIMIT_NOFILE) allows."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(min(descriptors // DESCRIPTORS_PER_CONNECTION, MOST_CONNECTIONS), 1)
 

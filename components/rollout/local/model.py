@@ -1,4 +1,4 @@
-"""The model that this machine serves."""
+"""The model that this machine serves, for the `slipway` command."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from slipway.components.rollout.served_model import ProxyStatus, RevisionStatus,
 from slipway.components.rollout.target import Revision
 
 LOOK_S = 2.0
-"""How long a server may take to say whether it is ready."""
+"""Time limit of a server's readiness response, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class LocalModel(ServedModel):
     """The service in a folder.
 
     Args:
-        folder: with the state of the service.
-        tracking_uri: of the registry; only what moves traffic needs it.
+        folder: folder of the service, with its state.
+        tracking_uri: address of the registry; only methods that move traffic need it.
     """
 
     folder: Path
     tracking_uri: str = ""
 
     def client(self, grpc: bool = False) -> Client | GrpcClient:
-        """A client of the public endpoint, with the key of the environment, else with that of the service itself."""
-        whole = Service(self.folder)
-        here = whole.state
-        if not whole.envoy_alive():
+        """A client of the public endpoint, with the API key of the environment, else with the service's own key."""
+        local_service = Service(self.folder)
+        current = local_service.state
+        if not local_service.envoy_alive():
             raise SlipwayError(f"the service in {self.folder} does not run; `slipway start` serves again")
-        headers = {} if api_key() else access.headers(whole.folder, here.auth)
+        headers = {} if api_key() else access.headers(local_service.folder, current.auth)
         if grpc:
-            return GrpcClient(f"{here.host}:{here.grpc_port}", model=here.model_name, headers=headers)
-        return Client(f"http://{here.host}:{here.http_port}", model=here.model_name, headers=headers)
+            return GrpcClient(f"{current.host}:{current.grpc_port}", model=current.model_name, headers=headers)
+        return Client(f"http://{current.host}:{current.http_port}", model=current.model_name, headers=headers)
 
     def running(self) -> bool:
         """Whether the public endpoint is up."""
@@ -55,23 +55,26 @@ class LocalModel(ServedModel):
 
     def status(self) -> Status:
         """What is served."""
-        here = local_state.load(self.folder)
-        if here is None:
+        current = local_state.load(self.folder)
+        if current is None:
             message = "nothing is served yet; `slipway run` serves a first model"
             return Status(served=False, healthy=False, message=message)
-        whole = Service(self.folder)
-        champion = _server(here.champion, 100 - here.percent, here.model_name)
-        challenger = _server(here.challenger, here.percent, here.model_name)
-        running = whole.envoy_alive()
-        pid = here.envoy.pid if here.envoy else None
-        proxy = ProxyStatus(pid=pid, running=running, ready=whole.envoy.ready() and running)
+        local_service = Service(self.folder)
+        champion = _server(current.champion, 100 - current.percent, current.model_name)
+        challenger = _server(current.challenger, current.percent, current.model_name)
+        running = local_service.envoy_alive()
+        pid = current.envoy.pid if current.envoy else None
+        proxy = ProxyStatus(pid=pid, running=running, ready=local_service.envoy.ready() and running)
         problems = _problems(champion, challenger, proxy)
         return Status(
-            served=here.champion is not None,
+            served=current.champion is not None,
             healthy=not problems,
             message="; ".join(problems) or f"version {champion.version if champion else '?'} serves",
-            model_name=here.model_name,
-            endpoint={"rest": f"http://{here.host}:{here.http_port}", "grpc": f"{here.host}:{here.grpc_port}"},
+            model_name=current.model_name,
+            endpoint={
+                "rest": f"http://{current.host}:{current.http_port}",
+                "grpc": f"{current.host}:{current.grpc_port}",
+            },
             proxy=proxy,
             champion=champion,
             challenger=challenger,
@@ -80,27 +83,29 @@ class LocalModel(ServedModel):
         )
 
     def start(self) -> None:
-        """Bring proxy and champion back after `stop` or a restart of the machine.
+        """Start proxy and champion again after `stop` or a restart of the machine.
 
-        A challenger is not started again: `slipway rollout` goes on with its rollout.
+        A challenger is not started again; `slipway rollout` continues its rollout.
 
         Raises:
-            BadInput: nothing was ever served, or somebody else has a port.
+            BadInput: nothing was ever served, or another process listens on a public port.
             SlipwayError: the champion does not start.
         """
         with service.locked(self.folder):
-            whole = Service(self.folder)
-            if whole.state.champion is None:
+            local_service = Service(self.folder)
+            if local_service.state.champion is None:
                 raise BadInput("no version serves yet; `slipway run` serves a first model")
-            with RestClient(whole.state.model_name, access.headers(whole.folder, whole.state.auth)) as asking:
-                whole.retire()
-                whole.ensure_running(asking, manual_control.READY_TIMEOUT_S)
+            with RestClient(
+                local_service.state.model_name, access.headers(local_service.folder, local_service.state.auth)
+            ) as client:
+                local_service.retire()
+                local_service.ensure_running(client, manual_control.READY_TIMEOUT_S)
 
     def stop(self) -> bool:
-        """End all processes of the service; returns whether there were any.
+        """Stop all processes of the service; return whether there were any.
 
         Raises:
-            SlipwayError: a rollout is going on.
+            SlipwayError: a rollout is in progress.
         """
         if local_state.load(self.folder) is None:
             return False
@@ -109,21 +114,23 @@ class LocalModel(ServedModel):
 
     @contextlib.contextmanager
     def held(self) -> Iterator[tuple[LocalTarget, Registry]]:
-        """The target and the registry, held for this process."""
-        here = Service(self.folder).state
-        registry = Registry(self.tracking_uri, here.model_name)
-        place = (self.folder, here.model_name, Path(here.public_key), here.http_port, here.grpc_port, here.auth)
-        target = LocalTarget(*place, needs_champion=False)
+        """The target and the registry, locked for this process."""
+        current = Service(self.folder).state
+        registry = Registry(self.tracking_uri, current.model_name)
+        ports = current.http_port, current.grpc_port
+        public_key = Path(current.public_key)
+        # `slipway promote` must also work when the champion does not answer, since it is a remedy for that.
+        target = LocalTarget(self.folder, current.model_name, public_key, *ports, current.auth, needs_champion=False)
         with contextlib.closing(target), target.lock():
             yield target, registry
 
     def revision_of(self, version: Version) -> Revision:
-        """A registered version, whose bundle is fetched."""
+        """A registered version as a revision; its bundle is fetched into the service's folder."""
         bundle = bundles.fetch(version.bundle_uri, version.digest, self.folder)
         return Revision(version.version, str(bundle), version.digest)
 
     def _rollout(self) -> dict[str, Any] | None:
-        """Where the rollout stands that goes on or is held."""
+        """The progress of a rollout that goes on or is held; None when there is none or its state cannot be read."""
         try:
             return state.summary(json.loads((self.folder / DRIVER_STATE).read_text("utf-8")))
         except (OSError, ValueError, BadInput):
@@ -134,8 +141,8 @@ def _server(server: Server | None, percent: int, model_name: str) -> RevisionSta
     if server is None:
         return None
     running = server.alive()
-    with Client(f"http://127.0.0.1:{server.http_port}", model=model_name, key="", timeout_s=LOOK_S) as asking:
-        ready = running and asking.ready()
+    with Client(f"http://127.0.0.1:{server.http_port}", model=model_name, key="", timeout_s=LOOK_S) as client:
+        ready = running and client.ready()
     return RevisionStatus(
         version=server.revision.version,
         digest=server.revision.digest,
@@ -147,16 +154,16 @@ def _server(server: Server | None, percent: int, model_name: str) -> RevisionSta
 
 
 def _problems(champion: RevisionStatus | None, challenger: RevisionStatus | None, proxy: ProxyStatus) -> list[str]:
-    parts = {"proxy": proxy, "champion": champion, "challenger": challenger}
-    if not any(part and part.running for part in parts.values()):
+    statuses = {"proxy": proxy, "champion": champion, "challenger": challenger}
+    if not any(status and status.running for status in statuses.values()):
         return ["stopped; `slipway start` serves again"]
     problems = []
-    for name, part in parts.items():
-        if part is None:
+    for name, status in statuses.items():
+        if status is None:
             problems += ["no version serves yet"] if name == "champion" else []
-        elif not part.running:
+        elif not status.running:
             remedy = "`slipway rollout` goes on" if name == "challenger" else "`slipway start` starts it again"
             problems.append(f"the {name} does not run ({remedy})")
-        elif not part.ready:
+        elif not status.ready:
             problems.append(f"the {name} does not answer")
     return problems

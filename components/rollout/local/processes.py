@@ -1,7 +1,7 @@
-"""Background processes that outlive the command which starts them, and are never confused with others.
+"""Starts, finds and stops background processes that outlive the command that starts them: model servers and Envoy.
 
-A process is remembered by its id and the moment it started. The system gives ids out again, so a process counts as ours
-only when both fit; nothing else is ever signalled.
+A process is identified by its id and its start time, since the system reuses ids. Only a process with both is ever
+signalled.
 """
 
 import contextlib
@@ -22,11 +22,12 @@ from slipway.components.errors import SlipwayError
 from slipway.components.machine import child_processes
 
 PRIVATE_PREFIXES = ("AWS_", "MLFLOW_", "SLIPWAY_", "KFP_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Variables that a daemon has no use for and should not hold."""
+"""Prefixes of environment variables that a daemon does not inherit: it does not need them, and some hold secrets."""
 CLOCK_TOLERANCE_S = 2.0
-"""psutil counts the start from the boot time, which moves when the clock is set."""
+"""Tolerance for start times: psutil derives them from the boot time, which moves when the clock is set."""
 BACKEND_PORTS = range(20000, 32000)
-"""Below the ports that the system gives to outgoing connections, so that none takes one while a server starts."""
+"""Ports of model servers. They lie below those that the system gives to outgoing connections, so that no connection
+takes a port while a server starts."""
 POLL_S = 0.05
 
 
@@ -48,11 +49,18 @@ class Daemon:
         return None
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process() is not None
 
     def stop(self, grace_s: float) -> None:
-        """End it, gently first; return when it is gone. To stop it again changes nothing."""
+        """Stop the process and return when it is gone; a second call changes nothing.
+
+        Args:
+            grace_s: time limit to end after SIGTERM, in seconds; then follows SIGKILL.
+
+        Raises:
+            SlipwayError: the process does not end.
+        """
         for number, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
             process = self._process()
             if process is None:
@@ -67,15 +75,18 @@ class Daemon:
 
 
 def _reap(pid: int) -> None:
-    """Take leave of a dead child, so that its id does not linger."""
+    """Reap a child that is a zombie, so that the system can free its id."""
     with contextlib.suppress(ChildProcessError, OSError):
         os.waitpid(pid, os.WNOHANG)
 
 
 def start(command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> Daemon:
-    """Start a process in a session of its own; its output is appended to `log`. It may end at once: look at it.
+    """Start a process in a session of its own. It may end at once, so the caller checks `alive`.
 
-    `variables` are added to its environment.
+    Args:
+        command: the program and its arguments.
+        log: file to which the output is appended; its folder is the process's current folder.
+        variables: added to the environment.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     inherited = child_processes.environment()
@@ -94,12 +105,12 @@ def start(command: Sequence[str], log: Path, variables: Mapping[str, str] | None
         started = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:
         started = time.time()
-    process.returncode = 0  # it is not ours to wait for; `Daemon` looks after it
+    process.returncode = 0  # else Popen warns that the process still runs; `Daemon` stops and reaps it
     return Daemon(process.pid, started)
 
 
 def find(command: Sequence[str]) -> Daemon | None:
-    """The process that runs exactly this command, if one does."""
+    """The process that runs exactly this command; None when there is none."""
     for process in psutil.process_iter(["cmdline", "create_time"]):
         if process.info["cmdline"] == list(command):
             return Daemon(process.pid, process.info["create_time"])
@@ -107,7 +118,11 @@ def find(command: Sequence[str]) -> Daemon | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports on which nobody listens now."""
+    """Different ports on which no process listens now.
+
+    Raises:
+        SlipwayError: there are not enough.
+    """
     free = (port for port in random.sample(BACKEND_PORTS, 300) if port_problem("127.0.0.1", port) is None)
     ports = list(itertools.islice(free, count))
     if len(ports) < count:
@@ -116,7 +131,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def port_problem(host: str, port: int) -> str | None:
-    """Why one cannot listen on a port, or None."""
+    """Why a process cannot listen on a port, or None."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -127,23 +142,29 @@ def port_problem(host: str, port: int) -> str | None:
 
 
 def holder_of(port: int) -> str:
-    """Who listens on a port of this machine, in words; empty when this user may not know.
+    """The process that listens on a port of this machine, as a phrase; empty when this user may not see it.
 
-    The proxy of another home of Slipway runs in the folder of its service.
+    The phrase names the process's current folder, which for the proxy of another Slipway home is that service's.
     """
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
                 process = psutil.Process(connection.pid)
-                who = f"process {process.pid} ({process.name()})"
+                holder = f"process {process.pid} ({process.name()})"
                 with contextlib.suppress(psutil.Error):
-                    who += f" in {process.cwd()}"
-                return who
+                    holder += f" in {process.cwd()}"
+                return holder
     return ""
 
 
 def last_line(log: Path, containing: str = "", size: int = 16384) -> str:
-    """The last line of a log that is not empty and has the given words, at most 500 characters; or empty."""
+    """The last non-empty line of a log that contains a text, at most 500 characters; empty when there is none.
+
+    Args:
+        log: the file.
+        containing: text that the line contains.
+        size: bytes at the end of the file that are searched.
+    """
     with contextlib.suppress(OSError):
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)

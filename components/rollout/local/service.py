@@ -1,4 +1,4 @@
-"""The processes of a local service as a whole: bring them up, take a revision out, end them all."""
+"""Starts, replaces and stops the processes of a local service, for the local target and the `slipway` command."""
 
 import contextlib
 import json
@@ -22,22 +22,26 @@ LOCK = "lock"
 
 
 class Service:
-    """A service folder and its processes; `state` is what the folder says, kept up to date there.
+    """The folder of a service and its processes; `state` is what `state.json` in the folder holds.
+
+    Args:
+        folder: of the service.
+        fresh: the state to begin with when nothing was ever served from the folder.
 
     Raises:
-        BadInput: nothing was ever served from the folder and `fresh` does not say how to begin.
+        BadInput: nothing was ever served from the folder, and `fresh` is None.
     """
 
     def __init__(self, folder: Path, fresh: State | None = None) -> None:
         self.folder = folder.absolute()
-        found = state.load(self.folder) or fresh
-        if found is None:
+        current = state.load(self.folder) or fresh
+        if current is None:
             raise BadInput(f"nothing is served from {folder} yet; `slipway run` trains and serves a first model")
-        self.state: State = found
+        self.state: State = current
         self.envoy = Envoy(self.folder / "envoy", self.folder / "logs" / "envoy.log")
 
     def save(self) -> None:
-        """Write the state down."""
+        """Write the state to the folder."""
         state.save(self.folder, self.state)
 
     def envoy_alive(self) -> bool:
@@ -45,13 +49,18 @@ class Service:
         return self.state.envoy is not None and self.state.envoy.alive()
 
     def ensure_running(self, client: RestClient, ready_timeout_s: float, needs_champion: bool = True) -> None:
-        """Bring champion and proxy up where they are not, on the same public ports.
+        """Start champion and proxy unless they run, on the same public ports.
 
-        A challenger whose process is gone loses its traffic; who wants it back deploys it again. The same goes for one
-        that an earlier release started; a champion of that is replaced without a lost request.
+        A challenger whose process is gone loses its traffic, until it is deployed again. So does a challenger that an
+        earlier release started. A champion that an earlier release started is replaced without a lost request.
+
+        Args:
+            client: asks servers whether they are ready.
+            ready_timeout_s: time limit for a server to become ready, in seconds.
+            needs_champion: whether a champion that does not start is an error.
 
         Raises:
-            BadInput: somebody else listens on a public port.
+            BadInput: another process listens on a public port.
             SlipwayError: the champion is needed and does not start.
         """
         self._replace_outdated(client, ready_timeout_s)
@@ -71,37 +80,47 @@ class Service:
             self.state.percent = 0
         self.apply()
         if self.envoy_alive() and self.envoy.is_open():
-            words = "the proxy's administration is open to everybody on this machine, as an earlier release started it"
-            progress.report("rollout", f"{words}; `slipway stop` and `slipway start` close it")
+            warning = (
+                "the proxy's administration is open to everybody on this machine, as an earlier release started it"
+            )
+            progress.report("rollout", f"{warning}; `slipway stop` and `slipway start` close it")
         if not self.envoy_alive():
-            here = self.state
-            here.envoy = self.envoy.start(here.host, here.http_port, here.grpc_port)
+            current = self.state
+            current.envoy = self.envoy.start(current.host, current.http_port, current.grpc_port)
         self.save()
 
     def _replace_outdated(self, client: RestClient, ready_timeout_s: float) -> None:
-        """Stop servers that an earlier release started. A new one of the champion has its place before, if it works."""
-        here = self.state
-        champion, challenger = here.champion, here.challenger
+        """Stop servers that an earlier release started.
+
+        A new server of the champion becomes ready first, and then takes its place. If it does not become ready, the old
+        one stays.
+        """
+        current = self.state
+        champion, challenger = current.champion, current.challenger
         if challenger and challenger.outdated():
-            here.percent, here.challenger = 0, servers.new_server(challenger.revision)
-            here.draining = [*here.draining, challenger]
+            current.percent, current.challenger = 0, servers.new_server(challenger.revision)
+            current.draining = [*current.draining, challenger]
             self.save()
         if champion and champion.outdated():
             new = servers.new_server(champion.revision)
-            before, here.draining = here.draining, [*here.draining, new]  # after a kill it is stopped, not forgotten
-            servers.start(self.folder, here, new, audit=f"{champion.revision.version}-{new.http_port}")
+            # Listed as draining from its start: if this process is killed, the next command stops the new server.
+            before, current.draining = current.draining, [*current.draining, new]
+            servers.start(self.folder, current, new, audit=f"{champion.revision.version}-{new.http_port}")
             self.save()
             try:
                 servers.wait_ready(self.folder, new, client, ready_timeout_s)
             except RevisionFailed as error:
                 progress.report("rollout", f"version {champion.revision.version} stays as it was started ({error})")
             else:
-                here.champion, here.draining = new, [*before, champion]
+                current.champion, current.draining = new, [*before, champion]
                 self.save()
         self.retire()
 
     def start_server(self, server: Server) -> Server:
-        """Start a server; ports are chosen anew unless a killed command has started it on these."""
+        """Start a server and return it, with new ports unless its start was not complete.
+
+        A server without a process keeps its ports: a command that was killed may have started it on them.
+        """
         if server.daemon is not None:
             server = servers.new_server(server.revision)
         for role in ("champion", "challenger"):
@@ -114,47 +133,49 @@ class Service:
         return server
 
     def apply(self) -> None:
-        """Let clusters and routes be those of the state; also while the proxy is down, for its next start."""
-        here, running = self.state, self.envoy_alive()
-        self.envoy.put_clusters(here.upstreams, here.tap, running)
-        champion = here.champion.upstream if here.champion else None
-        challenger = here.challenger.upstream if here.challenger else None
-        self.envoy.put_routes(champion, challenger, here.assigned, running)
+        """Write clusters and routes as the state has them; a proxy that does not run reads them at its next start."""
+        current, running = self.state, self.envoy_alive()
+        self.envoy.put_clusters(current.upstreams, current.tap, running)
+        champion = current.champion.upstream if current.champion else None
+        challenger = current.challenger.upstream if current.challenger else None
+        self.envoy.put_routes(champion, challenger, current.assigned, running)
 
     def retire(self) -> None:
-        """Stop the servers that are out of traffic, each after its last request."""
-        here = self.state
-        if here.draining:
-            self.apply()  # a command that was killed may not have come to it
-        while here.draining:
-            server = here.draining[0]
+        """Stop the servers that get no more traffic, each after its last request."""
+        current = self.state
+        if current.draining:
+            self.apply()  # a command that was killed may have saved the state without changing the routes
+        while current.draining:
+            server = current.draining[0]
             if self.envoy_alive():
                 self.envoy.drained(server.upstream)
-            here.draining = here.draining[1:]
-            self.envoy.put_clusters(here.upstreams, here.tap, self.envoy_alive())
+            current.draining = current.draining[1:]
+            self.envoy.put_clusters(current.upstreams, current.tap, self.envoy_alive())
             servers.stop(server)
             self.save()
 
     def stop(self) -> bool:
-        """End all processes; returns whether there were any."""
-        here = self.state
-        running = [server for server in (here.champion, here.challenger, *here.draining) if server and server.alive()]
-        found = bool(running) or self.envoy_alive()
-        if here.envoy:
-            here.envoy.stop(5.0)
-        with ThreadPoolExecutor() as pool:  # each takes a moment to drain
+        """Stop all processes; return whether there were any."""
+        current = self.state
+        running = [
+            server for server in (current.champion, current.challenger, *current.draining) if server and server.alive()
+        ]
+        any_running = bool(running) or self.envoy_alive()
+        if current.envoy:
+            current.envoy.stop(5.0)
+        with ThreadPoolExecutor() as pool:  # at the same time, since each takes a moment to drain
             list(pool.map(servers.stop, running))
-        here.draining, here.percent, here.envoy = [], 0, None
+        current.draining, current.percent, current.envoy = [], 0, None
         self.save()
-        return found
+        return any_running
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the service for this process; the system lets go of the lock when the process dies.
+    """Lock the service for this process; the system releases the lock when the process dies.
 
     Raises:
-        SlipwayError: another process holds it; the message says which.
+        SlipwayError: another process holds the lock; the message names it.
     """
     private_folder(folder)
     for secret in (access.OWN_KEY, access.KEY_FILE, access.AUDIT_KEY):
@@ -171,7 +192,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> str | None:
-    """Which process holds the service, in words; None when none does."""
+    """The process that holds the lock, as a phrase; None when none does."""
     note = file_lock.holder(folder / LOCK)
     return None if note is None else _readable(note)
 

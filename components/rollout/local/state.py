@@ -1,4 +1,4 @@
-"""What a local service remembers between commands: `state.json` in its folder."""
+"""The state of a local service that is kept between commands, in `state.json` in the service's folder."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,11 @@ from slipway.components.rollout.target import Counts, Revision
 
 STATE = "state.json"
 FORMAT = 1
-"""Of the file; see `slipway.components.formats`."""
+"""Version of the file; see `slipway.components.formats`."""
 RELEASE = 1
-"""Of running model servers; raised when those that an earlier Slipway started cannot go on serving with this one.
+"""Version of running model servers. It is raised when servers that an earlier Slipway started must be replaced.
 
-1: the key file names the scope `rollout`. A server that does not know it takes no change of the file any more.
+1: the key file names the scope `rollout`. A server that does not know this scope rejects every later key file.
 """
 
 
@@ -30,13 +30,13 @@ class Server:
     http_port: int
     grpc_port: int
     daemon: Daemon | None = None
-    """None until its start is complete."""
+    """The server's process; None until its start is complete."""
     release: int = 0
-    """`RELEASE` of the Slipway that started it; 0 before there was one."""
+    """`RELEASE` of the Slipway that started it; 0 for one from before there was this number."""
 
     @property
     def upstream(self) -> Upstream:
-        """What Envoy needs of it."""
+        """The server as Envoy knows it."""
         return Upstream(self.revision.version, self.http_port, self.grpc_port)
 
     def alive(self) -> bool:
@@ -44,13 +44,13 @@ class Server:
         return self.daemon is not None and self.daemon.alive()
 
     def outdated(self) -> bool:
-        """Whether its process runs, and an earlier Slipway started it."""
+        """Whether its process runs and was started by an earlier Slipway that needs a replacement."""
         return self.release < RELEASE and self.alive()
 
 
 @dataclass
 class State:
-    """A service: its public endpoint and who serves behind it."""
+    """A service: its public endpoint and the revisions behind it."""
 
     model_name: str
     public_key: str
@@ -58,56 +58,58 @@ class State:
     grpc_port: int
     host: str = "127.0.0.1"
     auth: bool = True
-    """Whether the model servers ask for keys."""
+    """Whether the model servers require API keys."""
     threads: int = 1
-    """Of each model server's inference."""
+    """Inference threads of each model server."""
     champion: Server | None = None
     challenger: Server | None = None
     percent: int = 0
-    """Of predictions that go to the challenger."""
+    """The challenger's share of predictions."""
     sticky_header: str = ""
-    """Whose hash decides who answers a prediction; empty: chance does."""
+    """Header whose hash selects the revision; empty: each prediction is routed at random."""
     copied_percent: int = 0
-    """Of predictions that are copied to the tap."""
+    """The share of predictions that is copied to the tap."""
     tap: str = ""
-    """The socket that copies go to, while there are any."""
+    """Path of the socket that copies go to; empty while nothing is copied."""
     draining: list[Server] = field(default_factory=list)
-    """Out of traffic and to be stopped."""
+    """Servers that get no more traffic and are to be stopped."""
     envoy: Daemon | None = None
+    """The proxy's process; None while the service is stopped."""
     counted_before: dict[str, Counts] = field(default_factory=dict)
-    """By version, what Envoy had counted when the challenger was deployed."""
+    """Envoy's counts by version when the challenger was deployed."""
     counting_envoy: Daemon | None = None
-    """The Envoy that had counted this."""
+    """The process that had these counts; a new one counts from 0."""
 
     @property
     def assigned(self) -> Assignment:
-        """How predictions are shared out."""
+        """How predictions are split and copied."""
         return Assignment(self.percent, self.sticky_header, self.copied_percent if self.tap else 0)
 
     format: int = FORMAT
 
     @property
     def upstreams(self) -> list[Upstream]:
-        """All revisions that Envoy must know."""
+        """The servers that Envoy must know, one for each version."""
         servers = [*self.draining, self.challenger, self.champion]
-        known = {server.revision.version: server.upstream for server in servers if server}  # one that is replaced goes
-        return list(reversed(known.values()))
+        # While a server is replaced there are two of its version; the one that serves comes last here, and is kept.
+        by_version = {server.revision.version: server.upstream for server in servers if server}
+        return list(reversed(by_version.values()))
 
 
-_FORM = TypeAdapter(State)
+_ADAPTER = TypeAdapter(State)
 
 
 def load(service: Path) -> State | None:
-    """The state of a service, or None when there never was one.
+    """Read the state of a service; None when nothing was ever served from the folder.
 
     Raises:
-        BadInput: the file is not as expected, or too new.
+        BadInput: the file is damaged, or a later Slipway wrote it.
     """
     path = service / STATE
     try:
         content = path.read_bytes()
         formats.check(path, content, FORMAT)
-        return _FORM.validate_json(content)
+        return _ADAPTER.validate_json(content)
     except FileNotFoundError:
         return None
     except (ValidationError, OSError) as error:
@@ -116,6 +118,6 @@ def load(service: Path) -> State | None:
 
 
 def save(service: Path, state: State) -> None:
-    """Keep the state: old or new, whenever the process is killed or the power is lost."""
+    """Write the state. The file is whole, old or new, even when the process is killed or the power is lost."""
     service.mkdir(parents=True, exist_ok=True)
-    whole_file.replace(service / STATE, _FORM.dump_json(state, indent=1))
+    whole_file.replace(service / STATE, _ADAPTER.dump_json(state, indent=1))

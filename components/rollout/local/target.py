@@ -1,4 +1,4 @@
-"""The local rollout target: moves traffic between two model servers of this machine by an Envoy in front of them."""
+"""The rollout target on one machine: two model servers behind an Envoy that splits the traffic between them."""
 
 import contextlib
 import json
@@ -25,13 +25,13 @@ class LocalTarget:
     """Implements `slipway.components.rollout.target.RolloutTarget` for the service in a folder.
 
     Args:
-        folder: the service's folder; it holds state, configuration of the proxy, and logs.
-        model_name: under which clients ask for the model.
+        folder: folder of the service, with its state, the configuration of the proxy, and logs.
+        model_name: name of the model in the paths of requests.
         public_key: PEM of the signer whose bundles are served.
         http_port: the public endpoint's port for REST.
         grpc_port: the public endpoint's port for gRPC.
-        auth: whether its model servers ask for keys.
-        needs_champion: whether to deploy asks for a champion that answers, as a comparison does.
+        auth: whether its model servers require API keys.
+        needs_champion: whether `deploy` fails when the champion does not answer; a comparison needs it.
 
     Raises:
         BadInput: the folder's service has another model name, serves at other ports, or was started with another
@@ -48,7 +48,7 @@ class LocalTarget:
         auth: bool = True,
         needs_champion: bool = True,
     ) -> None:
-        self._folder, self._wanted = folder, (model_name, str(public_key.absolute()), http_port, grpc_port)
+        self._folder, self._configured = folder, (model_name, str(public_key.absolute()), http_port, grpc_port)
         self._auth, self._needs_champion = auth, needs_champion
         self._tap: Tap | None = None
         self._open()
@@ -60,7 +60,7 @@ class LocalTarget:
         return server.revision if server else None
 
     def challenger(self) -> Revision | None:
-        """The revision of a rollout that goes on or is held."""
+        """The revision of a rollout that is in progress or held."""
         server = self._state.challenger
         return server.revision if server else None
 
@@ -104,21 +104,23 @@ class LocalTarget:
     def observe(self) -> dict[str, Counts]:
         """Counts of both revisions since `deploy`, over REST and gRPC."""
         self._check_challenger()
-        now, envoy = self._service.envoy.counts(self._state.upstreams), self._state.envoy
+        # Envoy counts since its own start, so the counts from before `deploy` are subtracted, unless it started again.
+        totals, envoy = self._service.envoy.counts(self._state.upstreams), self._state.envoy
         before = self._state.counted_before if self._state.counting_envoy == envoy else {}
         source = f"{envoy.pid}-{envoy.started}" if envoy else ""
         return {
             version: replace(since(counts, before.get(version, Counts())), source=source)
-            for version, counts in now.items()
+            for version, counts in totals.items()
         }
 
     def send(self, texts: Sequence[str]) -> int:
         """Send each text through the public endpoint; return how many a revision admitted."""
         answers = self._client.ask_all((self._state.http_port, text) for text in texts)
+        # Without a version header the proxy routed the request to no revision.
         return sum(answer.version is not None and ending_of(answer.status) in COUNTED for answer in answers)
 
     def compare(self, texts: Sequence[str]) -> list[Pair]:
-        """Ask both revisions for each text directly."""
+        """Send each text to both revisions directly."""
         self._check_challenger()
         pairs = comparing.at_once(self._client, self._sides, texts)
         self._check_challenger()
@@ -129,7 +131,7 @@ class LocalTarget:
         self._check_challenger()
         self._shadow(percent if self._state.challenger else 0)
 
-    def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:  # noqa: ARG002 (copies come by themselves)
+    def shadow_pairs(self, texts: Sequence[str]) -> list[Pair]:  # noqa: ARG002 (the proxy copies live requests)
         """Both revisions' answers to the copied requests."""
         if not self._tap:
             return []
@@ -139,13 +141,17 @@ class LocalTarget:
         return pairs
 
     def stick(self, header: str) -> bool:
-        """Assign clients by the hash of a header, from the next change of traffic on."""
+        """Route clients by the hash of a header, from the next change of traffic on."""
         self._state.sticky_header = header
         self._service.save()
         return True
 
     def promote(self) -> None:
-        """Give the challenger all traffic, make it the champion, stop the old one after its last request."""
+        """Give the challenger all traffic, make it the champion, and stop the old champion after its last request.
+
+        The state is saved before the routes change. A driver that is killed in between finds the new champion, and
+        `Service.retire` writes the routes again before it stops a server.
+        """
         self._check_challenger()
         state = self._state
         if state.challenger:
@@ -171,15 +177,15 @@ class LocalTarget:
     def load_state(self) -> dict[str, Any] | None:
         """The driver's state."""
         try:
-            found: dict[str, Any] = json.loads(self._driver_state.read_text("utf-8"))
+            saved: dict[str, Any] = json.loads(self._driver_state.read_text("utf-8"))
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise BadInput(f"{self._driver_state} is damaged ({error}); remove it to begin the rollout anew") from error
-        return found
+        return saved
 
     def save_state(self, state: dict[str, Any] | None) -> None:
-        """Keep the driver's state."""
+        """Save the driver's state."""
         if state is None:
             self._driver_state.unlink(missing_ok=True)
         else:
@@ -187,14 +193,14 @@ class LocalTarget:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the service for one driver."""
+        """Lock the service for one driver."""
         with service.locked(self._service.folder):
-            self._open()  # whoever held it before may have changed it
+            self._open()  # reads the state again, since the last holder of the lock may have changed it
             yield
 
     def close(self) -> None:
-        """Let go of threads and connections; the service goes on."""
-        if self._tap:  # after an error; the proxy's copies go nowhere from here on, and the next driver ends them
+        """Close threads and connections; the service keeps running."""
+        if self._tap:  # only after an error: the proxy's copies are lost from now on, until the next driver stops them
             self._tap.close()
             self._tap = None
         self._client.close()
@@ -217,9 +223,9 @@ class LocalTarget:
         return self._service.folder / DRIVER_STATE
 
     def _open(self) -> None:
-        """Read the service's state; take new settings when nothing runs that has the old ones."""
-        self._service = Service(self._folder, State(*self._wanted, auth=self._auth))
-        model_name, public_key, http_port, grpc_port = self._wanted
+        """Read the service's state, and apply new settings when nothing runs with the old ones."""
+        self._service = Service(self._folder, State(*self._configured, auth=self._auth))
+        model_name, public_key, http_port, grpc_port = self._configured
         state = self._state
         if state.model_name != model_name and state.champion:
             raise BadInput(
@@ -233,19 +239,22 @@ class LocalTarget:
                 f"rollout.grpc_port are {http_port} and {grpc_port}; `slipway stop` first, or set them back"
             )
         if state.auth != self._auth and self._service.envoy_alive():
-            word = {True: "on", False: "off"}
+            on_off = {True: "on", False: "off"}
             raise BadInput(
-                f"the service was started with rollout.auth {word[state.auth]}, now it is {word[self._auth]}; "
+                f"the service was started with rollout.auth {on_off[state.auth]}, now it is {on_off[self._auth]}; "
                 "`slipway stop` first, or set it back"
             )
         state.model_name, state.public_key, state.auth = model_name, public_key, self._auth
         state.http_port, state.grpc_port = ports
 
     def _shadow(self, percent: int) -> None:
-        """Open or close the tap and let the routes know."""
+        """Start or stop copying requests to the tap, and update the routes.
+
+        The tap opens before the routes lead to it, and closes after they no longer do.
+        """
         if percent and not self._tap:
             folder = self._service.folder
-            self._tap = Tap(lambda sent: access.may_predict(folder, sent)) if self._auth else Tap()
+            self._tap = Tap(lambda headers: access.may_predict(folder, headers)) if self._auth else Tap()
         self._state.tap = str(self._tap.path) if self._tap and percent else ""
         self._state.copied_percent = percent
         self._service.apply()
@@ -255,6 +264,7 @@ class LocalTarget:
             self._tap = None
 
     def _check_challenger(self) -> None:
+        """Raise RevisionFailed when the challenger's process ended."""
         challenger = self._state.challenger
         if challenger and not challenger.alive():
             raise RevisionFailed(servers.reason(self._service.folder, challenger))

@@ -1,11 +1,12 @@
-"""Where the proxy sends copies of live requests: a listener that keeps their texts until somebody asks for them.
+"""Receives the proxy's copies of live requests, and keeps their texts until the local target takes them.
 
-Copies come over HTTP/1.1, those of gRPC calls too: the proxy translates, and a call is one framed message in the body.
+Copies arrive over HTTP/1.1. The proxy converts gRPC calls too: a call is one framed message in the body.
 
-It listens on a Unix socket in a folder that only this user can enter, so that nobody else on the machine ever gets a
-client's text, not even when this process was killed and the proxy goes on copying. Headers are thrown away. The proxy
-copies what anybody sends, before a server has looked at it, so the tap keeps only the texts of those whom it is told
-to: texts of strangers are no evidence.
+The listener is a Unix socket in a folder that only this user can enter. So no other user of the machine gets a client's
+text, even when this process was killed and the proxy continues to copy. Headers are not kept.
+
+The proxy copies requests before a server has checked their keys. The tap therefore keeps only the texts of requests
+that `admits` accepts, since requests that a server refuses are no evidence.
 """
 
 import contextlib
@@ -28,22 +29,24 @@ from slipway.components.clients.grpc_client import v2_messages
 from slipway.components.clients.v2_protocol import TEXT, bytes_elements
 
 KEPT = 100
-"""Texts at most; older ones go."""
+"""Most texts that are kept; older ones are dropped."""
 LONGEST_BODY = 1_000_000
-"""Bytes; what is longer is not looked at."""
+"""Most bytes of a body; longer bodies are ignored."""
 FRAME = struct.Struct(">BI")
-"""Before a message of gRPC: whether it is compressed, and its length."""
+"""Header of a gRPC message: whether it is compressed, and its length."""
 
 
 class Tap:
-    """Listens from its making until `close`.
+    """A listener for copies of requests, from its creation until `close`.
 
     Args:
-        admits: whether the sender of a request with these headers (names in lower case) may ask for predictions.
+        admits: returns whether the model servers accept a request with these headers (names in lower case).
     """
 
     def __init__(self, admits: Callable[[Mapping[str, str]], bool] = lambda _: True) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="slipway-"))  # short: socket names may have 107 characters
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="slipway-")
+        )  # a short path: the path of a socket has at most 107 bytes
         self.path = self._folder / "tap"
         self._texts: deque[str] = deque(maxlen=KEPT)
         self._server = _Server(str(self.path), _handler(self._texts, admits))
@@ -51,12 +54,12 @@ class Tap:
         self._thread.start()
 
     def take(self) -> list[str]:
-        """The texts that came since the last call, in their order."""
-        found = []
-        with contextlib.suppress(IndexError):
+        """The texts received since the last call, in order of arrival."""
+        texts = []
+        with contextlib.suppress(IndexError):  # raised when the deque is empty; other threads append meanwhile
             while True:
-                found.append(self._texts.popleft())
-        return found
+                texts.append(self._texts.popleft())
+        return texts
 
     def close(self) -> None:
         """Stop listening."""
@@ -86,47 +89,47 @@ def _handler(texts: deque[str], admits: Callable[[Mapping[str, str]], bool]) -> 
             self.end_headers()
 
         def _body(self) -> bytes:
-            """With a length, or in chunks (RFC 9112, 7.1); nothing when it is too long."""
+            """The body, with a length or in chunks (RFC 9112, 7.1); empty when it is too long."""
             if self.headers.get("transfer-encoding") != "chunked":
                 length = int(self.headers.get("content-length") or 0)
                 return self.rfile.read(length) if length <= LONGEST_BODY else b""
-            found = b""
+            body = b""
             while length := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
-                if len(found) + length > LONGEST_BODY:
+                if len(body) + length > LONGEST_BODY:
                     return b""
-                found += self.rfile.read(length)
+                body += self.rfile.read(length)
                 self.rfile.readline()
             self.rfile.readline()
-            return found
+            return body
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: what clients ask is nobody's business."""
+            """Log nothing, since requests of clients are private."""
 
     return Handler
 
 
 def texts_of(body: bytes) -> list[str]:
-    """The texts in the JSON body of a prediction request (V2, or V1); none where there are none to be found."""
+    """The texts in the JSON body of a prediction request (V2 or V1); empty when the body cannot be read."""
     try:
-        asked = json.loads(body)
-        if "instances" in asked:
-            found = asked["instances"]
+        request = json.loads(body)
+        if "instances" in request:
+            texts = request["instances"]
         else:
-            found = [text for tensor in asked["inputs"] if tensor["name"] == TEXT for text in tensor["data"]]
+            texts = [text for tensor in request["inputs"] if tensor["name"] == TEXT for text in tensor["data"]]
     except (ValueError, LookupError, TypeError):
         return []
-    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
 
 
 def texts_of_call(body: bytes) -> list[str]:
-    """The texts in a gRPC call of ModelInfer; none where there are none to be found, or where they are compressed."""
+    """The texts in a gRPC call of ModelInfer; empty when the call is compressed or cannot be read."""
     messages, _ = v2_messages()
     try:
         compressed, length = FRAME.unpack_from(body)
         request = messages.ModelInferRequest.FromString(body[FRAME.size : FRAME.size + length])
         (position,) = [number for number, tensor in enumerate(request.inputs) if tensor.name == TEXT]
         raw, tensor = request.raw_input_contents, request.inputs[position]
-        found = bytes_elements(raw[position], math.prod(tensor.shape)) if raw else tensor.contents.bytes_contents
-        return [] if compressed else [text.decode("utf-8") for text in found]
+        elements = bytes_elements(raw[position], math.prod(tensor.shape)) if raw else tensor.contents.bytes_contents
+        return [] if compressed else [element.decode("utf-8") for element in elements]
     except (ValueError, LookupError, struct.error, DecodeError):
         return []

@@ -37,5 +37,5 @@ def test_one_pod_is_not_doubled_since_kserve_leaves_the_last() -> None:
 def test_the_challenger_grows_as_the_champion_has_been_scaled() -> None:
     settings = ClusterSettings(min_replicas=1, max_replicas=6)
     assert sizes.of_challenger(settings, 50, champion_pods=5) == 3  # noqa: PLR2004
-    assert sizes.of_challenger(settings, 100, champion_pods=9, asked=3) == 6  # noqa: PLR2004
-    assert sizes.of_challenger(settings, 100, champion_pods=2, asked=1) == 1  # what was asked for, not the load
+    assert sizes.of_challenger(settings, 100, champion_pods=9, requested=3) == 6  # noqa: PLR2004
+    assert sizes.of_challenger(settings, 100, champion_pods=2, requested=1) == 1  # what was asked for, not the load
