@@ -1,4 +1,6 @@
-"""The pipeline's first step: what is known to be wrong is told before hours are spent, however the run was started."""
+"""The step `preflight` as a pipeline component. It runs first, so that a bad setting ends the run before the training,
+however the run was started.
+"""
 
 from typing import NamedTuple
 
