@@ -56,7 +56,7 @@ class Submitted:
 
     run_id: str
     url: str
-    place: str
+    record_uri: str
     """URI of its record."""
 
 

@@ -94,7 +94,7 @@ class RunProgress:
 
     def _read(self) -> None:
         try:
-            self._record = run_record.read(self.run.place)
+            self._record = run_record.read(self.run.record_uri)
             self._next_record = time.monotonic() + RECORD_SECONDS
         except BadInput as error:
             self._next_record = time.monotonic() + NO_RECORD_SECONDS

@@ -103,13 +103,13 @@ def ended(progress: RunProgress, namespace: str, model_name: str, report: Path) 
     """
     run, state = progress.run, progress.state
     try:
-        record = run_record.read(run.place)
+        record = run_record.read(run.record_uri)
     except BadInput as error:
         reason = f"its record cannot be read from here ({error})"
         return Ended(_unread(state, run, model_name, reason), [], None)
     record = _explained(record, progress, namespace)
     if not is_told(record):
-        reason = f"its record {run.place} does not say so"
+        reason = f"its record {run.record_uri} does not say so"
         return Ended(_unread(state, run, model_name, reason), [], None)
     lines = [str(line) for line in (record.failure or {}).get("lines") or []]
     return Ended(outcome_of(record), lines, report if _fetched(progress, report) else None)
@@ -149,7 +149,7 @@ def _fetched(progress: RunProgress, report: Path) -> bool:
     deadline = time.monotonic() + (0.0 if report_failed else REPORT_SECONDS)
     while True:
         try:
-            run_record.get_report(progress.run.place, report)
+            run_record.get_report(progress.run.record_uri, report)
             return True
         except BadInput:
             if time.monotonic() >= deadline:

@@ -59,8 +59,8 @@ def run(record: Record, model_name: str, run_name: str, output: Path) -> None:
     for path in filter(None, [output, record.folder / REPORT if record.folder else None]):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, "utf-8")
-    if record.place:
-        put_report(record.place, html)
+    if record.uri:
+        put_report(record.uri, html)
 
 
 def render(record: Record, model_name: str, run_name: str) -> str:
