@@ -42,16 +42,21 @@ def train(
     from slipway.components.step_runtime.step_request import StepRequest
     from slipway.components.train import launchers, report, step
 
-    asked, results = StepRequest.model_validate(request), step_context.results_in(dataset.path)
+    step_request, results = StepRequest.model_validate(request), step_context.results_in(dataset.path)
     data, output, work = Path(dataset.path), Path(model.path), home.work()
-    with step_context.running("select_model", results, "", record=asked.record) as current:
+    with step_context.running("select_model", results, "", record=step_request.record) as current:
         fold_scores = [FoldScore.model_validate(score) for task in scores for score in task]
-        settings, select = TrainSettings.model_validate(asked.settings), SelectSettings.model_validate(asked.select)
+        settings, select = (
+            TrainSettings.model_validate(step_request.settings),
+            SelectSettings.model_validate(step_request.select),
+        )
         choice = selecting.choose(data, select, settings, fold_scores)
         current.finish(choice)
-    with step_context.running("train", results, training_report.path, [training_metrics.path], asked.record) as current:
-        launcher = launchers.launcher_for(asked.target, asked.cluster)
-        result = step.run(data, choice.choice, settings, output, work, asked.tracking_uri, launcher)
+    with step_context.running(
+        "train", results, training_report.path, [training_metrics.path], step_request.record
+    ) as current:
+        launcher = launchers.launcher_for(step_request.target, step_request.cluster)
+        result = step.run(data, choice.choice, settings, output, work, step_request.tracking_uri, launcher)
         model.metadata["dataset_digest"] = result.dataset_digest
         model.metadata["mlflow_run_id"] = result.mlflow_run_id
         compared = {f"cross_validation_{name}": value for name, value in selection.scalars(choice).items()}

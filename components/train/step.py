@@ -1,4 +1,4 @@
-"""Entry point of the step `train`."""
+"""Entry point of the step `train`: prepare the work folder, launch the workers and read their result."""
 
 import shutil
 import tempfile
@@ -32,8 +32,8 @@ def run(
         choice: settings that the step `select_model` chose; they override `settings`.
         settings: how to train.
         output: becomes a checkpoint folder.
-        work: a folder that outlives a killed run. Each training has a folder of its own in it, named for its data,
-            encoder and settings: a later run of the same training goes on from there; others are not touched.
+        work: a folder that is kept when a run is killed. Each training has a folder of its own in it, named by the
+            digest of its data, encoder and settings. A later run of the same training resumes from there.
         tracking_uri: the MLflow tracking server.
         launcher: where the workers run; torchrun on this machine by default.
 
