@@ -1,4 +1,4 @@
-"""Settings of the step `train`."""
+"""Settings of the step `train`; the steps `select_model` and `compress` use them, too."""
 
 from collections.abc import Mapping
 
