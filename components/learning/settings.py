@@ -1,4 +1,4 @@
-"""Settings of the step `train`; the steps `select_model` and `compress` use them, too."""
+"""Settings of the step `train`, which the trainings of the step `select_model` use, too."""
 
 from collections.abc import Mapping
 
