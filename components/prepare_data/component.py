@@ -30,9 +30,9 @@ def prepare_data(
     from slipway.components.step_runtime import scalar_metrics, step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
-    asked = StepRequest.model_validate(request)
-    with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], asked.record) as current:
-        result = step.run(DataSettings.model_validate(asked.settings), Path(dataset.path))
+    step_request = StepRequest.model_validate(request)
+    with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], step_request.record) as current:
+        result = step.run(DataSettings.model_validate(step_request.settings), Path(dataset.path))
         dataset.metadata["digest"] = result.digest
         dataset.metadata["rows"] = result.rows_kept
         scalar_metrics.log(data_counts, report.scalars(result))

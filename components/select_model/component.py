@@ -1,4 +1,4 @@
-"""The trainings of the step `select_model` as a pipeline component. The component of the step train chooses."""
+"""The trainings of the step `select_model` as a pipeline component; the component of the step `train` chooses."""
 
 from kfp import dsl
 
@@ -27,6 +27,6 @@ def cross_validate(
     from slipway.components.select_model.task import CrossValidationTask
     from slipway.components.step_runtime import step_context
 
-    asked = CrossValidationTask.model_validate(task)
-    with step_context.part("select_model", step_context.results_in(dataset.path), asked.record):
-        return [score.model_dump() for score in step.cross_validate(Path(dataset.path), asked)]
+    validation_task = CrossValidationTask.model_validate(task)
+    with step_context.part("select_model", step_context.results_in(dataset.path), validation_task.record):
+        return [score.model_dump() for score in step.cross_validate(Path(dataset.path), validation_task)]
