@@ -35,15 +35,15 @@ def compress(
     from slipway.components.step_runtime import scalar_metrics, step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
-    asked, results = StepRequest.model_validate(request), step_context.results_in(model.path)
+    step_request, results = StepRequest.model_validate(request), step_context.results_in(model.path)
     with step_context.running(
-        "compress", results, compression_report.path, [compression_metrics.path], asked.record
+        "compress", results, compression_report.path, [compression_metrics.path], step_request.record
     ) as current:
         result = step.run(
             Path(model.path),
             Path(dataset.path),
-            CompressSettings.model_validate(asked.settings),
-            asked.model_name,
+            CompressSettings.model_validate(step_request.settings),
+            step_request.model_name,
             version,
             Path(draft.path) / "bundle",
             home.work(),
