@@ -51,7 +51,7 @@ def preflight(
         settings: All other settings that differ from their defaults.
 
     Returns:
-        What each step is asked; see `slipway.pipelines.step_requests`.
+        The request of each step; see `slipway.pipelines.step_requests`.
     """
     form = dict(locals())
     from slipway.pipelines import preflight

@@ -93,8 +93,8 @@ class StepView:
         if not self.parts:
             return self.message, self.share
         done = self.parts if self.state == "done" else self.parts_done  # parts from the cache send no events
-        counted = f"{done} of {self.parts} trainings"
-        return f"{counted}, {self.message}" if self.message else counted, done / self.parts
+        count = f"{done} of {self.parts} trainings"
+        return f"{count}, {self.message}" if self.message else count, done / self.parts
 
 
 class FileEvents:

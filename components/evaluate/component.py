@@ -31,7 +31,7 @@ def evaluate(
 
     Returns:
         passed: Whether the challenger may be registered.
-        Output: The same, for conditions: in them kfp.local finds no output of another name, and goes on as if false.
+        Output: The same, for conditions. With an output of another name kfp.local takes every condition for false.
     """
     from pathlib import Path
 

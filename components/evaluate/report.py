@@ -105,9 +105,9 @@ def _difference_caption(result: EvaluateResult, difference: Difference) -> str:
 
 def _classes_caption(result: EvaluateResult) -> str:
     classes, shown = len(result.labels), len(pictures.weakest(result))
-    of = "of each class" if shown == classes else f"of the {shown} classes of {classes} where it is lowest"
-    both = ", challenger and champion" if result.champion else ""
-    return f"F1 {of}, on the test split{both}{_all_below(classes, shown)}"
+    scope = "of each class" if shown == classes else f"of the {shown} classes of {classes} where it is lowest"
+    models = ", challenger and champion" if result.champion else ""
+    return f"F1 {scope}, on the test split{models}{_all_below(classes, shown)}"
 
 
 def _confusion_caption(result: EvaluateResult) -> str:

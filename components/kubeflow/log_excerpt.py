@@ -90,8 +90,8 @@ def _end_of_traceback(lines: list[str]) -> int | None:
 
 def _lines(log: str) -> list[str]:
     """Lines as a terminal finally shows them: without colours, and with the last state of a progress bar."""
-    whole = [COLOURS.sub("", line).rstrip() for line in log.split("\n")]
-    return [line.rpartition("\r")[2] for line in whole if line.strip()]
+    lines = [COLOURS.sub("", line).rstrip() for line in log.split("\n")]
+    return [line.rpartition("\r")[2] for line in lines if line.strip()]
 
 
 def _without_noise(lines: Iterable[str]) -> Iterator[str]:

@@ -64,7 +64,7 @@ def troubles(pod: Any, now: datetime) -> Iterator[Trouble]:
             yield Trouble(FAILED, _end_time(pod) or created, kind, message)
         elif has_failed or age >= patience:
             yield Trouble(WAITS, created + timedelta(seconds=patience), kind, message)
-    for _, name, ended in sorted(failed_containers([pod]), key=lambda each: each[1] == WAIT):
+    for _, name, ended in sorted(failed_containers([pod]), key=lambda failure: failure[1] == WAIT):
         killed = ended.exit_code in SIGNALS and ended.reason != "OOMKilled"
         time = ended.finished_at or now
         yield Trouble(

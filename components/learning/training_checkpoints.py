@@ -139,8 +139,8 @@ class CheckpointStore:
         training.core.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         training.scheduler.load_state_dict(state["scheduler"])
-        own = state["random_states"][training.accelerator.process_index]
-        torch.set_rng_state(own.clone())  # torch 2.13 crashes on a view into a larger tensor
+        random_state = state["random_states"][training.accelerator.process_index]
+        torch.set_rng_state(random_state.clone())  # torch 2.13 crashes on a view into a larger tensor
         training.continue_from(position)
         return f"going on from update {position.updates}"
 

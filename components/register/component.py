@@ -18,8 +18,8 @@ def register(
         draft: Draft bundle of the step compress.
         request: Section `registry`, the tracking server, and the name of the model; see StepRequest and
             RegistrySettings.
-        bundle: In its metadata the model's name and version in the registry, where the signed bundle is stored, and
-            its digest; as content the model card.
+        bundle: Its metadata are the model's name and version in the registry, and the URI and the digest of the signed
+            bundle. Its content is the model card.
         registration_report: Version, lineage, files and model card.
     """
     from pathlib import Path

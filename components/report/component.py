@@ -17,7 +17,7 @@ def report(
     Args:
         model_name: Name of the registered and served model.
         settings: The field `settings` of the run's form.
-        status: What Kubeflow Pipelines says of the run. It is not believed: see `slipway.components.report.ending`.
+        status: The state of the run in Kubeflow Pipelines. It is not used; see `slipway.components.report.ending`.
         run_report: The page.
     """
     from pathlib import Path

@@ -11,12 +11,12 @@ def cross_validate(
     task: dict,
     version: str,  # noqa: ARG001  # part of the cache's key
 ) -> list:
-    """Train candidates, each without one fold after the other, and score them on these folds.
+    """Cross-validate candidates: for each fold, train on all other folds and score on this fold.
 
     Args:
         dataset: Dataset folder of the step prepare_data; only its training split is used.
-        task: Candidates, folds, and how to train; one of what `step.plan` lists.
-        version: Any text that changes when the code does, so that the cached outcome of another is not used.
+        task: Candidates, folds and settings of the training; one of the tasks that `step.plan` returns.
+        version: Any text that changes when the code changes. The cache then does not use an earlier result.
 
     Returns:
         Scores, seconds and size of each training.

@@ -102,8 +102,8 @@ def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
             held_out = assigned == fold
             score = train_and_score(data, rows[~held_out], rows[held_out], settings, candidate.name, fold)
             scores.append(score)
-            words = f"{candidate.name}, fold {fold + 1} of {folds}: macro-F1 {score.macro_f1:.3f}"
-            progress.report(STEP, words)
+            message = f"{candidate.name}, fold {fold + 1} of {folds}: macro-F1 {score.macro_f1:.3f}"
+            progress.report(STEP, message)
             progress.event(STEP, "part")
     return scores
 

@@ -162,10 +162,10 @@ def record(folder: Path | None = None, store: str = "") -> Record:
     return Record(folder, results or {}, failure, [json.loads(line) for line in lines])
 
 
-def _stored(place: str) -> Record:
+def _stored(uri: str) -> Record:
     """The record in the store; when the store cannot be used, a record with that failure."""
     try:
-        return run_record.read(place)
+        return run_record.read(uri)
     except SlipwayError as error:
         failure = {"step": "report", "kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
         return Record(None, {}, failure, [])

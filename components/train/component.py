@@ -15,18 +15,18 @@ def train(
     training_report: dsl.Output[dsl.HTML],
     training_metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Pick a candidate, and fine-tune it with data-parallel workers; a killed training goes on where it was.
+    """Choose a candidate, and fine-tune it with data-parallel workers. A killed training is resumed.
 
     Args:
         dataset: Dataset folder of the step prepare_data.
         scores: What the tasks of cross-validation returned, a list for each.
         request: Sections `train` and `select`, and where the workers run and log; see StepRequest, TrainSettings and
             SelectSettings.
-        version: Any text that changes when this step's code or the weights behind the encoders' names do, so that the
-            cached outcome of others is not used.
+        version: Any text that changes when this step's code or the weights of an encoder change. The cache then does
+            not use an earlier result.
         model: Checkpoint folder with the weights of the best epoch, and the results of the steps so far.
         training_report: Learning curves, scores and settings; then the candidates with their scores. It is one page,
-            since the UI shows one of each task.
+            since the UI shows one page of each task.
         training_metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, the ε of a
             private one, and what cross-validation gave the chosen candidate.
     """

@@ -192,10 +192,12 @@ def _config(path: Path) -> WorkerConfig:
 
 def _own_config() -> Path:
     """Write the configuration of this process, with empty folders of its own; returns its path."""
-    own = WORKSPACE / f"process-{os.environ['LOCAL_RANK']}"
-    shutil.rmtree(own, ignore_errors=True)
+    process_folder = WORKSPACE / f"process-{os.environ['LOCAL_RANK']}"
+    shutil.rmtree(process_folder, ignore_errors=True)
     shared = _config(WORKSPACE / CONFIG)
-    config = shared.model_copy(update={"work": own / "work", "launch": own / "launch", "output": own / OUTPUT})
+    config = shared.model_copy(
+        update={"work": process_folder / "work", "launch": process_folder / "launch", "output": process_folder / OUTPUT}
+    )
     for folder in (config.work, config.launch):
         folder.mkdir(parents=True)
     path = config.launch / CONFIG

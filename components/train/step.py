@@ -48,20 +48,20 @@ def run(
             raise BadInput(f"the {split} split of {dataset} is empty; check the split shares of prepare_data")
     digest = training_digest(chosen, data.digest)
     key = digest.removeprefix("sha256:")[:16]
-    own = work.absolute() / key
-    own.mkdir(parents=True, exist_ok=True)
+    training_folder = work.absolute() / key
+    training_folder.mkdir(parents=True, exist_ok=True)
     config = WorkerConfig(
         dataset=dataset.absolute(),
         output=output.absolute(),
-        work=own,
-        launch=Path(tempfile.mkdtemp(prefix="launch-", dir=own)),
+        work=training_folder,
+        launch=Path(tempfile.mkdtemp(prefix="launch-", dir=training_folder)),
         digest=digest,
         tracking_uri=tracking_uri,
         run_name=f"train-{key}",
         settings=chosen,
     )
     try:
-        return _launch(config, launcher or LocalLauncher(own / "train.log"))
+        return _launch(config, launcher or LocalLauncher(training_folder / "train.log"))
     finally:
         shutil.rmtree(config.launch, ignore_errors=True)
 

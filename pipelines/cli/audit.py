@@ -61,7 +61,9 @@ def verify_command(
     except BadInput as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"BadInput: {error}", markup=False)
         raise typer.Exit(error.exit_code) from None
-    intact = [_reported(name, verify(lines, secret, given_heads or heads, whole)) for name, lines, heads, whole in logs]
+    intact = [
+        _reported(name, verify(lines, secret, given_heads or heads, complete)) for name, lines, heads, complete in logs
+    ]
     raise typer.Exit(0 if all(intact) else 1)
 
 
@@ -106,7 +108,9 @@ def _local_logs() -> list[Log]:
         if not noted:
             raise
         logs = []
-    existing = {Path(name).name: (name, lines, noted.pop(Path(name).name, []), whole) for name, lines, _, whole in logs}
+    existing = {
+        Path(name).name: (name, lines, noted.pop(Path(name).name, []), complete) for name, lines, _, complete in logs
+    }
     deleted = [(str(service / access.AUDIT / version), iter(()), heads, True) for version, heads in noted.items()]
     return [*existing.values(), *deleted]
 
