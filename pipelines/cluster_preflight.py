@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a cluster before any step runs: what is not installed, absent, or not allowed."""
+"""Check before any step runs that a cluster has what a run needs, and allows what the run does."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ from slipway.components.rollout.target import Revision
 from slipway.components.train.job_manifest import PLURAL, job_manifest
 
 PREFLIGHT = "slipway-preflight"
-"""Name of what is asked for and not made."""
+"""Name of the objects in dry-run requests, which make nothing."""
 APPLY = "`kubectl apply -k manifests/overlays/kind`"
 
 
 class Right(NamedTuple):
-    """Something that a run does in the namespace of the cluster's settings; with a `name`, with that object only."""
+    """A permission in the namespace of the cluster's settings; with a `name`, for that object only."""
 
     verb: str
     group: str
@@ -45,28 +45,32 @@ RIGHTS = (
     Right("get", "serving.kserve.io", "servingruntimes"),
     *(Right(verb, "coordination.k8s.io", "leases") for verb in ("create", "get", "update")),
 )
-"""What every run does there."""
+"""Permissions that every run needs."""
 FURTHER_RIGHTS = (
     Right("get", "serving.knative.dev", "services"),
     Right("get", "gateway.networking.k8s.io", "httproutes"),
     Right("get", "", "serviceaccounts"),
     Right("get", "", "configmaps", name=PUBLIC_KEY),
 )
-"""What a run does in one of KServe's modes only, or what lets the preflight see more. `manifests/` gives them all."""
+"""Permissions that only one of KServe's modes needs, or that let the preflight check more. The preflight does not
+require them. `manifests/` grants them all.
+"""
 TLS_RIGHTS = tuple(Right(verb, *backend_tls.KIND[:3:2]) for verb in ("create", "get", "patch", "delete"))
-"""What a run does there whose model servers listen with TLS; see `slipway.components.rollout.kserve.backend_tls`."""
+"""Permissions for a run whose model servers listen with TLS; see `slipway.components.rollout.kserve.backend_tls`."""
 SIGNING_RIGHTS = (
     Right("create", "batch", "jobs"),
     Right("delete", "batch", "jobs"),
     Right("get", "batch", "cronjobs", name=SIGNER),
 )
-"""What a run does there whose bundles are signed there; see `slipway.components.register.signing_job`."""
+"""Permissions for a run whose bundles a Job signs; see `slipway.components.register.signing_job`."""
 RIGHTS_OF_STEPS = (
     Right("list", "", "pods"),
     Right("get", "", "pods", "log"),
     Right("get", "argoproj.io", "workflows"),
 )
-"""What the closing step does where the run's own pods are, to tell why one failed. Kubeflow Pipelines gives them."""
+"""Permissions of the step `report` in the namespace of the run's own pods: it reads there why a pod failed. Kubeflow
+Pipelines grants them.
+"""
 KINDS = (
     ("kubeflow.org", "v1", "pytorchjobs", "the training operator"),
     ("serving.kserve.io", "v1beta1", "inferenceservices", "KServe"),
@@ -74,18 +78,18 @@ KINDS = (
 
 
 def check_cluster(settings: ClusterSettings, registry: RegistrySettings | None = None, model_name: str = "") -> None:
-    """Look at everything in the cluster that a later step will need.
+    """Check everything in the cluster that a later step will need.
 
-    What we may not read (another's Secret, say) is taken to be there: only what is known to be absent is an error.
+    An object that we are not allowed to read counts as present. Only an object that is known to be absent is an error.
 
     Args:
         settings: of the cluster.
-        registry: where bundles are, what signs them, and whether they are encrypted; the default settings leave all
-            of that out.
-        model_name: name of the served model, so that its gateway is asked, too; empty leaves that out.
+        registry: where bundles are, what signs them, and whether they are encrypted. Without it these checks are
+            left out.
+        model_name: name of the served model, whose gateway is then checked, too; empty leaves that out.
 
     Raises:
-        BadInput: the first thing that is not there, or not allowed; the message says what and what to do.
+        BadInput: something is missing or not allowed. The message names the first such thing, and what to do.
     """
     namespace, registry = settings.namespace or own_namespace() or "default", registry or RegistrySettings()
     api = connect()
@@ -118,35 +122,37 @@ def check_cluster(settings: ClusterSettings, registry: RegistrySettings | None =
     if _absent(core.read_namespaced_config_map, PUBLIC_KEY, namespace):
         raise BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {namespace}; {SECRETS} makes it")
     check_admitted(custom, settings, namespace, registry.store)
-    if not registry.signing_key and (place := signing_namespace(registry.keys)) is not None:
-        _check_signing(api, place)
+    if not registry.signing_key and (keys_namespace := signing_namespace(registry.keys)) is not None:
+        _check_signing(api, keys_namespace)
     if model_name:
         check_reachable(model_name, settings)
 
 
 def check_admitted(custom: client.CustomObjectsApi, settings: ClusterSettings, namespace: str, bundles: str) -> None:
-    """See that the API server would admit a training and a service of these settings; policies may refuse some.
+    """Check by dry runs that the API server would admit a training job and a service with these settings.
+
+    Admission policies of the cluster may reject some settings.
 
     Raises:
-        BadInput: it would not; the message has its words.
+        BadInput: the API server rejects an object. The message quotes it.
     """
     train = TrainSettings(processes=settings.processes_per_pod)
     job = job_manifest("preflight", "preflight", settings.store, train, settings, namespace)
-    asked = [("train", job, PLURAL)]
+    checks = [("train", job, PLURAL)]
     if bundles.startswith("s3://"):
         revision = Revision("1", f"{bundles.rstrip('/')}/preflight", f"sha256:{'0' * 64}")
         service = manifest.service(PREFLIGHT, namespace, Record(revision), "Standard", settings)
-        asked.append(("serve", service, manifest.PLURAL))
-    for what, made, plural in asked:
-        group, _, version = made["apiVersion"].partition("/")
-        with asking(f"{what} with these settings"):
+        checks.append(("serve", service, manifest.PLURAL))
+    for action, body, plural in checks:
+        group, _, version = body["apiVersion"].partition("/")
+        with asking(f"{action} with these settings"):
             custom.create_namespaced_custom_object(
-                group, version, namespace, plural, made, dry_run="All", _request_timeout=TIMEOUT
+                group, version, namespace, plural, body, dry_run="All", _request_timeout=TIMEOUT
             )
 
 
 def _check_runtime(api: ServiceApi, settings: ClusterSettings) -> None:
-    """See that model servers have a ServingRuntime, and that a gateway can speak to them where they listen with TLS."""
+    """Check that the ServingRuntime exists, and that a gateway can connect to model servers that listen with TLS."""
     namespace, name = api.namespace, settings.serving_runtime
     runtime = api.serving_runtime(name)
     if runtime is None:
@@ -163,15 +169,18 @@ def _check_runtime(api: ServiceApi, settings: ClusterSettings) -> None:
             f"servers of the ServingRuntime {name}; {SECRETS} makes it, once cert-manager has made their certificates"
         )
     group, version, plural, _, needs = backend_tls.KIND
-    made = backend_tls.policy(PREFLIGHT, namespace, [manifest.backend(PREFLIGHT, Revision("1", "", ""))], tls, None)
+    policy = backend_tls.policy(PREFLIGHT, namespace, [manifest.backend(PREFLIGHT, Revision("1", "", ""))], tls, None)
     with asking(f"make {plural} with these settings", needs=needs):
         custom.create_namespaced_custom_object(
-            group, version, namespace, plural, made, dry_run="All", _request_timeout=TIMEOUT
+            group, version, namespace, plural, policy, dry_run="All", _request_timeout=TIMEOUT
         )
 
 
 def _check_signing(api: client.ApiClient, namespace: str) -> None:
-    """See that bundles can be signed in a namespace. The private key is not looked at: to see it is to read it."""
+    """Check that a Job can sign bundles in a namespace.
+
+    The Secret with the private key is not checked: the right to see that it exists is the right to read it.
+    """
     with asking("ask what we may do"):
         _check_rights(client.AuthorizationV1Api(api), namespace, SIGNING_RIGHTS)
     if _absent(client.BatchV1Api(api).read_namespaced_cron_job, SIGNER, namespace):
@@ -186,27 +195,29 @@ def _check_rights(api: client.AuthorizationV1Api, namespace: str, rights: Sequen
 
 def _missing_rights(api: client.AuthorizationV1Api, namespace: str, rights: Sequence[Right]) -> Iterator[Right]:
     for right in rights:
-        asked = client.V1ResourceAttributes(namespace=namespace, **right._asdict())
-        review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=asked))
-        answer = api.create_self_subject_access_review(review, _request_timeout=TIMEOUT)
-        if not answer.status.allowed:
+        attributes = client.V1ResourceAttributes(namespace=namespace, **right._asdict())
+        review = client.V1SelfSubjectAccessReview(
+            spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
+        )
+        response = api.create_self_subject_access_review(review, _request_timeout=TIMEOUT)
+        if not response.status.allowed:
             yield right
 
 
 def _secrets_of(core: client.CoreV1Api, account: str, namespace: str) -> list[str]:
-    """The Secrets that a service account names, of which KServe takes the credentials of the store."""
+    """The Secrets that a service account lists. KServe takes the credentials of the store from them."""
     with asking("look at what is installed"):
         try:
-            found = core.read_namespaced_service_account(account, namespace, _request_timeout=TIMEOUT)
+            service_account = core.read_namespaced_service_account(account, namespace, _request_timeout=TIMEOUT)
         except client.ApiException as error:
-            if error.status == 403:
+            if error.status == 403:  # without the right to read it, nothing is known to be absent
                 return []
             raise
-    return [secret.name for secret in found.secrets or []]
+    return [secret.name for secret in service_account.secrets or []]
 
 
 def _absent(read: Any, *arguments: Any, **options: Any) -> bool:
-    """Whether the API server says that something is not there."""
+    """Whether an object is known to be absent; False when we are not allowed to read it."""
     with asking("look at what is installed"):
         try:
             read(*arguments, **options, _request_timeout=TIMEOUT)

@@ -1,4 +1,4 @@
-"""Settings of a run that uses a cluster: what was left open is filled in, and what cannot work is told."""
+"""Settings of a run that uses a cluster: fill in what the user left open, and reject what cannot work."""
 
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -20,10 +20,10 @@ IN_CLUSTER = "http://mlflow.slipway.svc.cluster.local:5000"
 
 
 def with_stores(settings: SlipwaySettings) -> SlipwaySettings:
-    """The settings with both stores, where one is given; either one gives the place of the other.
+    """The settings with both stores, derived from the one that is given; unchanged when none is given.
 
     Raises:
-        BadInput: a store is one that pods do not share with this machine.
+        BadInput: a store is not on S3, so pods cannot reach it.
     """
     cluster, registry = settings.cluster, settings.registry
     for name, store in (("cluster.store", cluster.store), ("registry.store", registry.store)):
@@ -41,27 +41,27 @@ def with_stores(settings: SlipwaySettings) -> SlipwaySettings:
 
 
 def check_store(settings: SlipwaySettings) -> None:
-    """See that there is a store.
+    """Check that the settings have a store.
 
     Raises:
-        BadInput: there is none.
+        BadInput: they have none.
     """
     if not settings.cluster.store:
         raise BadInput("a run on Kubernetes needs a store that pods reach; set cluster.store to s3://bucket/prefix")
 
 
 def check_not_local(settings: SlipwaySettings) -> None:
-    """See that a run whose steps are pods serves in the cluster.
+    """Check that a run whose steps are pods serves its model in the cluster.
 
     Raises:
-        BadInput: it is to serve where the step runs.
+        BadInput: the target is `local`: a model server in a step's pod would end with the pod.
     """
     if settings.target == "local":
         raise BadInput("target is local: a model server in a pod of a step would end with it; set target=kubernetes")
 
 
 def check_from_here(settings: SlipwaySettings) -> None:
-    """See that settings fit a run that this machine drives, with trainings and model servers in the cluster.
+    """Check the settings of a run that this machine drives, with trainings and model servers in the cluster.
 
     Raises:
         BadInput: there is no store or no tracking server that this machine and pods reach.
@@ -82,10 +82,10 @@ def check_from_here(settings: SlipwaySettings) -> None:
 
 
 def check_tracking(settings: SlipwaySettings) -> None:
-    """See that the registry of what is served in a cluster is named.
+    """Check that the settings name the tracking server, which has the registry of what is served in a cluster.
 
     Raises:
-        BadInput: it is not.
+        BadInput: they do not.
     """
     if not settings.tracking_uri:
         raise BadInput(
@@ -95,15 +95,15 @@ def check_tracking(settings: SlipwaySettings) -> None:
 
 
 def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
-    """Settings of a run whose steps are pods, too: nothing of them may mean this machine. Bundles are signed by
-    a Job in the namespace of the cluster's settings, the key of encryption is a mounted secret.
+    """The settings of a run whose steps are pods: nothing in them refers to this machine.
 
-    What was left open becomes what `manifests/` makes. To do it twice changes nothing.
+    A Job in the namespace of the cluster's settings signs bundles. The key of encryption is a mounted Secret. What
+    the user left open becomes the value that fits `manifests/`. A second call changes nothing.
 
     Raises:
-        BadInput: the model is to be served in a pod of a step, or a store is a folder.
+        BadInput: the target is `local`, or a store is a folder.
     """
-    from slipway.components.artifacts.encryption import KMS  # loads what every command would pay for
+    from slipway.components.artifacts.encryption import KMS  # imported here, so that most commands start without it
 
     check_not_local(settings)
     settings = with_stores(settings)
@@ -118,7 +118,7 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
         encryption_key = ENCRYPTION_KEY
     addresses = [cluster.tracking_uri, settings.tracking_uri, IN_CLUSTER]
     tracking_uri = next(address for address in addresses if address and not is_of_this_machine(address))
-    own = {"tracking_uri": ""} | {
+    local_addresses = {"tracking_uri": ""} | {
         name: "" for name in ("gateway", "prometheus") if is_of_this_machine(getattr(cluster, name))
     }
     return settings.model_copy(
@@ -126,13 +126,13 @@ def for_pods(settings: SlipwaySettings) -> SlipwaySettings:
             "target": "kubernetes",
             "tracking_uri": tracking_uri,
             "registry": registry.model_copy(update={"keys": keys, "encryption_key": encryption_key}),
-            "cluster": cluster.model_copy(update=own),
+            "cluster": cluster.model_copy(update=local_addresses),
         }
     )
 
 
 def encoders(settings: SlipwaySettings) -> Iterator[tuple[str, str]]:
-    """The encoders that a run may train, each after the name of its setting."""
+    """Yield the encoders that a run may train, each as (name of its setting, encoder)."""
     candidates = settings.select.candidates
     for number, candidate in enumerate(candidates):
         if "encoder" in candidate:
@@ -142,7 +142,7 @@ def encoders(settings: SlipwaySettings) -> Iterator[tuple[str, str]]:
 
 
 def is_of_this_machine(address: str) -> bool:
-    """Whether an address means the machine that it is used on: a loopback address, or no server at all."""
+    """Whether an address refers to the machine that uses it: a loopback address, or an address without a host."""
     host = urlsplit(address).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -151,7 +151,12 @@ def is_of_this_machine(address: str) -> bool:
 
 
 def with_encoders(settings: SlipwaySettings, names: Mapping[str, str]) -> SlipwaySettings:
-    """The settings with other names of encoders, each under the former one."""
+    """The settings with encoders replaced by name.
+
+    Args:
+        settings: of the run.
+        names: former name to new name; an encoder that is not in it keeps its name.
+    """
     candidates: list[dict[str, Any]] = [
         candidate | ({"encoder": names.get(name, name)} if (name := str(candidate.get("encoder", ""))) else {})
         for candidate in settings.select.candidates

@@ -1,9 +1,9 @@
-"""Where Slipway keeps things on this machine, all below one home folder.
+"""The home folder, below which Slipway keeps everything on this machine.
 
 mlflow.db          runs and the model registry
 bundles/           signed bundles, as stored by the step register
-work/              trainings in progress, so that a killed one goes on
-cache/ artifacts/  what the steps made, and which inputs it was made from
+work/              trainings in progress, from which a later run resumes a killed one
+cache/ artifacts/  kfp.local's cache and the outputs of the steps
 service/           the served model: proxy, model servers, state of a rollout
 runs/RUN/          settings, progress, logs, results and the report of one run
 """
@@ -24,16 +24,18 @@ from slipway.pipelines.settings import SlipwaySettings
 
 @dataclass(frozen=True)
 class Places:
-    """The home folder: `.slipway` here, or what the environment variable `SLIPWAY_HOME` says."""
+    """The home folder: `.slipway` in the current folder, or the folder in the environment variable `SLIPWAY_HOME`."""
 
     home: Path
 
     @classmethod
     def here(cls) -> "Places":
-        """The places of this folder and environment; those of an earlier release become this user's alone.
+        """The home folder of the current folder and environment.
+
+        An earlier release made it readable for other users; its permissions are then restricted to this user.
 
         Raises:
-            BadInput: they belong to somebody else.
+            BadInput: the folder belongs to another user.
         """
         places = cls(home.home())
         for folder in (places.home, places.service):
@@ -43,19 +45,20 @@ class Places:
 
     @property
     def runs(self) -> Path:
-        """One folder for each run, named so that they sort by time."""
+        """The folder of the runs: one folder for each, named so that they sort by time."""
         return self.home / "runs"
 
     @property
     def service(self) -> Path:
-        """State of the served model."""
+        """The folder with the state of the served model."""
         return self.home / "service"
 
     def resolved(self, settings: SlipwaySettings) -> SlipwaySettings:
-        """The settings with every place that was left open filled in, and every path absolute.
+        """The settings with absolute paths, and with the stores and the tracking server that the user left open.
 
         Raises:
-            BadInput: the target is Kubernetes, and pods cannot reach a store; or bundles are to be signed by a Job.
+            BadInput: the target is Kubernetes, and pods cannot reach a store; or a Job is to sign bundles, which is
+                only possible when the steps are pods.
         """
         tracking_uri = f"sqlite:///{self.home / 'mlflow.db'}"
         if meant(settings.target) == "kubernetes":
@@ -84,16 +87,20 @@ class Places:
         )
 
 
-def resolved_here(given: SlipwaySettings) -> tuple[SlipwaySettings, Places]:
-    """The settings with every place filled in, and the places of this machine.
+def resolved_here(settings: SlipwaySettings) -> tuple[SlipwaySettings, Places]:
+    """Resolve settings for this machine.
 
-    Processes of ours that open an encrypted bundle find the key in the environment, unless another is there.
+    Sets the environment variable with the key of encryption, unless it is set: child processes that open an encrypted
+    bundle read it there.
+
+    Returns:
+        The resolved settings and the home folder.
 
     Raises:
         BadInput: see `Places`.
     """
     places = Places.here()
-    resolved = places.resolved(given)
+    resolved = places.resolved(settings)
     if resolved.registry.encryption_key:
         os.environ.setdefault(VARIABLE, resolved.registry.encryption_key)
     return resolved, places

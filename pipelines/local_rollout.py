@@ -18,10 +18,10 @@ from slipway.pipelines.settings import SlipwaySettings
 
 
 def dataset_of(bundle: Path, places: Places) -> Path:
-    """The dataset folder that a bundle was made from, among what earlier runs made here.
+    """Find the dataset folder that a bundle was made from, among the artifacts of earlier runs in this home folder.
 
     Raises:
-        BadInput: it is not here.
+        BadInput: it is not there.
     """
     digest = Bundle(bundle).info.dataset_digest
     for record in sorted((places.home / "artifacts").rglob("dataset.json"), reverse=True):
@@ -31,7 +31,13 @@ def dataset_of(bundle: Path, places: Places) -> Path:
 
 
 def main(folder: Path, bundle: Path, dataset: Path | None) -> None:
-    """Verify and register the bundle, then do what the step rollout does."""
+    """Verify and register the bundle, then run the step `rollout`.
+
+    Args:
+        folder: of the run, with its settings.
+        bundle: folder of the signed bundle.
+        dataset: dataset folder with the probes; None for the dataset that the bundle was made from.
+    """
     places = Places.here()
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
     with (

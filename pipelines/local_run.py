@@ -1,7 +1,7 @@
 """Run the pipeline on this machine by kfp.local: `python -m slipway.pipelines.local_run RUN_FOLDER`, in a process of
 its own.
 
-The folder holds `settings.json`, resolved; everything that is printed goes to the log of whoever starts this.
+The folder holds the resolved `settings.json`. The parent process redirects all output to the log of the run.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ SETTINGS, LOCK = "settings.json", "run.lock"
 
 @contextmanager
 def exclusive(places: Places, run: str) -> Iterator[None]:
-    """Hold the home folder for one run.
+    """Lock the home folder for one run.
 
     Raises:
         SlipwayError: another run holds it.
@@ -41,7 +41,7 @@ def exclusive(places: Places, run: str) -> Iterator[None]:
 
 
 def running(places: Places) -> str:
-    """The name of the run that is at work in a home folder; empty when there is none."""
+    """The name of the run that is going on in a home folder; empty when there is none."""
     return file_lock.holder(places.home / LOCK) or ""
 
 
@@ -52,25 +52,29 @@ class _CacheHits(logging.Handler):
         message = record.getMessage()
         if " cache hit " in message:
             task = message.split()[1].replace("-", "_")
-            for step in (
-                ("select_model", "train") if task == "train" else (task,)
-            ):  # the choice is the training's first act
+            # The task `train` also finishes the step `select_model`: it begins by choosing a candidate.
+            for step in ("select_model", "train") if task == "train" else (task,):
                 progress.event(step, "unchanged")
 
 
 def main(folder: Path) -> None:
-    """Run every step."""
+    """Run every step of the pipeline.
+
+    Args:
+        folder: of the run, with its settings.
+    """
     from kfp import local
 
     from slipway.pipelines.pipeline import pipeline
 
     places = Places.here()
     settings = SlipwaySettings.model_validate_json((folder / SETTINGS).read_text("utf-8"))
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         with step_context.guarded("preflight", finishes=False):
-            held.enter_context(exclusive(places, folder.name))
-        for what_only_pods_have in ("no effect in the current local runner", "custom or non-Python base image"):
-            warnings.filterwarnings("ignore", message=f".*{what_only_pods_have}")
+            locks.enter_context(exclusive(places, folder.name))
+        # kfp.local warns of every setting of a task that has an effect in pods only.
+        for warning in ("no effect in the current local runner", "custom or non-Python base image"):
+            warnings.filterwarnings("ignore", message=f".*{warning}")
         logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(sys.stdout), _CacheHits()])
         local.init(
             local.SubprocessRunner(use_venv=False),

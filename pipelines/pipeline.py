@@ -1,6 +1,6 @@
 """The pipeline: prepare_data → select_model → train → compress → evaluate → gate → register → rollout → report.
 
-Before them all, the task `preflight` looks at everything that one of them will need, and says what each is asked.
+The task `preflight` runs first. It checks everything that a later step will need, and returns the request of each step.
 """
 
 from kfp import dsl
@@ -35,7 +35,7 @@ PARALLEL = 4
 
 
 def _cached(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
-    """Equip the pod of a step that the cache may skip; its input `version` says when it must not."""
+    """Equip the pod of a step that the cache may skip. Its input `version` changes when the step must run again."""
     return in_pod(task, resources).set_caching_options(True)
 
 
@@ -92,9 +92,9 @@ def pipeline(
         canary_steps: The new version's shares of traffic, in percent.
         settings: All other settings, by name, such as {"train.seed": 7}; `slipway settings` lists them.
     """
-    closing = _fresh(report(model_name=model_name, settings=settings), LIGHT)
-    with dsl.ExitHandler(closing, name="deliver"):
-        asked = _fresh(
+    closing_report = _fresh(report(model_name=model_name, settings=settings), LIGHT)
+    with dsl.ExitHandler(closing_report, name="deliver"):
+        requests = _fresh(
             preflight(
                 source=source,
                 text_column=text_column,
@@ -107,21 +107,23 @@ def pipeline(
                 canary_steps=canary_steps,
                 settings=settings,
             ),
-            DATA,  # never from the cache: what it looks at may have gone
+            DATA,  # not cached: what it checks may be gone since the last run
         )
-        with_hub(with_encryption_key(asked))
-        prepared = _cached(prepare_data(request=asked.outputs["prepare"], version=asked.outputs["data_version"]), DATA)
+        with_hub(with_encryption_key(requests))
+        prepared = _cached(
+            prepare_data(request=requests.outputs["prepare"], version=requests.outputs["data_version"]), DATA
+        )
         with_hub(prepared)
         dataset = prepared.outputs["dataset"]
         scores = select_model(
-            dataset=dataset, tasks=asked.outputs["compare"], version=asked.outputs["selection_version"]
+            dataset=dataset, tasks=requests.outputs["compare"], version=requests.outputs["selection_version"]
         )
         trained = _cached(
             train(
                 dataset=dataset,
                 scores=scores.output,
-                request=asked.outputs["train"],
-                version=asked.outputs["training_version"],
+                request=requests.outputs["train"],
+                version=requests.outputs["training_version"],
             ),
             TRAINING,
         )
@@ -130,21 +132,21 @@ def pipeline(
             compress(
                 model=trained.outputs["model"],
                 dataset=dataset,
-                request=asked.outputs["compress"],
-                version=asked.outputs["compression_version"],
+                request=requests.outputs["compress"],
+                version=requests.outputs["compression_version"],
             ),
             COMPUTING,
         )
         draft = compressed.outputs["draft"]
-        # never from the cache: the champion may have changed
-        evaluated = _fresh(evaluate(draft=draft, dataset=dataset, request=asked.outputs["evaluate"]), DATA)
+        # Not cached: the champion, with which the step compares, may have changed.
+        evaluated = _fresh(evaluate(draft=draft, dataset=dataset, request=requests.outputs["evaluate"]), DATA)
         with_encryption_key(with_public_key(evaluated))
-        # kfp.local knows an output in a condition only by the name `Output`; it is the same as `passed`.
+        # `Output` is the same as `passed`. In a condition kfp.local supports an output of this name only.
         with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  # kfp overloads ==
-            # never from the cache: the registry may have changed; the step knows its own versions
-            registered = _fresh(register(draft=draft, request=asked.outputs["register"]), LIGHT)
+            # Not cached: the registry may have changed. The step itself recognises a bundle that is registered already.
+            registered = _fresh(register(draft=draft, request=requests.outputs["register"]), LIGHT)
             with_encryption_key(registered)
-            # never from the cache: it acts on the world
             bundle = registered.outputs["bundle"]
-            rolled_out = _fresh(rollout(bundle=bundle, dataset=dataset, request=asked.outputs["rollout"]), LIGHT)
+            # Not cached: the step changes what is served.
+            rolled_out = _fresh(rollout(bundle=bundle, dataset=dataset, request=requests.outputs["rollout"]), LIGHT)
             with_api_key(with_encryption_key(with_public_key(rolled_out)))

@@ -1,7 +1,7 @@
-"""The form of a run: fields with types for the settings that people change, and one for all others.
+"""The pipeline's parameters: one with a type for each setting that users often change, and one for all others.
 
-Kubeflow Pipelines' UI shows a field for each parameter of the pipeline. `slipway submit` and `slipway run` fill in the
-same ones, so that "Clone run" shows what was asked.
+The UI of Kubeflow Pipelines shows them as the fields of a form. `slipway submit` and `slipway run` fill in the same
+fields, so that "Clone run" in the UI shows the settings of the run.
 """
 
 from collections.abc import Mapping
@@ -22,53 +22,54 @@ FIELDS = {
     "min_macro_f1": "evaluate.min_macro_f1",
     "canary_steps": "rollout.steps",
 }
-"""Each field's setting."""
+"""The name of each field's setting."""
 
 REST = "settings"
-"""The field for all others."""
+"""The field for all other settings."""
 
 
 def filled(settings: SlipwaySettings, base: SlipwaySettings) -> dict[str, Any]:
-    """The form that asks for settings: parameters of the pipeline, plain JSON.
+    """Fill in the form with the settings of a run; returns the parameters of the pipeline as plain JSON.
 
     Args:
         settings: of the run.
-        base: what those who read the form take for settings that it does not name.
+        base: the values that the reader of the form uses for settings that it does not name.
     """
     values = settings.model_dump(mode="json")
     rest = differences(values, base.model_dump(mode="json"))
     form: dict[str, Any] = {}
     for field, name in FIELDS.items():
         *sections, key = name.split(".")
-        own, given = values, rest
+        all_values, other_values = values, rest
         for section in sections:
-            own, given = own[section], given.get(section, {})
-        form[field] = own[key]
-        given.pop(key, None)
+            all_values, other_values = all_values[section], other_values.get(section, {})
+        form[field] = all_values[key]
+        other_values.pop(key, None)
     return form | {REST: {name: value for name, value in rest.items() if value != {}}}
 
 
 def settings_of(form: Mapping[str, Any]) -> SlipwaySettings:
-    """The settings that a form asks for.
+    """Read the settings of a run from a form that is filled in.
 
     Args:
-        form: every one of `FIELDS`, and `REST`, in which `{"train": {"seed": 7}}` and `{"train.seed": 7}` are the same.
+        form: has every one of `FIELDS`, and `REST`, in which `{"train": {"seed": 7}}` and `{"train.seed": 7}` are the
+            same.
 
     Raises:
-        BadInput: a setting is unknown or cannot be used, or is given twice.
+        BadInput: a setting is unknown or cannot be used, or is given twice with different values.
     """
     values = unfolded(form[REST])
     for field, name in FIELDS.items():
         *sections, key = name.split(".")
-        place = values
+        section_values = values
         for section in sections:
-            place = place.setdefault(section, {})
-        if not isinstance(place, dict):
-            continue  # told below
-        if key in place and place[key] != form[field]:
+            section_values = section_values.setdefault(section, {})
+        if not isinstance(section_values, dict):
+            continue  # not a section; `checked` raises for it
+        if key in section_values and section_values[key] != form[field]:
             raise BadInput(
-                f"{REST} has {name} = {place[key]!r}, and the field {field} of the form has {form[field]!r}; "
+                f"{REST} has {name} = {section_values[key]!r}, and the field {field} of the form has {form[field]!r}; "
                 f"give it there only"
             )
-        place[key] = form[field]
+        section_values[key] = form[field]
     return checked(values)

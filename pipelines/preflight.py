@@ -1,4 +1,4 @@
-"""What can be known to be wrong before any step runs: encoders, places to write to, keys, ports or cluster."""
+"""Check before any step runs that the run can succeed: encoders, stores, keys, registry, and ports or cluster."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,43 +27,43 @@ from slipway.pipelines.step_requests import Requests, requests_of
 
 
 def run(form: Mapping[str, Any]) -> Requests:
-    """The pipeline's first step: see that a run can go well, and say what each step is asked.
+    """The pipeline's first step: check the settings of a run, and return the request of each step.
 
     Args:
-        form: of the run; see `slipway.pipelines.pipeline_parameters`.
+        form: the pipeline's parameters; see `slipway.pipelines.pipeline_parameters`.
 
     Raises:
-        SystemExit: it cannot; the run's record has the reason.
+        SystemExit: a check failed. The reason is in the log and in the run's record.
     """
     record = run_record.uri_of(form[REST])
     with step_context.running("preflight", {}, "", record=record) as current:
         settings = settings_of(form)
-        if own_namespace() is not None:
+        if own_namespace() is not None:  # in a pod, so all steps of this run are pods
             settings = for_pods(settings)
         check(settings, home.service())
         requests = requests_of(settings, run_record.run_name())
-        asked = settings.model_dump(mode="json", exclude_defaults=True)
-        current.finish(PreflightResult(model_name=settings.model_name, settings=asked))
+        changed_settings = settings.model_dump(mode="json", exclude_defaults=True)
+        current.finish(PreflightResult(model_name=settings.model_name, settings=changed_settings))
     return requests
 
 
 def check(settings: SlipwaySettings, service: Path) -> None:
-    """Look at everything that a later step will need.
+    """Check everything that a later step will need.
 
-    In a pod a private key is left out: only the step that signs may see it, and says what is wrong with it. One in KMS
-    is asked for its public key.
+    When the steps are pods, a private key in a Secret is not checked: only the Job that signs may read it, and that
+    Job reports what is wrong with it. For a key in KMS, its public key is requested.
 
     Args:
-        settings: of the run.
+        settings: of the run, resolved.
         service: folder of the service that the target `local` runs.
 
     Raises:
-        BadInput: something cannot be used; the message says what and what to do.
+        BadInput: something cannot be used. The message says what, and what to do.
     """
     if own_namespace() is not None:
         check_not_local(settings)
-    place = resolve(settings.target)
-    if place == "kubernetes":
+    destination = resolve(settings.target)
+    if destination == "kubernetes":
         settings = with_stores(settings)
         check_store(settings)
     for encoder in {encoder for _, encoder in encoders(settings)}:
@@ -74,35 +74,35 @@ def check(settings: SlipwaySettings, service: Path) -> None:
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
     Registry(settings.tracking_uri, settings.model_name).champion()
-    if place == "kubernetes":
+    if destination == "kubernetes":
         from slipway.pipelines.cluster_preflight import check_cluster
 
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
         check_cluster(settings.cluster, settings.registry, settings.model_name)
-    elif not LocalModel(service).running():
+    elif not LocalModel(service).running():  # otherwise the service itself holds the ports
         for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
             check_port(name, port)
 
 
 def check_port(name: str, port: int) -> None:
-    """See that nobody listens on a port of this machine.
+    """Check that no process listens on a port of this machine.
 
     Raises:
-        BadInput: somebody does; the message says who, as far as this user may know.
+        BadInput: a process does. The message names it, if this user may see it.
     """
     if problem := port_problem("127.0.0.1", port):
         free = next((str(other) for other in range(port + 1, 65536) if not port_problem("127.0.0.1", other)), "another")
         holder = holder_of(port)
-        who = f"held by {holder}" if holder else problem
+        reason = f"held by {holder}" if holder else problem
         raise BadInput(
-            f"port {port} cannot be used ({who}); end what listens on it, or set rollout.{name} to a free port, "
+            f"port {port} cannot be used ({reason}); end what listens on it, or set rollout.{name} to a free port, "
             f"such as {free}"
         )
 
 
 def check_data(settings: DataSettings) -> None:
-    """Read the data that are on this machine, as the run will.
+    """Read data on this machine, as the step `prepare_data` will. Data elsewhere are not read.
 
     Raises:
         BadInput: they are not there, malformed, or lack a column.
@@ -112,10 +112,10 @@ def check_data(settings: DataSettings) -> None:
 
 
 def summary(settings: SlipwaySettings) -> str:
-    """What was found to be well, in a sentence."""
+    """One sentence that lists what was checked, for `slipway check`."""
     data = f"{settings.data.source}: {settings.data.text_column}, {settings.data.label_column}"
     if resolve(settings.target) == "kubernetes":
-        place = f"namespace {settings.cluster.namespace} of the cluster"
+        destination = f"namespace {settings.cluster.namespace} of the cluster"
     else:
-        place = f"ports {settings.rollout.http_port} and {settings.rollout.grpc_port} of this machine"
-    return f"good: data ({data}), encoder {settings.train.encoder}, keys, store, registry, {place}"
+        destination = f"ports {settings.rollout.http_port} and {settings.rollout.grpc_port} of this machine"
+    return f"good: data ({data}), encoder {settings.train.encoder}, keys, store, registry, {destination}"

@@ -1,4 +1,6 @@
-"""The pipeline's first step: what is known to be wrong is told before hours are spent, however the run was started."""
+"""The step `preflight` as a pipeline component. It runs first, so that a bad setting ends the run before the training,
+however the run was started.
+"""
 
 from typing import NamedTuple
 
@@ -49,7 +51,7 @@ def preflight(
         settings: All other settings that differ from their defaults.
 
     Returns:
-        What each step is asked; see `slipway.pipelines.step_requests`.
+        The request of each step; see `slipway.pipelines.step_requests`.
     """
     form = dict(locals())
     from slipway.pipelines import preflight

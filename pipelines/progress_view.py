@@ -1,6 +1,6 @@
-"""Show a person where a run stands: a live list of steps on a terminal, plain lines elsewhere.
+"""Show the progress of a run: a live list of steps on a terminal, plain lines elsewhere.
 
-The run may be on this machine or on a cluster; what differs is where its events come from.
+The run may be on this machine or on a cluster. Only the source of its events differs.
 """
 
 import json
@@ -20,6 +20,7 @@ from slipway.components.step_runtime.step_context import PROGRESS
 
 POLL_SECONDS = 0.2
 LINE_SECONDS = 5.0
+"""At most one line of progress is printed for a step in this time."""
 MARKS = {
     "waiting": "·",
     "running": "▸",
@@ -29,30 +30,30 @@ MARKS = {
     "cancelled": "[yellow]✗[/]",
     "lost": "?",
 }
-"""The states of a step."""
+"""The mark of each state of a step."""
 
 ENDINGS = {"finished": "done", "failed": "failed", "unchanged": "unchanged", "cancelled": "cancelled", "lost": "lost"}
-"""The state after each kind of event that ends a step; `lost` says that how it ended cannot be seen."""
+"""The state after each kind of event that ends a step. `lost` means that it is unknown how the step ended."""
 
 WORDS = {"unchanged": "unchanged, not run again", "lost": "how it ended cannot be seen from here"}
 
 
 class Events(Protocol):
-    """Where the events of a run come from."""
+    """A source of the events of a run."""
 
     def running(self) -> bool:
-        """Whether the run goes on."""
+        """Whether the run has not ended."""
 
     def new(self) -> Iterable[dict[str, Any]]:
         """Events since the last call, as `slipway.components.step_runtime.progress` makes them."""
 
 
 class StepView:
-    """What is known of one step.
+    """The state of one step, as far as its events show it.
 
     Args:
         name: of the step.
-        parts: how many parts it has that run side by side, when they are to be counted.
+        parts: how many parts of it run side by side, such as trainings; 0 when they are not to be counted.
     """
 
     def __init__(self, name: str, parts: int = 0) -> None:
@@ -63,9 +64,10 @@ class StepView:
         self.share: float | None = None
 
     def take(self, event: dict[str, Any]) -> None:
-        """Change by a progress event."""
+        """Update the state by a progress event."""
         kind = event["kind"]
-        if kind not in ("unchanged", "lost") and self.started is None:  # what starts a step may have been skipped
+        # The event `started` may be missing: the cache may have skipped the task that sends it.
+        if kind not in ("unchanged", "lost") and self.started is None:
             self.state, self.started = "running", event["time"]
         if kind == "progress":
             self.message = str(event["message"])
@@ -79,35 +81,35 @@ class StepView:
             self.state, self.ended = ENDINGS[kind], event["time"]
 
     def count(self, done: int) -> None:
-        """Set how many parts ended; one that ran again counts once."""
+        """Set how many parts ended. At most `parts` are counted, since a part may run again."""
         self.parts_done = min(done, self.parts)
 
     def seconds(self) -> float | None:
-        """How long the step has taken so far."""
+        """Seconds that the step has taken so far; None before it starts."""
         return None if self.started is None else max(0.0, (self.ended or time.time()) - self.started)
 
     def progress(self) -> tuple[str, float | None]:
-        """Where it stands, in words and as a share."""
+        """The last message, and the share that is done, from 0 to 1 (None when it is unknown)."""
         if not self.parts:
             return self.message, self.share
-        done = self.parts if self.state == "done" else self.parts_done  # some may have come from the cache
-        counted = f"{done} of {self.parts} trainings"
-        return f"{counted}, {self.message}" if self.message else counted, done / self.parts
+        done = self.parts if self.state == "done" else self.parts_done  # parts from the cache send no events
+        count = f"{done} of {self.parts} trainings"
+        return f"{count}, {self.message}" if self.message else count, done / self.parts
 
 
 class FileEvents:
-    """The lines that are added to the progress file of a run on this machine.
+    """The events in the progress file of a run on this machine.
 
     Args:
         folder: of the run.
-        running: says whether it goes on.
+        running: returns whether the run has not ended.
     """
 
     def __init__(self, folder: Path, running: Callable[[], bool]) -> None:
         self.path, self.read, self.running = folder / PROGRESS, 0, running
 
     def new(self) -> Iterator[dict[str, Any]]:
-        """Events since the last call; a line that is still being written waits."""
+        """Events since the last call. A line that is not complete yet is read by a later call."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
@@ -120,13 +122,13 @@ class FileEvents:
 
 
 def follow(events: Events, console: Console, steps: Sequence[str] = STEPS, trainings: int = 0) -> None:
-    """Show a run until it ended.
+    """Show a run until it ends.
 
     Args:
         events: of the run.
-        console: what is written to.
-        steps: which are shown, in order.
-        trainings: how many cross-validation makes, when they are to be counted here.
+        console: where it is shown.
+        steps: names of the steps to show, in order.
+        trainings: how many trainings cross-validation makes; 0 when they are not to be counted here.
     """
     views = {name: StepView(name, trainings if name == "select_model" else 0) for name in steps}
     if console.is_terminal:
@@ -137,14 +139,14 @@ def follow(events: Events, console: Console, steps: Sequence[str] = STEPS, train
 
 def _live(events: Events, views: dict[str, StepView], console: Console) -> None:
     with Live(console=console, refresh_per_second=5, transient=False) as live:
-        going = True
-        while going:
-            going = events.running()
+        run_goes_on = True
+        while run_goes_on:
+            run_goes_on = events.running()  # before the events are read, so that the last ones are not missed
             for event in events.new():
                 if event["step"] in views:
                     views[event["step"]].take(event)
             live.update(_picture(views))
-            time.sleep(POLL_SECONDS if going else 0)
+            time.sleep(POLL_SECONDS if run_goes_on else 0)
 
 
 def _picture(views: dict[str, StepView]) -> Group:
@@ -152,10 +154,10 @@ def _picture(views: dict[str, StepView]) -> Group:
     for view in views.values():
         seconds = view.seconds()
         took = "" if seconds is None else f"{seconds:.0f} s"
-        words, share = view.progress()
+        message, share = view.progress()
         bar = ProgressBar(total=1, completed=share, width=16) if view.state == "running" and share is not None else ""
-        said = Text(WORDS.get(view.state, words if view.started else ""), overflow="ellipsis")
-        table.add_row(MARKS[view.state], _title(view), Text(took, justify="right"), bar, said)
+        text = Text(WORDS.get(view.state, message if view.started else ""), overflow="ellipsis")
+        table.add_row(MARKS[view.state], _title(view), Text(took, justify="right"), bar, text)
     return Group(table)
 
 
@@ -164,22 +166,22 @@ def _title(view: StepView) -> str:
 
 
 def _lines(events: Events, views: dict[str, StepView], console: Console) -> None:
-    said: dict[str, float] = {}
-    going = True
-    while going:
-        going = events.running()
+    printed_at: dict[str, float] = {}
+    run_goes_on = True
+    while run_goes_on:
+        run_goes_on = events.running()
         for event in events.new():
             view = views.get(event["step"])
             if view is None:
                 continue
-            again = event["kind"] == "started" and view.started is not None  # several tasks make one step
+            started_again = event["kind"] == "started" and view.started is not None  # several tasks make one step
             view.take(event)
-            if not again and (line := _line(view, event, said)):
+            if not started_again and (line := _line(view, event, printed_at)):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-        time.sleep(POLL_SECONDS if going else 0)
+        time.sleep(POLL_SECONDS if run_goes_on else 0)
 
 
-def _line(view: StepView, event: dict[str, Any], said: dict[str, float]) -> str:
+def _line(view: StepView, event: dict[str, Any], printed_at: dict[str, float]) -> str:
     title, seconds = f"{_title(view):<13}", f"{view.seconds() or 0:.0f} s"
     match event["kind"]:
         case "started":
@@ -190,8 +192,8 @@ def _line(view: StepView, event: dict[str, Any], said: dict[str, float]) -> str:
             return f"{title} {kind} after {seconds}"
         case "unchanged" | "lost" as kind:
             return f"{title} {WORDS[kind]}"
-    if event["time"] - said.get(view.name, 0) < LINE_SECONDS:
+    if event["time"] - printed_at.get(view.name, 0) < LINE_SECONDS:
         return ""
-    said[view.name] = event["time"]
-    words, share = view.progress()
-    return f"{title} {'' if share is None else f'{100 * share:3.0f} % '}{words}"
+    printed_at[view.name] = event["time"]
+    message, share = view.progress()
+    return f"{title} {'' if share is None else f'{100 * share:3.0f} % '}{message}"

@@ -1,4 +1,4 @@
-"""What `slipway.run` and `slipway.compile` do: the pipeline for those who call it from Python."""
+"""The functions `slipway.run` and `slipway.compile`, which run and compile the pipeline from Python."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +70,10 @@ def run(settings: Mapping[str, Any] | str | PathLike[str] | None = None, *, quie
 
 
 def given(settings: Mapping[str, Any] | str | PathLike[str] | None) -> SlipwaySettings:
-    """The settings that somebody gave; see `run`.
+    """Load settings from what the caller of `run` gave.
+
+    Args:
+        settings: see `run`.
 
     Raises:
         BadInput: they cannot be used.
@@ -105,11 +108,11 @@ def compile(path: str | PathLike[str] = "slipway-pipeline.yaml") -> Path:
 
 
 def result_of(outcome: Outcome, report: Path) -> RunResult:
-    """The result of a run that ended.
+    """Turn the outcome of a run into what `run` returns or raises.
 
     Args:
-        outcome: its end.
-        report: path of its page, which is in its folder.
+        outcome: of the run.
+        report: path of its report, which is in the folder of the run.
 
     Raises:
         BadInput, RunFailed: see `run`.

@@ -1,8 +1,8 @@
-"""How a run on Kubeflow Pipelines goes on: its API and the record that its steps keep in the store, put together.
+"""The progress of a run on Kubeflow Pipelines, from its API and from the record that its steps keep in the store.
 
-Neither tells all. The API lists drivers, retries and tasks without a state, knows nothing of what happens inside a
-task, and freezes in the middle of a big run. The record lacks what came from the cache and what never started, and
-this machine may not reach the store.
+Neither source is complete. The API lists drivers, retries and tasks without a state. It has no progress within a task,
+and its status of a big run may stop changing before the run ends. The record lacks tasks from the cache and tasks that
+never started, and this machine may not reach the store.
 """
 
 import time
@@ -18,29 +18,29 @@ from slipway.pipelines.progress_view import ENDINGS, StepView
 
 SHOWN = ("preflight", *STEPS, "report")
 PART = "cross_validate"
-"""The task of which each training of the step select_model is one."""
+"""The name of the tasks of the step select_model; each makes one training."""
 
 POLL_SECONDS = 5.0
 RECORD_SECONDS = 10.0
-"""To read a record means to fetch what each of its pods wrote."""
+"""Time between two reads of the record, each of which downloads one object for each pod."""
 
 NO_RECORD_SECONDS = 60.0
-"""After a record that could not be read."""
+"""Time until the next attempt after a record could not be read."""
 
 OUTAGE_SECONDS = 120.0
-"""How long the endpoint may be away while a run is followed."""
+"""How long the endpoint may not respond before the run is no longer followed."""
 
 KINDS = {state: kind for kind, state in ENDINGS.items()}
 
 
 class RunProgress:
-    """Looks at a run from time to time, and tells what changed as the events of its steps.
+    """Polls a run, and returns what changed as events of its steps (see `slipway.pipelines.progress_view.Events`).
 
     Args:
-        endpoint: where the run is.
+        endpoint: the API that has the run.
         run: the run.
-        trainings: how many cross-validation makes.
-        say: gets a sentence when a source cannot be used.
+        trainings: how many trainings cross-validation makes.
+        say: called with a sentence when the record cannot be read.
     """
 
     def __init__(self, endpoint: Endpoint, run: Submitted, trainings: int, say: Callable[[str], None]) -> None:
@@ -55,11 +55,11 @@ class RunProgress:
         self._said_unreadable = False
 
     def running(self) -> bool:
-        """Whether the run goes on; looks at it when it is time to.
+        """Whether the run has not ended. Polls the sources when their pauses are over.
 
         Raises:
-            EndpointAway: the endpoint was away for minutes; the run goes on without us.
-            BadInput: it does not let us in any more, or does not know the run.
+            EndpointAway: the endpoint did not respond for `OUTAGE_SECONDS`; the run itself goes on.
+            BadInput: the endpoint rejects the request, or does not know the run.
         """
         now = time.monotonic()
         if now >= self._next_look:
@@ -71,14 +71,14 @@ class RunProgress:
         return not ended
 
     def new(self) -> Iterator[dict[str, Any]]:
-        """What changed since the last call."""
-        for name, told in self._told.items():
-            for event in changes(told, self._view(name)):
-                told.take(event)
+        """Events of what changed since the last call."""
+        for name, shown in self._told.items():
+            for event in changes(shown, self._view(name)):
+                shown.take(event)
                 yield event
 
     def first_failed(self) -> str | None:
-        """The first step that failed, as the API says; None when it names none."""
+        """The first step that failed according to the API; None when it names none."""
         failed = {task.name.removesuffix("-driver").replace("-", "_") for task in self.tasks if task.state == "failed"}
         return next((name for name in SHOWN if name in failed), None)
 
@@ -94,7 +94,7 @@ class RunProgress:
 
     def _read(self) -> None:
         try:
-            self._record = run_record.read(self.run.place)
+            self._record = run_record.read(self.run.record_uri)
             self._next_record = time.monotonic() + RECORD_SECONDS
         except BadInput as error:
             self._next_record = time.monotonic() + NO_RECORD_SECONDS
@@ -103,7 +103,7 @@ class RunProgress:
                 self._say(f"the record of the run cannot be read from here, so less is known of its steps ({error})")
 
     def _view(self, name: str) -> StepView:
-        """All that is known of a step."""
+        """The state of a step from both sources."""
         recorded = StepView(name, self._trainings if name == "select_model" else 0)
         for event in self._record.events:
             if event["step"] == name:
@@ -111,18 +111,21 @@ class RunProgress:
         if recorded.parts:
             ended = [task for task in self.tasks if _is(task, PART) and task.state in ("done", "unchanged")]
             recorded.count(max(len(ended), recorded.parts_done))
-        view = merged(recorded, [task for task in self.tasks if _is(task, name) or _kept_from(task, name)])
+        view = merged(recorded, [task for task in self.tasks if _is(task, name) or _is_failed_driver(task, name)])
         if name == "select_model" and view.state == "done" and not self._began(name) and self._all_from_cache():
             view.state, view.started = "unchanged", None
         if view.state == "running" and self.state in RUN_ENDED:
-            view.state = "lost"  # the API stopped telling of it, and it left no word
+            view.state = "lost"  # the run ended, but neither source has the end of this step
         return view
 
     def _began(self, name: str) -> bool:
         return any(event["step"] == name for event in self._record.events)
 
     def _all_from_cache(self) -> bool:
-        """Whether no training of cross-validation was made; the API gives the time of their drivers to the step."""
+        """Whether all trainings of cross-validation came from the cache.
+
+        The task of the step does not show that: its time is the time of the drivers of the trainings.
+        """
         return {task.state for task in self.tasks if _is(task, PART)} == {"unchanged"}
 
 
@@ -130,21 +133,25 @@ def _is(task: Task, name: str) -> bool:
     return task.name.replace("-", "_") == name
 
 
-def _kept_from(task: Task, name: str) -> bool:
-    """Whether a task is the driver of a step, and failed, so that the step never began."""
+def _is_failed_driver(task: Task, name: str) -> bool:
+    """Whether a task is the failed driver of a step, so that the step never started."""
     return task.state == "failed" and _is(task, f"{name}_driver")
 
 
 def merged(recorded: StepView, tasks: Iterable[Task]) -> StepView:
-    """A step by its record and by the tasks of its name.
+    """Combine the state of a step from its record with the API's tasks of the same name.
 
-    An end that the API tells counts, since it knows of retries, and of pods that died; else the record does, which
-    goes on when the API has frozen.
+    An end that the API reports takes precedence, since the API knows of retries and of pods that were killed. Otherwise
+    the record does, which still changes when the API's status does not.
+
+    Args:
+        recorded: the state from the record; it is changed and returned.
+        tasks: the API's tasks of the step.
     """
-    found = [task for task in tasks if task.state != "waiting"]
-    if not found:
+    begun = [task for task in tasks if task.state != "waiting"]
+    if not begun:
         return recorded
-    states = {task.state for task in found}
+    states = {task.state for task in begun}
     order = ("running", "failed", "cancelled", "done", "unchanged")
     state = next(state for state in order if state in states)
     if state == "unchanged" and recorded.started is not None:
@@ -152,25 +159,30 @@ def merged(recorded: StepView, tasks: Iterable[Task]) -> StepView:
     if recorded.state == "waiting" or state != "running":
         recorded.state = state
     if recorded.started is None and state != "unchanged":
-        recorded.started = min((task.started for task in found if task.started is not None), default=time.time())
+        recorded.started = min((task.started for task in begun if task.started is not None), default=time.time())
     if recorded.state == "running":
         recorded.ended = None
     elif recorded.ended is None:
-        recorded.ended = max((task.ended for task in found if task.ended is not None), default=time.time())
+        recorded.ended = max((task.ended for task in begun if task.ended is not None), default=time.time())
     return recorded
 
 
-def changes(told: StepView, now: StepView) -> Iterator[dict[str, Any]]:
-    """The events that lead from what was told of a step to what is known now."""
+def changes(shown: StepView, now: StepView) -> Iterator[dict[str, Any]]:
+    """The events that lead from one state of a step to another.
+
+    Args:
+        shown: the state after the events that were already returned.
+        now: the present state.
+    """
     if now.state == "waiting":
         return
     step = {"step": now.name}
-    began_again = told.state not in ("waiting", "running") and now.state == "running"
-    if (told.started is None and now.started is not None) or began_again:
+    restarted = shown.state not in ("waiting", "running") and now.state == "running"
+    if (shown.started is None and now.started is not None) or restarted:
         yield step | {"kind": "started", "time": now.started}
     message, share = now.progress()
-    if now.started is not None and message and (message, share) != (told.message, told.share):
-        counted = {} if share is None else {"done": share, "total": 1.0}
-        yield step | {"kind": "progress", "time": time.time(), "message": message} | counted
-    if now.state != told.state and now.state in KINDS:
+    if now.started is not None and message and (message, share) != (shown.message, shown.share):
+        share_done = {} if share is None else {"done": share, "total": 1.0}
+        yield step | {"kind": "progress", "time": time.time(), "message": message} | share_done
+    if now.state != shown.state and now.state in KINDS:
         yield step | {"kind": KINDS[now.state], "time": now.ended or time.time()}

@@ -1,4 +1,4 @@
-"""Start a run of the pipeline in the background, follow it, and say how it ended."""
+"""Start a run in a child process, show its progress and return its outcome: for the CLI and for `slipway.run`."""
 
 import os
 import secrets
@@ -29,10 +29,11 @@ from slipway.pipelines.progress_view import FileEvents, follow
 from slipway.pipelines.settings import SlipwaySettings
 
 GRACE_SECONDS = 20.0
+"""Time that the processes of a run have to end after SIGTERM, before SIGKILL."""
 
 
 def new_run(places: Places) -> Path:
-    """A folder for a new run."""
+    """Make the folder of a new run, and return its path."""
     folder = places.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     private_folder(places.home)
     folder.mkdir(parents=True)
@@ -40,27 +41,41 @@ def new_run(places: Places) -> Path:
 
 
 def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tuple[Outcome, Path]:
-    """Run the pipeline on this machine to its end; the steps run in processes of their own.
+    """Run the pipeline on this machine to its end. Each step runs in a process of its own.
 
     Args:
         settings: resolved settings.
-        places: where things are kept.
+        places: the home folder.
         console: shows progress.
 
     Returns:
         The outcome and the path of the report, which is in the folder of the run.
 
     Raises:
-        BadInput: the data are not there, or the cluster's stores cannot be used from here.
+        BadInput: the data are not there, or this machine cannot use the cluster's stores.
     """
-    sources.local_path(settings.data.source)  # told now, not after the first step has started
+    sources.local_path(settings.data.source)  # raises for a missing file now, not after the first step has started
     return _run("slipway.pipelines.local_run", [], settings, places, console)
 
 
 def roll_out_here(
     bundle: Path, dataset: Path | None, settings: SlipwaySettings, places: Places, console: Console
 ) -> tuple[Outcome, Path]:
-    """Roll one bundle out on this machine, with probes from `dataset` (None: the one that it was made from)."""
+    """Roll out one bundle from this machine.
+
+    Args:
+        bundle: folder of the signed bundle.
+        dataset: dataset folder with the probes; None for the dataset that the bundle was made from.
+        settings: resolved settings.
+        places: the home folder.
+        console: shows progress.
+
+    Returns:
+        The outcome and the path of the report.
+
+    Raises:
+        BadInput: this machine cannot use the cluster's stores.
+    """
     paths = [str(path.absolute()) for path in (bundle, dataset) if path]
     return _run("slipway.pipelines.local_rollout", paths, settings, places, console)
 
@@ -73,12 +88,15 @@ def _run(
     folder = new_run(places)
     (folder / SETTINGS).write_text(settings.model_dump_json(indent=1), "utf-8")
     (folder / step_context.LOGS).mkdir()
-    begun = f"run {folder.name} of {settings.model_name}; logs in {folder / step_context.LOGS}"
-    console.print(begun, markup=False, highlight=False)
-    own = {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
+    message = f"run {folder.name} of {settings.model_name}; logs in {folder / step_context.LOGS}"
+    console.print(message, markup=False, highlight=False)
+    variables = {"SLIPWAY_RUN": str(folder), "SLIPWAY_HOME": str(places.home), "PYTHONUNBUFFERED": "1"}
     with (folder / step_context.LOGS / "pipeline.log").open("w") as log, sigterm_raises():
         command = [sys.executable, "-m", module, str(folder), *arguments]
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment() | own, start_new_session=True)
+        # A session of its own gives the run a process group, so that `_stop` reaches the processes of the steps too.
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment() | variables, start_new_session=True
+        )
         try:
             events = FileEvents(folder, lambda: process.poll() is None)
             follow(events, console, trainings=trainings(settings.select, settings.train))
@@ -86,29 +104,31 @@ def _run(
             _stop(process)
     record = step_context.record(folder)
     report = folder / REPORT
-    if not report.exists():
+    if not report.exists():  # the run was killed, or ended before its last step
         write_report(record, settings.model_name, folder.name, report)
     return outcome_of(record), report
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that the run's processes end with this one, which they would outlive.
+    """Let SIGTERM raise SystemExit, so that `finally` blocks stop the run's processes, which would go on otherwise.
 
-    Python takes handlers from the main thread only, and somebody else's handler is theirs to keep.
+    Python accepts signal handlers from the main thread only. A handler that the calling program set is not replaced.
     """
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if ours:
+    replace = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if replace:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
     finally:
-        if ours:
+        if replace:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the run's processes, the steps' included, when they are still there; the service is not among them."""
+    """Stop the processes of the run and of its steps. The served model has a process group of its own and goes on."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGTERM)

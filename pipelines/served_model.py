@@ -1,4 +1,4 @@
-"""The served model that the settings mean, on this machine or in a cluster."""
+"""The served model that the settings describe, on this machine or in a cluster; for the commands that act on it."""
 
 from slipway.components.errors import BadInput
 from slipway.components.platforms.execution_target import meant, resolve
@@ -11,10 +11,10 @@ from slipway.pipelines.settings import SlipwaySettings
 
 
 def served_model(settings: SlipwaySettings, places: Places) -> ServedModel:
-    """The model of the settings, where their target says.
+    """The served model on the target of the settings.
 
     Raises:
-        BadInput: that is a cluster, and none answers, or no tracking server is named.
+        BadInput: the target is a cluster, which does not respond; or the settings name no tracking server.
     """
     if resolve(settings.target) != "kubernetes":
         return LocalModel(places.service, settings.tracking_uri)
@@ -24,18 +24,20 @@ def served_model(settings: SlipwaySettings, places: Places) -> ServedModel:
     return ClusterModel(settings.cluster, Registry(settings.tracking_uri, settings.model_name))
 
 
-def on_this_machine(settings: SlipwaySettings, places: Places, done: str) -> LocalModel:
-    """The model of this machine, which alone can be started and stopped.
+def on_this_machine(settings: SlipwaySettings, places: Places, action: str) -> LocalModel:
+    """The model that is served on this machine. Only such a model can be started and stopped.
 
     Args:
-        done: what is not done to an InferenceService, for the message.
+        settings: of the service.
+        places: the home folder.
+        action: what the caller does with the model, such as `started`, for the message.
 
     Raises:
-        BadInput: the settings mean an InferenceService.
+        BadInput: the target of the settings is Kubernetes.
     """
     if meant(settings.target) == "kubernetes":
         raise BadInput(
-            f"an InferenceService is not {done} from here; scale it by cluster.min_replicas, or give --target local "
+            f"an InferenceService is not {action} from here; scale it by cluster.min_replicas, or give --target local "
             "for the service of this machine"
         )
     return LocalModel(places.service, settings.tracking_uri)

@@ -1,4 +1,4 @@
-"""All settings of a run: `slipway.yaml` and `--set section.field=value`, validated before anything starts."""
+"""All settings of a run: read from `slipway.yaml` and `--set section.field=value`, validated before a run starts."""
 
 import difflib
 import textwrap
@@ -25,7 +25,9 @@ from slipway.components.settings import Settings, setting
 
 DEFAULT_FILE = Path("slipway.yaml")
 NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What is raised for bytes that are no text, dates that are none, and brackets without end, too."""
+"""What PyYAML raises for text that is not YAML: also for bytes that are no UTF-8 and for dates that do not exist
+(ValueError), and for very deep nesting (RecursionError).
+"""
 
 
 class SlipwaySettings(Settings):
@@ -52,7 +54,7 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySe
     """Read settings.
 
     Args:
-        path: a YAML file; None reads `slipway.yaml` when there is one, else all settings have their defaults.
+        path: a YAML file; None reads `slipway.yaml` in the current folder, or takes all defaults without such a file.
         overrides: `section.field=value` each, where the value is YAML.
 
     Raises:
@@ -68,11 +70,11 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> SlipwaySe
 
 
 def checked(values: dict[str, Any], origin: str = "") -> SlipwaySettings:
-    """Settings of which those that concern several steps fit together, too.
+    """Validate settings, also those that several steps must agree on.
 
     Args:
         values: by section; what is left out has its default.
-        origin: where they are from, for the message.
+        origin: where they come from, for the message, such as ` in slipway.yaml`.
 
     Raises:
         BadInput: as for `load_settings`.
@@ -90,7 +92,7 @@ def checked(values: dict[str, Any], origin: str = "") -> SlipwaySettings:
 
 
 def _check_passwords(values: dict[str, Any], prefix: str = "") -> None:
-    """See that no address holds a password: settings are kept with each run."""
+    """Check that no address holds a password, since settings are written to the folder and the report of a run."""
     for name, value in values.items():
         if isinstance(value, dict):
             _check_passwords(value, f"{prefix}{name}.")
@@ -111,7 +113,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadInput(f"the settings file {path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise BadInput(f"the settings file {path} holds a {type(values).__name__}; expected sections such as `train:`")
-    return {name: value for name, value in values.items() if value is not None}  # sections with comments alone
+    # A section that has only comments is None.
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -123,31 +126,37 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except NO_YAML as error:
         raise BadInput(f"--set {override!r}: the value is not YAML ({error})") from error
     *sections, name = key.strip().split(".")
-    place = values
+    section_values = values
     for section in sections:
-        inner = place.setdefault(section, {})
+        inner = section_values.setdefault(section, {})
         if inner is None:
-            inner = place[section] = {}
+            inner = section_values[section] = {}
         if not isinstance(inner, dict):
             raise BadInput(f"--set {override!r}: {section} is not a section")
-        place = inner
-    place[name] = value
+        section_values = inner
+    section_values[name] = value
 
 
 def _problem(item: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in item["loc"])
+    """One sentence about a problem; for an unknown setting with settings that the user may have meant."""
+    full_name = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
-        return f"{place} = {item['input']!r}: {item['msg']}"
+        return f"{full_name} = {item['input']!r}: {item['msg']}"
     *sections, name = (str(part) for part in item["loc"])
     known = _fields_at(sections)
     prefix = "".join(f"{section}." for section in sections)
     near = [prefix + field for field in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
     elsewhere = [f.name for f in fields() if f.name.split(".")[-1] == name and f.name not in near]
-    meant = ", ".join([*elsewhere, *near]) or ", ".join(known)
-    return f"{place} is unknown; did you mean {meant}?" if near or elsewhere else f"{place} is unknown; known: {meant}"
+    candidates = ", ".join([*elsewhere, *near]) or ", ".join(known)
+    return (
+        f"{full_name} is unknown; did you mean {candidates}?"
+        if near or elsewhere
+        else f"{full_name} is unknown; known: {candidates}"
+    )
 
 
 def _fields_at(sections: Sequence[str]) -> list[str]:
+    """Names of the fields of a section; empty when there is no such section."""
     model: type[BaseModel] = SlipwaySettings
     for section in sections:
         inner = model.model_fields[section].annotation if section in model.model_fields else None
@@ -167,7 +176,7 @@ class FieldDescription(NamedTuple):
 
 
 def fields(model: type[BaseModel] = SlipwaySettings, prefix: str = "") -> Iterator[FieldDescription]:
-    """Every setting in order, sections unfolded."""
+    """Yield every setting in order, with the fields of sections by their full names."""
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -190,7 +199,7 @@ def settings_table() -> str:
 
 
 def readable_settings(section: str, width: int) -> Iterator[str]:
-    """Lines for a terminal: each setting with its default and unit, its meaning below.
+    """Yield lines for a terminal: each setting with its default and unit, then its meaning.
 
     Args:
         section: such as `train`, or the name of one setting; empty for all.
@@ -199,18 +208,18 @@ def readable_settings(section: str, width: int) -> Iterator[str]:
     Raises:
         BadInput: there is no such section or setting.
     """
-    chosen = [f for f in fields() if not section or f.name == section or f.name.startswith(f"{section}.")]
-    if not chosen:
+    selected = [f for f in fields() if not section or f.name == section or f.name.startswith(f"{section}.")]
+    if not selected:
         known = list(dict.fromkeys(field.name.partition(".")[0] for field in fields()))
         near = difflib.get_close_matches(section, [*known, *(field.name for field in fields())], n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"known sections: {', '.join(known)}"
         raise BadInput(f"there are no settings {section!r}; {hint}")
-    for field in chosen:
+    for field in selected:
         default = as_yaml(field.default)
         yield f"{field.name} = {default}" + (f" {field.unit}" if field.unit else "")
         yield from textwrap.wrap(field.meaning, width, initial_indent="    ", subsequent_indent="    ")
 
 
 def as_yaml(value: Any) -> str:
-    """A value as it is written in `slipway.yaml`, in one line."""
+    """A value as YAML, in one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()

@@ -1,7 +1,7 @@
-"""What each step of a run is asked, from the settings of the run.
+"""The request of each step, made from the settings of a run.
 
-Only what differs from a default is handed on: it travels through every pod's driver, and it is the key of the cache,
-to which the defaults come with the version of the code.
+A request has only the settings that differ from their defaults. It is passed through the driver of every pod, so it
+should be small. It is also part of the cache's key; a changed default changes the version of the code there.
 """
 
 import hashlib
@@ -30,12 +30,16 @@ OF_SERVERS = (
     "gateway",
     "prometheus",
 )
-"""Settings of the cluster of which a training knows nothing, so that a change of them trains nothing again."""
+"""Settings of the cluster that do not affect a training. They are left out of its request, so that a change of them
+does not train again.
+"""
 
 
 class Requests(NamedTuple):
-    """The outputs of the pipeline's first task: a `StepRequest` for each step, the tasks of cross-validation, and of
-    what the cache may skip a digest of all that decides on the outcome beside it: code, data, weights.
+    """The outputs of the pipeline's first task.
+
+    They are a `StepRequest` for each step, the tasks of cross-validation, and a version for each step that the cache
+    may skip. A version is a digest of what affects the step's result beside its request: code, data and weights.
     """
 
     prepare: Json
@@ -52,39 +56,41 @@ class Requests(NamedTuple):
 
 
 def requests_of(settings: SlipwaySettings, run: str) -> Requests:
-    """The requests of a run.
+    """Make the requests of a run.
 
     Args:
         settings: resolved, for this machine or for pods.
-        run: name of the run, for data of which nothing tells that they changed.
+        run: name of the run. It is the version of data whose changes cannot be detected.
 
     Raises:
-        BadInput: the data, or a candidate, cannot be used.
+        BadInput: the data or a candidate cannot be used.
     """
     settings = pinned(settings)
     sections = settings.model_dump(mode="json", exclude_defaults=True)
     record = "" if own_namespace() is None else run_record.uri_of(sections)
 
-    def request(section: str, **surroundings: Any) -> Json:
-        return StepRequest(settings=sections.get(section, {}), record=record, **surroundings).plain()
+    def request(section: str, **fields: Any) -> Json:
+        return StepRequest(settings=sections.get(section, {}), record=record, **fields).plain()
 
-    named = {"model_name": settings.model_name}
-    registered = named | {"tracking_uri": settings.tracking_uri}
-    place = {"target": settings.target, "tracking_uri": settings.tracking_uri}
+    with_name = {"model_name": settings.model_name}
+    with_registry = with_name | {"tracking_uri": settings.tracking_uri}
+    with_target = {"target": settings.target, "tracking_uri": settings.tracking_uri}
     cluster = settings.cluster
-    trainers = cluster.model_copy(update={name: ClusterSettings.model_fields[name].default for name in OF_SERVERS})
-    in_pods = settings.registry.keys.startswith(SIGNING_JOB)  # there the public key is mounted, at its default place
-    signer = {} if in_pods else {"public_key": settings.registry.keys}
+    training_cluster = cluster.model_copy(
+        update={name: ClusterSettings.model_fields[name].default for name in OF_SERVERS}
+    )
+    in_pods = settings.registry.keys.startswith(SIGNING_JOB)
+    signer = {} if in_pods else {"public_key": settings.registry.keys}  # pods have it mounted at the default path
     data = sources.version(settings.data)
     weights = [encoder_identity(name) for _, name in encoders(settings)]
     return Requests(
         prepare=request("data"),
         compare=[task.model_dump(mode="json") for task in select_model.plan(settings.select, settings.train, record)],
-        train=request("train", select=sections.get("select", {}), cluster=trainers, **place),
-        compress=request("compress", **named),
-        evaluate=request("evaluate", **registered, **signer),
-        register=request("registry", **registered),
-        rollout=request("rollout", cluster=cluster, **signer, **named, **place),
+        train=request("train", select=sections.get("select", {}), cluster=training_cluster, **with_target),
+        compress=request("compress", **with_name),
+        evaluate=request("evaluate", **with_registry, **signer),
+        register=request("registry", **with_registry),
+        rollout=request("rollout", cluster=cluster, **signer, **with_name, **with_target),
         data_version=_digest(code_version("prepare_data"), run if data is None else data),
         selection_version=code_version("select_model", "train"),
         training_version=_digest(code_version("select_model", "train"), *weights),
@@ -93,8 +99,9 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
 
 
 def pinned(settings: SlipwaySettings) -> SlipwaySettings:
-    """The settings with the commit of now of all that comes from a hub: looked up once, here, so that every step of the
-    run loads the same, and the lineage names it.
+    """The settings with a fixed commit for each dataset and encoder of a hub.
+
+    The commits are looked up once, here. So every step of the run loads the same files, and the lineage names them.
 
     Raises:
         BadInput: a dataset or an encoder cannot be used.

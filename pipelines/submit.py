@@ -1,4 +1,4 @@
-"""Send a run to Kubeflow Pipelines, follow it there to its end, and say what became of it."""
+"""Submit a run to Kubeflow Pipelines, show its progress there, and return its outcome; for `slipway submit`."""
 
 import time
 from pathlib import Path
@@ -22,132 +22,136 @@ from slipway.pipelines.settings import SlipwaySettings
 from slipway.pipelines.upload import send, with_addresses
 
 NAMESPACE = "kubeflow"
-"""Where Kubeflow Pipelines runs the steps of a single-user installation."""
+"""The namespace in which a single-user installation of Kubeflow Pipelines runs the steps."""
 
 REPORT_SECONDS = 20.0
-"""How long the report of a run that ended may take to arrive in the store."""
+"""How long to wait for the report in the store after a run ended."""
 
 LOOK_SECONDS = 1.0
 
 
 class Ended(NamedTuple):
-    """What became of a run."""
+    """How a run ended."""
 
     outcome: Outcome
     lines: list[str]
-    """The last telling lines of the pod that failed."""
+    """The last lines that matter in the log of the pod that failed."""
     report: Path | None
 
 
 def submit(
     settings: SlipwaySettings, endpoint: str, experiment: str, namespace: str, console: Console
 ) -> tuple[Endpoint, Submitted]:
-    """Send a run with these settings and say where it can be seen.
+    """Submit a run with these settings, and print its address.
 
-    Data and encoders of this machine go to the store first, when all else is known to be good.
+    Data and encoders on this machine are uploaded to the store first, once all other checks have passed.
 
     Args:
-        settings: as they were given, not resolved for this machine.
+        settings: as the user gave them, not resolved for this machine.
         endpoint: address of Kubeflow Pipelines.
-        experiment: its name there; made when it is new.
-        namespace: the profile's, in a multi-user installation.
-        console: gets what is uploaded and the run's address.
+        experiment: name of the experiment there; made when it is new.
+        namespace: of the user's profile, in a multi-user installation.
+        console: shows what is uploaded, and the run's address.
+
+    Returns:
+        The API of Kubeflow Pipelines, and the run.
 
     Raises:
-        BadInput: the settings name something that cannot be used, or the endpoint or the store cannot be.
+        BadInput: the settings, the endpoint or the store cannot be used.
     """
     settings, uploads = with_addresses(for_pods(settings))
     name = f"{settings.model_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
     arguments = pipeline_parameters.filled(settings, for_pods(SlipwaySettings()))
-    there = Endpoint(endpoint, namespace)
+    api = Endpoint(endpoint, namespace)
     send(uploads, console)
-    run = there.send(name, experiment, arguments, run_record.uri_of(settings.model_dump()))
+    run = api.send(name, experiment, arguments, run_record.uri_of(settings.model_dump()))
     console.print(f"run {run.run_id} of {settings.model_name}: {run.url}", highlight=False)
-    return there, run
+    return api, run
 
 
 def follow_to_end(
     endpoint: Endpoint, run: Submitted, settings: SlipwaySettings, console: Console, report: Path
 ) -> Ended:
-    """Show how the steps of a run go on until it ended.
+    """Show the progress of a run until it ends.
 
     Args:
-        endpoint: where the run is.
+        endpoint: the API that has the run.
         run: the run.
         settings: of the run.
-        console: what is written to.
-        report: path to which the run's page is brought.
+        console: shows progress.
+        report: path to which the run's report is downloaded.
 
     Raises:
-        EndpointAway: the endpoint was away for minutes; the run goes on without us.
-        BadInput: the endpoint does not let us in any more, or does not know the run.
+        EndpointAway: the endpoint did not respond for minutes; the run itself goes on.
+        BadInput: the endpoint rejects the request, or does not know the run.
     """
     count = trainings(settings.select, settings.train)
-    progress = RunProgress(endpoint, run, count, lambda words: console.print(words, markup=False, highlight=False))
+    progress = RunProgress(endpoint, run, count, lambda message: console.print(message, markup=False, highlight=False))
     follow(progress, console, SHOWN)
     return ended(progress, endpoint.namespace or NAMESPACE, settings.model_name, report)
 
 
 def ended(progress: RunProgress, namespace: str, model_name: str, report: Path) -> Ended:
-    """What became of a run that ended, told by what its steps left, never by the engine's word alone.
+    """How a run ended, by the results of its steps. The state in Kubeflow Pipelines alone does not show it: a run whose
+    gate refused the model is `SUCCEEDED` there, too.
 
     Args:
         progress: of the run.
-        namespace: where its pods are.
+        namespace: of the run's pods.
         model_name: of the run.
-        report: path to which its page is brought.
+        report: path to which the run's report is downloaded.
     """
     run, state = progress.run, progress.state
     try:
-        record = run_record.read(run.place)
+        record = run_record.read(run.record_uri)
     except BadInput as error:
         reason = f"its record cannot be read from here ({error})"
         return Ended(_unread(state, run, model_name, reason), [], None)
     record = _explained(record, progress, namespace)
     if not is_told(record):
-        reason = f"its record {run.place} does not say so"
+        reason = f"its record {run.record_uri} does not say so"
         return Ended(_unread(state, run, model_name, reason), [], None)
     lines = [str(line) for line in (record.failure or {}).get("lines") or []]
     return Ended(outcome_of(record), lines, report if _fetched(progress, report) else None)
 
 
 def _explained(record: Record, progress: RunProgress, namespace: str) -> Record:
-    """The record with the cause of what no step could tell, as the cluster of the user's KUBECONFIG shows it."""
+    """The record with the cause of a failure that no step recorded, from the pods in the cluster of KUBECONFIG."""
     failure, run = record.failure, progress.run.run_id
     if is_told(record) and not (failure and failure["exit_code"] == SlipwayError.exit_code and "lines" not in failure):
         return record
     if progress.state in ("SUCCEEDED", "COMPLETE", "COMPLETED") and not failure:
-        return record  # nothing failed: what is missing is the record
+        return record  # no step failed; only the record is incomplete
     cancelled = progress.state in RUN_CANCELLED or pod_diagnosis.cancelled(run, namespace)
     diagnosis = pod_diagnosis.diagnose(run, namespace)
-    found = explained(record, diagnosis, cancelled)
-    untold = found.failure and found.failure["step"] == "run" and not diagnosis and not cancelled
-    if untold and (step := progress.first_failed()):
-        words = f"it failed before it could leave a word; the log of its pod says why, see {progress.run.url}"
-        return found._replace(failure=(found.failure or {}) | {"step": step, "message": words})
-    return found
+    completed = explained(record, diagnosis, cancelled)
+    unexplained = completed.failure and completed.failure["step"] == "run" and not diagnosis and not cancelled
+    if unexplained and (step := progress.first_failed()):
+        message = f"it failed before it could leave a word; the log of its pod says why, see {progress.run.url}"
+        return completed._replace(failure=(completed.failure or {}) | {"step": step, "message": message})
+    return completed
 
 
 def _unread(state: str, run: Submitted, model_name: str, reason: str) -> Outcome:
-    """The outcome of a run of which only Kubeflow Pipelines tells; an end that looks good may be a refusal."""
-    says, more = "Kubeflow Pipelines says", f"{reason}; see {run.url}"
+    """The outcome of a run whose record cannot be read. A state that looks good may hide that the gate refused."""
+    prefix, suffix = "Kubeflow Pipelines says", f"{reason}; see {run.url}"
     if state in RUN_CANCELLED:
-        return Outcome("cancelled", f"{says} that the run was cancelled; {more}", Cancelled.exit_code, "neutral")
+        return Outcome("cancelled", f"{prefix} that the run was cancelled; {suffix}", Cancelled.exit_code, "neutral")
     if state in ("FAILED", "ERROR"):
-        return Outcome("failed", f"{says} that the run failed; {more}", SlipwayError.exit_code, "bad")
-    words = f"{says} {state}, but not whether {model_name} was delivered; {more}"
-    return Outcome("ended", words, SlipwayError.exit_code, "neutral")
+        return Outcome("failed", f"{prefix} that the run failed; {suffix}", SlipwayError.exit_code, "bad")
+    sentence = f"{prefix} {state}, but not whether {model_name} was delivered; {suffix}"
+    return Outcome("ended", sentence, SlipwayError.exit_code, "neutral")
 
 
 def _fetched(progress: RunProgress, report: Path) -> bool:
-    """Bring the page of a run, which its last task may just have written, to a file; False when there is none."""
-    cannot = any(task.name in ("report", "report-driver") and task.state == "failed" for task in progress.tasks)
-    latest = time.monotonic() + (0.0 if cannot else REPORT_SECONDS)
+    """Download the report of a run; False when there is none. Waits for it, since the last task may just write it."""
+    report_failed = any(task.name in ("report", "report-driver") and task.state == "failed" for task in progress.tasks)
+    deadline = time.monotonic() + (0.0 if report_failed else REPORT_SECONDS)
     while True:
         try:
-            run_record.get_report(progress.run.place, report)
+            run_record.get_report(progress.run.record_uri, report)
             return True
         except BadInput:
-            if time.monotonic() >= latest:
+            if time.monotonic() >= deadline:
                 return False
         time.sleep(LOOK_SECONDS)

@@ -1,10 +1,10 @@
-"""Data and encoders of this machine for a run whose steps are pods: they go to the store, under their digest.
+"""Upload data and encoders of this machine to the store, under their digest, for a run whose steps are pods.
 
     STORE/uploads/data/DIGEST/NAME          a file, or a folder with its data files
     STORE/uploads/encoders/DIGEST/          an encoder's folder
 
-An object of S3 is there as a whole or not at all, and what lies under a digest does not change. So an upload that was
-interrupted is known by what it lacks, and only that is sent.
+An object of S3 exists as a whole or not at all, and the content under a digest does not change. So after an interrupted
+upload only the missing files are uploaded.
 """
 
 import contextlib
@@ -27,24 +27,24 @@ from slipway.pipelines.settings import SlipwaySettings
 
 UPLOADS = "uploads"
 ENCODER_FILES = {".json", ".txt", ".safetensors", ".model", ".bpe", ".tiktoken"}
-"""What transformers reads of an encoder: configuration, tokenizer, weights. Nothing else is sent."""
+"""Suffixes of the files that transformers reads: configuration, tokenizer, weights. No other files are uploaded."""
 
 VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json"}
 
 
 class Upload(NamedTuple):
-    """What one setting names on this machine."""
+    """The files on this machine that one setting names."""
 
     setting: str
     path: Path
     files: dict[str, Path]
-    """By their names below the address."""
+    """Their names below the address, and their paths here."""
     address: str
-    """Where it will be in the store."""
+    """URI that the setting gets: of the file or folder in the store."""
     folder: str
-    """The address that starts with its digest, and holds nothing else."""
+    """URI of the folder that is named by the digest. It holds this upload only."""
     state: tuple[tuple[int, int], ...]
-    """Size in bytes and time of the last change of each file when its digest was made."""
+    """Size in bytes, and time of the last change in nanoseconds, of each file when its digest was computed."""
 
     def __str__(self) -> str:
         count = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
@@ -52,48 +52,51 @@ class Upload(NamedTuple):
 
 
 def with_addresses(settings: SlipwaySettings) -> tuple[SlipwaySettings, list[Upload]]:
-    """The settings with places in the store for what lies on this machine, and what is to be sent there.
+    """Replace paths of this machine in the settings by addresses in the store. Nothing is uploaded yet.
 
     Args:
-        settings: for pods, so with a store.
+        settings: resolved for pods, so with a store.
+
+    Returns:
+        The settings, and the uploads that they need.
 
     Raises:
-        BadInput: something is not there, is empty, or is no data or encoder; a store cannot be written.
+        BadInput: a path does not exist, is empty, or is no data or encoder; or the store cannot be written.
     """
     store = f"{settings.cluster.store.rstrip('/')}/{UPLOADS}"
     uploads: list[Upload] = []
     if path := sources.local_path(settings.data.source):
-        uploads.append(_data(settings, path, f"{store}/data"))
+        uploads.append(_data_upload(settings, path, f"{store}/data"))
         settings = settings.model_copy(
             update={"data": settings.data.model_copy(update={"source": uploads[-1].address})}
         )
-    own: dict[str, Upload] = {}
+    encoder_uploads: dict[str, Upload] = {}
     for setting, name in encoders(settings):
-        if name not in own and (path := _encoder_path(setting, name)):
-            own[name] = _encoder(setting, name, path, f"{store}/encoders")
-    uploads += own.values()
+        if name not in encoder_uploads and (path := _encoder_path(setting, name)):
+            encoder_uploads[name] = _encoder_upload(setting, name, path, f"{store}/encoders")
+    uploads += encoder_uploads.values()
     if uploads:
         storage.check_writable(store)
-    return _with_encoders(settings, {name: upload.address for name, upload in own.items()}), uploads
+    return _with_encoders(settings, {name: upload.address for name, upload in encoder_uploads.items()}), uploads
 
 
 def send(uploads: list[Upload], console: Console) -> None:
-    """Store what is not in the store yet, and say what.
+    """Upload the files that the store does not have yet, and print what is uploaded.
 
     Raises:
-        BadInput: a file cannot be read or changed meanwhile, or the store cannot be used.
+        BadInput: a file cannot be read or has changed meanwhile, or the store cannot be used.
     """
     for upload in uploads:
-        there = storage.sizes(upload.folder)
+        stored_sizes = storage.sizes(upload.folder)
         prefix = upload.address.removeprefix(upload.folder).strip("/")
         sizes = dict(zip(upload.files, (size for size, _ in upload.state), strict=True))
         names = {f"{prefix}/{name}".strip("/"): name for name in upload.files}
-        missing = {key: name for key, name in names.items() if there.get(key) != sizes[name]}
+        missing = {key: name for key, name in names.items() if stored_sizes.get(key) != sizes[name]}
         if not missing:
             console.print(f"{upload}; it is at {upload.address}", markup=False, highlight=False)
             continue
-        part = "" if len(missing) == len(names) else f" (the last {len(missing)} of them)"
-        console.print(f"{upload}, to {upload.address}{part}", markup=False, highlight=False)
+        note = "" if len(missing) == len(names) else f" (the last {len(missing)} of them)"
+        console.print(f"{upload}, to {upload.address}{note}", markup=False, highlight=False)
         total = sum(sizes[name] for name in missing.values())
         _send(upload, {key: upload.files[name] for key, name in missing.items()}, total, console)
 
@@ -112,9 +115,9 @@ def _send(upload: Upload, missing: dict[str, Path], total: int, console: Console
         raise BadInput(f"{upload.path} changed while it was uploaded; submit again when nobody writes to it")
 
 
-def _data(settings: SlipwaySettings, path: Path, store: str) -> Upload:
+def _data_upload(settings: SlipwaySettings, path: Path, store: str) -> Upload:
     with _reading(path):
-        path = path.resolve() if path.is_dir() else path.absolute()  # a link to a file gives it its name
+        path = path.resolve() if path.is_dir() else path.absolute()  # a link to a file keeps the name of the link
         files = {
             file.relative_to(path).as_posix() if path.is_dir() else "": file
             for file in sources.data_files(path, settings.data)
@@ -127,12 +130,12 @@ def _data(settings: SlipwaySettings, path: Path, store: str) -> Upload:
 
 
 def _encoder_path(setting: str, name: str) -> Path | None:
-    """The folder of an encoder that lies on this machine."""
+    """The folder of an encoder on this machine; None for one that pods load themselves."""
     if name in PACKAGED or is_stored(name):
         return None
     try:
         path = Path(name).expanduser()
-    except RuntimeError as error:  # a home that nobody has
+    except RuntimeError as error:  # `~name` for a user who does not exist
         raise BadInput(f"{setting} {name} cannot be read: {error}") from error
     if path.is_dir():
         return path
@@ -141,7 +144,7 @@ def _encoder_path(setting: str, name: str) -> Path | None:
     return None
 
 
-def _encoder(setting: str, name: str, path: Path, store: str) -> Upload:
+def _encoder_upload(setting: str, name: str, path: Path, store: str) -> Upload:
     from slipway.components.artifacts.checkpoint import check_encoder  # loads the framework
 
     check_encoder(name)
@@ -155,34 +158,49 @@ def _encoder(setting: str, name: str, path: Path, store: str) -> Upload:
     if not any(file.suffix == ".safetensors" for file in files.values()):
         raise BadInput(f"{setting} {path} has no weights in a .safetensors file; save the model again with them")
     if not any(file.name in VOCABULARIES or file.suffix == ".model" for file in files.values()):
-        raise BadInput(f"{setting} {path} has no tokenizer; save it into the folder, too")  # transformers makes one up
+        # transformers would make up a tokenizer
+        raise BadInput(f"{setting} {path} has no tokenizer; save it into the folder, too")
     with _reading(path):
         return _upload(setting, path, files, store, "")
 
 
 def _upload(setting: str, path: Path, files: dict[str, Path], store: str, name: str) -> Upload:
-    """What is to be sent, under a digest of names and contents."""
+    """Describe the upload of files, under a digest of their names and contents.
+
+    Args:
+        setting: that names the files.
+        path: of the file or folder.
+        files: names below `path` to paths.
+        store: URI below which the folder of the digest will be.
+        name: of the file or folder below the digest; empty to use the folder of the digest itself.
+
+    Raises:
+        BadInput: a symbolic link leads out of the folder, or a name is not UTF-8.
+    """
     for file in files.values():
         if path.is_dir() and not file.resolve().is_relative_to(path):
             raise BadInput(
                 f"{setting} {path} holds {file.relative_to(path)}, a symbolic link that leads out of it and is not "
                 "followed; put the file itself there, or remove the link"
             )
-    whole, state = hashlib.sha256(), _state(files)
-    for below, file in files.items():
-        key = f"{name}/{below}".strip("/")
+    digest, state = hashlib.sha256(), _state(files)
+    for relative_name, file in files.items():
+        key = f"{name}/{relative_name}".strip("/")
         try:
-            whole.update(key.encode() + b"\0")
+            digest.update(key.encode() + b"\0")
         except UnicodeEncodeError:
             raise BadInput(f"{setting}: the name of {str(file)!r} is not UTF-8; rename the file") from None
         with file.open("rb") as content:
-            whole.update(hashlib.file_digest(content, "sha256").digest())
-    folder = f"{store}/{whole.hexdigest()[:16]}"
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    folder = f"{store}/{digest.hexdigest()[:16]}"
     return Upload(setting, path, files, f"{folder}/{name}".rstrip("/"), folder, state)
 
 
 def _with_encoders(settings: SlipwaySettings, addresses: dict[str, str]) -> SlipwaySettings:
-    """The settings with other names of encoders; one that no candidate uses would name nothing there."""
+    """The settings with addresses for encoders.
+
+    A `train.encoder` that no candidate uses is not uploaded. Its path means nothing in a pod, so it gets its default.
+    """
     used = any(setting == "train.encoder" for setting, _ in encoders(settings))
     changed = with_encoders(settings, addresses)
     if used or not _encoder_path("train.encoder", changed.train.encoder):
@@ -192,12 +210,14 @@ def _with_encoders(settings: SlipwaySettings, addresses: dict[str, str]) -> Slip
 
 
 def _state(files: dict[str, Path]) -> tuple[tuple[int, int], ...]:
-    found = [os.stat(path) for path in files.values()]
-    return tuple((stat.st_size, stat.st_mtime_ns) for stat in found)
+    """Size and time of the last change of each file, by which a change during the upload is noticed."""
+    statuses = [os.stat(path) for path in files.values()]
+    return tuple((status.st_size, status.st_mtime_ns) for status in statuses)
 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
+    """Turn an OSError into BadInput that names the file."""
     try:
         yield
     except OSError as error:

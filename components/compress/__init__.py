@@ -1,1 +1,1 @@
-"""Step `compress`: smaller and faster variants of the trained classifier, measured; the fastest that is good enough."""
+"""Step `compress`: make smaller and faster variants of the classifier, measure them, and choose the best good one."""

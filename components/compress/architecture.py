@@ -1,4 +1,4 @@
-"""Where the parts of an encoder's layers are, for the architectures whose layers can be taken out or made narrower."""
+"""Access to the layers of an encoder and their parts, for the architectures that can be distilled and pruned."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -14,7 +14,7 @@ from slipway.components.errors import BadInput
 
 @dataclass(frozen=True)
 class Names:
-    """Module names: `stack` within the base model, the others within a layer."""
+    """Names of modules: `stack` within the base model, all others within a layer."""
 
     stack: str
     attention: str
@@ -61,7 +61,7 @@ class Layer(NamedTuple):
 
 
 def check_supported(model: PreTrainedModel) -> None:
-    """See before any work that the layers of this architecture are known.
+    """Check before any work that the layers of this architecture are known.
 
     Raises:
         BadInput: they are not.
@@ -70,11 +70,11 @@ def check_supported(model: PreTrainedModel) -> None:
 
 
 def check_encoder(name: str, settings: CompressSettings) -> None:
-    """See before any training that the encoder can be compressed in the way that is asked for.
+    """Check before any training that the encoder can be compressed as the settings say.
 
     Args:
         name: `minilm`, a folder here or on S3, or a Hugging Face name.
-        settings: what is asked for.
+        settings: of the step.
 
     Raises:
         BadInput: it cannot.
@@ -97,7 +97,7 @@ def stack(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def replace_stack(model: PreTrainedModel, layers: nn.ModuleList) -> None:
-    """Give the encoder other layers, in the model and in its configuration."""
+    """Replace the layers of the encoder, in the model and in its configuration."""
     parent, _, name = SUPPORTED[model.config.model_type].stack.rpartition(".")
     setattr(model.base_model.get_submodule(parent), name, layers)
     model.config.num_hidden_layers = len(layers)
@@ -113,13 +113,13 @@ def layers(model: PreTrainedModel) -> list[Layer]:
 
 
 def head_size(model: PreTrainedModel) -> int:
-    """Dimensions of one attention head; neither pruning nor narrowing changes it."""
+    """Number of dimensions of one attention head. Neither pruning nor narrowing changes it."""
     attention = stack(model)[0].get_submodule(SUPPORTED[model.config.model_type].attention)
     return int(attention.attention_head_size)  # type: ignore[arg-type]
 
 
 def heads_and_width(model: PreTrainedModel) -> tuple[int, int]:
-    """Attention heads of a layer and the dimensions of all of them; (0, 0) when the architecture is not known."""
+    """Number of attention heads of a layer, and of the dimensions of all heads; (0, 0) for an unknown architecture."""
     if model.config.model_type not in SUPPORTED:
         return 0, 0
     width = layers(model)[0].query.out_features

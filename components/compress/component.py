@@ -21,7 +21,8 @@ def compress(
         model: Checkpoint folder of the trained classifier, the teacher.
         dataset: Dataset folder that it was trained on.
         request: Section `compress`, and the name of the model in the bundle; see StepRequest and CompressSettings.
-        version: Version of the code that made it, noted in the bundle; a change of it makes cached results invalid.
+        version: Version of this step's code, which is written to the bundle. When it changes, the cache does not use an
+            earlier result.
         draft: The draft bundle of the chosen variant, in the folder `bundle`, beside the results of the steps so far.
         compression_report: The Pareto chart, and the table of all variants with reasons.
         compression_metrics: Macro-F1, latency and size of the chosen variant, and how many times faster it is than
@@ -35,15 +36,15 @@ def compress(
     from slipway.components.step_runtime import scalar_metrics, step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
-    asked, results = StepRequest.model_validate(request), step_context.results_in(model.path)
+    step_request, results = StepRequest.model_validate(request), step_context.results_in(model.path)
     with step_context.running(
-        "compress", results, compression_report.path, [compression_metrics.path], asked.record
+        "compress", results, compression_report.path, [compression_metrics.path], step_request.record
     ) as current:
         result = step.run(
             Path(model.path),
             Path(dataset.path),
-            CompressSettings.model_validate(asked.settings),
-            asked.model_name,
+            CompressSettings.model_validate(step_request.settings),
+            step_request.model_name,
             version,
             Path(draft.path) / "bundle",
             home.work(),

@@ -1,4 +1,4 @@
-"""A variant's draft bundle: the three files that serving needs."""
+"""The draft bundle of a variant: the three files that a model server needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from slipway.components.errors import BadInput
 
 @dataclass(frozen=True)
 class Origin:
-    """What `bundle.json` tells about where a variant comes from: the checkpoint's info, and who asked for it."""
+    """The origin of a variant for `bundle.json`: the checkpoint's info, the model's name and the code's version."""
 
     checkpoint_info: dict[str, Any]
     model_name: str
     code_version: str
 
     def bundle_info(self, variant: str, precision: str) -> BundleInfo:
-        """The info of a variant whose metrics and latency are still unknown."""
+        """The content of `bundle.json` for a variant, without its metrics and latency, which are measured later."""
         return BundleInfo(
             model_name=self.model_name,
             labels=self.checkpoint_info["labels"],
@@ -37,16 +37,16 @@ class Origin:
 def write_draft_files(
     folder: Path, tokenizer: PreTrainedTokenizerBase, info: BundleInfo, rewritten: str | None = None
 ) -> None:
-    """Write `tokenizer.json` and `bundle.json`; the model is written by `export` or a quantiser.
+    """Write `tokenizer.json` and `bundle.json`. The model is written by `export` or a quantiser.
 
     Args:
         folder: of the draft.
         tokenizer: the teacher's.
-        info: what `bundle.json` says.
-        rewritten: the content of `tokenizer.json`, if it is not the teacher's.
+        info: content of `bundle.json`.
+        rewritten: content of `tokenizer.json`; None for the teacher's.
 
     Raises:
-        BadInput: the tokenizer has no such form.
+        BadInput: the tokenizer cannot be written as `tokenizer.json`.
     """
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

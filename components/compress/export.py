@@ -1,4 +1,4 @@
-"""A classifier as an ONNX model that gives the same logits as torch, with fused attention and LayerNorm if possible."""
+"""Export a classifier as an ONNX model with the same logits as in torch, and with a fused graph if possible."""
 
 import contextlib
 import logging
@@ -20,24 +20,25 @@ from slipway.components.artifacts.onnx_classifier import open_session
 from slipway.components.errors import SlipwayError
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit from torch's, in units of the largest logit, or of 1 when that is smaller."""
+"""Allowed difference of a logit from torch's, in units of the largest logit, or of 1 when that is smaller."""
 OPSET = 17
+"""Version of the ONNX operators."""
 INPUTS = ("input_ids", "attention_mask")
 SHAPES = ((1, 3), (1, 16), (3, 9), (5, 0))
-"""(texts, tokens) at which the outputs are compared; 0 tokens stands for the greatest length."""
+"""Shapes (texts, tokens) at which the logits are compared; 0 tokens stands for the greatest length."""
 
 Integers = npt.NDArray[np.int64]
 
 
 class Exported(NamedTuple):
-    """How an export went: the largest difference of a logit from torch's, and whether the graph was fused."""
+    """The result of an export: the largest difference of a logit from torch's, and whether the graph is fused."""
 
     difference: float
     fused: bool
 
 
 class LogitsOnly(nn.Module):
-    """The classifier as a function of the two inputs; positions and segments are its own business."""
+    """The classifier as a function of two inputs that returns the logits; it computes positions and segments itself."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -58,15 +59,15 @@ def export(
 ) -> Exported:
     """Write `model` to the ONNX file `path`: inputs int64 (texts, tokens), output `logits` float32 (texts, classes).
 
-    The graph is fused by ONNX Runtime's transformer optimizer; the fused graph is kept when its logits are those
-    of torch, otherwise the plain one.
+    ONNX Runtime's transformer optimizer fuses the graph. The fused graph is kept if its logits are those of torch;
+    otherwise the plain graph is kept.
 
     Args:
-        model: the classifier; its mode of training is left as it was.
-        path: the file to be written.
+        model: the classifier; its training mode is restored.
+        path: the file to write.
         max_length: the greatest number of tokens at which the logits are compared.
-        heads: attention heads of each layer and the width of all of them, for the fusion; 0 when unknown.
-        fuse_attention: False leaves attention as plain matrix products, which is all that static int8 knows.
+        heads: attention heads of each layer, and the width of all of them, for the fusion; 0 when unknown.
+        fuse_attention: False keeps attention as plain matrix products, since static int8 does not support fused ones.
 
     Raises:
         SlipwayError: the logits differ from torch's by more than `TOLERANCE`.
@@ -86,7 +87,7 @@ def export(
         return Exported(difference, fused=True)
     fused_path.unlink()
     difference = greatest_difference(path, samples, wanted)
-    if not difference <= TOLERANCE:  # also what is no number
+    if not difference <= TOLERANCE:  # also true for NaN
         raise SlipwayError(
             f"the exported {model.config.model_type} model does not give torch's logits: they differ by "
             f"{difference:.2g} of the largest, allowed is {TOLERANCE:.0g}; use an encoder of another architecture"
@@ -95,7 +96,7 @@ def export(
 
 
 def sample_inputs(model: PreTrainedModel, max_length: int) -> list[tuple[Integers, Integers]]:
-    """Random token ids and masks of several shapes; all but the first text of a batch end in padding."""
+    """Random token ids and masks of several shapes, for comparisons. All texts of a batch but the first are padded."""
     generator = np.random.default_rng(0)
     padding = int(model.config.pad_token_id or 0)
     others = np.setdiff1d(np.arange(int(model.config.vocab_size)), [padding])
@@ -112,19 +113,19 @@ def sample_inputs(model: PreTrainedModel, max_length: int) -> list[tuple[Integer
 def greatest_difference(
     path: Path, samples: list[tuple[Integers, Integers]], wanted: list[npt.NDArray[np.float32]]
 ) -> float:
-    """How far the logits of an ONNX model are from the wanted ones, in units as for `TOLERANCE`."""
+    """The largest difference of an ONNX model's logits from the wanted ones, in the units of `TOLERANCE`."""
     session = open_session(path.read_bytes())
     differences = []
     for sample, logits in zip(samples, wanted, strict=True):
-        given = session.run(["logits"], dict(zip(INPUTS, sample, strict=True)))[0]
-        differences.append(np.abs(given - logits).max() / max(1.0, np.abs(logits).max()))
+        measured = session.run(["logits"], dict(zip(INPUTS, sample, strict=True)))[0]
+        differences.append(np.abs(measured - logits).max() / max(1.0, np.abs(logits).max()))
     return float(np.max(differences))
 
 
 def trace(model: PreTrainedModel, path: Path, sample: tuple[Integers, Integers]) -> None:
-    """Export by tracing with plain attention: the one form whose attention the optimizer knows how to fuse.
+    """Export by tracing, with eager attention, since the optimizer can fuse no other form of attention.
 
-    The newer exporter (`dynamo=True`) takes five times as long, and its graphs are not fused by ONNX Runtime 1.32.
+    The newer exporter (`dynamo=True`) takes five times as long, and ONNX Runtime 1.32 does not fuse its graphs.
     """
     implementation = model.config._attn_implementation
     model.set_attn_implementation("eager")
@@ -157,12 +158,12 @@ def _fuse(path: Path, fused_path: Path, heads: tuple[int, int], attention: bool 
             opt_level=0,
             use_gpu=False,
         )
-    _part_sums(model.model.graph)
+    _separate_sums(model.model.graph)
     model.save_model_to_file(str(fused_path))
 
 
-def _part_sums(graph: onnx.GraphProto) -> None:
-    """Undo the fusion of a sum with the LayerNorm after it; see `open_session`."""
+def _separate_sums(graph: onnx.GraphProto) -> None:
+    """Undo the fusion of a sum with the LayerNorm after it, for the reason in `open_session`."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type != "SkipLayerNormalization":
@@ -183,7 +184,7 @@ def _part_sums(graph: onnx.GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of tracing and fusing: the comparison of the logits tells what they only suspect."""
+    """Suppress the warnings of tracing and fusing: they warn of wrong results, which the comparison of logits finds."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

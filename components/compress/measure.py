@@ -1,4 +1,4 @@
-"""What a variant is worth on this machine: its quality and its latency, measured as it will be served."""
+"""Measure the quality and the latency of variants on this machine, from text to logits as in a model server."""
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter
@@ -11,19 +11,25 @@ from slipway.components.learning.scores import accuracy, confusion_matrix, macro
 
 BATCH_SIZES = (1, 8, 32)
 Timings = dict[int, list[float]]
-"""Batch size -> milliseconds in each round."""
+"""Batch size to milliseconds in each round."""
 Indices = npt.NDArray[np.int64]
 
 
 class Predicts(Protocol):
-    """What can be timed."""
+    """A classifier whose latency can be measured."""
 
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Logits of the texts, shape (texts, classes)."""
 
 
 def quality(predicted: Indices, label_ids: Indices, classes: int) -> tuple[float, float]:
-    """Accuracy and macro-averaged F1 over the labels that occur, both from 0 to 1."""
+    """Accuracy and macro-averaged F1 over the labels that occur, both from 0 to 1.
+
+    Args:
+        predicted: predicted classes, shape (texts,).
+        label_ids: true classes, shape (texts,).
+        classes: number of classes.
+    """
     confusion = confusion_matrix(label_ids, predicted, classes)
     return float(accuracy(confusion)), float(macro_f1(confusion))
 
@@ -35,10 +41,20 @@ def time_side_by_side(
     seed: int,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> dict[str, Timings]:
-    """Milliseconds from text to logits, for each classifier, batch size and round; texts have their natural lengths.
+    """Measure milliseconds from text to logits for each classifier, batch size and round.
 
-    In a round all classifiers get the same texts, one after another in an order that changes from round to round,
-    so that whatever else the machine does slows all of them alike; their times in the same round may be compared.
+    In a round all classifiers get the same texts, one classifier after another, in an order that changes from round to
+    round. So other work on the machine slows all of them alike, and times of the same round can be compared.
+
+    Args:
+        classifiers: by name.
+        texts: to draw batches from; they keep their natural lengths.
+        rounds: number of measurements.
+        seed: of batches and orders.
+        batch_sizes: texts of a batch.
+
+    Returns:
+        Name to timings.
     """
     generator = np.random.default_rng(seed)
     timings: dict[str, Timings] = {name: {size: [] for size in batch_sizes} for name in classifiers}
@@ -52,7 +68,10 @@ def time_side_by_side(
 
 
 def _milliseconds(classifier: Predicts, batch: Sequence[str]) -> float:
-    """The time of one call, after another with one text: it wakes its threads and lets those of others come to rest."""
+    """The time of one call in milliseconds.
+
+    A call with one text goes before: it wakes this classifier's threads, and gives those of the others time to sleep.
+    """
     classifier.logits(batch[:1])
     start = perf_counter()
     classifier.logits(batch)

@@ -1,4 +1,4 @@
-"""The torch models from which variants are made: the teacher, smaller students, and pruned models."""
+"""Make the torch models of a search: the teacher, smaller students, and pruned models."""
 
 import copy
 import time
@@ -17,7 +17,7 @@ from slipway.components.compress.plan import Student, plan
 from slipway.components.compress.prune import cut, importance, schedule, sizes
 from slipway.components.compress.search_state import SearchState, take_weights
 from slipway.components.compress.settings import CompressSettings
-from slipway.components.compress.teacher_outputs import STEP, Lessons, LiveSchool, LiveTeaching, School
+from slipway.components.compress.teacher_outputs import STEP, LiveEpoch, LiveOutputs, StoredOutputs, TeacherOutputs
 from slipway.components.learning.batches import EncodedTexts, Indices
 from slipway.components.step_runtime import progress
 
@@ -26,7 +26,7 @@ REPORT_EVERY = 10
 
 @dataclass(frozen=True)
 class Candidate:
-    """A torch model, its name, for example `student-3x384`, and the seconds that it took to make."""
+    """A torch model, its name, such as `student-3x384`, and the seconds that it took to make."""
 
     name: str
     model: PreTrainedModel
@@ -38,60 +38,62 @@ def candidates(
     tokenizer: PreTrainedTokenizerBase,
     texts: EncodedTexts,
     settings: CompressSettings,
-    stages: SearchState,
+    search: SearchState,
 ) -> Iterator[Candidate]:
-    """The teacher and what is made of it, each when the next is asked for.
+    """Yield the teacher, and then the students and pruned models. Each is made when the caller asks for it.
 
     Args:
         teacher: in evaluation mode; not changed.
         tokenizer: the teacher's.
         texts: the training texts.
         settings: which models are made, and how.
-        stages: what an earlier run has done; ends the search when the budget is spent.
+        search: the state of an earlier run; it ends the search when the budget is spent.
 
     Raises:
-        BadInput: the settings ask for a student or for pruning, and the teacher's architecture allows neither.
+        BadInput: the settings ask for a student or for pruning, but the teacher's architecture does not allow them.
     """
     students = plan(teacher, settings)
     yield Candidate(f"teacher-{teacher.config.num_hidden_layers}x{teacher.config.hidden_size}", teacher, 0.0)
-    school: School | None = None
+    outputs: TeacherOutputs | None = None
     for student in students:
-        if school is not None and stages.leaves_out(student.stages):
+        if outputs is not None and search.leaves_out(student.stages):
             continue
         started = time.monotonic()
-        if school is None:
-            kept = sorted({layer for each in students for layer in each.layers})
-            school = _school(teacher, tokenizer, kept, texts, settings, stages)
-        yield from _made(student, teacher, school, settings, stages, started)
+        if outputs is None:
+            all_layers = sorted({layer for each in students for layer in each.layers})
+            outputs = _teacher_outputs(teacher, tokenizer, all_layers, texts, settings, search)
+        yield from _student_and_pruned(student, teacher, outputs, settings, search, started)
 
 
-def _made(
+def _student_and_pruned(
     student: Student,
     teacher: PreTrainedModel,
-    school: School,
+    outputs: TeacherOutputs,
     settings: CompressSettings,
-    stages: SearchState,
+    search: SearchState,
     started: float,
 ) -> Iterator[Candidate]:
-    """The student and what is pruned of it, or what is pruned of the teacher."""
-    model, dimensions = _shaped(student, teacher, school.texts, settings)
-    school = school.of(student.layers, dimensions)
+    """Yield the student and its pruned models; for a `Student` without a name, the pruned models of the teacher."""
+    model, dimensions = _untrained(student, teacher, outputs.texts, settings)
+    outputs = outputs.for_student(student.layers, dimensions)
     if student.name:
-        teach = partial(_taught, model, school, settings, stages, student.name)
-        candidate = _staged(student.name, model, teach, stages, started)
+        train = partial(_distilled, model, outputs, settings, search, student.name)
+        candidate = _resumed_or_made(student.name, model, train, search, started)
         model = candidate.model
         yield candidate
     for pruning in student.prunings:
-        if stages.leaves_out([pruning.name]):
+        if search.leaves_out([pruning.name]):
             continue
-        prune = partial(pruned, model, school, pruning.settings, stages, pruning.name)
-        yield _staged(pruning.name, model, prune, stages, time.monotonic())
+        prune = partial(pruned, model, outputs, pruning.settings, search, pruning.name)
+        yield _resumed_or_made(pruning.name, model, prune, search, time.monotonic())
 
 
-def _shaped(
+def _untrained(
     student: Student, teacher: PreTrainedModel, texts: EncodedTexts, settings: CompressSettings
 ) -> tuple[PreTrainedModel, torch.Tensor | None]:
-    """A student that has learned nothing yet, and which dimensions of the hidden states it has; None for all."""
+    """An untrained student (the teacher for a `Student` without a name), and the indices of its hidden dimensions; None
+    for all dimensions.
+    """
     if not student.name:
         return teacher, None
     model = new_student(teacher, student.layers)
@@ -102,81 +104,103 @@ def _shaped(
     return model, dimensions
 
 
-def _taught(
-    model: PreTrainedModel, school: School, settings: CompressSettings, stages: SearchState, name: str
+def _distilled(
+    model: PreTrainedModel, outputs: TeacherOutputs, settings: CompressSettings, search: SearchState, name: str
 ) -> PreTrainedModel:
-    distil(model, school, settings, settings.distil_epochs, _reporter(name), stages, name)
+    distil(model, outputs, settings, settings.distil_epochs, _reporter(name), search, name)
     return model
 
 
 def pruned(
     model: PreTrainedModel,
-    school: School,
+    outputs: TeacherOutputs,
     settings: CompressSettings,
-    stages: SearchState | None = None,
+    search: SearchState | None = None,
     name: str = "",
 ) -> PreTrainedModel:
-    """A copy of `model` with fewer heads and neurons, which has recovered under distillation from the teacher.
+    """Prune heads and neurons of a copy of `model`, and let it recover by distillation from the teacher.
 
-    The heads and neurons go in `prune_rounds` cuts, and the epochs of recovery are spread over them.
+    Heads and neurons are removed in `prune_rounds` cuts. The epochs of recovery are divided among them.
+
+    Args:
+        model: is not changed.
+        outputs: the texts with the teacher's outputs.
+        settings: shares that are kept, rounds and epochs.
+        search: as for `distil`.
+        name: of the pruned model.
     """
     model = copy.deepcopy(model)
     heads, neurons = (schedule(kept, settings.prune_rounds) for kept in (settings.heads_kept, settings.neurons_kept))
     epochs = [len(part) for part in np.array_split(range(settings.recovery_epochs), settings.prune_rounds)][::-1]
-    whole = sizes(model)
+    original_sizes = sizes(model)
     for number in range(settings.prune_rounds):
         stage = f"{name}-cut{number + 1}" if number + 1 < settings.prune_rounds else name
         progress.report(STEP, "measuring the importance of heads and neurons")
-        lessons = map(school.epoch(0).lesson, _parts(school.texts, settings))
-        found = importance(model, lessons, lambda lesson: distillation_loss(model, lesson, settings))
-        left = sizes(model)
-        shares = (heads[number] * whole[0] / left[0], neurons[number] * whole[1] / left[1])
-        cut(model, found, *shares)
+        teacher_batches = map(outputs.epoch(0).batch_of, _parts(outputs.texts, settings))
+        importances = importance(
+            model, teacher_batches, lambda teacher_batch: distillation_loss(model, teacher_batch, settings)
+        )
+        present_sizes = sizes(model)
+        shares = (
+            heads[number] * original_sizes[0] / present_sizes[0],
+            neurons[number] * original_sizes[1] / present_sizes[1],
+        )
+        cut(model, importances, *shares)
         if epochs[number]:
-            distil(model, school, settings, epochs[number], _reporter(stage), stages, stage)
+            distil(model, outputs, settings, epochs[number], _reporter(stage), search, stage)
     return model
 
 
-def _staged(
+def _resumed_or_made(
     name: str,
     skeleton: PreTrainedModel,
     make: Callable[[], PreTrainedModel],
-    stages: SearchState,
+    search: SearchState,
     started: float,
 ) -> Candidate:
-    """The model of a stage: of an earlier run if that finished it, else made now."""
-    if finished := stages.finished(name):
+    """The model of a stage: loaded if an earlier run finished it, otherwise made now.
+
+    Args:
+        name: of the stage.
+        skeleton: a model of the same structure, whose shapes may differ.
+        make: trains the model.
+        search: has the finished models.
+        started: when the work on the stage began, by `time.monotonic`.
+    """
+    if finished := search.finished(name):
         model = copy.deepcopy(skeleton)
         take_weights(model, finished["weights"])
         return Candidate(name, model, finished["seconds"])
     model = make()
     seconds = time.monotonic() - started
-    stages.finish(name, model, seconds)
+    search.finish(name, model, seconds)
     return Candidate(name, model, seconds)
 
 
-def _school(
+def _teacher_outputs(
     teacher: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     kept: Sequence[int],
     texts: EncodedTexts,
     settings: CompressSettings,
-    stages: SearchState,
-) -> School:
-    """Answers from a file when the texts return, live ones when new texts are made or relations are asked for."""
+    search: SearchState,
+) -> TeacherOutputs:
+    """The teacher's outputs: from a file when all epochs have the same texts, or else computed for each batch, when the
+    settings ask for new texts or for relations.
+    """
     if not settings.augmentation and not settings.relation_weight:
-        return Lessons(teacher, kept, texts, stages.folder)
+        return StoredOutputs(teacher, kept, texts, search.folder)
     augmenter = Augmenter(texts, tokenizer, teacher, settings.seed) if settings.augmentation else None
-    made = round(settings.augmentation * len(texts))
-    return LiveSchool(teacher, kept, texts, augmenter, made, settings.relation_weight > 0)
+    new_texts = round(settings.augmentation * len(texts))
+    return LiveOutputs(teacher, kept, texts, augmenter, new_texts, settings.relation_weight > 0)
 
 
 def _some_states(
     teacher: PreTrainedModel, kept: Sequence[int], texts: EncodedTexts, settings: CompressSettings
 ) -> torch.Tensor:
     """The teacher's hidden states of a sample of the training texts, (tokens, layers, dimensions)."""
-    teaching = LiveTeaching(teacher, kept, texts)
-    return torch.cat([teaching.lesson(part).states for part in _parts(texts, settings)])
+    outputs = LiveEpoch(teacher, kept, texts)
+    return torch.cat([outputs.batch_of(part).states for part in _parts(texts, settings)])
 
 
 def _parts(texts: EncodedTexts, settings: CompressSettings) -> list[Indices]:

@@ -1,4 +1,4 @@
-"""Students by width: some dimensions of the teacher's hidden states, with all that reads or writes them."""
+"""Make students of smaller width: they have some dimensions of the teacher's hidden states only."""
 
 import torch
 from torch import nn
@@ -10,19 +10,19 @@ from slipway.components.compress.search_state import embedding_sizes
 
 
 def kept_dimensions(dimensions: int, share: float) -> int:
-    """How many dimensions a share leaves: all, or the nearest multiple of 8, for int8 kernels."""
+    """The number of dimensions that a share leaves: all, or else the nearest multiple of 8, for int8 kernels."""
     return dimensions if share == 1 else min(dimensions, max(8, 8 * round(share * dimensions / 8)))
 
 
 def most_varied(states: torch.Tensor, share: float) -> torch.Tensor:
-    """Dimensions of the hidden states that carry most: those with the greatest variance over the tokens.
+    """Choose the dimensions of the hidden states with the greatest variance over the tokens.
 
     Args:
         states: of the teacher, float32 (tokens, layers, dimensions).
         share: part of the dimensions that is kept; see `kept_dimensions`.
 
     Returns:
-        Indices in rising order, int64.
+        Indices in ascending order, int64.
     """
     count = kept_dimensions(states.shape[-1], share)
     spread = states.var(dim=0)
@@ -30,7 +30,10 @@ def most_varied(states: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def narrow(model: PreTrainedModel, kept: torch.Tensor) -> None:
-    """Leave only these dimensions of the hidden states, in place; attention heads and neurons stay as many."""
+    """Keep only these dimensions of the hidden states, in place, in all modules that read or write them.
+
+    The numbers of attention heads and neurons do not change.
+    """
     hidden, done = int(model.config.hidden_size), set()
     for layer in layers(model):
         for reader in (layer.query, layer.key, layer.value, layer.expansion):

@@ -1,4 +1,4 @@
-"""Which models a search makes of the teacher: students by depth and width, and what is pruned of each."""
+"""Plan the models of a search: students by depth and width, and the pruned models of each."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from slipway.components.compress.settings import CompressSettings
 from slipway.components.step_runtime.settings_lists import NAME, changes_of
 
 Shape = tuple[str, CompressSettings]
-"""The name of an item of `students`, or nothing, and the section with what the item changes."""
+"""The name of an item of `students` (it may be empty), and the section with the item's changes."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Student:
-    """A student, and what is pruned of it. Without a name there is none, and the teacher itself is pruned."""
+    """A student and its pruned models. Without a name there is no student, and the teacher itself is pruned."""
 
     name: str
     layers: list[int]
@@ -39,17 +39,18 @@ class Student:
 
 
 def plan(teacher: PreTrainedModel, settings: CompressSettings) -> list[Student]:
-    """The students in the order in which their shapes are listed, each with what is pruned of it.
+    """The students in the order in which their shapes are listed, each with its pruned models.
 
-    What comes to the same for this teacher is made once: shapes of the same layers and dimensions share a student, and
-    those that leave as many heads and neurons as well are one pruned model, which has the first one's name. (Shapes
-    with the same shares are refused with the settings.)
+    Equal models are made once: shapes with the same layers and dimensions share a student. If they also leave the same
+    numbers of heads and neurons, they are one pruned model, with the name of the first shape. (The settings reject
+    shapes with the same shares.)
 
-    Students are named for depth and width, as in `student-3x384`. So are pruned models; the name of the shape follows,
-    or, when several are pruned of one student, what is kept: `pruned-3x384-small`, `pruned-3x384-8h-768n`.
+    The name of a student has depth and width, as in `student-3x384`. The name of a pruned model has them, too. The name
+    of the shape follows, or, if one student has several pruned models, the numbers of heads and neurons:
+    `pruned-3x384-small`, `pruned-3x384-8h-768n`.
 
     Raises:
-        BadInput: the settings ask for a student or for pruning, and the teacher's architecture allows neither.
+        BadInput: the settings ask for a student or for pruning, but the teacher's architecture does not allow them.
     """
     if not settings.distil and not settings.prune:
         return []
@@ -62,7 +63,7 @@ def plan(teacher: PreTrainedModel, settings: CompressSettings) -> list[Student]:
     students = []
     for (layer_count, dimensions), shapes in groups.items():
         label = f"{layer_count}x{dimensions}"
-        layers = student_layers(depth, shapes[0][1].layers_kept)  # the others' as well: their number decides which
+        layers = student_layers(depth, shapes[0][1].layers_kept)  # the same for all shapes with this number of layers
         width_kept = min(shape.width_kept for _, shape in shapes)
         smaller = layer_count < depth or width_kept < 1
         prunings = _prunings(label, sizes(teacher), shapes) if settings.prune else []
@@ -71,25 +72,26 @@ def plan(teacher: PreTrainedModel, settings: CompressSettings) -> list[Student]:
 
 
 def _shapes(settings: CompressSettings) -> list[Shape]:
-    """All shapes; where nothing is distilled, they have all layers and dimensions."""
-    whole = {} if settings.distil else {"layers_kept": 1.0, "width_kept": 1.0}
+    """All shapes of the settings. Without distillation they have all layers and dimensions."""
+    full_size = {} if settings.distil else {"layers_kept": 1.0, "width_kept": 1.0}
     return [
-        (item.get(NAME, ""), settings.model_copy(update=changes_of(item) | whole)) for item in settings.students or [{}]
+        (item.get(NAME, ""), settings.model_copy(update=changes_of(item) | full_size))
+        for item in settings.students or [{}]
     ]
 
 
-def _prunings(label: str, whole: tuple[int, int], shapes: list[Shape]) -> list[Pruning]:
+def _prunings(label: str, full_size: tuple[int, int], shapes: list[Shape]) -> list[Pruning]:
     """The pruned models of one student.
 
     Args:
         label: depth and width of the student.
-        whole: heads and neurons of each of its layers; a student has those of the teacher.
-        shapes: that have this student.
+        full_size: numbers of heads and neurons in each of its layers; a student has as many as the teacher.
+        shapes: the shapes that share this student.
     """
     cuts: dict[tuple[int, int], Shape] = {}
     for name, shape in shapes:
-        left = kept_count(whole[0], shape.heads_kept), kept_count(whole[1], shape.neurons_kept)
-        cuts.setdefault(left, (name, shape))
+        sizes = kept_count(full_size[0], shape.heads_kept), kept_count(full_size[1], shape.neurons_kept)
+        cuts.setdefault(sizes, (name, shape))
     return [
         Pruning(f"pruned-{label}" + (f"-{name}" if name else f"-{heads}h-{neurons}n" if len(cuts) > 1 else ""), shape)
         for (heads, neurons), (name, shape) in cuts.items()

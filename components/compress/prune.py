@@ -1,4 +1,4 @@
-"""Structured pruning: the attention heads and feed-forward neurons that matter least are cut out of the matrices."""
+"""Structured pruning: remove the least important attention heads and feed-forward neurons from the matrices."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -8,31 +8,39 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from slipway.components.compress.architecture import head_size, layers
-from slipway.components.compress.teacher_outputs import Lesson
+from slipway.components.compress.teacher_outputs import TeacherBatch
 
 
 class Importance(NamedTuple):
-    """Of one layer: float32 (heads,) and float32 (neurons,), all >= 0."""
+    """The importance of the heads and neurons of one layer: float32 (heads,) and float32 (neurons,), all >= 0."""
 
     heads: torch.Tensor
     neurons: torch.Tensor
 
 
 def importance(
-    model: PreTrainedModel, lessons: Iterable[Lesson], loss: Callable[[Lesson], torch.Tensor]
+    model: PreTrainedModel, teacher_batches: Iterable[TeacherBatch], loss: Callable[[TeacherBatch], torch.Tensor]
 ) -> list[Importance]:
-    """What a head or neuron contributes to the loss, for each layer, to first order.
+    """Measure how much each head and neuron contributes to the loss, to first order.
 
-    It is |dL/dm| of a mask m that multiplies the output of the head or neuron, summed over batches (Michel et al.
-    2019, Are sixteen heads really better than one?; Molchanov et al. 2017 for neurons). As the output enters the
-    next matrix W linearly, dL/dm is the sum of W * dL/dW over the columns of that head or neuron.
+    The importance is |dL/dm| of a mask m that multiplies the output of the head or neuron, summed over batches (Michel
+    et al. 2019, Are sixteen heads really better than one?; Molchanov et al. 2017 for neurons). The output enters the
+    next matrix W linearly, so dL/dm is the sum of W * dL/dW over the columns of that head or neuron.
+
+    Args:
+        model: to be pruned later; its gradients are cleared.
+        teacher_batches: batches of texts with the teacher's outputs.
+        loss: of one batch.
+
+    Returns:
+        The importance of each layer.
     """
     size = head_size(model)
     totals: list[Importance] | None = None
-    for lesson in lessons:
+    for teacher_batch in teacher_batches:
         model.zero_grad()
-        torch.autograd.backward(loss(lesson))
-        found = [
+        torch.autograd.backward(loss(teacher_batch))
+        contributions = [
             Importance(
                 _column_contributions(layer.attention_output).view(-1, size).sum(dim=1).abs(),
                 _column_contributions(layer.contraction).abs(),
@@ -40,35 +48,35 @@ def importance(
             for layer in layers(model)
         ]
         totals = (
-            found
+            contributions
             if totals is None
-            else [Importance(*map(torch.add, *pair)) for pair in zip(totals, found, strict=True)]
+            else [Importance(*map(torch.add, *pair)) for pair in zip(totals, contributions, strict=True)]
         )
     model.zero_grad()
     return totals or []
 
 
 def schedule(kept: float, rounds: int) -> list[float]:
-    """What is kept after each of the rounds, the last as asked for: much goes at first, little at the end.
+    """The share that is kept after each round; after the last one it is `kept`.
 
-    The cubic schedule of Zhu & Gupta (2017, To prune, or not to prune).
+    By the cubic schedule of Zhu & Gupta (2017, To prune, or not to prune) the first rounds remove the most.
     """
     return [kept + (1 - kept) * (1 - number / rounds) ** 3 for number in range(1, rounds + 1)]
 
 
 def sizes(model: PreTrainedModel) -> tuple[int, int]:
-    """Heads and neurons of each layer."""
+    """The numbers of heads and neurons of each layer."""
     first = layers(model)[0]
     return first.query.out_features // head_size(model), first.expansion.out_features
 
 
-def cut(model: PreTrainedModel, found: list[Importance], heads_kept: float, neurons_kept: float) -> None:
-    """Leave only these shares of the most important heads and neurons, in place; the matrices become smaller.
+def cut(model: PreTrainedModel, importances: list[Importance], heads_kept: float, neurons_kept: float) -> None:
+    """Keep only these shares of heads and neurons, the most important ones, in place. The matrices become smaller.
 
-    Every layer keeps the same number, so that the exported attention can be fused.
+    Every layer keeps the same number of heads, so that the exported attention can be fused.
     """
     size = head_size(model)
-    for layer, important in zip(layers(model), found, strict=True):
+    for layer, important in zip(layers(model), importances, strict=True):
         heads = _most_important(important.heads, heads_kept)
         dimensions = (heads[:, None] * size + torch.arange(size)).flatten()
         for linear in (layer.query, layer.key, layer.value):
@@ -87,7 +95,7 @@ def _column_contributions(linear: nn.Linear) -> torch.Tensor:
 
 
 def kept_count(count: int, share: float) -> int:
-    """How many of `count` heads or neurons a share leaves: one at least."""
+    """The number of heads or neurons that a share of `count` leaves: at least one."""
     return max(1, round(count * share))
 
 
@@ -96,13 +104,13 @@ def _most_important(values: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:
-    """Leave only these outputs of a linear map, in place."""
+    """Keep only these outputs of a linear map, in place."""
     linear.weight = nn.Parameter(linear.weight.detach()[rows].clone())
     linear.bias = nn.Parameter(linear.bias.detach()[rows].clone())
     linear.out_features = len(rows)
 
 
 def keep_columns(linear: nn.Linear, columns: torch.Tensor) -> None:
-    """Leave only these inputs of a linear map, in place."""
+    """Keep only these inputs of a linear map, in place."""
     linear.weight = nn.Parameter(linear.weight.detach()[:, columns].clone())
     linear.in_features = len(columns)

@@ -1,4 +1,4 @@
-"""int8 variants of ONNX models: weights of fixed scales, activations of scales found as they come or beforehand."""
+"""Make int8 variants of ONNX models, with scales of activations from inference (dynamic) or from before (static)."""
 
 import contextlib
 import logging
@@ -24,34 +24,35 @@ from slipway.components.artifacts.onnx_classifier import open_session
 CPU = Path("/proc/cpuinfo")
 Feed = dict[str, npt.NDArray[np.int64]]
 MATRICES = ("MatMul", "Attention", "Gemm")
-"""Operators whose int8 form is faster; the rest is small."""
+"""Operators whose int8 form is faster. All others take little time."""
 FLOAT = {"DefaultTensorType": onnx.TensorProto.FLOAT}
-"""Fused operators have output types that the quantiser cannot infer; all floating-point values here are float32."""
+"""The quantiser cannot infer the output types of fused operators. All floating-point values here are float32."""
 
 
 @lru_cache(maxsize=1)
 def overflows() -> bool:
-    """Whether sums of int8 products overflow on this machine, so that weights must keep to 7 bits.
+    """Whether sums of int8 products overflow on this machine, so that weights may use 7 bits only.
 
     An x86 processor without VNNI adds two products of unsigned and signed bytes in 16 bits, which saturate (ONNX
-    Runtime's guide to quantisation, on `reduce_range`). A bundle with 7 bits is right everywhere; one that was made
-    where nothing overflows may lose quality where sums do.
+    Runtime's guide to quantisation, on `reduce_range`). A bundle with 7 bits is right on every machine. One with 8 bits
+    may lose quality on a machine where sums overflow.
     """
     try:
         flags = CPU.read_text("ascii").split()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return False
     return platform.machine() == "x86_64" and not any(flag.endswith("_vnni") for flag in flags)
 
 
 def quantise_dynamically(source: Path, target: Path, kept_float: Sequence[str] = ()) -> None:
-    """Write the model with weights in int8, a scale for each output channel, and activations quantised as they come.
+    """Write the model with int8 weights, which have a scale for each output channel. Activations are quantised at
+    inference.
 
-    The embedding tables become int8 as well, with one scale: they are more than half of a small model.
+    The embedding tables become int8, too, with one scale: they are more than half of a small model.
 
     Args:
         source: the ONNX model in fp32.
-        target: the file to be written.
+        target: the file to write.
         kept_float: names of nodes that stay in floating point.
     """
     with _quiet():
@@ -67,16 +68,17 @@ def quantise_dynamically(source: Path, target: Path, kept_float: Sequence[str] =
 
 
 def quantise_statically(source: Path, target: Path, feeds: Iterable[Feed], kept_float: Sequence[str] = ()) -> None:
-    """Write the model with weights and activations in int8, whose scales were found on `feeds`.
+    """Write the model with int8 weights and activations. The scales of activations are measured on `feeds`.
 
-    Weights have a scale for each output channel; activations are unsigned and have one each, from the least to the
-    greatest value seen. Embedding tables are int8 with weight only. The matrix products are written in ONNX's own
-    form (operators that quantise and dequantise around each), which ONNX Runtime turns into int8 kernels when it
-    loads the model; it knows no such form of its fused attention, so the source should be without (see `export`).
+    Weights have a scale for each output channel. Activations are unsigned and have one scale each, from the least to
+    the greatest value in `feeds`. Only the weights of embedding tables are int8. Matrix products are written in ONNX's
+    own form, with operators before and after them that quantise and dequantise. ONNX Runtime turns this form into int8
+    kernels when it loads the model. It does not support this form for its fused attention, so the source must not have
+    that (see `export`).
 
     Args:
         source: the ONNX model in fp32.
-        target: the file to be written.
+        target: the file to write.
         feeds: inputs for calibration, from the training texts.
         kept_float: names of nodes that stay in floating point.
     """
@@ -114,22 +116,22 @@ def matrices(source: Path) -> list[str]:
 
 
 def most_sensitive(source: Path, feeds: Sequence[Feed], count: int, scratch: Path) -> list[str]:
-    """The nodes whose int8 form moves the logits most, measured one by one with all others in floating point.
+    """Find the nodes whose int8 form changes the logits most. Each is measured with all others in floating point.
 
     Args:
         source: the ONNX model in fp32.
         feeds: inputs on which the logits are compared.
-        count: how many.
+        count: number of nodes to return.
         scratch: a file that may be overwritten.
     """
     names = matrices(source)
-    wanted = _logits(source, feeds)
-    moved = {}
+    expected = _logits(source, feeds)
+    changes = {}
     for name in names:
         quantise_dynamically(source, scratch, [other for other in names if other != name])
-        moved[name] = float(np.abs(_logits(scratch, feeds) - wanted).mean())
+        changes[name] = float(np.abs(_logits(scratch, feeds) - expected).mean())
     scratch.unlink(missing_ok=True)
-    return sorted(names, key=lambda name: -moved[name])[:count]
+    return sorted(names, key=lambda name: -changes[name])[:count]
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
@@ -148,7 +150,7 @@ def _logits(path: Path, feeds: Sequence[Feed]) -> npt.NDArray[np.float32]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the recommendation of a preparation that fused graphs do not take."""
+    """Suppress the quantiser's recommendation of a preprocessing, which fused graphs do not support."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -14,11 +14,13 @@ from slipway.components.step_runtime.step_result import number
 COLOURS = {"teacher": "tab:blue", "student": "tab:orange", "pruned": "tab:purple"}
 GOOD, BAD, SOFT = "#1a7f4b", "#b3261e", "#5b6675"
 LABEL_GAP, LABEL_HEIGHT = 0.1, 0.22
-"""Least distance of two labels, as part of the height of the chart where they are few; inches that one needs."""
+"""Least distance of two labels, as a share of the chart's height, when they are few; and the height that a label needs,
+in inches.
+"""
 
 
 def scalars(result: CompressResult) -> dict[str, float]:
-    """Values worth a comparison over runs."""
+    """Values to compare over runs."""
     chosen = result.delivered
     return {
         "macro_f1": chosen.macro_f1,
@@ -30,7 +32,7 @@ def scalars(result: CompressResult) -> dict[str, float]:
 
 
 def section(result: CompressResult) -> str:
-    """HTML fragment: facts, the Pareto chart, the table of all variants with the reasons."""
+    """HTML fragment: facts, the Pareto chart, and the table of all variants with the reasons."""
     rows, teacher = result.candidates, result.teacher
     chosen = result.delivered
     facts = {
@@ -73,14 +75,14 @@ def section(result: CompressResult) -> str:
         "Made in",
         "Verdict",
     ]
-    place = rows.index(chosen)
+    chosen_row = rows.index(chosen)
     return "\n".join(
         [
             html.heading("Compression"),
             html.notice(f"{chosen.name} is chosen: {chosen.reason}.", "good"),
             html.facts(facts),
             html.figure(partial(pareto_chart, result), caption),
-            html.table(headers, [_row(row) for row in rows], place),
+            html.table(headers, [_row(row) for row in rows], chosen_row),
             html.paragraph(note),
             html.details(
                 "Settings", html.table(["Setting", "Value"], [[k, str(v)] for k, v in result.settings.items()])
@@ -119,23 +121,23 @@ def pareto_chart(result: CompressResult, width: float) -> Figure:
         axes.scatter(row.latency(1), row.macro_f1, s=9, color=colour, zorder=4)
         if row.chosen:
             axes.scatter(row.latency(1), row.macro_f1, s=area + 260, facecolor="none", edgecolor=GOOD, linewidth=2.5)
-    sure = [result.teacher.macro_f1 * row.kept_at_least for row in rows]
-    for row, low in zip(rows, sure, strict=True):
+    lower_bounds = [result.teacher.macro_f1 * row.kept_at_least for row in rows]
+    for row, low in zip(rows, lower_bounds, strict=True):
         colour = COLOURS[row.name.split("-")[0]]
         axes.vlines(row.latency(1), low, max(low, row.macro_f1), color=colour, linewidth=1, zorder=2)
     front = _front(rows)
     axes.plot([row.latency(1) for row in front], [row.macro_f1 for row in front], color="0.6", zorder=1)
     _scale(axes, rows, result.floor)
     axes.axhline(result.floor, color=BAD, linestyle="--", linewidth=1)
-    place = axes.get_yaxis_transform()
-    axes.text(0.005, result.floor, f"floor {result.floor:.3f}", color=BAD, va="bottom", transform=place)
+    transform = axes.get_yaxis_transform()
+    axes.text(0.005, result.floor, f"floor {result.floor:.3f}", color=BAD, va="bottom", transform=transform)
     _label(axes, rows, width == html.WIDE)
     axes.set(xlabel="median latency at batch 1 (ms, logarithmic)", ylabel="macro-F1, validation split")
     return figure
 
 
 def _front(rows: Sequence[VariantResult]) -> list[VariantResult]:
-    """The rows that none beats in both latency and macro-F1, from the fastest on."""
+    """The rows on the Pareto front of latency and macro-F1, the fastest first."""
     front: list[VariantResult] = []
     for row in sorted(rows, key=lambda row: (row.latency(1), -row.macro_f1)):
         if not front or row.macro_f1 > front[-1].macro_f1:
@@ -144,7 +146,7 @@ def _front(rows: Sequence[VariantResult]) -> list[VariantResult]:
 
 
 def _scale(axes: Axes, rows: Sequence[VariantResult], floor: float) -> None:
-    """Room around all points and the floor; ticks are plain numbers."""
+    """Set the limits of the axes, with room around all points and the floor, and ticks with plain numbers."""
     scores, latencies = [floor, *(row.macro_f1 for row in rows)], [row.latency(1) for row in rows]
     room = max(0.02, 0.2 * (max(scores) - min(scores)))
     axes.set(xscale="log", ylim=(min(scores) - room, max(scores) + room))
@@ -156,14 +158,14 @@ def _scale(axes: Axes, rows: Sequence[VariantResult], floor: float) -> None:
 
 
 def _label(axes: Axes, rows: Sequence[VariantResult], numbers: bool) -> None:
-    """Labels in a column beside the chart, from the best to the worst, each joined to its point by a line."""
+    """Write the labels in a column beside the chart, from the best to the worst, each with a line to its point."""
     ordered = sorted(rows, key=lambda row: (row.macro_f1, row.latency(1)))
     low, high = axes.get_ylim()
     heights = spread([(row.macro_f1 - low) / (high - low) for row in ordered], min(LABEL_GAP, 1 / len(rows)))
     for row, height in zip(ordered, heights, strict=True):
-        told = f"  {row.latency(1):.2f} ms, {row.size_bytes / 1e6:.0f} MB" if numbers else ""
+        suffix = f"  {row.latency(1):.2f} ms, {row.size_bytes / 1e6:.0f} MB" if numbers else ""
         axes.annotate(
-            f"{row.name}{told}",
+            f"{row.name}{suffix}",
             (row.latency(1), row.macro_f1),
             xytext=(1.03, height),
             textcoords="axes fraction",
@@ -177,7 +179,12 @@ def _label(axes: Axes, rows: Sequence[VariantResult], numbers: bool) -> None:
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Rising heights between 0 and 1, moved as little as needed upwards, then downwards, to be `gap` apart."""
+    """Move heights so that they are `gap` apart: first upwards, then downwards, each as little as needed.
+
+    Args:
+        heights: between 0 and 1, ascending.
+        gap: least distance; all heights must fit with it.
+    """
     moved: list[float] = []
     for height in heights:
         moved.append(max(height, moved[-1] + gap) if moved else height)

@@ -1,4 +1,4 @@
-"""What the step `compress` returns."""
+"""The result of the step `compress`."""
 
 from typing import ClassVar
 
@@ -31,13 +31,13 @@ class VariantResult(ResultPart):
     seconds: float
     """Time that it took to make, in seconds."""
     fused: bool = False
-    """Whether the parts of its graph were fused."""
+    """Whether its graph has fused operators."""
     eligible: bool
-    """Whether it surely keeps enough of the teacher's quality."""
+    """Whether it keeps enough of the teacher's quality, with the confidence of the settings."""
     on_front: bool = False
-    """Whether no other variant beats it in quality, latency and size."""
+    """Whether it is on the Pareto front of quality, latency and size."""
     chosen: bool
-    """Whether it is the one that is delivered."""
+    """Whether it is delivered."""
     reason: str
     """Why it was chosen or not."""
 
@@ -51,29 +51,29 @@ class VariantResult(ResultPart):
 
 
 class Tolerance(ResultPart):
-    """By how much logits of exported models differ from torch's, as a share of the largest."""
+    """How much logits of exported models differ from torch's, as a share of the largest logit."""
 
     allowed: float
-    """At most."""
+    """The largest allowed difference."""
     measured: float
-    """The largest difference."""
+    """The largest measured difference."""
 
 
 class Budget(ResultPart):
-    """What became of the time for the search."""
+    """The time budget of the search, and whether it was enough."""
 
     seconds: float
     """The budget, in seconds."""
     exhausted: bool
     """Whether it was too short."""
     unfinished: list[str]
-    """Models that were ended early or not begun."""
+    """Models whose training was ended early or not started."""
     resumed: list[str] = []
-    """Models on which an earlier, killed run had worked."""
+    """Models that an earlier, killed run had finished or started."""
 
 
 class CompressResult(StepResult):
-    """All variants, and the one that is delivered."""
+    """All variants, and the variant that is delivered."""
 
     step: ClassVar[str] = "compress"
 
@@ -86,13 +86,13 @@ class CompressResult(StepResult):
     teacher: VariantResult
     """The trained model, exported and not compressed."""
     tolerance: Tolerance
-    """How faithful the exports are."""
+    """Differences of the exported models from torch's."""
     threads: int
-    """Threads with which latency was measured."""
+    """Number of threads with which latency was measured."""
     settings: dict[str, JsonValue]
     """The settings of the step."""
     budget: Budget
-    """Whether the time for the search was enough."""
+    """The time budget of the search."""
     seconds: float = 0.0
     """Time that the step took, in seconds."""
 

@@ -1,7 +1,9 @@
-"""What a search has done so far, on disk, so that a killed one goes on; and the time that it may take.
+"""The state of a search on disk, so that a killed search can be resumed, and its time budget.
 
-NAME.pt            weights of a finished stage and the seconds that it took
-NAME.position.pt   weights, optimizer and schedule of an unfinished one, after each epoch
+A search trains several models, one after another; each is a stage.
+
+NAME.pt            weights of a finished stage, and the seconds that it took
+NAME.position.pt   weights, optimizer and schedule of an unfinished stage, written after each epoch
 """
 
 import pickle
@@ -17,22 +19,23 @@ from slipway.components.machine import whole_file
 
 State = dict[str, Any]
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError)
+"""Errors that torch raises for a file that is missing, truncated or damaged."""
 
 
 class SearchState:
     """The finished and the unfinished stages of a search.
 
     Args:
-        folder: belongs to one search: the same teacher, data and settings. It is made.
-        budget_s: seconds from now in which models may be trained.
+        folder: of this search only, which is identified by teacher, data and settings; it is made if it is missing.
+        budget_s: time from now in which models may be trained, in seconds.
     """
 
     def __init__(self, folder: Path, budget_s: float = float("inf")) -> None:
         self.folder, self.budget_s = folder, budget_s
         self.unfinished: list[str] = []
-        """Stages that the budget ended early or did not let begin."""
+        """Stages that were ended early or not started, since the budget was spent."""
         self.resumed: list[str] = []
-        """Stages that an earlier, killed run had finished or begun."""
+        """Stages that an earlier, killed run had finished or started."""
         self._end = time.monotonic() + budget_s
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -42,8 +45,9 @@ class SearchState:
         return time.monotonic() >= self._end
 
     def leaves_out(self, names: Sequence[str]) -> bool:
-        """Whether there is no time for these stages, which then count as unfinished; for what an earlier run has
-        finished no time is needed.
+        """Whether these stages are skipped, since the budget is spent; they then count as unfinished.
+
+        Stages are not skipped if an earlier run has finished one of them, since that takes no time.
         """
         if not self.out_of_time or any((self.folder / f"{name}.pt").exists() for name in names):
             return False
@@ -51,25 +55,25 @@ class SearchState:
         return True
 
     def finished(self, name: str) -> State | None:
-        """`weights` and `seconds` of a finished stage."""
+        """The `weights` and `seconds` of a finished stage; None for another stage."""
         return self._read(name, f"{name}.pt")
 
     def finish(self, name: str, model: nn.Module, seconds: float) -> None:
-        """Keep the weights of a stage that is done, unless the budget ended it."""
+        """Store the weights of a finished stage; does nothing if the budget ended it early."""
         if name not in self.unfinished:
             self._write(f"{name}.pt", {"weights": model.state_dict(), "seconds": seconds})
             (self.folder / f"{name}.position.pt").unlink(missing_ok=True)
 
     def position(self, name: str) -> State | None:
-        """What `keep_position` kept."""
+        """The state that `keep_position` stored; None when there is none."""
         return self._read(name, f"{name}.position.pt")
 
     def keep_position(self, name: str, state: State) -> None:
-        """Keep where a stage is."""
+        """Store the state of an unfinished stage."""
         self._write(f"{name}.position.pt", state)
 
     def _read(self, name: str, file: str) -> State | None:
-        """None when there is no such file; one that is damaged counts as missing."""
+        """Read a file; None when it is missing or damaged."""
         try:
             state: State = torch.load(self.folder / file, weights_only=True)
         except UNREADABLE:
@@ -84,21 +88,21 @@ class SearchState:
 
 
 def take_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Put weights of other shapes into a model of the same structure, in place, as pruning left them."""
+    """Put weights into a model of the same structure, in place. Their shapes may differ, as after pruning."""
     for name, value in weights.items():
         parent, _, last = name.rpartition(".")
         module = model.get_submodule(parent)
         if last in module._parameters:
             setattr(module, last, nn.Parameter(value.clone()))
-            _note_sizes(module)
+            _set_sizes(module)
 
 
 def embedding_sizes(module: nn.Embedding) -> None:
-    """Tell an embedding the shape of its table."""
+    """Set the sizes of an embedding from the shape of its table."""
     module.num_embeddings, module.embedding_dim = module.weight.shape
 
 
-def _note_sizes(module: nn.Module) -> None:
+def _set_sizes(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.LayerNorm):

@@ -12,7 +12,7 @@ from slipway.components.step_runtime.settings_lists import NAME, changes_of, che
 SHAPE = ("layers_kept", "width_kept", "heads_kept", "neurons_kept")
 """Settings in which the students of one search can differ."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
-"""Without the hyphen, which parts a name from what surrounds it in the names of models, files and folders."""
+"""A name has no hyphen, since a hyphen separates it from other parts in the names of models, files and folders."""
 
 
 class CompressSettings(Settings):
@@ -110,7 +110,10 @@ class CompressSettings(Settings):
     @field_validator("students")
     @classmethod
     def _known_shapes(cls, students: list[dict[str, Any]], info: ValidationInfo) -> list[dict[str, Any]]:
-        """Items with values of the fields' types, however they were written: a search is known by them."""
+        """Validate the shapes, and convert their values to the fields' types.
+
+        The digest of a search includes them, so `1` and `1.0` must be the same.
+        """
         students = [cls._shape(number, item) for number, item in enumerate(students, 1)]
         check_names("students", [item[NAME] for item in students if NAME in item])
         shapes = [[item.get(name, info.data.get(name)) for name in SHAPE] for item in students]
@@ -121,34 +124,34 @@ class CompressSettings(Settings):
 
     @classmethod
     def _shape(cls, number: int, item: dict[str, Any]) -> dict[str, Any]:
-        place = f"student {number}"
+        label = f"student {number}"
         for key in item:
-            check_key(place, key, SHAPE)
+            check_key(label, key, SHAPE)
         try:
             values = cls.model_validate(changes_of(item))
         except ValidationError as error:
-            raise ValueError(f"{place} cannot be used ({problems(error)})") from None
+            raise ValueError(f"{label} cannot be used ({problems(error)})") from None
         changes = {key: getattr(values, key) for key in changes_of(item)}
         if NAME not in item:
             return changes
         name = str(item[NAME])
         if not PLAIN_NAME.fullmatch(name):
-            raise ValueError(f"{place}: the name {name!r} is not of letters, digits and _, 40 at most")
+            raise ValueError(f"{label}: the name {name!r} is not of letters, digits and _, 40 at most")
         return {NAME: name} | changes
 
     def check_private(self) -> None:
-        """See that nothing is made with a look at the training texts, whose privacy the teacher's training kept.
+        """Check that no variant is made from the training texts: after a private training that would not be private.
 
-        What is left is the teacher and its dynamic int8 form, which follows from the weights alone.
+        The teacher and its dynamic int8 form are allowed, since they depend on the weights only.
 
         Raises:
-            BadInput: a setting asks for more.
+            BadInput: a setting asks for another variant.
         """
-        unused: dict[str, bool | int] = {"distil": False, "prune": False, "static": False, "float_matrices": 0}
-        asked = [name for name, value in unused.items() if getattr(self, name) != value]
-        if asked:
-            wanted = ", ".join(f"compress.{name}={str(unused[name]).lower()}" for name in asked)
+        required: dict[str, bool | int] = {"distil": False, "prune": False, "static": False, "float_matrices": 0}
+        refused = [name for name, value in required.items() if getattr(self, name) != value]
+        if refused:
+            corrections = ", ".join(f"compress.{name}={str(required[name]).lower()}" for name in refused)
             raise BadInput(
                 f"with train.privacy_epsilon the step compress may not use the training texts again without noise, as "
-                f"{', '.join(f'compress.{name}' for name in asked)} would; set {wanted}"
+                f"{', '.join(f'compress.{name}' for name in refused)} would; set {corrections}"
             )

@@ -1,4 +1,4 @@
-"""Entry point of the step `compress`."""
+"""Entry point of the step `compress`: make variants of a trained classifier, measure them, and deliver the best."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from slipway.components.compress.result import Budget, CompressResult, Tolerance
 from slipway.components.compress.search_state import SearchState
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.compress.teacher_outputs import STEP
-from slipway.components.compress.variants import Variant, Workshop
+from slipway.components.compress.variants import Variant, VariantWriter
 from slipway.components.errors import BadInput
 from slipway.components.learning.batches import EncodedTexts
 from slipway.components.learning.loop import use_reproducible_cpu
@@ -34,7 +34,7 @@ from slipway.components.machine.cpu_count import cores
 from slipway.components.step_runtime import progress
 
 SEARCH_FORMAT = 1
-"""Raised when the code changes so that the stages of an older search must not be continued."""
+"""Increase it when the code changes so that the stages of an older search must not be resumed."""
 NO_EFFECT_ON_MODELS = {
     "quality_share",
     "quality_confidence",
@@ -63,20 +63,21 @@ def run(
 
     Args:
         checkpoint: the checkpoint folder of the teacher.
-        dataset: the dataset folder that it was trained on; students learn from the training split, and the
-            validation split decides.
-        settings: which variants, what the chosen one must keep, and how long the search may take.
+        dataset: the dataset folder that it was trained on. Students are trained on the training split; the choice is
+            made on the validation split.
+        settings: which variants to make, what the chosen one must keep, and the time budget.
         model_name: name of the model in the bundle.
         code_version: version of the code in the bundle.
         output: becomes a draft bundle.
-        work: a folder that outlives a killed run. Each search has a folder of its own in it, named for teacher, data
-            and settings: a later run of the same search goes on from there. None for a search that starts afresh.
+        work: a folder that is kept when a run is killed. Each search has a folder of its own in it, named by the digest
+            of teacher, data and settings. A later run of the same search resumes from there. None for a search that
+            cannot be resumed.
 
     Raises:
-        BadInput: the checkpoint and the dataset do not belong together, a split is empty, or the encoder's
-            architecture cannot be compressed in the way that is asked for; or the teacher was trained privately,
-            and the settings ask for variants that look at the training texts again.
-        SlipwayError: a model cannot be exported faithfully, or another run of the same search is at work.
+        BadInput: the checkpoint was trained on another dataset, a split is empty, or the encoder's architecture cannot
+            be compressed as the settings say; or the teacher was trained privately, and the settings ask for variants
+            that are made from the training texts.
+        SlipwayError: the logits of an exported model are wrong, or another run of the same search is going on.
     """
     started = time.monotonic()
     teacher, tokenizer, info = load_checkpoint(checkpoint)
@@ -88,14 +89,14 @@ def run(
     texts = EncodedTexts(data.texts("train"), data.label_ids("train"), tokenizer, info["max_length"])
     origin = Origin(info, model_name, code_version)
     with _search_folder(work, search_digest(checkpoint, data.digest, settings)) as folder:
-        stages = SearchState(folder / "stages", settings.budget_s)
-        workshop = Workshop(tokenizer, texts, settings, origin, folder / "variants")
+        search = SearchState(folder / "stages", settings.budget_s)
+        writer = VariantWriter(tokenizer, texts, settings, origin, folder / "variants")
         variants: list[Variant] = []
-        for number, candidate in enumerate(candidates(teacher, tokenizer, texts, settings, stages)):
-            variants.extend(workshop.variants(candidate, whole_vocabulary=number == 0))
+        for number, candidate in enumerate(candidates(teacher, tokenizer, texts, settings, search)):
+            variants.extend(writer.variants(candidate, whole_vocabulary=number == 0))
         measured = _measure(variants, data, settings)
         choice = choose(measured[0], measured[1:], settings.quality_share, settings.quality_confidence, settings.target)
-        number = next(index for index, one in enumerate(measured) if one.name == choice.chosen)
+        number = next(index for index, variant in enumerate(measured) if variant.name == choice.chosen)
         _deliver(variants[number], measured[number], data.texts("validation"), output)
     progress.report(STEP, f"chosen: {choice.chosen}, {choice.reasons[choice.chosen]}")
     rows = _rows(variants, measured, choice)
@@ -107,26 +108,26 @@ def run(
         tolerance=Tolerance(allowed=TOLERANCE, measured=max(variant.exported.difference for variant in variants)),
         threads=settings.serving_threads or cores(),
         settings=settings.model_dump(),
-        budget=_budget(stages),
+        budget=_budget(search),
         seconds=time.monotonic() - started,
     )
 
 
 def search_digest(checkpoint: Path, dataset_digest: str, settings: CompressSettings) -> str:
-    """Of everything that decides the weights of the models; only a search with the same digest is continued.
+    """The digest of everything that determines the weights of the models. A search is resumed only by this digest.
 
-    An empty list of students is left out: such a search is the one that was known before there were lists.
+    An empty list of students is left out, so that the digest is the one of releases without that setting.
     """
     files = sorted(checkpoint.glob("*.safetensors"))
     weights = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    chosen = settings.model_dump(exclude=NO_EFFECT_ON_MODELS | (set() if settings.students else {"students"}))
-    record = {"format": SEARCH_FORMAT, "teacher": weights, "dataset": dataset_digest, "settings": chosen}
+    relevant = settings.model_dump(exclude=NO_EFFECT_ON_MODELS | (set() if settings.students else {"students"}))
+    record = {"format": SEARCH_FORMAT, "teacher": weights, "dataset": dataset_digest, "settings": relevant}
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
 def _search_folder(work: Path | None, digest: str) -> Iterator[Path]:
-    """The folder of a search; it is removed when the search ends well, and kept when it does not."""
+    """The folder of a search. It is removed when the search succeeds, and kept when it fails."""
     if work is None:
         with tempfile.TemporaryDirectory() as name:
             yield Path(name)
@@ -138,16 +139,16 @@ def _search_folder(work: Path | None, digest: str) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _budget(stages: SearchState) -> Budget:
-    """Seconds, whether they were enough, and which models were ended early, not begun, or resumed."""
-    if stages.unfinished:
-        missing = ", ".join(stages.unfinished)
-        progress.report(STEP, f"the budget of {stages.budget_s:g} s was spent before {missing} were ready")
+def _budget(search: SearchState) -> Budget:
+    """The part of the result about the budget; it is reported when it was too short."""
+    if search.unfinished:
+        missing = ", ".join(search.unfinished)
+        progress.report(STEP, f"the budget of {search.budget_s:g} s was spent before {missing} were ready")
     return Budget(
-        seconds=stages.budget_s,
-        exhausted=bool(stages.unfinished),
-        unfinished=stages.unfinished,
-        resumed=stages.resumed,
+        seconds=search.budget_s,
+        exhausted=bool(search.unfinished),
+        unfinished=search.unfinished,
+        resumed=search.resumed,
     )
 
 
@@ -185,7 +186,7 @@ def _measure(variants: Sequence[Variant], data: TextDataset, settings: CompressS
 
 
 def _deliver(variant: Variant, measured: Measured, texts: Sequence[str], output: Path) -> None:
-    """Copy the draft bundle to the output, with its measurements and what it makes of the validation texts."""
+    """Copy the draft bundle to the output, with its measurements and its drift reference on the validation texts."""
     shutil.copytree(variant.folder, output, dirs_exist_ok=True)
     info = updated_info(
         Bundle(output).info,
@@ -204,21 +205,21 @@ def _rows(variants: Sequence[Variant], measured: Sequence[Measured], choice: Cho
     front = pareto_front(measured)
     return [
         VariantResult(
-            name=one.name,
-            accuracy=one.accuracy,
-            macro_f1=one.macro_f1,
-            kept=one.kept.share,
-            kept_at_least=one.kept.at_least,
-            size_bytes=one.size_bytes,
-            latency_ms=_latencies(one),
-            latency_p95_ms={str(size): round(one.latency_p95(size), 4) for size in BATCH_SIZES},
-            parameters=one.parameters,
-            seconds=one.seconds,
+            name=values.name,
+            accuracy=values.accuracy,
+            macro_f1=values.macro_f1,
+            kept=values.kept.share,
+            kept_at_least=values.kept.at_least,
+            size_bytes=values.size_bytes,
+            latency_ms=_latencies(values),
+            latency_p95_ms={str(size): round(values.latency_p95(size), 4) for size in BATCH_SIZES},
+            parameters=values.parameters,
+            seconds=values.seconds,
             fused=variant.exported.fused,
-            eligible=one.name in choice.eligible,
-            on_front=one.name in front,
-            chosen=one.name == choice.chosen,
-            reason=choice.reasons[one.name],
+            eligible=values.name in choice.eligible,
+            on_front=values.name in front,
+            chosen=values.name == choice.chosen,
+            reason=choice.reasons[values.name],
         )
-        for variant, one in zip(variants, measured, strict=True)
+        for variant, values in zip(variants, measured, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What the teacher says about texts: asked once for those that return in each epoch, live for those that do not."""
+"""The teacher's outputs for the texts of each epoch: stored in a file when the texts repeat, otherwise live."""
 
 import copy
 from collections.abc import Sequence
@@ -16,14 +16,15 @@ from slipway.components.step_runtime import progress
 
 STEP = "compress"
 TEACHER_BATCH = 32
+"""Texts in one forward pass of the teacher."""
 
 
-class Lesson(NamedTuple):
-    """A batch of texts with the teacher's answers.
+class TeacherBatch(NamedTuple):
+    """A batch of texts with the teacher's outputs.
 
-    `logits` is float32 (texts, classes); `states` is float32 (tokens, layers, dimensions), where tokens are those of
-    all texts one after another, without padding; `relations` are queries, keys and values of the last layer, each
-    float32 (texts, tokens, width), or empty when they were not asked for.
+    `logits` is float32 (texts, classes). `states` is float32 (tokens, layers, dimensions); its tokens are those of all
+    texts one after another, without padding. `relations` are queries, keys and values of the last layer, each float32
+    (texts, tokens, width), or empty when they are not used.
     """
 
     batch: Tensors
@@ -32,172 +33,176 @@ class Lesson(NamedTuple):
     relations: list[torch.Tensor] = []  # noqa: RUF012  # never changed
 
 
-class Teaching(Protocol):
-    """The texts of one epoch, with the teacher's answers."""
+class EpochOutputs(Protocol):
+    """The texts of one epoch with the teacher's outputs."""
 
     @property
     def texts(self) -> EncodedTexts:
         """The texts."""
 
-    def lesson(self, indices: Indices) -> Lesson:
-        """The given texts, padded to the longest of them, with the teacher's answers."""
+    def batch_of(self, indices: Indices) -> TeacherBatch:
+        """The texts with these indices, padded to the longest of them, with the teacher's outputs."""
 
 
-class School(Protocol):
-    """What is taught in each epoch; every epoch has the same number of texts."""
+class TeacherOutputs(Protocol):
+    """The teacher's outputs for all epochs. Every epoch has the same number of texts."""
 
     texts: EncodedTexts
     """The training texts."""
     size: int
-    """Texts of an epoch."""
+    """Number of texts of an epoch."""
 
-    def of(self, kept: Sequence[int], dimensions: torch.Tensor | None) -> "School":
-        """The same lessons for one student.
+    def for_student(self, layers: Sequence[int], dimensions: torch.Tensor | None) -> "TeacherOutputs":
+        """The same outputs for one student.
 
         Args:
-            kept: its layers, all of them layers of this school.
-            dimensions: of the hidden states that are told; None for all.
+            layers: indices of its layers among the teacher's; this object must have all of them.
+            dimensions: indices of the hidden dimensions that it has; None for all.
         """
 
-    def epoch(self, number: int) -> Teaching:
-        """What is taught in this epoch."""
+    def epoch(self, number: int) -> EpochOutputs:
+        """The texts and outputs of one epoch."""
 
 
-class Lessons:
-    """The teacher's logits, and its hidden states after each of the layers `kept`, for all training texts.
+class StoredOutputs:
+    """The teacher's logits, and its hidden states after each of the layers `layers`, for all training texts.
 
-    The teacher always gives the same answer to a text, so asking again in each epoch, or for each student, would be a
-    waste of two fifths of the time. The states lie in a file, in half precision: 2 bytes x tokens x layers x
-    dimensions.
+    The teacher's outputs for a text never change. To compute them again in each epoch, or for each student, would take
+    two fifths of the time. The states are stored in a file, in half precision: 2 bytes x tokens x layers x dimensions.
 
     Args:
         teacher: in evaluation mode.
-        kept: layers, from 0: of all students together.
+        layers: indices of the layers of all students together, from 0.
         texts: the training texts.
-        folder: where the file goes.
+        folder: gets the file.
     """
 
-    def __init__(self, teacher: PreTrainedModel, kept: Sequence[int], texts: EncodedTexts, folder: Path) -> None:
-        self.texts, self.kept, self.size = texts, list(kept), len(texts)
+    def __init__(self, teacher: PreTrainedModel, layers: Sequence[int], texts: EncodedTexts, folder: Path) -> None:
+        self.texts, self.layers, self.size = texts, list(layers), len(texts)
         self.dimensions: torch.Tensor | None = None
-        self._told = list(range(len(self.kept)))
+        self._layer_indices = list(range(len(self.layers)))
         self.logits = torch.zeros((len(texts), int(teacher.config.num_labels or 0)))
         ends = np.cumsum(texts.lengths)
         self._starts = ends - texts.lengths
-        shape = (int(ends[-1]), len(self.kept), int(teacher.config.hidden_size))
+        shape = (int(ends[-1]), len(self.layers), int(teacher.config.hidden_size))
         self._states = np.memmap(folder / "states.float16", dtype=np.float16, mode="w+", shape=shape)
         order = np.argsort(texts.lengths, kind="stable")
         parts = np.array_split(order, -(-len(order) // TEACHER_BATCH))
         for number, part in enumerate(parts, 1):
-            self._ask(teacher, part)
+            self._store(teacher, part)
             if number % 10 == 0 or number == len(parts):
                 progress.report(STEP, "asking the teacher", number, len(parts))
 
-    def of(self, kept: Sequence[int], dimensions: torch.Tensor | None) -> "Lessons":
-        """The same lessons for one student, from the same file."""
+    def for_student(self, layers: Sequence[int], dimensions: torch.Tensor | None) -> "StoredOutputs":
+        """The same outputs for one student, from the same file."""
         other = copy.copy(self)
-        other._told, other.dimensions = [self.kept.index(layer) for layer in kept], dimensions
+        other._layer_indices, other.dimensions = [self.layers.index(layer) for layer in layers], dimensions
         return other
 
-    def epoch(self, _number: int) -> "Lessons":
-        """The same texts in each epoch."""
+    def epoch(self, _number: int) -> "StoredOutputs":
+        """Returns itself, since all epochs have the same texts."""
         return self
 
-    def lesson(self, indices: Indices) -> Lesson:
-        """The given texts, padded to the longest of them, with the teacher's answers."""
-        states = np.concatenate([self._states[self._place(index), self._told] for index in indices]).astype(np.float32)
-        return Lesson(self.texts.batch(indices), self.logits[indices], told(torch.from_numpy(states), self.dimensions))
+    def batch_of(self, indices: Indices) -> TeacherBatch:
+        """The texts with these indices, padded to the longest of them, with the teacher's outputs."""
+        states = np.concatenate([self._states[self._rows(index), self._layer_indices] for index in indices]).astype(
+            np.float32
+        )
+        return TeacherBatch(
+            self.texts.batch(indices), self.logits[indices], in_dimensions(torch.from_numpy(states), self.dimensions)
+        )
 
-    def _ask(self, teacher: PreTrainedModel, indices: Indices) -> None:
+    def _store(self, teacher: PreTrainedModel, indices: Indices) -> None:
         with torch.inference_mode():
-            answer = teacher(**self.texts.batch(indices).inputs, output_hidden_states=True)
-        self.logits[indices] = answer.logits
-        states = torch.stack([answer.hidden_states[layer + 1] for layer in self.kept], dim=2).numpy()
+            outputs = teacher(**self.texts.batch(indices).inputs, output_hidden_states=True)
+        self.logits[indices] = outputs.logits
+        states = torch.stack([outputs.hidden_states[layer + 1] for layer in self.layers], dim=2).numpy()
         for row, index in enumerate(indices):
-            self._states[self._place(index)] = states[row, : self.texts.lengths[index]]
+            self._states[self._rows(index)] = states[row, : self.texts.lengths[index]]
 
-    def _place(self, index: int) -> slice:
+    def _rows(self, index: int) -> slice:
+        """The rows of the file with the tokens of a text."""
         return slice(self._starts[index], self._starts[index] + self.texts.lengths[index])
 
 
-def told(states: torch.Tensor, dimensions: torch.Tensor | None) -> torch.Tensor:
-    """The states in some of their dimensions, or in all."""
+def in_dimensions(states: torch.Tensor, dimensions: torch.Tensor | None) -> torch.Tensor:
+    """The states with some of their dimensions only; `None` keeps all."""
     return states if dimensions is None else states[..., dimensions]
 
 
-class LiveTeaching:
-    """Texts about which the teacher is asked when they come, since they come once.
+class LiveEpoch:
+    """The texts of one epoch. The teacher's outputs are computed for each batch.
 
     Args:
         teacher: in evaluation mode.
-        kept: layers whose hidden states are told, from 0.
-        texts: the texts.
-        with_relations: whether the relations of the last layer are told.
-        dimensions: of the hidden states that are told; None for all.
+        layers: indices of the layers whose hidden states are returned, from 0.
+        texts: of the epoch.
+        with_relations: whether the relations of the last layer are returned.
+        dimensions: indices of the hidden dimensions that are returned; None for all.
     """
 
     def __init__(
         self,
         teacher: PreTrainedModel,
-        kept: Sequence[int],
+        layers: Sequence[int],
         texts: EncodedTexts,
         with_relations: bool = False,
         dimensions: torch.Tensor | None = None,
     ) -> None:
-        self.teacher, self.kept, self.texts, self.with_relations = teacher, list(kept), texts, with_relations
+        self.teacher, self.layers, self.texts, self.with_relations = teacher, list(layers), texts, with_relations
         self.dimensions = dimensions
 
-    def lesson(self, indices: Indices) -> Lesson:
-        """The given texts, padded to the longest of them, with the teacher's answers."""
+    def batch_of(self, indices: Indices) -> TeacherBatch:
+        """The texts with these indices, padded to the longest of them, with the teacher's outputs."""
         batch = self.texts.batch(indices)
         tokens = batch.inputs["attention_mask"].bool()
         with torch.no_grad():
             if self.with_relations:
-                with relations.recorded(self.teacher) as found:
-                    answer = self.teacher(**batch.inputs, output_hidden_states=True)
+                with relations.recorded(self.teacher) as recorded:
+                    outputs = self.teacher(**batch.inputs, output_hidden_states=True)
             else:
-                found, answer = [], self.teacher(**batch.inputs, output_hidden_states=True)
-            states = torch.stack([answer.hidden_states[layer + 1][tokens].float() for layer in self.kept], dim=1)
-        return Lesson(batch, answer.logits.float(), told(states, self.dimensions), list(found))
+                recorded, outputs = [], self.teacher(**batch.inputs, output_hidden_states=True)
+            states = torch.stack([outputs.hidden_states[layer + 1][tokens].float() for layer in self.layers], dim=1)
+        return TeacherBatch(batch, outputs.logits.float(), in_dimensions(states, self.dimensions), list(recorded))
 
 
-class LiveSchool:
-    """In each epoch all training texts and `made` new ones.
+class LiveOutputs:
+    """The teacher's outputs for all training texts and `new_texts` new texts in each epoch, computed for each batch.
 
     Args:
         teacher: in evaluation mode.
-        kept: layers whose hidden states are told, from 0.
+        layers: indices of the layers whose hidden states are returned, from 0.
         texts: the training texts.
-        augmenter: makes the new ones; None when `made` is 0.
-        made: new texts of an epoch.
-        with_relations: whether the relations of the last layer are told.
+        augmenter: makes the new texts; None when `new_texts` is 0.
+        new_texts: number of new texts in an epoch.
+        with_relations: whether the relations of the last layer are returned.
     """
 
     def __init__(
         self,
         teacher: PreTrainedModel,
-        kept: Sequence[int],
+        layers: Sequence[int],
         texts: EncodedTexts,
         augmenter: Augmenter | None,
-        made: int,
+        new_texts: int,
         with_relations: bool,
     ) -> None:
-        self.teacher, self.kept, self.texts, self.with_relations = teacher, kept, texts, with_relations
-        self.augmenter, self.made = augmenter, made if augmenter else 0
-        self.size = len(texts) + self.made
+        self.teacher, self.layers, self.texts, self.with_relations = teacher, layers, texts, with_relations
+        self.augmenter, self.new_texts = augmenter, new_texts if augmenter else 0
+        self.size = len(texts) + self.new_texts
         self.dimensions: torch.Tensor | None = None
 
-    def of(self, kept: Sequence[int], dimensions: torch.Tensor | None) -> "LiveSchool":
-        """The same lessons for one student; the teacher tells the states of its layers only."""
+    def for_student(self, layers: Sequence[int], dimensions: torch.Tensor | None) -> "LiveOutputs":
+        """The same outputs for one student; only the hidden states of its layers are computed."""
         other = copy.copy(self)
-        other.kept, other.dimensions = kept, dimensions
+        other.layers, other.dimensions = layers, dimensions
         return other
 
-    def epoch(self, number: int) -> LiveTeaching:
-        """What is taught in this epoch."""
+    def epoch(self, number: int) -> LiveEpoch:
+        """The training texts, and the new texts of this epoch."""
         texts = self.texts
-        if self.augmenter and self.made:
-            new = self.augmenter.texts_of(number, self.made)
+        if self.augmenter and self.new_texts:
+            new = self.augmenter.texts_of(number, self.new_texts)
             label_ids = np.concatenate([texts.label_ids, new.label_ids])
             texts = EncodedTexts.of_ids(texts.token_ids + new.token_ids, label_ids, texts.padding_id)
-        return LiveTeaching(self.teacher, self.kept, texts, self.with_relations, self.dimensions)
+        return LiveEpoch(self.teacher, self.layers, texts, self.with_relations, self.dimensions)

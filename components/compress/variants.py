@@ -1,4 +1,4 @@
-"""Each torch model as draft bundles: in fp32, and in int8 with scales found as activations come or beforehand."""
+"""Write each torch model as draft bundles: in fp32, in dynamic int8 and in static int8."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +22,12 @@ from slipway.components.learning.optimisation import parameter_count
 from slipway.components.step_runtime import progress
 
 CALIBRATION_BATCH = 8
+"""Texts of one input for calibration."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A draft bundle in a folder of its own, with the seconds that it took to make."""
+    """A draft bundle in a folder of its own, and the seconds that it took to make."""
 
     name: str
     folder: Path
@@ -35,14 +36,14 @@ class Variant:
     exported: Exported
 
 
-class Workshop:
+class VariantWriter:
     """Makes draft bundles of models.
 
     Args:
         tokenizer: the teacher's.
         texts: the training texts.
-        settings: which variants, and how much of the vocabulary smaller models keep.
-        origin: what the bundles say about where they come from.
+        settings: which variants to make, and how much of the vocabulary smaller models keep.
+        origin: of the bundles.
         folder: gets a folder for each variant.
     """
 
@@ -58,7 +59,12 @@ class Workshop:
         self.vocabulary = reduced(tokenizer, texts, settings.vocabulary_kept) if settings.vocabulary_kept < 1 else None
 
     def variants(self, candidate: Candidate, whole_vocabulary: bool) -> Iterator[Variant]:
-        """The variants of a model, in fp32 first; only smaller models lose a part of their vocabulary."""
+        """Yield the variants of a model, the one in fp32 first.
+
+        Args:
+            candidate: the model.
+            whole_vocabulary: whether the model keeps its whole vocabulary, as the teacher does.
+        """
         vocabulary = None if whole_vocabulary else self.vocabulary
         model = with_vocabulary(candidate.model, vocabulary) if vocabulary else candidate.model
         texts = vocabulary.encoded(self.texts) if vocabulary else self.texts

@@ -1,8 +1,8 @@
-"""Vocabulary pruning: the rows of the embedding table that the task does not need, and the tokenizer to match.
+"""Vocabulary pruning: remove rows of the embedding table that the task does not need, and rewrite the tokenizer.
 
-Half of the parameters of a small encoder are its embedding table. As Abdaoui et al. (2020, Load what you need) do with
-languages, only the tokens stay that the training texts need, then the most frequent ones, and all single characters, so
-that any text can still be written: a word whose token went away is written in shorter pieces.
+Half of the parameters of a small encoder are in its embedding table. As Abdaoui et al. (2020, Load what you need) do
+for languages, only some tokens are kept: those of the training texts, the most frequent ones, and all single
+characters. So any text can still be encoded: a word whose token was removed becomes several shorter tokens.
 """
 
 import copy
@@ -21,30 +21,32 @@ Json = dict[str, Any]
 
 
 class Vocabulary(NamedTuple):
-    """The old ids of the tokens that stay, in the order of their new ids, and the `tokenizer.json` of only them."""
+    """The old ids of the tokens that are kept, in the order of their new ids, and the `tokenizer.json` with them."""
 
     kept: list[int]
     tokenizer: str
 
     def encoded(self, texts: EncodedTexts) -> EncodedTexts:
-        """The training texts in new ids."""
+        """The training texts with the new ids."""
         new_ids = {old: new for new, old in enumerate(self.kept)}
         ids = [[new_ids[token] for token in tokens] for tokens in texts.token_ids]
         return EncodedTexts.of_ids(ids, texts.label_ids, texts.padding_id)
 
 
 def reduced(tokenizer: PreTrainedTokenizerBase, texts: EncodedTexts, share: float) -> Vocabulary | None:
-    """The vocabulary without what the task does not need; all training texts keep their tokens.
+    """Reduce the vocabulary to the tokens that the task needs. All training texts keep their tokens.
 
-    Order stands for frequency: the vocabularies of WordPiece, BPE and Unigram are written from frequent to rare.
+    The ids of tokens stand for their frequency, since the vocabularies of WordPiece, BPE and Unigram are sorted from
+    frequent to rare.
 
     Args:
         tokenizer: with a `tokenizer.json`.
         texts: the training texts.
-        share: part of the tokens that stays; more of them if the training texts and the single characters need more.
+        share: part of the tokens that is kept; more tokens are kept if the training texts and the single characters
+            need more.
 
     Returns:
-        None when the tokenizer is of another kind, or nothing could go.
+        None when the tokenizer is of another kind, or no token can be removed.
     """
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -64,7 +66,8 @@ def reduced(tokenizer: PreTrainedTokenizerBase, texts: EncodedTexts, share: floa
     kept = _filled(needed, tokens, round(share * len(tokens)), record["model"] if kind == "BPE" else None)
     new_ids = {old: new for new, old in enumerate(kept)}
     padding = int(tokenizer.pad_token_id or 0)
-    if len(kept) >= len(tokens) or new_ids.get(padding) != padding:  # RoBERTa counts positions from the padding token
+    # The id of the padding token must not change: RoBERTa computes positions from it.
+    if len(kept) >= len(tokens) or new_ids.get(padding) != padding:
         return None
     REWRITERS[kind](record["model"], new_ids)
     _rewrite_specials(record, new_ids)
@@ -72,7 +75,7 @@ def reduced(tokenizer: PreTrainedTokenizerBase, texts: EncodedTexts, share: floa
 
 
 def with_vocabulary(model: PreTrainedModel, vocabulary: Vocabulary) -> PreTrainedModel:
-    """A copy of the model that has only these rows of the embedding table, in the new order."""
+    """A copy of the model whose embedding table has only the rows of this vocabulary."""
     model = copy.deepcopy(model)
     table: Any = model.get_input_embeddings()
     table.weight = nn.Parameter(table.weight.detach()[torch.tensor(vocabulary.kept)].clone())
@@ -93,18 +96,21 @@ def _tokens(record: Json) -> list[str]:
 
 
 def _is_single(token: str, suffix: str = "") -> bool:
-    """Whether the token is one character, a piece of one, or a byte: what every other text can be written with.
+    """Whether the token is one character, a part of one, or a byte. With these tokens every text can be encoded.
 
     Args:
         token: of the vocabulary.
-        suffix: of tokens at the end of a word.
+        suffix: that marks tokens at the end of a word.
     """
     bare = token.removeprefix("##").removesuffix(suffix) if token not in ("##", suffix) else token
     return len(bare.removeprefix("▁")) <= 1 or (len(token) == 6 and token.startswith("<0x"))
 
 
 def _filled(needed: set[int], tokens: list[str], count: int, bpe: Json | None) -> list[int]:
-    """The needed tokens, and the first others up to `count`; of BPE only such as can be built from those that stay."""
+    """The needed tokens, and the most frequent other tokens up to `count` in all.
+
+    A token of BPE is kept only if the tokens that are merged into it are kept, too.
+    """
     kept = set(needed)
     parents = _parents(bpe) if bpe else {}
     for index, token in enumerate(tokens):
@@ -117,26 +123,28 @@ def _filled(needed: set[int], tokens: list[str], count: int, bpe: Json | None) -
 
 
 def _parents(bpe: Json) -> dict[int, tuple[int, int]]:
-    """For each token of BPE the two that are merged into it."""
+    """For each token of BPE the two tokens that are merged into it."""
     vocab = bpe["vocab"]
     pairs = (merge if isinstance(merge, list) else merge.split(" ", 1) for merge in bpe["merges"])
     return {vocab[_merged(left, right, bpe)]: (vocab[left], vocab[right]) for left, right in pairs}
 
 
 def _merged(left: str, right: str, bpe: Json) -> str:
-    """What two tokens of BPE become; the second has the prefix of pieces within a word, if there is one."""
+    """The token into which two tokens of BPE are merged. The second one loses its prefix, if pieces within a word have
+    one.
+    """
     return left + right.removeprefix(bpe.get("continuing_subword_prefix") or "")
 
 
 def _with_ancestors(needed: set[int], bpe: Json) -> set[int]:
-    """The tokens with all those that are merged on the way to them."""
-    parents, waiting, found = _parents(bpe), list(needed), set(needed)
+    """The tokens, and all tokens that are merged on the way to them."""
+    parents, waiting, ancestors = _parents(bpe), list(needed), set(needed)
     while waiting:
         for part in parents.get(waiting.pop(), ()):
-            if part not in found:
-                found.add(part)
+            if part not in ancestors:
+                ancestors.add(part)
                 waiting.append(part)
-    return found
+    return ancestors
 
 
 def _rewrite_words(model: Json, new_ids: dict[int, int]) -> None:
@@ -147,12 +155,12 @@ def _rewrite_bpe(model: Json, new_ids: dict[int, int]) -> None:
     _rewrite_words(model, new_ids)
     vocab = model["vocab"]
 
-    def possible(pair: Iterable[str]) -> bool:
+    def is_kept(pair: Iterable[str]) -> bool:
         left, right = pair
         return left in vocab and right in vocab and _merged(left, right, model) in vocab
 
     model["merges"] = [
-        merge for merge in model["merges"] if possible(merge if isinstance(merge, list) else merge.split(" ", 1))
+        merge for merge in model["merges"] if is_kept(merge if isinstance(merge, list) else merge.split(" ", 1))
     ]
 
 
@@ -169,7 +177,7 @@ REWRITERS: dict[str, Callable[[Json, dict[int, int]], None]] = {
 
 
 def _rewrite_specials(record: Json, new_ids: dict[int, int]) -> None:
-    """New ids of the special tokens, wherever `tokenizer.json` names them."""
+    """Replace the ids of special tokens everywhere in `tokenizer.json`."""
     record["added_tokens"] = [
         item | {"id": new_ids[item["id"]]} for item in record["added_tokens"] if item["id"] in new_ids
     ]

@@ -1,1 +1,1 @@
-"""Step `evaluate`: the challenger against the champion on the test split; the quality gate decides with reasons."""
+"""Step `evaluate`: compare challenger and champion on the test split, and decide by the quality gate, with reasons."""

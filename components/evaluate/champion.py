@@ -1,4 +1,4 @@
-"""The champion's bundle, fetched from where it is stored and checked to be what was registered."""
+"""Download the champion's bundle, check that it is the registered one, and prepare its scores for the comparison."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,34 +13,47 @@ from slipway.components.platforms.model_registry import Version
 
 
 def fetch(champion: Version, model_name: str, public_key: Path, folder: Path) -> Bundle:
-    """Bring the champion's bundle to `folder` and open it, as a server would: verified, and in memory.
+    """Download the champion's bundle and open it as a model server does: verified, and in memory.
+
+    Args:
+        champion: the registered version.
+        model_name: name of the registered model.
+        public_key: of the signer, PEM.
+        folder: gets the bundle.
 
     Raises:
-        BadInput: it cannot be fetched, is not what was registered, or is not signed by the owner of the key.
+        BadInput: the bundle cannot be downloaded, is not the registered one, or is not signed by the key's owner.
     """
-    way_out = f"restore it, or take the alias champion from version {champion.version} in MLflow"
+    advice = f"restore it, or take the alias champion from version {champion.version} in MLflow"
     try:
         storage.download_folder(champion.bundle_uri, folder)
         return signing.opened(folder, public_key, signing.Wanted(model_name, champion.digest))
     except BadInput as error:
-        raise BadInput(f"the bundle of champion {champion.version} cannot be read ({error}); {way_out}") from error
+        raise BadInput(f"the bundle of champion {champion.version} cannot be read ({error}); {advice}") from error
     except BundleRefused as error:
         raise BadInput(
             f"the bundle of champion {champion.version} at {champion.bundle_uri} is not what was registered ({error}); "
-            f"{way_out}"
+            f"{advice}"
         ) from error
 
 
 def same_model(first: Bundle, second: Bundle) -> bool:
-    """Whether two bundles or drafts answer alike by construction: same model, tokenizer, labels, length and data."""
-    told = ("labels", "max_length", "dataset_digest")
-    return all(getattr(first.info, name) == getattr(second.info, name) for name in told) and all(
+    """Whether two bundles or drafts must give the same predictions: same model, tokenizer, labels, length and data."""
+    fields = ("labels", "max_length", "dataset_digest")
+    return all(getattr(first.info, name) == getattr(second.info, name) for name in fields) and all(
         first.read(name) == second.read(name) for name in (MODEL, TOKENIZER)
     )
 
 
 def scores_of(champion: Version, scores: ModelScores, labels: Sequence[str], data: TextDataset) -> ChampionScores:
-    """The scores of a champion that answers `labels`, with what a reader of the comparison must know."""
+    """The scores of a champion, with what a reader of the comparison must know.
+
+    Args:
+        champion: the registered version.
+        scores: of the champion on the test split.
+        labels: that the champion predicts.
+        data: the dataset of the challenger.
+    """
     return ChampionScores(
         **dict(scores),
         version=champion.version,

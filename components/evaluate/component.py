@@ -31,7 +31,7 @@ def evaluate(
 
     Returns:
         passed: Whether the challenger may be registered.
-        Output: The same, for conditions: in them kfp.local finds no output of another name, and goes on as if false.
+        Output: The same, for conditions. With an output of another name kfp.local takes every condition for false.
     """
     from pathlib import Path
 
@@ -40,12 +40,14 @@ def evaluate(
     from slipway.components.step_runtime import step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
-    asked, files = StepRequest.model_validate(request), [test_metrics.path, test_confusion.path]
+    step_request, metadata_only = StepRequest.model_validate(request), [test_metrics.path, test_confusion.path]
     results = step_context.results_in(draft.path)
-    with step_context.running("evaluate", results, evaluation_report.path, files, asked.record) as current:
-        settings, bundle = EvaluateSettings.model_validate(asked.settings), Path(draft.path) / "bundle"
-        place = (asked.tracking_uri, asked.model_name, Path(asked.public_key))
-        result = step.run(bundle, Path(dataset.path), settings, *place)
+    with step_context.running(
+        "evaluate", results, evaluation_report.path, metadata_only, step_request.record
+    ) as current:
+        settings, bundle = EvaluateSettings.model_validate(step_request.settings), Path(draft.path) / "bundle"
+        registry_arguments = (step_request.tracking_uri, step_request.model_name, Path(step_request.public_key))
+        result = step.run(bundle, Path(dataset.path), settings, *registry_arguments)
         typed_metrics.log_scalars(test_metrics, result)
         typed_metrics.log_classification(test_confusion, result)
         current.finish(result, report.section(result))

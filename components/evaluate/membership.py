@@ -1,9 +1,9 @@
-"""What the model gives away about its training data: can it be told from an answer that a text was trained on?
+"""A membership inference attack: it measures how well training texts can be recognised by the model's predictions.
 
-The attack compares losses: texts that were trained on tend to have lower ones (Yeom et al. 2018, Privacy risk in
-machine learning). It knows the true labels and nothing else, so it is a lower bound on what an attacker can do. As
-Carlini et al. (2022, Membership inference attacks from first principles) ask, not only the average is told but also how
-many members are found when hardly any other text is accused.
+The attack compares losses, since texts that were trained on tend to have lower ones (Yeom et al. 2018, Privacy risk in
+machine learning). It uses the true labels and nothing else, so real attackers may do better. As Carlini et al. (2022,
+Membership inference attacks from first principles) recommend, the result has not only an average, but also the share of
+training texts that are found with very few false alarms.
 """
 
 import numpy as np
@@ -15,10 +15,18 @@ from slipway.components.evaluate.result import Membership
 from slipway.components.learning.scores import Floats, Indices
 
 FALSE_ALARMS = 0.01
+"""Share of the other texts that may be taken for training texts in `found_at_1_percent`."""
 
 
 def attack(classifier: Classifier, data: TextDataset, most: int, seed: int) -> Membership:
-    """Attack a model with up to `most` training texts, drawn at random, and as many test texts."""
+    """Attack a model.
+
+    Args:
+        classifier: the model.
+        data: its dataset.
+        most: largest number of training texts, and of test texts, which are drawn at random.
+        seed: of the draw.
+    """
     generator = np.random.default_rng(seed)
     losses = []
     for split in ("train", "test"):
@@ -30,22 +38,22 @@ def attack(classifier: Classifier, data: TextDataset, most: int, seed: int) -> M
 
 
 def told_apart(members: Floats, others: Floats) -> Membership:
-    """How well a threshold on the loss tells members from others.
+    """Measure how well a threshold on the loss separates members from others.
 
     Args:
-        members: losses of texts that were trained on.
-        others: losses of texts that were not.
+        members: losses of texts that were trained on, shape (texts,).
+        others: losses of texts that were not, shape (texts,).
     """
     thresholds = np.unique(np.concatenate([members, others]))
-    found = np.searchsorted(np.sort(members), thresholds, side="right") / len(members)
-    accused = np.searchsorted(np.sort(others), thresholds, side="right") / len(others)
+    true_positive_rate = np.searchsorted(np.sort(members), thresholds, side="right") / len(members)
+    false_positive_rate = np.searchsorted(np.sort(others), thresholds, side="right") / len(others)
     below = np.searchsorted(np.sort(others), members, side="left")
     equal = np.searchsorted(np.sort(others), members, side="right") - below
     auc = 1 - float((below + equal / 2).mean()) / len(others)
-    allowed = found[accused <= FALSE_ALARMS]
+    allowed = true_positive_rate[false_positive_rate <= FALSE_ALARMS]
     return Membership(
         auc=auc,
-        advantage=float(max(0.0, (found - accused).max())),
+        advantage=float(max(0.0, (true_positive_rate - false_positive_rate).max())),
         found_at_1_percent=float(allowed.max()) if len(allowed) else 0.0,
         members=len(members),
         others=len(others),
@@ -53,6 +61,6 @@ def told_apart(members: Floats, others: Floats) -> Membership:
 
 
 def _losses(probabilities: npt.NDArray[np.float32], label_ids: Indices) -> Floats:
-    """Cross-entropy in nats, shape (texts,)."""
+    """Cross-entropy of each text in nats, shape (texts,)."""
     right = probabilities[np.arange(len(label_ids)), label_ids].astype(np.float64)
     return -np.log(np.maximum(right, np.finfo(np.float32).tiny))

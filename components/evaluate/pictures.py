@@ -1,4 +1,4 @@
-"""The pictures of the step `evaluate`."""
+"""The figures of the step `evaluate` for the report."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,24 +11,28 @@ from slipway.components.step_runtime.html import SMALL, WIDE, shortened
 
 CHALLENGER, CHAMPION, GOOD, BAD = "#2f5d9e", "#b9c3d1", "#1a7f4b", "#b3261e"
 ROW_INCHES = 0.18
-"""Height of a row of a confusion matrix, which its name needs."""
+"""Height of a row of a confusion matrix, so that the names of rows do not overlap."""
 CELL_INCHES = 0.26
-"""Width of a cell of a confusion matrix from which it holds its count."""
+"""Least width of a cell of a confusion matrix that shows its count."""
 NAME_INCHES = 0.2
-"""Width of a column from which its name does not run into the next."""
+"""Least width of a column that shows its name, so that names do not overlap."""
 MOST_BARS = 24
-"""Classes up to which all have bars."""
+"""With more classes, only the worst ones have bars."""
 
 
-def difference(found: Difference, limit: float, width: float) -> Figure:
+def difference(measured: Difference, limit: float, width: float) -> Figure:
     """Histogram of the resampled difference of macro-F1, its interval, and the limit of the gate.
 
     Args:
-        found: challenger minus champion.
-        limit: what the lower end of the interval must reach.
+        measured: challenger minus champion.
+        limit: the least lower end of the interval that passes the gate.
         width: of the figure, in inches.
     """
-    values, counts, edges = found.macro_f1, np.asarray(found.histogram.counts), np.asarray(found.histogram.edges)
+    values, counts, edges = (
+        measured.macro_f1,
+        np.asarray(measured.histogram.counts),
+        np.asarray(measured.histogram.edges),
+    )
     colour = GOOD if values.low >= limit else BAD
     figure = Figure(figsize=(width, 2.6), layout="constrained")
     axes = figure.subplots()
@@ -44,7 +48,7 @@ def difference(found: Difference, limit: float, width: float) -> Figure:
 
 
 def classes(result: EvaluateResult, width: float) -> Figure:
-    """A pair of bars for each class, F1 of the challenger and of the champion; of many classes, for the worst."""
+    """F1 of challenger and champion, as a pair of bars for each class; of many classes, for the worst ones."""
     shown, champion = weakest(result), result.champion
     challenger = [result.challenger.classes[index] for index in shown]
     rows = np.arange(len(challenger))
@@ -67,14 +71,16 @@ def classes(result: EvaluateResult, width: float) -> Figure:
 
 
 def weakest(result: EvaluateResult) -> list[int]:
-    """Indices of the classes that have bars: all where they are few, else those with the lowest F1, lowest first."""
+    """Indices of the classes that have bars: all of them, or of many classes those with the lowest F1, lowest first."""
     scores = [item.f1 for item in result.challenger.classes]
-    every = list(range(len(scores)))
-    return every if len(every) <= MOST_BARS else sorted(every, key=scores.__getitem__)[:MOST_BARS]
+    all_classes = list(range(len(scores)))
+    return all_classes if len(all_classes) <= MOST_BARS else sorted(all_classes, key=scores.__getitem__)[:MOST_BARS]
 
 
 def confusion_and_calibration(result: EvaluateResult, width: float) -> Figure:
-    """Confusion matrix and reliability diagram of the challenger; below each other in a narrow figure."""
+    """Confusion matrix and reliability diagram of the challenger: side by side, or in a narrow figure one below the
+    other.
+    """
     labels, counts = readable(result.labels, result.challenger.confusion)
     height = max(2.8, ROW_INCHES * len(labels))
     if width == WIDE:
@@ -85,22 +91,22 @@ def confusion_and_calibration(result: EvaluateResult, width: float) -> Figure:
         figure = Figure(figsize=(width, height + 5), layout="constrained")
         matrix, reliability = figure.subplots(2, 1, height_ratios=(height, 3.2))
         cell = 2.6 / len(labels)
-    counted, named = cell >= CELL_INCHES, cell >= NAME_INCHES
-    _confusion(matrix, [shortened(label, width) for label in labels], np.asarray(counts), counted, named)
+    show_counts, show_names = cell >= CELL_INCHES, cell >= NAME_INCHES
+    _confusion(matrix, [shortened(label, width) for label in labels], np.asarray(counts), show_counts, show_names)
     _reliability(reliability, result)
     return figure
 
 
-def _confusion(axes: Axes, labels: list[str], counts: Counts, counted: bool, named: bool) -> None:
+def _confusion(axes: Axes, labels: list[str], counts: Counts, show_counts: bool, show_names: bool) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    if named:
+    if show_names:
         axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=SMALL)
     else:
         axes.set_xticks([])
     axes.set_yticks(range(len(labels)), labels, fontsize=SMALL)
-    axes.set(xlabel="answer" if named else "answer, in the order of the rows", ylabel="true class")
-    if not counted:
+    axes.set(xlabel="answer" if show_names else "answer, in the order of the rows", ylabel="true class")
+    if not show_counts:
         return
     for row, column in np.argwhere(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
@@ -108,7 +114,7 @@ def _confusion(axes: Axes, labels: list[str], counts: Counts, counted: bool, nam
 
 
 def _reliability(axes: Axes, result: EvaluateResult) -> None:
-    """Share of right answers over mean confidence (DeGroot and Fienberg 1983); dots show how many texts."""
+    """Share of right predictions over mean confidence (DeGroot and Fienberg 1983); dots show the number of texts."""
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
     models: list[tuple[str, ModelScores, str]] = [("challenger", result.challenger, CHALLENGER)]
     if result.champion:

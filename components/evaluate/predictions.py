@@ -1,4 +1,4 @@
-"""What a bundle answers to the test split, with and without typing errors, and the scores of that."""
+"""Predictions of a bundle on the test split, with and without typing errors, and their scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from slipway.components.learning.scores import Floats, Indices, Scores, score
 
 
 class Exam(NamedTuple):
-    """The test split: texts, the same with typing errors, true classes of shape (texts,), names of the classes."""
+    """The test split: texts, the same texts with typing errors, true classes (texts,), and names of the classes."""
 
     texts: list[str]
     noisy: list[str]
@@ -25,7 +25,10 @@ class Exam(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers to texts: class indices of the dataset (their number for an unknown label) and confidence, (texts,)."""
+    """Predicted classes and their confidence, both of shape (texts,).
+
+    Classes are indices of the dataset's labels. The number of labels stands for a label that the dataset does not have.
+    """
 
     predicted: Indices
     confidence: Floats
@@ -33,7 +36,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model's answers and scores on the clean texts and on those with typing errors."""
+    """A model's predictions and scores on the clean texts, and its scores on the texts with typing errors."""
 
     labels: list[str]
     answers: Answers
@@ -46,7 +49,7 @@ class Evaluated:
         return self.clean.macro_f1 - self.typos.macro_f1
 
     def scores(self) -> ModelScores:
-        """As the result tells them."""
+        """The scores as a part of the step's result."""
         clean, noisy = self.clean, self.typos
         return ModelScores(
             accuracy=clean.accuracy,
@@ -60,11 +63,11 @@ class Evaluated:
 
 
 def evaluated(bundle: Path | Bundle, exam: Exam) -> Evaluated:
-    """Ask a bundle or draft for the labels of the texts; its labels are matched with the dataset's by name.
+    """Evaluate a bundle or draft on the test split. Its labels are matched with the dataset's labels by name.
 
     Raises:
         BadInput: the bundle cannot be loaded.
-        SlipwayError: the model answers with something other than numbers.
+        SlipwayError: the model returns values that are not finite.
     """
     classifier = Classifier(bundle)
     clean, noisy = (_answers(classifier, texts, exam.labels) for texts in (exam.texts, exam.noisy))
@@ -78,6 +81,6 @@ def _answers(classifier: Classifier, texts: Sequence[str], labels: list[str]) ->
         raise SlipwayError(
             f"the model in {classifier.bundle.folder} answers with values that are not numbers; compress it otherwise"
         )
-    place = {label: index for index, label in enumerate(labels)}
-    known = np.array([place.get(label, len(labels)) for label in classifier.labels], dtype=np.int64)
-    return Answers(known[probabilities.argmax(axis=1)], probabilities.max(axis=1).astype(np.float64))
+    index_of = {label: index for index, label in enumerate(labels)}
+    dataset_classes = np.array([index_of.get(label, len(labels)) for label in classifier.labels], dtype=np.int64)
+    return Answers(dataset_classes[probabilities.argmax(axis=1)], probabilities.max(axis=1).astype(np.float64))

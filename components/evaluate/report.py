@@ -11,12 +11,12 @@ from slipway.components.step_runtime.step_result import number
 
 
 def section(result: EvaluateResult) -> str:
-    """HTML fragment: the gate's verdict with reasons, then pictures and tables of what it saw."""
+    """HTML fragment: the gate's verdict with reasons, then figures and tables of the scores."""
     parts = [html.heading("Evaluation and gate"), _verdict(result), html.facts(_facts(result)), _checks(result)]
     parts += _cautions(result)
     if difference := result.difference:
-        drawn = partial(pictures.difference, difference, -number(result.settings, "max_drop"))
-        parts.append(html.figure(drawn, _difference_caption(result, difference)))
+        draw = partial(pictures.difference, difference, -number(result.settings, "max_drop"))
+        parts.append(html.figure(draw, _difference_caption(result, difference)))
     parts.append(html.figure(partial(pictures.classes, result), _classes_caption(result)))
     parts.append(html.figure(partial(pictures.confusion_and_calibration, result), _confusion_caption(result)))
     parts.append(html.details("Precision, recall and F1 of each class", _class_table(result)))
@@ -41,17 +41,17 @@ def _verdict(result: EvaluateResult) -> str:
 
 def _facts(result: EvaluateResult) -> dict[str, str]:
     challenger, champion = result.challenger, result.champion
-    found = {}
+    facts = {}
     for name, key in (("Macro-F1", "macro_f1"), ("Accuracy", "accuracy"), ("Calibration error", "calibration_error")):
-        found[name + (f" (champion {getattr(champion, key):.3f})" if champion else "")] = (
+        facts[name + (f" (champion {getattr(champion, key):.3f})" if champion else "")] = (
             f"{getattr(challenger, key):.3f}"
         )
     of_champion = f" (champion {champion.typos.drop:.3f})" if champion else ""
     if members := result.membership:
-        found["Training texts recognised (AUC; 0.5 is guessing)"] = f"{members.auc:.3f}"
+        facts["Training texts recognised (AUC; 0.5 is guessing)"] = f"{members.auc:.3f}"
     if roc := result.roc:
-        found[f"Area under the ROC curve of {roc.positive}"] = f"{roc.auc:.3f}"
-    return found | {
+        facts[f"Area under the ROC curve of {roc.positive}"] = f"{roc.auc:.3f}"
+    return facts | {
         f"Lost to typing errors{of_champion}": f"{challenger.typos.drop:.3f}",
         "Test texts": str(result.texts),
     }
@@ -75,22 +75,22 @@ def _cautions(result: EvaluateResult) -> list[str]:
     champion = result.champion
     if not champion:
         return []
-    found = []
+    cautions = []
     if not champion.same_data:
-        found.append(
+        cautions.append(
             "The champion was trained on other data: some of these test texts may have been among its training "
             "texts, which would flatter it."
         )
     if champion.labels_it_lacks:
         labels = ", ".join(champion.labels_it_lacks)
-        found.append(
+        cautions.append(
             f"The champion does not know the labels {labels}. The two are compared on the other texts, and the "
             "challenger must reach the floor on all."
         )
     if champion.labels_now_gone:
         labels = ", ".join(champion.labels_now_gone)
-        found.append(f"The champion also answers {labels}, which the data no longer have: that counts as wrong.")
-    return [html.notice(text, "neutral") for text in found]
+        cautions.append(f"The champion also answers {labels}, which the data no longer have: that counts as wrong.")
+    return [html.notice(text, "neutral") for text in cautions]
 
 
 def _difference_caption(result: EvaluateResult, difference: Difference) -> str:
@@ -105,9 +105,9 @@ def _difference_caption(result: EvaluateResult, difference: Difference) -> str:
 
 def _classes_caption(result: EvaluateResult) -> str:
     classes, shown = len(result.labels), len(pictures.weakest(result))
-    of = "of each class" if shown == classes else f"of the {shown} classes of {classes} where it is lowest"
-    both = ", challenger and champion" if result.champion else ""
-    return f"F1 {of}, on the test split{both}{_all_below(classes, shown)}"
+    scope = "of each class" if shown == classes else f"of the {shown} classes of {classes} where it is lowest"
+    models = ", challenger and champion" if result.champion else ""
+    return f"F1 {scope}, on the test split{models}{_all_below(classes, shown)}"
 
 
 def _confusion_caption(result: EvaluateResult) -> str:
@@ -134,12 +134,12 @@ def _class_table(result: EvaluateResult) -> str:
 
 
 def _mistakes(result: EvaluateResult) -> str:
-    """All in a table, the first with the words that spoke for the wrong answer."""
+    """A table of all mistakes, then explanations of the first ones: the words that supported the wrong label."""
     parts = [_mistake_table(result)]
     for item in result.mistakes:
-        if told := item.explanation:
+        if explanation := item.explanation:
             parts.append(html.paragraph(f"What spoke for {item.predicted} where {item.label} is right:"))
-            parts.append(picture.words(told))
+            parts.append(picture.words(explanation))
     return "".join(parts)
 
 

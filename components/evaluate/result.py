@@ -1,4 +1,4 @@
-"""What the step `evaluate` returns: the scores of challenger and champion, and the gate's verdict."""
+"""The result of the step `evaluate`: the scores of challenger and champion, and the gate's verdict."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,22 +13,22 @@ from slipway.components.step_runtime.step_result import ResultPart, StepResult
 
 @dataclass(frozen=True)
 class Check:
-    """One condition of the gate; value and limit are shares."""
+    """One condition of the gate. Value and limit are shares."""
 
     name: str
     """What is checked."""
     value: float
-    """What was measured."""
+    """The measured value."""
     limit: float
-    """What it must reach, or may reach."""
+    """The least or greatest value that passes."""
     passed: bool
-    """Whether it does."""
+    """Whether the value is within the limit."""
     words: str
-    """The same as a sentence."""
+    """The check as a sentence."""
 
 
 class Verdict(ResultPart):
-    """What the gate says."""
+    """The gate's decision."""
 
     passed: bool
     """Whether the challenger may be registered: all checks passed."""
@@ -40,20 +40,22 @@ class Verdict(ResultPart):
 
 @dataclass(frozen=True)
 class Membership:
-    """How well the attack tells training texts from test texts."""
+    """How well the attack separates training texts from test texts."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
     auc: float
     """Chance that a training text has a lower loss than a test text; 0.5 is guessing."""
     advantage: float
-    """Greatest difference of the shares of training texts and of test texts below a threshold; 0 is guessing."""
+    """Greatest difference between the shares of training texts and of test texts below a threshold; 0 is guessing."""
     found_at_1_percent: float
-    """Share of the training texts that are found when 1 % of the test texts are accused; 0.01 is guessing."""
+    """Share of the training texts that are found when 1 % of the test texts are taken for training texts, too; 0.01 is
+    guessing.
+    """
     members: int
-    """Training texts that were tried."""
+    """Number of training texts."""
     others: int
-    """Test texts that were tried."""
+    """Number of test texts."""
 
 
 class TypoScores(ResultPart):
@@ -75,44 +77,46 @@ class ModelScores(ResultPart):
     macro_f1: float
     """Mean F1 over the classes that occur."""
     calibration_error: float
-    """Expected calibration error: how far confidence and share of right answers lie apart."""
+    """Expected calibration error: mean distance between confidence and share of right answers."""
     classes: list[ClassScore]
-    """Of each class, in the order of the labels."""
+    """Scores of each class, in the order of the labels."""
     bins: list[Bin]
-    """The reliability diagram."""
+    """Bins of the reliability diagram."""
     confusion: list[list[int]]
-    """Texts by true class (rows) and answer (columns); the last column counts answers that the data do not know."""
+    """Number of texts by true class (rows) and answer (columns); the last column counts labels that the data do not
+    have.
+    """
     typos: TypoScores
-    """On the texts with typing errors."""
+    """Scores on the texts with typing errors."""
 
 
 class ChampionScores(ModelScores):
     """The champion's scores, and what a reader of the comparison must know."""
 
     version: str
-    """The registry's version."""
+    """Its version in the registry."""
     same_data: bool
-    """Whether it was made from the same dataset."""
+    """Whether it was trained on the same dataset."""
     labels_it_lacks: list[str]
-    """Labels of the data that it does not know."""
+    """Labels of the data that it does not have."""
     labels_now_gone: list[str]
-    """Labels that it knows and the data do not have."""
+    """Labels that it has and the data do not."""
 
 
 class Intervals(ResultPart):
     """Scores with their confidence intervals."""
 
     macro_f1: Interval
-    """Of the mean F1 over the classes that occur."""
+    """Mean F1 over the classes that occur."""
     accuracy: Interval
-    """Of the share of right answers."""
+    """Share of right answers."""
 
 
 class Difference(Intervals):
     """Challenger minus champion, on the texts of classes that both know."""
 
     texts: int
-    """How many texts these are."""
+    """Number of these texts."""
     histogram: Histogram
     """The resampled differences of macro-F1."""
 
@@ -121,7 +125,7 @@ class Mistake(ResultPart):
     """A wrong answer."""
 
     text: str
-    """What was asked."""
+    """The text."""
     label: str
     """The right label."""
     predicted: str
@@ -129,11 +133,11 @@ class Mistake(ResultPart):
     confidence: float
     """Probability of the answer, from 0 to 1."""
     explanation: ClassExplanation | None = None
-    """Which words spoke for the answer; of the first mistakes only."""
+    """The words that supported the answer; for the first mistakes only."""
 
 
 class GateResult(StepResult):
-    """The part of the result that decides how the run goes on, for those who need no more."""
+    """The gate's part of the result, for code that needs nothing else."""
 
     step: ClassVar[str] = "evaluate"
 
@@ -149,23 +153,23 @@ class EvaluateResult(GateResult):
     texts: int
     """Number of test texts."""
     challenger: ModelScores
-    """Scores of the model that this run made."""
+    """Scores of the model of this run."""
     roc: RocCurve | None = None
     """The challenger's ROC curve for the second of two classes; null for more."""
     champion: ChampionScores | None
-    """Scores of the model that serves; null when there is none."""
+    """Scores of the model that is served; null when there is none."""
     identical_to_champion: str | None
-    """The champion's version, where the challenger is the same model; else null."""
+    """The champion's version if the challenger is the same model; otherwise null."""
     intervals: Intervals
     """The challenger's scores with their intervals."""
     difference: Difference | None
-    """Challenger minus champion; null where there is nothing to compare."""
+    """Challenger minus champion; null when there is nothing to compare."""
     membership: Membership | None
-    """How well training texts can be recognised; null where that was not tried."""
+    """How well training texts can be recognised; null when that was not measured."""
     mistakes: list[Mistake]
-    """The wrong answers of which the challenger was surest."""
+    """Wrong answers with the highest confidence."""
     typo_examples: list[tuple[str, str]]
-    """Test texts beside the same with typing errors."""
+    """Test texts, each beside the same text with typing errors."""
     settings: dict[str, JsonValue]
     """The settings of the step."""
     seconds: float = 0.0

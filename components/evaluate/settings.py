@@ -4,7 +4,7 @@ from slipway.components.settings import Settings, setting
 
 
 class EvaluateSettings(Settings):
-    """What the quality gate asks of a challenger."""
+    """Limits of the quality gate that a challenger must meet."""
 
     min_macro_f1: float = setting(
         0.7, "macro-F1 that the first version of all must reach on the test split", "share", ge=0, le=1

@@ -1,4 +1,4 @@
-"""Entry point of the step `evaluate`."""
+"""Entry point of the step `evaluate`: evaluate challenger and champion on the test split, then apply the gate."""
 
 import tempfile
 import time
@@ -39,12 +39,12 @@ MISTAKES_SHOWN, MISTAKES_EXPLAINED, TYPOS_SHOWN = 10, 4, 5
 def run(
     draft: Path, dataset: Path, settings: EvaluateSettings, tracking_uri: str, model_name: str, public_key: Path
 ) -> EvaluateResult:
-    """Evaluate a draft bundle on the test split, beside the champion of the registry, and let the gate decide.
+    """Evaluate a draft bundle and the champion of the registry on the test split, and let the gate decide.
 
     Args:
         draft: folder of the challenger's draft bundle.
         dataset: folder of the dataset.
-        settings: what the gate asks for.
+        settings: limits of the gate.
         tracking_uri: MLflow tracking server with the registry.
         model_name: the registered model.
         public_key: PEM of the signer of the champion's bundle.
@@ -104,7 +104,7 @@ def _exam(data: TextDataset, settings: EvaluateSettings) -> Exam:
 
 
 def _roc(exam: Exam, model: Evaluated) -> RocCurve | None:
-    """The ROC curve for the second of two classes; an average over more says little."""
+    """The ROC curve for the second of two classes; None for more classes, whose averaged curve would say little."""
     if len(exam.labels) != 2 or sorted(model.labels) != sorted(exam.labels):
         return None
     predicted, confidence = model.answers.predicted, model.answers.confidence
@@ -114,12 +114,13 @@ def _roc(exam: Exam, model: Evaluated) -> RocCurve | None:
 def _intervals(
     exam: Exam, challenger: Evaluated, champion: Evaluated | None, settings: EvaluateSettings
 ) -> tuple[Intervals, Difference | None]:
-    """Of the challenger's scores, and of its differences to the champion on texts of classes that both know.
+    """Confidence intervals of the challenger's scores, and of their differences to the champion.
 
-    On the others the champion can only be wrong: to be better there says nothing against a loss where it counts.
+    The differences are measured on texts of classes that both know. On other texts the champion is always wrong, and
+    a gain there could hide a loss on the classes that both know.
     """
-    every = np.ones(len(exam.truth), dtype=bool)
-    resamples = _resamples(exam, every, challenger, challenger, settings)
+    all_texts = np.ones(len(exam.truth), dtype=bool)
+    resamples = _resamples(exam, all_texts, challenger, challenger, settings)
     intervals = Intervals(
         **{
             name: interval(getattr(challenger.clean, name), resamples.scores(name)[0], settings.confidence)
@@ -133,21 +134,23 @@ def _intervals(
         return intervals, None
     resamples = _resamples(exam, shared, challenger, champion, settings)
     differences: dict[str, Interval] = {}
-    for name, of in SCORES.items():
+    for name, metric in SCORES.items():
         values = [
-            float(of(confusion_matrix(exam.truth[shared], model.answers.predicted[shared], len(exam.labels))))
+            float(metric(confusion_matrix(exam.truth[shared], model.answers.predicted[shared], len(exam.labels))))
             for model in (challenger, champion)
         ]
         differences[name] = interval(values[0] - values[1], resamples.differences(name), settings.confidence)
-    drawn = histogram(resamples.differences("macro_f1"))
-    return intervals, Difference(texts=int(shared.sum()), histogram=drawn, **differences)
+    resampled = histogram(resamples.differences("macro_f1"))
+    return intervals, Difference(texts=int(shared.sum()), histogram=resampled, **differences)
 
 
 def _resamples(
     exam: Exam, rows: npt.NDArray[np.bool_], first: Evaluated, second: Evaluated, settings: EvaluateSettings
 ) -> Resamples:
-    one, other = (model.answers.predicted[rows] for model in (first, second))
-    return Resamples(exam.truth[rows], one, other, len(exam.labels), settings.bootstrap_samples, settings.seed)
+    predicted, predicted_by_second = (model.answers.predicted[rows] for model in (first, second))
+    return Resamples(
+        exam.truth[rows], predicted, predicted_by_second, len(exam.labels), settings.bootstrap_samples, settings.seed
+    )
 
 
 def _gate(
@@ -157,16 +160,16 @@ def _gate(
     members: Membership | None,
     settings: EvaluateSettings,
 ) -> Verdict:
-    compared = floor = None
+    not_worse = floor = None
     if champion and difference:
-        compared = gate.not_worse(difference.macro_f1, champion.version, settings)
+        not_worse = gate.not_worse(difference.macro_f1, champion.version, settings)
     if not champion:
         floor = gate.quality(challenger.clean, "there is no champion", settings)
     elif champion.labels_it_lacks or champion.labels_now_gone:
         floor = gate.quality(challenger.clean, f"champion {champion.version} knows other labels", settings)
     return gate.verdict(
         [
-            compared,
+            not_worse,
             floor,
             gate.class_recall(challenger.clean, settings),
             gate.calibration(challenger.clean, settings),
@@ -177,10 +180,10 @@ def _gate(
 
 
 def _mistakes(exam: Exam, model: Evaluated, draft: Path) -> list[Mistake]:
-    """The wrong answers of which the model was surest, the first with the words that spoke for them."""
+    """The wrong predictions with the highest confidence. The first ones have explanations."""
     answers = model.answers
     wrong = np.flatnonzero(answers.predicted != exam.truth)
-    surest = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
+    most_confident = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
     names = [*exam.labels, "(unknown label)"]
     mistakes = [
         Mistake(
@@ -189,18 +192,18 @@ def _mistakes(exam: Exam, model: Evaluated, draft: Path) -> list[Mistake]:
             predicted=names[answers.predicted[row]],
             confidence=float(answers.confidence[row]),
         )
-        for row in surest
+        for row in most_confident
     ]
     classifier = Classifier(draft)
     return [
-        _explained(mistake, classifier) if place < MISTAKES_EXPLAINED else mistake
-        for place, mistake in enumerate(mistakes)
+        _explained(mistake, classifier) if index < MISTAKES_EXPLAINED else mistake
+        for index, mistake in enumerate(mistakes)
     ]
 
 
 def _explained(mistake: Mistake, classifier: Classifier) -> Mistake:
     if mistake.predicted not in classifier.labels:
         return mistake
-    found = explain(mistake.text, classifier.tokenizer, classifier.run)
-    told = found.of_class(classifier.labels.index(mistake.predicted), mistake.predicted)
-    return mistake.model_copy(update={"explanation": told})
+    attributions = explain(mistake.text, classifier.tokenizer, classifier.run)
+    explanation = attributions.of_class(classifier.labels.index(mistake.predicted), mistake.predicted)
+    return mistake.model_copy(update={"explanation": explanation})

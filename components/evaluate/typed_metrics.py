@@ -1,6 +1,7 @@
-"""What the Kubeflow Pipelines UI shows of an evaluation: scalars, confusion matrix and, of two classes, the ROC curve.
+"""Metrics artifacts of an evaluation for the Kubeflow Pipelines UI: scalars, confusion matrix, and ROC curve of two
+classes.
 
-The UI draws matrix and curve of one ClassificationMetrics artifact below each other, and offers both in its comparison.
+The UI shows matrix and curve of one ClassificationMetrics artifact one below the other, and in its comparison of runs.
 """
 
 from typing import Protocol
@@ -19,7 +20,7 @@ class ClassificationArtifact(Protocol):
 
 
 def log_scalars(metrics: scalar_metrics.MetricsArtifact, result: EvaluateResult) -> None:
-    """Scores of the challenger on the test split, and its difference from the champion where there is one."""
+    """Log the challenger's scores on the test split, and its difference from the champion if there is one."""
     challenger, difference, roc = result.challenger, result.difference, result.roc
     values = {
         "accuracy": challenger.accuracy,
@@ -33,7 +34,7 @@ def log_scalars(metrics: scalar_metrics.MetricsArtifact, result: EvaluateResult)
 
 
 def log_classification(confusion: ClassificationArtifact, result: EvaluateResult) -> None:
-    """The confusion matrix of the challenger, of many classes those confused most; for two classes its ROC curve."""
+    """Log the challenger's confusion matrix (of many classes, the most confused ones), and its ROC curve for two."""
     confusion.log_confusion_matrix(*readable(result.labels, result.challenger.confusion))
     if roc := result.roc:
         confusion.log_roc_curve(roc.false_positive_rate, roc.true_positive_rate, roc.threshold)

@@ -1,4 +1,4 @@
-"""Typing errors as people make them, to see what they cost a model (as in Belinkov and Bisk 2018, synthetic noise)."""
+"""Typing errors like those of people, for the test of robustness (as the synthetic noise of Belinkov and Bisk 2018)."""
 
 import random
 import re
@@ -9,7 +9,7 @@ ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
 def _neighbours() -> dict[str, str]:
-    """The letters beside each letter on a QWERTY keyboard: left, right, and in the rows above and below."""
+    """The neighbours of each letter on a QWERTY keyboard: left, right, and in the rows above and below."""
     places = {letter: (row, column) for row, letters in enumerate(ROWS) for column, letter in enumerate(letters)}
     return {
         letter: "".join(
@@ -25,35 +25,39 @@ NEIGHBOURS = _neighbours()
 
 
 def with_typos(texts: Sequence[str], rate: float, seed: int) -> list[str]:
-    """The texts with an error in some words: each word of three letters or more gets one with probability `rate`.
+    """Put typing errors into some words of texts. The same seed makes the same errors.
 
-    An error swaps two adjacent letters, drops a letter, doubles one, or hits a neighbouring key; the same seed makes
-    the same errors.
+    An error swaps two adjacent letters, drops a letter, doubles one, or replaces one by a neighbour on the keyboard.
+
+    Args:
+        texts: to be changed.
+        rate: probability that a word of three letters or more gets an error.
+        seed: of the errors.
     """
-    chance = random.Random(seed)
-    return [WORD.sub(lambda found: _maybe(found.group(), rate, chance), text) for text in texts]
+    generator = random.Random(seed)
+    return [WORD.sub(lambda match: _perhaps_misspelt(match.group(), rate, generator), text) for text in texts]
 
 
-def _maybe(word: str, rate: float, chance: random.Random) -> str:
-    return misspelt(word, chance) if chance.random() < rate else word
+def _perhaps_misspelt(word: str, rate: float, generator: random.Random) -> str:
+    return misspelt(word, generator) if generator.random() < rate else word
 
 
-def misspelt(word: str, chance: random.Random) -> str:
-    """The word with one typing error; it is always another word."""
+def misspelt(word: str, generator: random.Random) -> str:
+    """The word with one typing error. The result always differs from the word."""
     kinds = ["drop", "double", "neighbour"]
-    swappable = [place for place in range(len(word) - 1) if word[place] != word[place + 1]]
+    swappable = [position for position in range(len(word) - 1) if word[position] != word[position + 1]]
     if swappable:
         kinds.append("swap")
-    kind = chance.choice(kinds)
+    kind = generator.choice(kinds)
     if kind == "swap":
-        place = chance.choice(swappable)
-        return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
-    place = chance.randrange(len(word))
-    letter = word[place]
+        position = generator.choice(swappable)
+        return word[:position] + word[position + 1] + word[position] + word[position + 2 :]
+    position = generator.randrange(len(word))
+    letter = word[position]
     if kind == "drop":
-        return word[:place] + word[place + 1 :]
-    near = NEIGHBOURS.get(letter.lower())
-    if kind == "double" or near is None:  # letters of other alphabets are doubled
-        return word[:place] + letter + word[place:]
-    hit = chance.choice(near)
-    return word[:place] + (hit.upper() if letter.isupper() else hit) + word[place + 1 :]
+        return word[:position] + word[position + 1 :]
+    neighbours = NEIGHBOURS.get(letter.lower())
+    if kind == "double" or neighbours is None:  # letters of other alphabets are doubled
+        return word[:position] + letter + word[position:]
+    neighbour = generator.choice(neighbours)
+    return word[:position] + (neighbour.upper() if letter.isupper() else neighbour) + word[position + 1 :]

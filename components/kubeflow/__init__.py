@@ -1,1 +1,1 @@
-"""Kubeflow Pipelines: what the pod of a step has there, and what became of a run's pods."""
+"""Kubeflow Pipelines: the set-up of a step's pod, and the diagnosis of a failed run from its pods."""

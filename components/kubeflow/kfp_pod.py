@@ -1,8 +1,8 @@
-"""What the pod of a step has on Kubeflow Pipelines: credentials, keys, the run's id, processors and memory.
+"""Set up the pod of a step on Kubeflow Pipelines: credentials, keys, the run's id, CPU and memory.
 
-kfp.local ignores it: there a step finds the same in the environment and the files of its machine. The names are those
-of `manifests/`. kfp has no way to ask for a read-only root file system; the steps would run on one, since they write to
-/tmp and to the folders of their artifacts only.
+kfp.local ignores these settings; there a step reads the same from the environment and the files of the machine. The
+names are those of `manifests/`. kfp cannot request a read-only root file system. The steps would run on one, since they
+write only to /tmp and to the folders of their artifacts.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ RUN_ID = "SLIPWAY_RUN_ID"
 
 
 class Resources(NamedTuple):
-    """What a step asks for and what it may use at most, as Kubernetes quantities."""
+    """The requests and limits of a step, as Kubernetes quantities."""
 
     cpu: str
     cpu_limit: str
@@ -35,15 +35,15 @@ LIGHT = Resources("100m", "1", "512Mi", "2Gi")
 DATA = Resources("500m", "2", "1Gi", "4Gi")
 COMPUTING = Resources("1", "4", "2Gi", "6Gi")
 TRAINING = Resources("250m", "4", "1Gi", "8Gi")
-"""Little for one that waits for a PyTorchJob, enough for one that trains in its own pod."""
+"""Small requests, for a step that waits for a PyTorchJob; large limits, for one that trains in its own pod."""
 
 
 def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
     """Give a task the store's credentials, the run's id and its resources.
 
-    The credentials are files, which `slipway.components.platforms.mounted_credentials` reads: as variables they would
-    make up a quarter of a run's Workflow object. Without them the pod starts all the same, and the step says what is
-    missing.
+    The credentials are mounted as files, which `slipway.components.platforms.mounted_credentials` reads. As environment
+    variables they would be a quarter of a run's Workflow object. The Secret is optional, so that without it the pod
+    starts, and the step reports what is missing.
     """
     kubernetes.use_secret_as_volume(task, STORE_SECRET, CREDENTIALS_FOLDER, optional=True)
     kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")
@@ -53,17 +53,17 @@ def in_pod(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
 
 
 def with_encryption_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Mount the key that bundles are encrypted with, with the file that says where it is, when there is a Secret."""
+    """Mount the key that bundles are encrypted with, and a file with the key's path, if there is such a Secret."""
     return kubernetes.use_secret_as_volume(task, ENCRYPTION_SECRET, ENCRYPTION_FOLDER, optional=True)
 
 
 def with_api_key(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Give a task that asks model servers the API key of the rollout."""
+    """Give a task that sends requests to model servers the API key of the rollout."""
     return kubernetes.use_secret_as_env(task, CLIENT_SECRET, {API_KEY: API_KEY}, optional=True)
 
 
 def with_hub(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Give a task that loads encoders or data the token of the hub, where there is one."""
+    """Give a task that loads encoders or data the token of the hub, if there is one."""
     return kubernetes.use_secret_as_volume(task, HUB_SECRET, HUB_FOLDER, optional=True)
 
 

@@ -1,7 +1,8 @@
-"""The few lines of a step's log that say why it failed, without what Kubeflow Pipelines and Argo write around it.
+"""Extract the lines of a pod's log that show why it failed, without the lines of Kubeflow Pipelines and Argo.
 
-The forms of lines are those of Kubeflow Pipelines 2.17 and Argo 4.0: drivers and launchers write with Go's glog
-(`F1126 19:31:24.543210 17 main.go:127] words`), Argo's executor writes `time=... level=...` and `Error: exit status 1`.
+The formats of lines are those of Kubeflow Pipelines 2.17 and Argo 4.0. Drivers and launchers write with Go's glog
+(`F1126 19:31:24.543210 17 main.go:127] message`). Argo's executor writes `time=... level=...` and
+`Error: exit status 1`.
 """
 
 import re
@@ -10,15 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from slipway.components.clients.credentials import without_credentials
 
 LINES, WIDTH = 12, 500
-"""The most lines of an excerpt, and characters of each."""
+"""Most lines of an excerpt, and most characters of a line."""
 
 GLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ [\w.-]+\.go:\d+\] ?(.*)")
 ARGO = re.compile(r"time=\S+ level=\w+ msg=|Error: (exit status \d+|signal: \w+)$")
 DRIVER = re.compile(r"KFP driver: (?:driver\.\w+\(.*?\) failed: )?")
-"""What a driver puts before the cause: its function, with all that identifies the task."""
+"""The text that a driver writes before the cause: its function and what identifies the task."""
 
 LAUNCHED = re.compile(r"failed to execute component: exit status \d+$|Component failed to execute successfully: ")
-"""What a launcher says when the program that it started failed; the program has said more."""
+"""The error of a launcher whose program failed. It is dropped, since the program has written the error itself."""
 
 TRACEBACK = "Traceback (most recent call last):"
 MARKS = re.compile(r"\s+[~^]+$")
@@ -33,27 +34,30 @@ COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def driver_error(log: str) -> list[str]:
-    """What a driver that refused its task said last, from the cause on; empty when it said nothing of the kind."""
-    found: list[str] = []
-    goes_on = False
+    """The last error of a driver that rejected its task, from the cause on; empty when the log has none."""
+    error_lines: list[str] = []
+    in_error = False
     for line in _lines(log):
-        if begins := GLOG.match(line):
-            goes_on = begins[1] == "F" or (begins[1] == "E" and not found)
-            found = [DRIVER.sub("", begins[2], count=1)] if goes_on else found
+        if match := GLOG.match(line):
+            in_error = match[1] == "F" or (match[1] == "E" and not error_lines)
+            error_lines = [DRIVER.sub("", match[2], count=1)] if in_error else error_lines
         elif line.startswith("panic: "):
-            found, goes_on = [line], False
+            error_lines, in_error = [line], False
         elif ARGO.match(line):
-            goes_on = False
-        elif goes_on:
-            found.append(line)
-    return [cut(line) for line in found[:LINES]]
+            in_error = False
+        elif in_error:
+            error_lines.append(line)
+    return [cut(line) for line in error_lines[:LINES]]
 
 
-def telling(log: str) -> list[str]:
-    """The last lines of a step's program that are no noise; of a traceback its end: where it was, and the error."""
+def last_lines(log: str) -> list[str]:
+    """The last lines of a step's program. Of a traceback, they are the last frame and the error.
+
+    At most `LINES` lines of `WIDTH` characters.
+    """
     lines = list(_without_noise(_lines(log)))
     error = _end_of_traceback(lines)
-    if error is None or len(lines) - error > LINES:  # the program went on after it
+    if error is None or len(lines) - error > LINES:  # no traceback, or the program went on after it
         return [cut(line) for line in lines[-LINES:]]
     begin = error
     while begin and lines[begin - 1].startswith(" ") and not lines[begin].startswith("  File "):
@@ -62,20 +66,22 @@ def telling(log: str) -> list[str]:
 
 
 def error_of(lines: Sequence[str]) -> str:
-    """The line of `telling` that names the error; empty when there are no lines."""
-    flush = (line for line in lines if not line.startswith(" "))
-    return next(flush, "") if lines and lines[0].startswith("  File ") else (lines[-1].strip() if lines else "")
+    """The line of `last_lines` that has the error; empty when there are no lines."""
+    not_indented = (line for line in lines if not line.startswith(" "))
+    return next(not_indented, "") if lines and lines[0].startswith("  File ") else (lines[-1].strip() if lines else "")
 
 
 def cut(line: str) -> str:
-    """A line without logins; of one that is too long the begin and the end, where a chain of errors has its root."""
+    """A line without credentials. The middle of a line that is too long is left out: its end is kept, since a chain of
+    errors ends with the root cause.
+    """
     line = without_credentials(line)
     half = (WIDTH - 3) // 2
     return line if len(line) <= WIDTH else f"{line[:half]} … {line[-half:]}"
 
 
 def _end_of_traceback(lines: list[str]) -> int | None:
-    """Where the error of the last traceback is."""
+    """The index of the line with the error of the last traceback; None without a traceback."""
     if TRACEBACK not in lines:
         return None
     start = len(lines) - lines[::-1].index(TRACEBACK)
@@ -83,26 +89,27 @@ def _end_of_traceback(lines: list[str]) -> int | None:
 
 
 def _lines(log: str) -> list[str]:
-    """Lines as a terminal shows them in the end: without colours, and with the last state of a progress bar."""
-    whole = [COLOURS.sub("", line).rstrip() for line in log.split("\n")]
-    return [line.rpartition("\r")[2] for line in whole if line.strip()]
+    """Lines as a terminal finally shows them: without colours, and with the last state of a progress bar."""
+    lines = [COLOURS.sub("", line).rstrip() for line in log.split("\n")]
+    return [line.rpartition("\r")[2] for line in lines if line.strip()]
 
 
 def _without_noise(lines: Iterable[str]) -> Iterator[str]:
-    inside = ""  # noise that goes on over several lines
+    """Drop warnings, and the lines of pip, kfp and Argo."""
+    inside = ""  # the kind of the present noise, when it has several lines
     for line in lines:
         if inside == "input":
             inside = "" if line == "}" else inside
         elif inside == "warning" and line.startswith("  "):
-            inside = ""  # the line of code that warns
+            inside = ""  # the second line of a warning: the code that caused it
         elif EXECUTOR_INPUT.match(line):
             inside = "input"
         elif WARNING.match(line):
             inside = "warning"
         else:
             inside = ""
-            words = GLOG.match(line)
-            if words and words[1] in "EF" and not LAUNCHED.match(words[2]):
-                yield words[2]
-            elif not (words or ARGO.match(line) or EXECUTOR.match(line) or PIP.match(line)):
+            match = GLOG.match(line)
+            if match and match[1] in "EF" and not LAUNCHED.match(match[2]):
+                yield match[2]
+            elif not (match or ARGO.match(line) or EXECUTOR.match(line) or PIP.match(line)):
                 yield line

@@ -1,1 +1,1 @@
-"""What the steps that train or measure models share."""
+"""Training and evaluation code that the steps train, select_model, compress and evaluate share."""

@@ -1,4 +1,4 @@
-"""Which texts each process sees in each update, and how token lists become padded tensors."""
+"""Batches for data-parallel training: which texts each process gets in each update, as padded tensors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,10 +12,10 @@ from slipway.components.errors import BadInput
 
 Indices = npt.NDArray[np.int64]
 Shards = list[Indices]
-"""The batches that all processes work on at the same time, one array of text indices for each process."""
+"""The batches of one step: an array of text indices, shape (texts,), for each process."""
 
 STEPS_PER_POOL = 8
-"""Texts of this many steps are sorted by length together: enough for little padding, few enough to stay random."""
+"""Texts of so many steps are sorted by length together. More would reduce the padding, but also the randomness."""
 
 
 class Tensors(NamedTuple):
@@ -26,7 +26,14 @@ class Tensors(NamedTuple):
 
 
 class EncodedTexts:
-    """Texts as lists of token ids without padding, with their labels."""
+    """Texts as lists of token ids without padding, with their labels.
+
+    Args:
+        texts: to be tokenized.
+        label_ids: index of each text's label, shape (texts,).
+        tokenizer: of the model.
+        max_length: longer texts are cut to so many tokens.
+    """
 
     def __init__(
         self, texts: Sequence[str], label_ids: Indices, tokenizer: PreTrainedTokenizerBase, max_length: int
@@ -39,7 +46,7 @@ class EncodedTexts:
 
     @classmethod
     def of_ids(cls, token_ids: list[list[int]], label_ids: Indices, padding_id: int) -> "EncodedTexts":
-        """Texts that are token ids already, special tokens included."""
+        """Make it from texts that are token ids already, with special tokens."""
         texts = cls.__new__(cls)
         texts.token_ids, texts.label_ids, texts.padding_id = token_ids, label_ids, padding_id
         texts.lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
@@ -49,7 +56,7 @@ class EncodedTexts:
         return len(self.token_ids)
 
     def batch(self, indices: Indices) -> Tensors:
-        """The given texts, padded to the longest of them."""
+        """The texts with the given indices, padded to the longest of them."""
         width = int(self.lengths[indices].max())
         input_ids = torch.full((len(indices), width), self.padding_id, dtype=torch.int64)
         mask = torch.zeros((len(indices), width), dtype=torch.int64)
@@ -62,7 +69,7 @@ class EncodedTexts:
 
 
 def steps_per_epoch(texts: int, batch_size: int, processes: int) -> int:
-    """Forward passes of each process in one epoch.
+    """The number of forward passes of each process in one epoch.
 
     Raises:
         BadInput: there are fewer texts than processes.
@@ -76,11 +83,21 @@ def steps_per_epoch(texts: int, batch_size: int, processes: int) -> int:
 
 
 def epoch_steps(lengths: Indices, batch_size: int, processes: int, seed: int, epoch: int) -> list[Shards]:
-    """The order of one epoch: a pure function of its arguments, so that every process can compute it alone.
+    """The batches of one epoch. They depend on the arguments only, so that every process computes the same.
 
-    Texts are shuffled, sorted by length within pools of `STEPS_PER_POOL` steps, cut into steps of nearly equal
-    size, and the steps are shuffled. Each text occurs once; every process gets the same number of batches and
-    no empty one; the batches of a step have texts of similar length, so that no process waits long for another.
+    Texts are shuffled, sorted by length within pools of `STEPS_PER_POOL` steps, and cut into steps of nearly equal
+    size. Then the steps are shuffled. Each text occurs once. Every process gets the same number of batches, none of
+    them empty. The texts of a step have similar lengths, so that no process waits long for another.
+
+    Args:
+        lengths: tokens of each text, shape (texts,).
+        batch_size: most texts of a batch.
+        processes: number of processes.
+        seed: of the training.
+        epoch: number of the epoch.
+
+    Raises:
+        BadInput: there are fewer texts than processes.
     """
     steps = steps_per_epoch(len(lengths), batch_size, processes)
     generator = np.random.default_rng([seed, epoch])
@@ -93,5 +110,5 @@ def epoch_steps(lengths: Indices, batch_size: int, processes: int, seed: int, ep
 
 
 def group_updates(steps: list[Shards], accumulation: int) -> list[list[Shards]]:
-    """Steps in groups of `accumulation`, one group for each update; the last group may be smaller."""
+    """Group steps into updates of `accumulation` steps. The last group may be smaller."""
     return [steps[start : start + accumulation] for start in range(0, len(steps), accumulation)]

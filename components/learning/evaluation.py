@@ -1,4 +1,4 @@
-"""Scores of a model on texts that it was not trained on."""
+"""Scores of a model during a training, on texts that it is not trained on; computed by all processes together."""
 
 from typing import TypedDict
 
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from slipway.components.learning.batches import EncodedTexts, Indices
 
 EVALUATION_BATCH = 32
+"""Texts in one forward pass of an evaluation."""
 
 
 class Scores(TypedDict):
@@ -22,7 +23,7 @@ class Scores(TypedDict):
 
 
 def predict_logits(model: PreTrainedModel, texts: EncodedTexts, accelerator: Accelerator) -> torch.Tensor:
-    """Logits, float32 (texts, classes), on every process; each process computes its share."""
+    """The logits of all texts, float32 (texts, classes), on every process. Each process computes a part of them."""
     order = np.argsort(texts.lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
     logits = torch.zeros((len(texts), int(model.config.num_labels or 0)), device=accelerator.device)
     was_training = model.training
@@ -38,7 +39,7 @@ def predict_logits(model: PreTrainedModel, texts: EncodedTexts, accelerator: Acc
 
 
 def evaluate(model: PreTrainedModel, texts: EncodedTexts, accelerator: Accelerator) -> Scores:
-    """Loss, macro-F1 over the labels that occur, and accuracy; equal on every process."""
+    """Loss, macro-F1 over the labels that occur, and accuracy. They are the same on every process."""
     logits = predict_logits(model, texts, accelerator)
     predicted = logits.argmax(dim=1).numpy()
     return Scores(
@@ -49,7 +50,10 @@ def evaluate(model: PreTrainedModel, texts: EncodedTexts, accelerator: Accelerat
 
 
 def macro_f1(truth: Indices, predicted: Indices) -> float:
-    """Mean F1 of the labels that occur in either, as scikit-learn's, which would add a second to every start."""
+    """Mean F1 of the labels that occur among the true or the predicted ones, as scikit-learn computes it.
+
+    scikit-learn is not used, since its import would add a second to the start of every process.
+    """
     scores = [
         2 * np.sum((truth == label) & (predicted == label)) / (np.sum(truth == label) + np.sum(predicted == label))
         for label in np.union1d(truth, predicted)

@@ -1,4 +1,4 @@
-"""The training loop that the steps `train` (many processes, with checkpoints) and `select_model` (one) share."""
+"""The training loop of the steps `train` (several processes, with checkpoints) and `select_model` (one process)."""
 
 import time
 from collections.abc import Iterator
@@ -43,10 +43,10 @@ class ValidationPoint(Scores):
 
 @dataclass
 class Position:
-    """How far a training is, with its curves so far: all of its state but the tensors."""
+    """The state of a training without its tensors: how far it is, and its curves so far."""
 
     epoch: int = 0
-    """Epochs that are complete."""
+    """Number of complete epochs."""
     updates_in_epoch: int = 0
     updates: int = 0
     seconds: float = 0.0
@@ -54,27 +54,27 @@ class Position:
     window: list[float] = field(default_factory=list)
     """Losses of the updates since the last point of the training curve."""
     secret: int = 0
-    """From which a private training draws its batches and its noise; 0 for a training that is not private."""
+    """Seed of the batches and the noise of a private training; 0 for a training that is not private."""
     training: list[TrainingPoint] = field(default_factory=list)
     validation: list[ValidationPoint] = field(default_factory=list)
 
     def best(self) -> ValidationPoint | None:
-        """The evaluation with the highest macro-F1; among equals the lowest loss, then the earliest."""
+        """The evaluation with the highest macro-F1; among equal ones that with the lowest loss, then the earliest."""
         return max(self.validation, key=lambda point: (point["macro_f1"], -point["loss"]), default=None)
 
 
 class Observer(Protocol):
-    """Who follows a training; called on every process at the same places."""
+    """Is called during a training, on every process at the same points."""
 
     def updated(self, training: "Training") -> None:
-        """An update was made; the position already counts it."""
+        """Called after each update. The position counts this update already."""
 
     def evaluated(self, training: "Training", improved: bool) -> None:
-        """An epoch ended; `improved` when its validation is the best so far."""
+        """Called after each epoch. `improved` tells whether its validation is the best so far."""
 
 
 def use_reproducible_cpu(threads: int) -> None:
-    """Only deterministic algorithms, with a fixed number of threads in each operation."""
+    """Use deterministic algorithms only, with a fixed number of threads, on which the order of sums depends."""
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(threads)
 
@@ -82,8 +82,15 @@ def use_reproducible_cpu(threads: int) -> None:
 class Training:
     """A training in progress: the model, its optimizer and schedule, and the position.
 
-    The gradient of an update is that of the mean loss over all its texts, however they are spread over
-    processes and batches. Construct it on every process, from models that are equal.
+    The gradient of an update is that of the mean loss over all its texts, however the texts are distributed over
+    processes and batches. Construct it on every process, from equal models.
+
+    Args:
+        model: is trained in place.
+        texts: of the training split.
+        validation: texts of the validation split; None to train without evaluations.
+        settings: of the training.
+        accelerator: of the processes.
 
     Raises:
         BadInput: there are fewer texts than processes, or the model cannot be trained with the privacy of the settings.
@@ -122,12 +129,12 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """All epochs are done, or there were `patience` evaluations without gain."""
-        place = self.position
-        return place.epoch >= self.settings.epochs or place.stale_evaluations >= self.settings.patience
+        """Whether all epochs are done, or the last `patience` evaluations did not improve the scores."""
+        position = self.position
+        return position.epoch >= self.settings.epochs or position.stale_evaluations >= self.settings.patience
 
     def _private(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> "PrivateUpdates":
-        from slipway.components.learning import (  # Opacus, which other trainings do without
+        from slipway.components.learning import (  # imported here: they load Opacus, which only this needs
             privacy_accounting,
             private_updates,
         )
@@ -137,13 +144,13 @@ class Training:
         return private_updates.PrivateUpdates(model, optimizer, self.settings, budget, self.texts, self.accelerator)
 
     def continue_from(self, position: Position) -> None:
-        """Go on at a position whose tensors were already restored."""
+        """Resume at a position. The tensors must have been restored already."""
         self.position = position
         self._seconds_before = position.seconds
         self._started = time.monotonic()
 
     def fit(self, observer: Observer | None = None) -> None:
-        """Train until `finished`, evaluating at the end of each epoch when there are validation texts."""
+        """Train until `finished`. Evaluates at the end of each epoch when there are validation texts."""
         while not self.finished:
             self._run_epoch(observer)
             improved = self._evaluate()
@@ -154,34 +161,34 @@ class Training:
                 observer.evaluated(self, improved)
 
     def _run_epoch(self, observer: Observer | None) -> None:
-        place, settings = self.position, self.settings
+        position, settings = self.position, self.settings
         self.model.train()
         for group in self._groups():
             learning_rate = float(self.scheduler.get_last_lr()[0])
-            place.window.append(self._update(group))
-            place.updates += 1
-            place.updates_in_epoch += 1
-            if place.updates % settings.log_every == 0 or place.updates_in_epoch == self.updates_per_epoch:
-                loss = sum(place.window) / len(place.window)
-                place.training.append(TrainingPoint(update=place.updates, loss=loss, learning_rate=learning_rate))
-                place.window = []
+            position.window.append(self._update(group))
+            position.updates += 1
+            position.updates_in_epoch += 1
+            if position.updates % settings.log_every == 0 or position.updates_in_epoch == self.updates_per_epoch:
+                loss = sum(position.window) / len(position.window)
+                position.training.append(TrainingPoint(update=position.updates, loss=loss, learning_rate=learning_rate))
+                position.window = []
             self._measure_time()
             if observer:
                 observer.updated(self)
 
     def _groups(self) -> Iterator[list[Shards]]:
-        """The batches of each update that the epoch still has."""
-        place, settings = self.position, self.settings
+        """Yield the batches of each update that is left in the epoch."""
+        position, settings = self.position, self.settings
         if self.private:
-            for update in range(place.updates, (place.epoch + 1) * self.updates_per_epoch):
-                yield self.private.batches(place.secret, update)
+            for update in range(position.updates, (position.epoch + 1) * self.updates_per_epoch):
+                yield self.private.batches(position.secret, update)
             return
         processes = self.accelerator.num_processes
-        steps = epoch_steps(self.texts.lengths, settings.batch_size, processes, settings.seed, place.epoch)
-        yield from group_updates(steps, settings.accumulation)[place.updates_in_epoch :]
+        steps = epoch_steps(self.texts.lengths, settings.batch_size, processes, settings.seed, position.epoch)
+        yield from group_updates(steps, settings.accumulation)[position.updates_in_epoch :]
 
     def _update(self, group: list[Shards]) -> float:
-        """One update of the weights; returns the mean loss over its texts on all processes."""
+        """Make one update of the weights; returns the mean loss over its texts on all processes."""
         accelerator = self.accelerator
         if self.private:
             loss = self.private.update(group, self.position.secret, self.position.updates)
@@ -190,7 +197,7 @@ class Training:
         texts = sum(len(indices) for shards in group for indices in shards)
         total = torch.zeros(1, device=accelerator.device)
         for shards in group[:-1]:
-            with accelerator.no_sync(self.model):
+            with accelerator.no_sync(self.model):  # the processes exchange gradients in the last batch only
                 total += self._backward(shards[accelerator.process_index], texts)
         total += self._backward(group[-1][accelerator.process_index], texts)
         accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_gradient_norm)
@@ -200,7 +207,7 @@ class Training:
         return float(accelerator.reduce(total, reduction="sum"))
 
     def _backward(self, indices: Indices, texts: int) -> torch.Tensor:
-        """Add the gradient of one batch; returns the batch's share of the mean loss over all `texts` of the update."""
+        """Add the gradient of one batch; returns its contribution to the mean loss over all `texts` of the update."""
         batch = self.texts.batch(indices)
         inputs = {name: value.to(self.accelerator.device) for name, value in batch.inputs.items()}
         loss = cross_entropy(
@@ -210,18 +217,20 @@ class Training:
             label_smoothing=self.settings.label_smoothing,
         )
         share = loss / texts
-        self.accelerator.backward(share * self.accelerator.num_processes)  # data parallelism averages gradients
+        # Data parallelism averages the gradients of the processes, but this loss needs their sum.
+        self.accelerator.backward(share * self.accelerator.num_processes)
         return share.detach()
 
     def _evaluate(self) -> bool:
+        """Evaluate on the validation texts; returns whether this is the best evaluation so far."""
         if self.validation is None:
             return False
-        place = self.position
-        before = place.best()
+        position = self.position
+        best_before = position.best()
         scores = evaluate(self.core, self.validation, self.accelerator)
-        place.validation.append(ValidationPoint(**scores, epoch=place.epoch + 1, update=place.updates))
-        improved = place.best() is not before
-        place.stale_evaluations = 0 if improved else place.stale_evaluations + 1
+        position.validation.append(ValidationPoint(**scores, epoch=position.epoch + 1, update=position.updates))
+        improved = position.best() is not best_before
+        position.stale_evaluations = 0 if improved else position.stale_evaluations + 1
         return improved
 
     def _measure_time(self) -> None:

@@ -11,7 +11,7 @@ from slipway.components.learning.settings import TrainSettings
 
 
 def build_model(settings: TrainSettings, labels: list[str]) -> PreTrainedModel:
-    """A pretrained encoder with a new classification head; the same seed gives the same head.
+    """A pretrained encoder with a new classification head. The same seed gives the same head.
 
     Raises:
         BadInput: there is no such encoder, it has fewer layers than `settings.layers`, or it does not take
@@ -29,10 +29,13 @@ def build_model(settings: TrainSettings, labels: list[str]) -> PreTrainedModel:
 
 
 def _try_out(model: PreTrainedModel, settings: TrainSettings) -> None:
-    """Pass two texts of the greatest length through the model, and freeze what has no part in its answer.
+    """Pass two texts of the greatest length through the model, and freeze parameters that get no gradient.
 
-    Some encoders carry parameters that a classification does not use; data parallelism would wait for their
-    gradients without end.
+    Some encoders have parameters that a classification does not use. Data parallelism would wait for their gradients
+    for ever.
+
+    Raises:
+        BadInput: the encoder does not take texts of this length.
     """
     token = 1 if model.config.pad_token_id == 0 else 0
     ids = torch.full((2, settings.max_length), token)
@@ -78,27 +81,27 @@ def keep_layers(model: PreTrainedModel, count: int) -> None:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers the model has learnt."""
+    """The number of the model's weights."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def build_optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) without decay of biases and LayerNorm weights, which are vectors.
 
-    The head starts from chance and what lies below it does not, so the head learns `settings.head_factor` times as
-    fast (discriminative fine-tuning, Howard & Ruder 2018). A pooler counts to the head: encoders that were trained for
-    sentence similarity never used it.
+    The head has random weights at the start, while the encoder is pretrained. So the learning rate of the head is
+    `settings.head_factor` times higher (discriminative fine-tuning, Howard & Ruder 2018). A pooler has the learning
+    rate of the head, too: encoders that were trained for sentence similarity never used it.
     """
     encoder = {id(p) for name, p in model.base_model.named_parameters() if "pooler" not in name.split(".")}
     groups = []
-    for of_encoder in (True, False):
-        learning_rate = settings.learning_rate * (1.0 if of_encoder else settings.head_factor)
+    for in_encoder in (True, False):
+        learning_rate = settings.learning_rate * (1.0 if in_encoder else settings.head_factor)
         for matrices in (True, False):
             parameters = [
                 parameter
                 for parameter in model.parameters()
                 if parameter.requires_grad
-                and (id(parameter) in encoder) == of_encoder
+                and (id(parameter) in encoder) == in_encoder
                 and (parameter.ndim > 1) == matrices
             ]
             decay = settings.weight_decay if matrices else 0.0
@@ -107,13 +110,19 @@ def build_optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.op
 
 
 def schedule_factor(update: int, warmup: int, total: int) -> float:
-    """Share of the highest learning rate for update number `update` (from 0): linear rise, then linear fall to 0."""
+    """The learning rate as a share of the highest one: it rises linearly, then falls linearly to 0.
+
+    Args:
+        update: number of the update, from 0.
+        warmup: number of updates with a rising learning rate.
+        total: number of all updates.
+    """
     if update < warmup:
         return (update + 1) / (warmup + 1)
     return max(0.0, (total - update) / max(1, total - warmup))
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, settings: TrainSettings, total: int) -> LambdaLR:
-    """The learning rate over `total` updates, of which `settings.warmup_share` are warm-up."""
+    """The schedule of the learning rate over `total` updates, of which the share `settings.warmup_share` is warm-up."""
     warmup = int(settings.warmup_share * total)
     return LambdaLR(optimizer, lambda update: schedule_factor(update, warmup, total))

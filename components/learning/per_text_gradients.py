@@ -1,4 +1,4 @@
-"""Gradients of single texts, by the hooks of Opacus, tried out on every encoder before they are trusted.
+"""Gradients of single texts for private training, by the hooks of Opacus, which are checked on each encoder.
 
 Opacus: Yousefpour et al. 2021, *Opacus: user-friendly differential privacy library in PyTorch*.
 """
@@ -18,22 +18,27 @@ from slipway.components.errors import BadInput
 from slipway.components.learning.batches import EncodedTexts, Tensors
 
 TOLERANCE = 1e-3
-"""Of a text's gradient, as a share of its norm: single precision, summed in another order."""
+"""Allowed error of a text's gradient, as a share of its norm. Sums in single precision depend on their order."""
 GRADIENTS = "grad_sample"
-"""Where Opacus leaves the gradients of single texts in a parameter."""
+"""The attribute of a parameter in which Opacus puts the gradients of single texts."""
 SHORT, LONG = 5, 8
-"""Tokens of the texts of the trial."""
+"""Lengths in tokens of the two texts of the check."""
 
 
 def hook_up(model: PreTrainedModel, encoder: str) -> None:
-    """Make each backward pass in training mode leave `grad_sample`, shape (texts, …), in every trainable parameter.
+    """Make each backward pass in training mode set `grad_sample`, shape (texts, …), of every trainable parameter.
+
+    The gradients are compared with those of single texts without the hooks.
+
+    Args:
+        model: gets the hooks.
+        encoder: its name, for the message.
 
     Raises:
-        BadInput: the encoder has layers for which that is not possible, or not right.
+        BadInput: the encoder has layers for which the hooks fail, or give wrong gradients.
     """
-    warnings.filterwarnings(
-        "ignore", message="Full backward hook is firing"
-    )  # embeddings have no inputs with gradients
+    # PyTorch warns of embeddings, whose inputs have no gradients.
+    warnings.filterwarnings("ignore", message="Full backward hook is firing")
     problems = ModuleValidator.validate(model.train())
     if problems:
         raise _unsuitable(encoder, problems[0])
@@ -60,35 +65,38 @@ def _unsuitable(encoder: str, error: Exception) -> BadInput:
 
 
 def _look_up_for_each_text(model: PreTrainedModel) -> None:
-    """Let an embedding that is looked up once for all texts of a batch, as positions are, be so for each of them."""
+    """Make an embedding that is looked up once for a whole batch, such as positions, be looked up once for each text.
+
+    Otherwise Opacus would get one gradient for the batch, and not one for each text.
+    """
     texts = 1
 
-    def note(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def note_batch_size(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         nonlocal texts
-        texts = len(named["input_ids"] if "input_ids" in named else arguments[0])
+        texts = len(keywords["input_ids"] if "input_ids" in keywords else arguments[0])
 
-    def widen(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def expand_ids(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
         ids = arguments[0]
         if not module.training or len(ids) != 1 or texts == 1:
             return None
         return (ids.expand(texts, *ids.shape[1:]), *arguments[1:])
 
-    model.register_forward_pre_hook(note, with_kwargs=True)
+    model.register_forward_pre_hook(note_batch_size, with_kwargs=True)
     for module in model.modules():
         if isinstance(module, nn.Embedding):
-            module.register_forward_pre_hook(widen)
+            module.register_forward_pre_hook(expand_ids)
 
 
 def _trial(model: PreTrainedModel) -> Tensors:
-    """Two texts of different lengths, in one batch."""
-    chance, padding = np.random.default_rng(0), int(model.config.pad_token_id or 0)
-    known = [token for token in range(min(int(model.config.vocab_size), 1000)) if token != padding]
-    ids = [chance.choice(known, size).tolist() for size in (LONG, SHORT)]
+    """A batch with two random texts of different lengths, so that one of them is padded."""
+    generator, padding = np.random.default_rng(0), int(model.config.pad_token_id or 0)
+    tokens = [token for token in range(min(int(model.config.vocab_size), 1000)) if token != padding]
+    ids = [generator.choice(tokens, size).tolist() for size in (LONG, SHORT)]
     return EncodedTexts.of_ids(ids, np.array([0, 1]), padding).batch(np.array([0, 1]))
 
 
 def _alone(model: PreTrainedModel, batch: Tensors, row: int) -> list[torch.Tensor]:
-    """The gradient of one text of a batch by itself, for each trainable parameter; without dropout."""
+    """The gradient of one text alone, for each trainable parameter; without hooks and dropout."""
     model.train(False)
     inputs = {name: value[row : row + 1] for name, value in batch.inputs.items()}
     loss = cross_entropy(model(**inputs).logits, batch.labels[row : row + 1])
@@ -96,7 +104,7 @@ def _alone(model: PreTrainedModel, batch: Tensors, row: int) -> list[torch.Tenso
 
 
 def _backward(model: PreTrainedModel, batch: Tensors) -> None:
-    """A backward pass without dropout, for which the layers that have parameters count as in training."""
+    """Make a backward pass with hooks but without dropout: only layers that have parameters are in training mode."""
     model.train(False)
     for module in model.modules():
         module.training = next(module.parameters(recurse=False), None) is not None
@@ -105,10 +113,14 @@ def _backward(model: PreTrainedModel, batch: Tensors) -> None:
 
 
 def _compare(model: PreTrainedModel, row: int, expected: list[torch.Tensor]) -> None:
-    """See that a text's gradients in a batch are those of the text alone; ValueError when they are not."""
+    """Check that a text's gradients in a batch equal those of the text alone; raises ValueError when they do not."""
     norm = torch.stack([gradient.norm() for gradient in expected]).norm()
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    for (name, parameter), gradient in zip(named, expected, strict=True):
-        found = getattr(parameter, GRADIENTS, None)
-        if found is None or found.shape != (2, *parameter.shape) or (found[row] - gradient).norm() > TOLERANCE * norm:
+    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for (name, parameter), gradient in zip(trainable, expected, strict=True):
+        sample = getattr(parameter, GRADIENTS, None)
+        if (
+            sample is None
+            or sample.shape != (2, *parameter.shape)
+            or (sample[row] - gradient).norm() > TOLERANCE * norm
+        ):
             raise ValueError(f"that of {name} is missing or wrong")

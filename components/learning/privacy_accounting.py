@@ -1,8 +1,8 @@
-"""How much noise a private training needs, and what its updates have spent.
+"""The privacy budget of a private training: the noise that it needs, and the ε that its updates have spent.
 
 The accountant is that of Rényi differential privacy (Mironov 2017) for the Gaussian mechanism on a Poisson sample
 (Mironov, Talwar, Zhang 2019, *Rényi differential privacy of the sampled Gaussian mechanism*), which is proven for texts
-that are added and for texts that are removed. Numerical accountants (Gopi et al. 2021) give an ε that is somewhat less.
+that are added and for texts that are removed. Numerical accountants (Gopi et al. 2021) give a somewhat smaller ε.
 """
 
 import warnings
@@ -20,27 +20,27 @@ ACCOUNTANT = "RDP (Opacus)"
 
 @dataclass(frozen=True)
 class Budget:
-    """The noise of a training and what it was computed for."""
+    """The noise of a training, and the values that it was computed from."""
 
     delta: float
     gradient_norm: float
     noise_multiplier: float
     sampling_rate: float
     updates: int
-    """That are planned."""
+    """Number of planned updates."""
 
     def epsilon(self, updates: int) -> float:
-        """What so many updates spend."""
+        """The ε that so many updates spend."""
         if not updates:
             return 0.0
         accountant = RDPAccountant()
         accountant.history = [(self.noise_multiplier, self.sampling_rate, updates)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that another order might give less
+            warnings.simplefilter("ignore")  # Opacus warns that other orders might give a smaller ε
             return float(accountant.get_epsilon(self.delta))
 
     def spent(self, updates: int) -> Privacy:
-        """The record after so many updates."""
+        """The guarantee after so many updates, for the result."""
         return Privacy(
             epsilon=self.epsilon(self.updates),
             epsilon_spent=self.epsilon(updates),
@@ -55,15 +55,15 @@ class Budget:
 
 
 def budget_of(settings: TrainSettings, texts: int, updates_per_epoch: int) -> Budget:
-    """The least noise with which all epochs spend at most `settings.privacy_epsilon`.
+    """Find the least noise with which all epochs spend at most `settings.privacy_epsilon`.
 
     Args:
         settings: of the training.
-        texts: of the training split.
-        updates_per_epoch: each takes a text with probability 1 / `updates_per_epoch`.
+        texts: number of texts in the training split.
+        updates_per_epoch: number of updates; each takes a text with the probability 1 / `updates_per_epoch`.
 
     Raises:
-        BadInput: δ is so large that a single text might be given away, or no amount of noise makes ε as small.
+        BadInput: δ is so large that a training may reveal single texts, or no noise makes ε so small.
     """
     delta = settings.privacy_delta or 1 / (2 * texts)
     if delta >= 1 / texts:

@@ -1,10 +1,12 @@
-"""Updates by DP-SGD (Abadi et al. 2016, *Deep learning with differential privacy*), which no single text decides.
+"""Updates of a private training, by DP-SGD (Abadi et al. 2016, *Deep learning with differential privacy*).
 
 Each update takes every text with the same probability (a Poisson sample), scales the gradient of each text down to a
-norm, and adds Gaussian noise to their sum. Sample, dropout and noise of an update follow from a secret number and the
-number of the update alone. So a training that was killed repeats an update with the same noise, never with a second
-one, and all processes add the same noise once. Whoever knew the secret could take the noise away again: it is drawn
-from the operating system, and goes with the checkpoints.
+norm, and adds Gaussian noise to their sum. So no single text determines the weights.
+
+The sample, the dropout and the noise of an update depend only on a secret number and the number of the update. So a
+resumed training repeats an update with the same noise; a second noise for the same update would reveal more about its
+texts. And all processes compute the same noise, which is added once. A person with the secret could subtract the noise.
+So the secret comes from the operating system's random source, and is deleted with the checkpoints.
 """
 
 import secrets
@@ -24,24 +26,31 @@ from slipway.components.learning.settings import TrainSettings
 
 SECRET_BITS = 128
 SAMPLE, DROPOUT, NOISE = range(3)
-"""What is drawn for an update, each from a stream of its own."""
+"""The random streams of an update: each draws from a generator of its own."""
 
 
 def new_secret() -> int:
-    """A number that nobody can guess, the same on every process."""
+    """A secret random number of `SECRET_BITS` bits, the same on every process."""
     shared = [secrets.randbits(SECRET_BITS)]
     broadcast_object_list(shared)
     return shared[0]
 
 
 def poisson_update(
-    lengths: Indices, rate: float, batch_size: int, processes: int, chance: np.random.Generator
+    lengths: Indices, rate: float, batch_size: int, processes: int, generator: np.random.Generator
 ) -> list[Shards]:
-    """The texts of an update, each with probability `rate`, as batches of at most `batch_size` for each process.
+    """Draw the texts of an update as batches.
 
-    Texts of similar length are together. Batches may be empty, and there is at least one step.
+    Texts of similar length are in the same batch. Batches may be empty, and there is at least one step.
+
+    Args:
+        lengths: tokens of each text, shape (texts,).
+        rate: probability with which each text is drawn.
+        batch_size: most texts of a batch.
+        processes: number of processes.
+        generator: draws the texts.
     """
-    drawn = np.flatnonzero(chance.random(len(lengths)) < rate)
+    drawn = np.flatnonzero(generator.random(len(lengths)) < rate)
     ordered = drawn[np.argsort(lengths[drawn], kind="stable")]
     width = batch_size * processes
     steps = [ordered[start : start + width] for start in range(0, max(1, len(ordered)), width)]
@@ -49,17 +58,18 @@ def poisson_update(
 
 
 class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no types
-    """Clips as Opacus does; sums the clipped gradients of all processes, then adds the noise of the update, once.
+    """Clips gradients as Opacus does, sums those of all processes, and adds the noise of the update once.
 
     Args:
         optimizer: gets the noisy mean gradient.
         budget: norm and noise.
-        expected: texts of an update on average, by which the sum is divided: that of a sample would tell its size.
+        expected: mean number of texts of an update. The sum is divided by it, since a division by the number of texts
+            in the sample would reveal that number.
         accelerator: of the processes.
     """
 
     chance: np.random.Generator
-    """Gives the noise of the present update; equal on every process."""
+    """Draws the noise of the present update; the same on every process."""
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, budget: Budget, expected: float, accelerator: Accelerator
@@ -82,10 +92,10 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no types
 
 
 class PrivateUpdates:
-    """Draws and makes the updates of a private training.
+    """Draws the batches of a private training, and makes its updates.
 
     Args:
-        model: gets hooks; it is trained by no other means.
+        model: gets hooks, and must not be trained by other code.
         optimizer: of the model.
         settings: of the training.
         budget: rate, norm and noise.
@@ -93,7 +103,7 @@ class PrivateUpdates:
         accelerator: of the processes.
 
     Raises:
-        BadInput: the encoder's architecture cannot be trained in this way.
+        BadInput: the encoder has layers that cannot be trained in this way.
     """
 
     def __init__(
@@ -111,15 +121,15 @@ class PrivateUpdates:
         self.optimizer = NoisyOptimizer(optimizer, budget, budget.sampling_rate * len(texts), accelerator)
 
     def batches(self, secret: int, update: int) -> list[Shards]:
-        """The batches of an update, as steps with one for each process."""
+        """Draw the batches of an update: its steps, each with one batch for each process."""
         processes = self.accelerator.num_processes
-        chance = np.random.default_rng([secret, update, SAMPLE])
+        generator = np.random.default_rng([secret, update, SAMPLE])
         rate = self.budget.sampling_rate
-        return poisson_update(self.texts.lengths, rate, self.settings.batch_size, processes, chance)
+        return poisson_update(self.texts.lengths, rate, self.settings.batch_size, processes, generator)
 
     def update(self, group: list[Shards], secret: int, update: int) -> float:
         """Make an update; returns the mean loss over its texts on all processes, without noise."""
-        self.model.train()  # only then Opacus' hooks work
+        self.model.train()  # the hooks of Opacus work in training mode only
         rank = self.accelerator.process_index
         dropout = np.random.default_rng([secret, update, DROPOUT, rank])
         torch.manual_seed(int(dropout.integers(2**63)))
@@ -127,14 +137,14 @@ class PrivateUpdates:
         total = torch.zeros(1)
         for number, shards in enumerate(group, 1):
             total += self._gradients(shards[rank])
-            self.optimizer.signal_skip_step(number < len(group))
+            self.optimizer.signal_skip_step(number < len(group))  # all steps but the last only add up gradients
             self.optimizer.step()
             self.optimizer.zero_grad()
         texts = sum(len(indices) for shards in group for indices in shards)
         return float(self.accelerator.reduce(total, reduction="sum")) / max(1, texts)
 
     def _gradients(self, indices: Indices) -> torch.Tensor:
-        """Leave the gradient of each text in `grad_sample`, shape (texts, …); returns the sum of their losses."""
+        """Compute the gradient of each text into `grad_sample`, shape (texts, …); returns the sum of their losses."""
         if not len(indices):
             for parameter in self.optimizer.params:
                 parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))

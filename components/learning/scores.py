@@ -1,7 +1,7 @@
-"""How good predictions are: accuracy, macro-F1, each class, and whether the probabilities can be believed.
+"""Scores of predictions: accuracy, macro-F1, scores of each class, calibration and ROC curves.
 
-Classes are those of the dataset. A predicted index equal to their number means a label that the dataset does not
-know (an older champion may have one): always wrong, never counted as a class.
+Classes are those of the dataset. A predicted index equal to their number stands for a label that the dataset does not
+have; an older champion may have such a label. It is always wrong, and is not counted as a class.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,21 @@ Floats = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.integer[Any]]
 
 BINS = 15
+"""Number of bins of the calibration."""
 MOST_POINTS = 100
-"""Of a ROC curve: they travel as metadata of an artifact."""
+"""Most points of a ROC curve, since they are stored as metadata of an artifact."""
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Shares from 0 to 1; `support` is the number of texts of the class."""
+    """The scores of one class, from 0 to 1, and its number of texts."""
 
     label: str
     """Name of the class."""
     precision: float
-    """Share of right answers among the answers with this class."""
+    """Share of right predictions among the predictions of this class."""
     recall: float
-    """Share of its texts that were recognised."""
+    """Share of its texts that were predicted as this class."""
     f1: float
     """Harmonic mean of precision and recall."""
     support: int
@@ -37,23 +38,23 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions whose confidence is above `low` and at most `high`: how many, mean confidence, share right."""
+    """The predictions whose confidence is above `low` and at most `high`."""
 
     low: float
-    """Lower end of the bin, not in it."""
+    """Lower end of the bin; a confidence equal to it belongs to the bin below."""
     high: float
     """Upper end of the bin."""
     count: int
     """Number of predictions."""
     confidence: float
-    """Mean confidence."""
+    """Mean confidence of the predictions."""
     accuracy: float
-    """Share right."""
+    """Share of right predictions."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All scores of one model; `confusion` has a row for each true class and a last column for unknown labels."""
+    """All scores of one model. `confusion` has a row for each true class, and a last column for unknown labels."""
 
     accuracy: float
     macro_f1: float
@@ -65,27 +66,27 @@ class Scores:
 
 @dataclass(frozen=True)
 class RocCurve:
-    """Rates at which texts are taken for a class whose probability reaches each threshold, all from 0 to 1.
+    """The ROC curve of a class: the rates of texts whose probability of the class reaches each threshold, from 0 to 1.
 
-    The first threshold is one that no text reaches: 1, or 2 where a text has the probability 1.
+    No text reaches the first threshold: it is 1, or 2 when a text has the probability 1.
     """
 
     positive: str
-    """The class."""
+    """Name of the class."""
     auc: float
     """Area under the curve."""
     false_positive_rate: list[float]
-    """Of texts of other classes, at each threshold."""
+    """The rate among texts of other classes, at each threshold."""
     true_positive_rate: list[float]
-    """Of texts of the class, at each threshold."""
+    """The rate among texts of the class, at each threshold."""
     threshold: list[float]
-    """Probabilities, falling."""
+    """Probabilities, descending."""
 
 
 def roc_curve(positive: npt.NDArray[np.bool_], probability: Floats, label: str) -> RocCurve | None:
-    """The ROC curve of a class, of at most `MOST_POINTS` points; None where all texts or no text are of the class.
+    """The ROC curve of a class, with at most `MOST_POINTS` points; None when all texts or no texts are of the class.
 
-    Points are dropped evenly along the curve, so that its steep and its flat part keep their shape.
+    Points are dropped evenly along the curve, so that both its steep part and its flat part keep their shape.
 
     Args:
         positive: which texts are of the class, shape (texts,).
@@ -94,46 +95,56 @@ def roc_curve(positive: npt.NDArray[np.bool_], probability: Floats, label: str) 
     """
     if positive.all() or not positive.any():
         return None
-    from sklearn import metrics  # it adds a second to every start
+    from sklearn import metrics  # imported here, since it would add a second to the start of every process
 
-    false, true, thresholds = metrics.roc_curve(positive, probability)
-    thresholds[0] = 1.0 if thresholds[1] < 1 else 2.0  # infinity is no JSON
-    length = false + true
+    false_positive, true_positive, thresholds = metrics.roc_curve(positive, probability)
+    thresholds[0] = 1.0 if thresholds[1] < 1 else 2.0  # in place of infinity, which JSON does not have
+    length = false_positive + true_positive
     kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MOST_POINTS)))
     if len(length) <= MOST_POINTS:
         kept = np.arange(len(length))
-    auc = float(metrics.auc(false, true))
-    return RocCurve(label, auc, false[kept].tolist(), true[kept].tolist(), thresholds[kept].tolist())
+    auc = float(metrics.auc(false_positive, true_positive))
+    return RocCurve(label, auc, false_positive[kept].tolist(), true_positive[kept].tolist(), thresholds[kept].tolist())
 
 
 def confusion_matrix(truth: Indices, predicted: Indices, classes: int) -> Counts:
-    """Counts, shape (classes, classes + 1): rows are true classes, columns predicted ones."""
+    """The confusion matrix, shape (classes, classes + 1): rows are true classes, columns are predicted ones."""
     cells = np.bincount(truth * (classes + 1) + predicted, minlength=classes * (classes + 1))
     return cells.reshape(classes, classes + 1)
 
 
 def macro_f1(confusion: Counts) -> Floats:
-    """Mean F1 over the classes that occur; `confusion` may have leading dimensions, which the result keeps."""
+    """Mean F1 over the classes that occur.
+
+    Args:
+        confusion: shape (…, classes, classes + 1); the result has the leading dimensions.
+    """
     classes = confusion.shape[-2]
     right = np.diagonal(confusion[..., :classes], axis1=-2, axis2=-1)
     return f1_mean(right, confusion.sum(axis=-1), confusion.sum(axis=-2)[..., :classes])
 
 
 def f1_mean(right: Counts, support: Counts, predicted: Counts) -> Floats:
-    """Mean F1 over the classes that occur, of counts by class in the last dimension; the others are kept."""
+    """Mean F1 over the classes that occur, from counts of shape (…, classes); the result has the leading dimensions.
+
+    Args:
+        right: texts of each class that are predicted as this class.
+        support: texts of each class.
+        predicted: predictions of each class.
+    """
     f1 = 2 * right / np.maximum(support + predicted, 1)
     occurs = support > 0
     return np.asarray((f1 * occurs).sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1))
 
 
 def accuracy(confusion: Counts) -> Floats:
-    """Share of right predictions; leading dimensions are kept."""
+    """Share of right predictions, from a confusion matrix; the result has its leading dimensions."""
     right = np.trace(confusion[..., : confusion.shape[-2]], axis1=-2, axis2=-1)
     return np.asarray(right / np.maximum(confusion.sum(axis=(-2, -1)), 1))
 
 
 def calibration(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = BINS) -> tuple[float, list[Bin]]:
-    """Expected calibration error over bins of equal width (Guo et al. 2017, section 2), and its bins with texts.
+    """Expected calibration error over bins of equal width (Guo et al. 2017, section 2), and the bins that have texts.
 
     Args:
         confidence: highest probability of each text, shape (texts,).
@@ -141,25 +152,25 @@ def calibration(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = BI
         bins: number of bins between 0 and 1.
     """
     edges = np.linspace(0, 1, bins + 1)
-    places = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
-    found = []
-    for place in np.unique(places):
-        inside = places == place
-        found.append(
+    bin_of_text = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
+    used_bins = []
+    for index in np.unique(bin_of_text):
+        inside = bin_of_text == index
+        used_bins.append(
             Bin(
-                float(edges[place]),
-                float(edges[place + 1]),
+                float(edges[index]),
+                float(edges[index + 1]),
                 int(inside.sum()),
                 float(confidence[inside].mean()),
                 float(right[inside].mean()),
             )
         )
-    error = sum(item.count * abs(item.accuracy - item.confidence) for item in found) / max(len(confidence), 1)
-    return error, found
+    error = sum(item.count * abs(item.accuracy - item.confidence) for item in used_bins) / max(len(confidence), 1)
+    return error, used_bins
 
 
 def score(truth: Indices, predicted: Indices, confidence: Floats, labels: list[str]) -> Scores:
-    """All scores of predictions.
+    """Compute all scores of a model's predictions.
 
     Args:
         truth: true classes, shape (texts,).

@@ -1,4 +1,4 @@
-"""Settings of the step `train`."""
+"""Settings of the step `train`, which the trainings of the step `select_model` use, too."""
 
 from collections.abc import Mapping
 

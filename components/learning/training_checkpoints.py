@@ -1,4 +1,7 @@
-"""Checkpoints of a training in progress: complete or absent, the last two kept, read without running pickled code."""
+"""Checkpoints of a training in progress. A checkpoint is complete or absent, and the last two are kept.
+
+They are read with `weights_only`, so that a file cannot run code.
+"""
 
 import json
 import pickle
@@ -18,12 +21,12 @@ from slipway.components.machine import file_lock, whole_file
 KEPT = 2
 LOCK_WAIT_SECONDS = 30.0
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError)
-"""What json and torch raise for a file that is cut short, damaged or of another format."""
+"""Errors that json and torch raise for a file that is truncated, damaged or of another format."""
 
 
 @contextmanager
 def exclusive(work: Path) -> Iterator[None]:
-    """Hold the folder for one training; a killed holder lets go of it at once.
+    """Lock the work folder for one training. The system releases the lock when its process ends or is killed.
 
     Raises:
         SlipwayError: another training held the folder for `LOCK_WAIT_SECONDS`.
@@ -37,12 +40,12 @@ def exclusive(work: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Replace a JSON file. After a loss of power it may be damaged, which readers take as missing."""
+    """Replace a JSON file. After a loss of power it may be damaged; readers treat such a file as missing."""
     whole_file.replace(path, json.dumps(record, indent=1), durable=False)
 
 
-class OfAnother(ValueError):
-    """A checkpoint is of another training."""
+class OtherTraining(ValueError):
+    """A checkpoint belongs to a training with another digest."""
 
 
 class CheckpointStore:
@@ -57,12 +60,12 @@ class CheckpointStore:
         self.work, self.digest = work, digest
 
     def save(self, training: Training) -> None:
-        """Write a checkpoint; to be called on every process, the first one writes."""
+        """Write a checkpoint. Call it on every process; the first one writes."""
         random_states = training.accelerator.gather(torch.get_rng_state().unsqueeze(0))
         if not training.accelerator.is_main_process:
             return
-        place = training.position
-        final = self.work / f"checkpoint-{place.updates:08d}-{place.epoch:04d}"
+        position = training.position
+        final = self.work / f"checkpoint-{position.updates:08d}-{position.epoch:04d}"
         if final.exists():
             return
         temporary = self.work / f".{final.name}"
@@ -75,13 +78,13 @@ class CheckpointStore:
             "random_states": random_states,
         }
         torch.save(state, temporary / "state.pt")
-        write_json(temporary / "position.json", {"digest": self.digest, "position": asdict(place)})
-        temporary.rename(final)
+        write_json(temporary / "position.json", {"digest": self.digest, "position": asdict(position)})
+        temporary.rename(final)  # only now does the checkpoint exist, and it is complete
         for old in self._folders()[:-KEPT]:
             shutil.rmtree(old)
 
     def save_best(self, training: Training) -> None:
-        """Keep the present weights as the best; the first process writes."""
+        """Store the present weights as the best ones; the first process writes."""
         if training.accelerator.is_main_process:
             with whole_file.replacing(self.work / "best.pt", durable=False) as new:
                 torch.save(training.core.state_dict(), new)
@@ -92,11 +95,13 @@ class CheckpointStore:
         return weights
 
     def restore(self, training: Training) -> str:
-        """Continue from the newest readable checkpoint of this configuration; to be called on every process.
+        """Resume from the newest readable checkpoint with the same digest. Call it on every process.
 
-        Returns a message for a person, empty when there was no checkpoint at all. Processes read the same
-        files, so they come to the same result; nobody writes before all have read. A damaged one is removed:
-        its place is that of the checkpoint which the training will make there.
+        All processes read the same files, so they choose the same checkpoint. The first process removes damaged
+        checkpoints after all have read: the resumed training will write checkpoints of the same names.
+
+        Returns:
+            A message about the checkpoint; empty when there was none.
 
         Raises:
             SlipwayError: the processes do not see the same checkpoints.
@@ -108,7 +113,7 @@ class CheckpointStore:
                 break
             except UNREADABLE as error:
                 message = f"{folder.name} cannot be used ({error})"
-                unusable += [] if isinstance(error, OfAnother) else [folder]
+                unusable += [] if isinstance(error, OtherTraining) else [folder]
         updates = torch.tensor([training.position.updates])
         if len(set(training.accelerator.gather(updates).tolist())) > 1:
             raise SlipwayError(
@@ -120,7 +125,7 @@ class CheckpointStore:
         return message
 
     def clear(self) -> None:
-        """Remove every checkpoint, also unfinished ones."""
+        """Remove all checkpoints, also incomplete ones."""
         for folder in [*self._folders(), *self.work.glob(".checkpoint-*")]:
             shutil.rmtree(folder)
         (self.work / "best.pt").unlink(missing_ok=True)
@@ -128,14 +133,14 @@ class CheckpointStore:
     def _restore(self, folder: Path, training: Training) -> str:
         record = json.loads((folder / "position.json").read_text("utf-8"))
         if record["digest"] != self.digest:
-            raise OfAnother("it belongs to other data or settings")
+            raise OtherTraining("it belongs to other data or settings")
         position = Position(**record["position"])
         state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         training.core.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         training.scheduler.load_state_dict(state["scheduler"])
-        own = state["random_states"][training.accelerator.process_index]
-        torch.set_rng_state(own.clone())  # torch 2.13 crashes on a view into a larger tensor
+        random_state = state["random_states"][training.accelerator.process_index]
+        torch.set_rng_state(random_state.clone())  # torch 2.13 crashes on a view into a larger tensor
         training.continue_from(position)
         return f"going on from update {position.updates}"
 

@@ -1,1 +1,1 @@
-"""Step `prepare_data`: labelled text from anywhere becomes clean, distinct, stratified splits and a data report."""
+"""Step `prepare_data`: turn labelled text from any source into clean, distinct, stratified splits and a data report."""

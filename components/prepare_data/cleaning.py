@@ -7,13 +7,17 @@ REMOVED_CATEGORIES = {"Cc", "Cf", "Cs"}
 """Control characters, invisible format characters and lone surrogates."""
 
 JOINERS = {"\u200c", "\u200d"}
-"""Invisible but meaningful: they form emoji and are part of Persian and Indic spelling."""
+"""Invisible characters that are kept, since they join emoji and are part of Persian and Indic spelling."""
 
 
 def clean(text: str, unescape_html: bool = False) -> str:
-    """The text as it is kept; may be empty.
+    """Clean one text; the result may be empty.
 
     White space of any kind and length becomes one space, so that a text is one line.
+
+    Args:
+        text: to be cleaned.
+        unescape_html: whether HTML entities such as `&amp;` become characters.
     """
     if unescape_html:
         text = html.unescape(text)

@@ -1,4 +1,4 @@
-"""Which columns of a data file hold the texts and their labels: a proposal for a person to look at."""
+"""Propose which columns of a data file hold the texts and their labels, for `slipway init`."""
 
 import csv
 import io
@@ -18,51 +18,51 @@ from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.prepare_data.sources import data_files
 
 ROWS = 20_000
-"""That are looked at. A file that is sorted by class may show one class only before that."""
+"""How many rows are read at most. In a file that is sorted by class, fewer rows may all have the same class."""
 
 DELIMITERS = ",;\t|"
 TEXT_NAMES = ("text", "message", "content", "sentence", "body", "review", "comment", "utterance", "question", "title")
 LABEL_NAMES = ("label", "class", "category", "intent", "target", "topic", "sentiment", "tag", "rating", "stars", "y")
 LONGEST_LABEL = 80.0
-"""Characters on average; what is longer is prose."""
+"""Greatest mean length of labels in characters. A column with longer values holds prose."""
 
 
 class Column(NamedTuple):
-    """What one column holds, as far as it was looked at."""
+    """What one column holds in the rows that were read."""
 
     name: str
     example: str
     length: float
-    """Characters of a value on average."""
+    """Mean number of characters of a value."""
     values: int
-    """How many different ones there are."""
+    """Number of different values."""
     commonest: list[tuple[str, int]]
-    """The most frequent values, and how often each is there."""
+    """The most frequent values with their counts."""
     missing: int
-    """Rows without a value."""
+    """Number of rows without a value."""
 
 
 class Proposal(NamedTuple):
-    """How a source can be read."""
+    """Settings that read a source, and what its columns hold."""
 
     settings: DataSettings
     columns: list[Column]
     rows: int
-    """That were looked at."""
+    """Number of rows that were read."""
 
     def column(self, name: str) -> Column:
-        """The column of a name."""
+        """The column with a name."""
         return next(column for column in self.columns if column.name == name)
 
 
 def propose(source: str) -> Proposal:
-    """Look at a file, or at the first data file of a folder.
+    """Read the first rows of a file, or of the first data file in a folder, and propose settings for it.
 
     Args:
-        source: its path.
+        source: path of the file or folder.
 
     Raises:
-        BadInput: it is not there, holds no rows, or no two columns look like texts and labels.
+        BadInput: the path does not exist, the file has no rows, or no two columns look like texts and labels.
     """
     path = Path(source).expanduser()
     if not path.exists():
@@ -72,7 +72,7 @@ def propose(source: str) -> Proposal:
     kind = file_format(file, settings.format)
     read = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl, "parquet": _parquet}[kind]
     try:
-        names, rows, options = read(file)
+        names, rows, file_options = read(file)
     except (csv.Error, ValueError, OSError, pa.ArrowException) as error:  # UnicodeDecodeError is a ValueError
         reason = str(error).splitlines()[0]
         raise BadInput(
@@ -81,22 +81,22 @@ def propose(source: str) -> Proposal:
     if not rows:
         raise BadInput(f"{file} has no rows; give a file with labelled texts")
     columns = [_column(name, cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)]
-    text, label = _chosen(columns, len(rows), file)
-    chosen = {"text_column": text, "label_column": label, **options}
-    return Proposal(DataSettings.model_validate({"source": source, **chosen}), columns, len(rows))
+    text, label = _text_and_label(columns, len(rows), file)
+    options = {"text_column": text, "label_column": label, **file_options}
+    return Proposal(DataSettings.model_validate({"source": source, **options}), columns, len(rows))
 
 
 Rows = tuple[Sequence[str], list[Sequence[str]], dict[str, Any]]
-"""Names of the columns, rows of texts, and the settings by which the file was read."""
+"""Names of the columns, rows of cells as text, and the settings that the file needs to be read."""
 
 
 def _csv(path: Path) -> Rows:
     with path.open(encoding="utf-8-sig", newline="") as file:
         head = file.read(65536)
-    counts = {mark: _fields(head, mark) for mark in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda mark: counts[mark])
-    names, rows, options = _delimited(path, lambda file: csv.reader(file, delimiter=delimiter))
-    return names, rows, options | ({} if delimiter == "," else {"delimiter": delimiter})
+    counts = {delimiter: _fields(head, delimiter) for delimiter in DELIMITERS}
+    best = max(DELIMITERS, key=lambda delimiter: counts[delimiter])
+    names, rows, options = _delimited(path, lambda file: csv.reader(file, delimiter=best))
+    return names, rows, options | ({} if best == "," else {"delimiter": best})
 
 
 def _tsv(path: Path) -> Rows:
@@ -104,7 +104,12 @@ def _tsv(path: Path) -> Rows:
 
 
 def _fields(head: str, delimiter: str) -> int:
-    """Fields of a record when a delimiter is right: every whole record of the head has as many, two or more; else 0."""
+    """The number of fields in each record if a delimiter fits: two or more, the same in every complete record; else 0.
+
+    Args:
+        head: the first characters of the file, which may end within a record.
+        delimiter: to be tried.
+    """
     try:
         records = [record for record in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if record]
     except csv.Error:
@@ -125,7 +130,7 @@ def _delimited(path: Path, reader: Callable[[io.TextIOWrapper], Any]) -> Rows:
 
 
 def _names_columns(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
-    """Whether the first record names the columns: a name is no value of its column, as a class is."""
+    """Whether the first record names the columns. It does not if one of its cells occurs again in the same column."""
     return not any(
         cell.strip() and cell in set(cells) for cell, cells in zip(first, zip(*rest, strict=True), strict=False)
     )
@@ -145,7 +150,7 @@ def _parquet(path: Path) -> Rows:
 
 
 def _of_objects(objects: Sequence[dict[str, Any]]) -> Rows:
-    """Rows of objects; fields that hold lists and other objects are left out."""
+    """Rows from JSON objects. Fields that hold lists or objects are left out."""
     names = [
         name
         for name in dict.fromkeys(itertools.chain.from_iterable(objects))
@@ -156,20 +161,26 @@ def _of_objects(objects: Sequence[dict[str, Any]]) -> Rows:
 
 def _column(name: str, cells: Sequence[str]) -> Column:
     present = [cell.strip() for cell in cells if cell.strip()]
-    counted = Counter(present)
+    counts = Counter(present)
     length = sum(map(len, present)) / max(len(present), 1)
     example = next(iter(present), "")
-    return Column(name, example, length, len(counted), counted.most_common(5), len(cells) - len(present))
+    return Column(name, example, length, len(counts), counts.most_common(5), len(cells) - len(present))
 
 
-def _chosen(columns: Sequence[Column], rows: int, file: Path) -> tuple[str, str]:
-    """The names of the columns with the texts and with the labels."""
-    labels = [c for c in columns if 2 <= c.values <= max(2, rows // 3) and c.length <= LONGEST_LABEL]
-    label = min(labels, key=lambda c: (_place(c.name, LABEL_NAMES), c.missing, c.values), default=None)
-    texts = [c for c in columns if c is not label and c.missing <= rows // 2]
-    text = min(texts, key=lambda c: (_place(c.name, TEXT_NAMES), -c.length), default=None)
+def _text_and_label(columns: Sequence[Column], rows: int, file: Path) -> tuple[str, str]:
+    """Choose the columns with the texts and with the labels; returns their names."""
+    labels = [
+        column for column in columns if 2 <= column.values <= max(2, rows // 3) and column.length <= LONGEST_LABEL
+    ]
+    label = min(
+        labels, key=lambda column: (_name_rank(column.name, LABEL_NAMES), column.missing, column.values), default=None
+    )
+    texts = [column for column in columns if column is not label and column.missing <= rows // 2]
+    text = min(texts, key=lambda column: (_name_rank(column.name, TEXT_NAMES), -column.length), default=None)
     if label is None or text is None:
-        listed = ", ".join(f"{c.name!r} ({c.values} different values, e.g. {c.example[:30]!r})" for c in columns)
+        listed = ", ".join(
+            f"{column.name!r} ({column.values} different values, e.g. {column.example[:30]!r})" for column in columns
+        )
         missing = "classes (few values that repeat)" if label is None else "texts"
         raise BadInput(
             f"no column of {file} looks like {missing}; it has {listed}; set data.text_column and data.label_column"
@@ -177,10 +188,10 @@ def _chosen(columns: Sequence[Column], rows: int, file: Path) -> tuple[str, str]
     return text.name, label.name
 
 
-def _place(name: str, known: Sequence[str]) -> int:
-    """How near a column's name is to the usual ones; the nearest is 0."""
+def _name_rank(name: str, known_names: Sequence[str]) -> int:
+    """The rank of a column's name: its index among the usual names, then names that contain one, then all others."""
     lower = name.lower().strip()
-    exact = next((place for place, usual in enumerate(known) if lower == usual), None)
+    exact = next((rank for rank, known_name in enumerate(known_names) if lower == known_name), None)
     if exact is not None:
         return exact
-    return len(known) + (not any(usual in lower for usual in known if len(usual) > 1))
+    return len(known_names) + (not any(known_name in lower for known_name in known_names if len(known_name) > 1))

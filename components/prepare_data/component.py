@@ -13,12 +13,12 @@ def prepare_data(
     data_report: dsl.Output[dsl.HTML],
     data_counts: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Turn labelled text from anywhere into clean, distinct, stratified splits.
+    """Turn labelled text from any source into clean, distinct, stratified splits.
 
     Args:
         request: Section `data`; see StepRequest and DataSettings.
-        version: Any text that changes when this step's code or the data behind the source does, so that the cached
-            outcome of others is not used.
+        version: Any text that changes when this step's code or the data of the source change. The cache then does not
+            use an earlier result.
         dataset: Dataset folder with Arrow splits, labels.json, dataset.json, and the results of the steps so far.
         data_report: What was read, removed and kept.
         data_counts: Rows read, texts kept, duplicates removed, number of classes.
@@ -30,9 +30,9 @@ def prepare_data(
     from slipway.components.step_runtime import scalar_metrics, step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
-    asked = StepRequest.model_validate(request)
-    with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], asked.record) as current:
-        result = step.run(DataSettings.model_validate(asked.settings), Path(dataset.path))
+    step_request = StepRequest.model_validate(request)
+    with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], step_request.record) as current:
+        result = step.run(DataSettings.model_validate(step_request.settings), Path(dataset.path))
         dataset.metadata["digest"] = result.digest
         dataset.metadata["rows"] = result.rows_kept
         scalar_metrics.log(data_counts, report.scalars(result))

@@ -1,8 +1,8 @@
-"""Find texts that occur more than once: exactly, or nearly.
+"""Find texts that occur more than once, and texts that are nearly the same.
 
-Near duplicates are found exactly, not by sampling: two texts are near when the Jaccard similarity of their sets of
-character shingles reaches a threshold. The prefix filter (Chaudhuri, Ganti and Kaushik, ICDE 2006; Bayardo, Ma and
-Srikant, WWW 2007) makes it fast: two near sets must share some of their rarest few shingles.
+Two texts are near duplicates when the Jaccard similarity of their sets of character shingles reaches a threshold. All
+such pairs are found, since nothing is sampled. The prefix filter (Chaudhuri, Ganti and Kaushik, ICDE 2006; Bayardo, Ma
+and Srikant, WWW 2007) makes that fast: two similar sets must have some of their rarest shingles in common.
 """
 
 from collections import Counter, defaultdict
@@ -20,13 +20,20 @@ Integers = npt.NDArray[np.int64]
 
 SHINGLE = 4
 SHARED = 8
-"""How many rare shingles two texts must share before they are compared; more is a longer prefix, fewer candidates."""
+"""How many rare shingles two texts must have in common before they are compared. More make a longer prefix, and fewer
+pairs to compare.
+"""
 
 BLOCK = 1000
+"""Texts that are compared at once with all texts before them; it limits the memory."""
 PAIRS_AT_ONCE = 100_000
+"""Pairs whose similarity is computed at once; it limits the memory."""
 TOLERANCE = 1e-9
+"""Allowance for rounding errors in comparisons with the threshold."""
 HELD_OUT_FIRST = {"test": 0, "validation": 1, "train": 2, "": 2}
-"""Among equal texts of ready-made splits, the one of the first split is kept: held-out splits stay as they are."""
+"""The order of splits. Of equal texts in ready-made splits, the one in the first split is kept, so that held-out splits
+do not change.
+"""
 
 
 class Conflict(NamedTuple):
@@ -38,7 +45,7 @@ class Conflict(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """Distinct texts with one label each; how often each removed text occurred; the conflicts."""
+    """Distinct texts with one label each, the counts of texts that occurred several times, and the conflicts."""
 
     examples: list[Example]
     repeated: dict[str, int]
@@ -54,7 +61,13 @@ class NearPair(NamedTuple):
 
 
 def merge_equal(examples: Sequence[Example], on_conflict: str) -> Merged:
-    """Each text once. With several labels, `majority` keeps the most frequent (a tie drops the text)."""
+    """Keep each text once.
+
+    Args:
+        examples: in order.
+        on_conflict: what to do with a text that has several labels. `majority` keeps the most frequent one, and drops
+            the text if two labels are equally frequent. `drop` drops the text.
+    """
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[example.text].append(example)
@@ -64,8 +77,8 @@ def merge_equal(examples: Sequence[Example], on_conflict: str) -> Merged:
         labels = Counter(example.label for example in group)
         label = group[0].label
         if len(labels) > 1:
-            (label, most), second = _votes(group, split)
-            if on_conflict == "drop" or most == second:
+            (label, count), next_count = _votes(group, split)
+            if on_conflict == "drop" or count == next_count:
                 label = ""
             merged.conflicts.append(Conflict(text, dict(sorted(labels.items())), label))
         if label:
@@ -76,23 +89,27 @@ def merge_equal(examples: Sequence[Example], on_conflict: str) -> Merged:
 
 
 def _votes(group: Sequence[Example], split: str) -> tuple[tuple[str, int], int]:
-    """The most frequent label in the split that keeps the text, with its number, and the number of the next one."""
+    """The most frequent label in a split with its count, and the count of the second most frequent one."""
     votes = Counter(example.label for example in group if example.split == split).most_common(2)
     return votes[0], votes[1][1] if len(votes) > 1 else 0
 
 
 def shingles(text: str) -> set[str]:
     """The character 4-grams of a text, regardless of case, punctuation and word boundaries at its ends."""
-    words = "".join(c if c.isalnum() else " " for c in text.casefold()).split()
+    words = "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()
     padded = f" {' '.join(words or [text])} "
     return {padded[start : start + SHINGLE] for start in range(max(len(padded) - SHINGLE + 1, 1))}
 
 
 def near_duplicates(texts: Sequence[str], threshold: float) -> list[NearPair]:
-    """The texts to remove so that no two of the rest are near; an earlier text is kept in favour of a later one.
+    """Find the texts to remove so that no two of the others are near duplicates. Of a pair the earlier text is kept.
 
-    Every removed text is near one that is kept. Chains (a near b near c, but not a near c) are not joined: a and c
-    both stay.
+    Every removed text is a near duplicate of one that is kept. Chains are not joined: if a and b are near, and b and c,
+    but not a and c, then a and c are both kept.
+
+    Args:
+        texts: in the order in which they are preferred.
+        threshold: Jaccard similarity from which two texts are near duplicates.
     """
     if not texts:
         return []
@@ -116,7 +133,7 @@ def near_duplicates(texts: Sequence[str], threshold: float) -> list[NearPair]:
 
 
 def _shingle_sets(texts: Sequence[str]) -> sparse.csr_matrix:
-    """Which text has which shingle: ones, int32 (texts, shingles); columns are ordered from rare to frequent."""
+    """The shingles of each text, as ones in an int32 matrix (texts, shingles). Columns go from rare to frequent."""
     sets = CountVectorizer(analyzer=shingles, binary=True, dtype=np.int32).fit_transform(texts)
     frequencies = np.bincount(sets.indices, minlength=sets.shape[1])
     ranks = np.empty(sets.shape[1], dtype=sets.indices.dtype)
@@ -127,23 +144,23 @@ def _shingle_sets(texts: Sequence[str]) -> sparse.csr_matrix:
 
 
 def _prefixes(sets: sparse.csr_matrix, threshold: float) -> tuple[sparse.csr_matrix, Integers]:
-    """The rarest shingles of each text, and how many of them it shares at least with any text that is near.
+    """The rarest shingles of each text, and how many of them it has at least in common with any near duplicate.
 
-    A near text has at least `needed` of the shingles. All but `needed - shared` of these lie among the rarest
-    `size - needed + shared` of both texts.
+    A near duplicate of a text has at least `needed` of its shingles. All but `needed - shared` of these are among the
+    rarest `size - needed + shared` shingles of both texts.
     """
     sizes = np.diff(sets.indptr)
     needed = np.ceil(threshold * sizes - TOLERANCE).astype(np.int64)
     shared = np.minimum(needed, SHARED)
     lengths = sizes - needed + shared
-    place = np.arange(sets.nnz) - np.repeat(sets.indptr[:-1], sizes)
-    inside = place < np.repeat(lengths, sizes)
+    rank = np.arange(sets.nnz) - np.repeat(sets.indptr[:-1], sizes)
+    in_prefix = rank < np.repeat(lengths, sizes)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return sparse.csr_matrix((sets.data[inside], sets.indices[inside], starts), shape=sets.shape), shared
+    return sparse.csr_matrix((sets.data[in_prefix], sets.indices[in_prefix], starts), shape=sets.shape), shared
 
 
 def _compared(sets: sparse.csr_matrix, later: Integers, earlier: Integers, threshold: float) -> list[NearPair]:
-    """The pairs that are near, by the later text; its most similar one first."""
+    """The pairs that are near duplicates, sorted by the later text; for each of them the most similar one first."""
     sizes = np.diff(sets.indptr)
     fits = np.minimum(sizes[later], sizes[earlier]) >= threshold * np.maximum(sizes[later], sizes[earlier]) - TOLERANCE
     later, earlier = later[fits], earlier[fits]

@@ -1,4 +1,4 @@
-"""Read labelled texts from one CSV, TSV, JSONL or Parquet file; what cannot be read is named by line."""
+"""Read labelled texts from one CSV, TSV, JSONL or Parquet file. Errors name the line."""
 
 import csv
 import difflib
@@ -19,7 +19,7 @@ SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
 
 
 class Example(NamedTuple):
-    """A text with its label; either is empty when the source has none. `split` is empty when it is to be chosen."""
+    """A text with its label. Either is empty when the source has none. `split` is empty until a split is chosen."""
 
     text: str
     label: str
@@ -44,10 +44,15 @@ def file_format(path: Path, chosen: str) -> str:
 
 
 def read_file(path: Path, settings: DataSettings, split: str = "") -> list[Example]:
-    """All rows of a file, in order.
+    """Read all rows of a file, in order.
+
+    Args:
+        path: of the file.
+        settings: format, delimiter and columns.
+        split: of all its rows; empty to choose later.
 
     Raises:
-        BadInput: the file is empty, not UTF-8, malformed (names the line), or lacks a column.
+        BadInput: the file is empty, not UTF-8 or malformed, or lacks a column.
     """
     if not path.stat().st_size:
         raise BadInput(f"{path} is empty; give a file with labelled texts")
@@ -60,19 +65,25 @@ def read_file(path: Path, settings: DataSettings, split: str = "") -> list[Examp
     return examples
 
 
-def find_column(found: Sequence[str], wanted: str, name: str, where: str) -> int:
+def find_column(columns: Sequence[str], wanted: str, setting_name: str, source: str) -> int:
     """The index of a column.
 
+    Args:
+        columns: names of the columns.
+        wanted: name of the column to find.
+        setting_name: of the setting that names the column, for the message.
+        source: the file, for the message.
+
     Raises:
-        BadInput: it is not among those found; the message names them and the close ones.
+        BadInput: there is no such column. The message lists the columns, and those with a similar name.
     """
-    if wanted in found:
-        return list(found).index(wanted)
-    by_lower = {column.lower(): column for column in found}
+    if wanted in columns:
+        return list(columns).index(wanted)
+    by_lower = {column.lower(): column for column in columns}
     close = [by_lower[lower] for lower in difflib.get_close_matches(wanted.lower(), by_lower, cutoff=0.5)]
     hint = f" (close: {', '.join(map(repr, close))})" if close else ""
-    listed = ", ".join(map(repr, found[:30])) + (" …" if len(found) > 30 else "")
-    raise BadInput(f"{where} has no column {wanted!r}; it has {listed}{hint}; set data.{name} to one of them")
+    listed = ", ".join(map(repr, columns[:30])) + (" …" if len(columns) > 30 else "")
+    raise BadInput(f"{source} has no column {wanted!r}; it has {listed}{hint}; set data.{setting_name} to one of them")
 
 
 def as_text(value: Any, where: str) -> str:
@@ -108,7 +119,7 @@ def _decoded(path: Path) -> str:
 
 
 def _records(path: Path, settings: DataSettings) -> Iterator[tuple[int, list[str]]]:
-    """Records of a CSV or TSV file, each with the line on which it begins; quotes mean nothing in TSV."""
+    """The records of a CSV or TSV file, each with the line on which it begins. Quotes have no meaning in TSV."""
     lines = io.StringIO(_decoded(path), newline="")
     if file_format(path, settings.format) == "tsv":
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -148,7 +159,7 @@ def _csv(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
 
 def _jsonl(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
     wanted = {"text_column": settings.text_column, "label_column": settings.label_column}
-    found: dict[str, None] = {}
+    columns: dict[str, None] = {}
     rows: list[tuple[str, str]] = []
     for number, line in enumerate(io.StringIO(_decoded(path), newline=""), start=1):
         if not line.strip():
@@ -159,11 +170,13 @@ def _jsonl(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
             raise BadInput(f"{path} line {number} is not JSON ({error}); write one object on each line") from None
         if not isinstance(record, dict):
             raise BadInput(f"{path} line {number} is not a JSON object; write one object on each line")
-        found.update(dict.fromkeys(record))
-        text, label = (as_text(record.get(c), f"{path} line {number} column {c!r}") for c in wanted.values())
+        columns.update(dict.fromkeys(record))
+        text, label = (
+            as_text(record.get(column), f"{path} line {number} column {column!r}") for column in wanted.values()
+        )
         rows.append((text, label))
     for name, column in wanted.items():
-        find_column(list(found), column, name, str(path))
+        find_column(list(columns), column, name, str(path))
     yield from rows
 
 
@@ -190,7 +203,10 @@ def _parquet(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str]:
-    """Names of the classes that the datasets library keeps in the metadata of its Parquet files, if any."""
+    """Names of the classes in the metadata of a Parquet file of the datasets library; empty for other files.
+
+    The column then holds indices of these names.
+    """
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names: list[str] = features[column]["names"]

@@ -1,4 +1,4 @@
-"""Read a dataset from the Hugging Face hub; a hub that cannot be reached ends it within seconds."""
+"""Read a dataset from the Hugging Face hub. A hub that cannot be reached is an error within seconds."""
 
 from typing import Any
 
@@ -13,19 +13,19 @@ Pairs = list[tuple[str, str]]
 
 
 def read(settings: DataSettings) -> dict[str, Pairs]:
-    """Text and label of every row, by the name of the split in the hub's dataset.
+    """Read text and label of every row, by the name of the split in the hub's dataset.
 
     Raises:
         BadInput: there is no such dataset or configuration, the hub cannot be reached, or a column is missing.
     """
-    import datasets  # takes more than a second to import, and only this source needs it
+    import datasets  # imported here: it takes more than a second, and only this source needs it
 
     name = pinned(settings.source)
     progress.report("prepare_data", f"loading {name} from the Hugging Face hub")
     repository, _, commit = name.partition("@")
     try:
         loaded = datasets.load_dataset(repository, settings.hub_config or None, revision=commit or None)
-    except Exception as error:  # the library raises many classes, also those of what it builds on
+    except Exception as error:  # the library raises many classes of errors, also those of its dependencies
         raise BadInput(
             f"Hugging Face dataset {name!r} cannot be loaded ({_reason(error)}); check data.hub_config"
         ) from error
@@ -33,7 +33,10 @@ def read(settings: DataSettings) -> dict[str, Pairs]:
 
 
 def pinned(source: str) -> str:
-    """A dataset on the hub with its commit of now, `org/name@COMMIT`; a revision may be named (`org/name@v2`).
+    """The name of a dataset on the hub with its present commit, `org/name@COMMIT`; unchanged when it is unknown.
+
+    Args:
+        source: `org/name`, or with a revision `org/name@v2`.
 
     Raises:
         BadInput: as `revision`.
@@ -43,9 +46,9 @@ def pinned(source: str) -> str:
 
 
 def revision(source: str) -> str:
-    """The commit of a dataset on the hub now; empty where only what is in the cache is used.
+    """The present commit of a dataset on the hub; empty when the environment allows the local cache only.
 
-    `load_dataset` alone would try an unreachable hub for half a minute.
+    It also shows quickly whether the hub can be reached: `load_dataset` would try for half a minute.
 
     Raises:
         BadInput: there is no such dataset or revision, or the hub cannot be reached.
@@ -58,18 +61,18 @@ def revision(source: str) -> str:
         RevisionNotFoundError,
     )
 
-    name, _, asked = source.partition("@")
+    name, _, requested = source.partition("@")
     try:
-        return str(HfApi().dataset_info(name, revision=asked or None, timeout=TIMEOUT_SECONDS).sha or "")
+        return str(HfApi().dataset_info(name, revision=requested or None, timeout=TIMEOUT_SECONDS).sha or "")
     except OfflineModeIsEnabled:
-        return ""  # only what is in the cache can be loaded then, without any wait
+        return ""  # `load_dataset` then loads from the cache only, without a wait
     except GatedRepoError:
         raise BadInput(
             f"Hugging Face dataset {name!r} is gated; accept its terms on the hub and set HF_TOKEN"
         ) from None
     except RevisionNotFoundError:
         raise BadInput(
-            f"Hugging Face dataset {name!r} has no revision {asked!r}; give a branch, tag or commit"
+            f"Hugging Face dataset {name!r} has no revision {requested!r}; give a branch, tag or commit"
         ) from None
     except RepositoryNotFoundError:
         raise BadInput(

@@ -11,14 +11,14 @@ from slipway.components.step_runtime import html
 
 COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
 MOST_BARS = 24
-"""Classes up to which all have bars."""
+"""With more classes, only the largest and the smallest ones have bars."""
 
 
 def scalars(result: PrepareDataResult) -> dict[str, float]:
-    """Values worth a comparison over runs."""
-    found: dict[str, float] = {"rows_read": result.rows_read, "rows_kept": result.rows_kept}
-    found |= {f"{name}_duplicates": result.removed.get(f"{name} duplicate", 0) for name in ("exact", "near")}
-    return found | {"classes": len(result.labels)}
+    """Values to compare over runs."""
+    values: dict[str, float] = {"rows_read": result.rows_read, "rows_kept": result.rows_kept}
+    values |= {f"{name}_duplicates": result.removed.get(f"{name} duplicate", 0) for name in ("exact", "near")}
+    return values | {"classes": len(result.labels)}
 
 
 def section(result: PrepareDataResult) -> str:
@@ -81,20 +81,20 @@ def _length_rows(result: PrepareDataResult) -> list[list[str]]:
 
 
 def _duplicates(result: PrepareDataResult) -> list[str]:
-    found, parts = result.duplicates, []
-    if found.exact:
-        rows = [[item.text, str(item.count)] for item in found.exact]
+    duplicates, parts = result.duplicates, []
+    if duplicates.exact:
+        rows = [[item.text, str(item.count)] for item in duplicates.exact]
         parts.append(html.details("Texts that occur most often", html.table(["Text", "Times"], rows)))
-    if found.near:
-        parts.append(html.details("Near duplicates, the least similar first", _near_table(found.near)))
-    if count := found.near_with_other_label_count:
-        summary = f"Near duplicates with another label than the text that was kept: {count}"
-        parts.append(html.details(summary, _near_table(found.near_with_other_label)))
+    if duplicates.near:
+        parts.append(html.details("Near duplicates, the least similar first", _near_table(duplicates.near)))
+    if others_count := duplicates.near_with_other_label_count:
+        summary = f"Near duplicates with another label than the text that was kept: {others_count}"
+        parts.append(html.details(summary, _near_table(duplicates.near_with_other_label)))
     if result.conflicts:
         rows = [
             [
                 item.text,
-                ", ".join(f"{label} ({n})" for label, n in item.labels.items()),
+                ", ".join(f"{label} ({count})" for label, count in item.labels.items()),
                 item.kept or "dropped",
             ]
             for item in result.conflicts
@@ -128,7 +128,7 @@ def _by_size(result: PrepareDataResult) -> list[str]:
 
 
 def class_balance(result: PrepareDataResult, width: float) -> Figure:
-    """One stacked horizontal bar for each class, the largest first; of many classes, the ends of that order."""
+    """One stacked horizontal bar for each class, the largest first; of many classes, the largest and smallest only."""
     classes, labels = result.classes, _by_size(result)
     if len(labels) > MOST_BARS:
         labels = labels[: MOST_BARS // 2] + labels[-MOST_BARS // 2 :]
@@ -140,8 +140,8 @@ def class_balance(result: PrepareDataResult, width: float) -> Figure:
         counts = [classes[name][label] for label in labels]
         axes.barh(range(len(labels)), counts, left=left, label=name, color=COLOURS[name])
         left = [start + count for start, count in zip(left, counts, strict=True)]
-    for place, total in enumerate(left):
-        axes.annotate(f"{total:,}", (total, place), xytext=(5, 0), textcoords="offset points", va="center")
+    for row, total in enumerate(left):
+        axes.annotate(f"{total:,}", (total, row), xytext=(5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(labels)), names)
     axes.set_xlim(0, max(left) * (1 + 0.8 / width))
     axes.set_xlabel("examples")
@@ -151,7 +151,7 @@ def class_balance(result: PrepareDataResult, width: float) -> Figure:
 
 
 def length_histogram(result: PrepareDataResult, width: float) -> Figure:
-    """How many texts have which length."""
+    """Histogram of the lengths of the texts."""
     edges, counts = result.length_histogram.edges, result.length_histogram.counts
     figure = Figure(figsize=(width, 2.6), layout="constrained")
     axes = figure.subplots()

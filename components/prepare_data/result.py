@@ -1,4 +1,4 @@
-"""What the step `prepare_data` returns."""
+"""The result of the step `prepare_data`."""
 
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ class RepeatedText(ResultPart):
 
 
 class NearDuplicate(ResultPart):
-    """A text that was removed since it resembles one that was kept."""
+    """A text that was removed since it is nearly the same as a text that was kept."""
 
     removed: str
     """Beginning of the removed text."""
@@ -32,16 +32,16 @@ class NearDuplicate(ResultPart):
 
 
 class Duplicates(ResultPart):
-    """Examples of texts that were there more than once."""
+    """Examples of texts that occurred more than once, or nearly so."""
 
     exact: list[RepeatedText]
     """Texts that occurred most often."""
     near: list[NearDuplicate]
     """Near duplicates, the least similar first."""
     near_with_other_label: list[NearDuplicate]
-    """Those among them whose label is not that of the kept text."""
+    """Near duplicates whose label is not that of the kept text."""
     near_with_other_label_count: int
-    """How many of these there are in all."""
+    """Number of all near duplicates with another label."""
 
 
 class Conflict(ResultPart):
@@ -50,35 +50,35 @@ class Conflict(ResultPart):
     text: str
     """Its beginning."""
     labels: dict[str, int]
-    """Label to how often it had it."""
+    """Label to how often the text had it."""
     kept: str
-    """The label that it kept; empty where it was dropped."""
+    """The label that was kept; empty when the text was dropped."""
 
 
 class Lengths(ResultPart):
     """Quantiles of the length of texts, in characters."""
 
     minimum: int
-    """The shortest."""
+    """Length of the shortest text."""
     quarter: int
     """A quarter of the texts is at most this long."""
     median: int
-    """Half of them."""
+    """Half of the texts are at most this long."""
     three_quarters: int
-    """Three quarters."""
+    """Three quarters of the texts are at most this long."""
     p95: int
-    """95 of 100."""
+    """95 % of the texts are at most this long."""
     maximum: int
-    """The longest."""
+    """Length of the longest text."""
 
 
 class LengthHistogram(ResultPart):
-    """How many texts lie between each two neighbouring lengths."""
+    """Numbers of texts between neighbouring lengths."""
 
     edges: list[float]
-    """Lengths in characters, one more than counts."""
+    """Lengths in characters; one more than counts."""
     counts: list[int]
-    """Texts."""
+    """Number of texts between each length and the next."""
 
 
 class PrepareDataResult(StepResult):
@@ -91,25 +91,25 @@ class PrepareDataResult(StepResult):
     parts: list[str] = []
     """Files that were read, the first 20."""
     rows_read: int
-    """Rows of the source."""
+    """Number of rows of the source."""
     rows_kept: int
-    """Texts of the dataset."""
+    """Number of texts of the dataset."""
     removed: dict[str, int]
-    """Reason to how many rows were removed for it."""
+    """Reason to the number of rows that were removed for it."""
     duplicates: Duplicates
-    """Texts that were there more than once."""
+    """Texts that occurred more than once, or nearly so."""
     conflicts: list[Conflict]
     """Examples of texts with several labels."""
     conflicts_count: int
-    """How many of these there are in all."""
+    """Number of all texts with several labels."""
     labels: list[str]
     """Names of the classes."""
     similar_labels: list[str]
-    """Labels that differ from another in upper and lower case alone."""
+    """Labels that differ from another one only in upper and lower case."""
     classes: dict[str, dict[str, int]]
-    """Split to class to texts."""
+    """Split to class to number of texts."""
     lengths: dict[str, Lengths]
-    """Split to the lengths of its texts, of splits that have any."""
+    """Split to the lengths of its texts; only splits that have texts."""
     length_histogram: LengthHistogram
     """Lengths of all texts."""
     examples: dict[str, list[str]]

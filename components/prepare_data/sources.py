@@ -1,4 +1,4 @@
-"""Find and read the labelled texts that the setting `source` names: files, a folder, S3, the hub, or the sample."""
+"""Find and read the labelled texts of the setting `source`: a file, a folder, S3, the hub, or the sample."""
 
 import hashlib
 import importlib.resources
@@ -29,14 +29,14 @@ SPLIT_NAMES = {
 
 
 class Source(NamedTuple):
-    """What was read: the rows in order and the names of the files or splits that they came from."""
+    """The rows of a source in order, and the names of the files or splits that they came from."""
 
     examples: list[Example]
     parts: list[str]
 
 
 def read(settings: DataSettings) -> Source:
-    """All rows of the source.
+    """Read all rows of the source.
 
     Raises:
         BadInput: the source does not exist, cannot be reached, or is malformed; see `formats`.
@@ -57,13 +57,13 @@ def read(settings: DataSettings) -> Source:
 
 
 def version(settings: DataSettings) -> str | None:
-    """A text that changes when the data behind the source do; None when nothing can be known without reading them.
+    """The version of the data: a text that changes when the data change; None when that needs reading them.
 
-    That is a digest of the files, of what a store says of its objects, or the revision that a hub names; for the sample
-    it is empty, since that is a part of the code.
+    It is a digest of the files or of the store's list of objects, or a commit of the hub. It is empty for the sample,
+    which is part of the code.
 
     Raises:
-        BadInput: the source is not there or cannot be read.
+        BadInput: the source does not exist or cannot be read.
     """
     source = settings.source
     if source == SAMPLE:
@@ -71,26 +71,27 @@ def version(settings: DataSettings) -> str | None:
     if source.startswith("s3://"):
         return storage.version_of(source)
     if _is_hub_name(source):
-        _, _, asked = source.partition("@")
-        return asked if re.fullmatch(r"[0-9a-f]{40}", asked) else hub.revision(source) or None
+        _, _, revision = source.partition("@")
+        return revision if re.fullmatch(r"[0-9a-f]{40}", revision) else hub.revision(source) or None
     try:
         return _digest(_existing(source))
-    except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
+    except (OSError, RuntimeError) as error:  # RuntimeError: `~name` for a user who does not exist
         raise BadInput(f"data.source {source} cannot be read: {error}") from error
 
 
 def _digest(path: Path) -> str:
+    """SHA-256 over the names and contents of a file or of all files of a folder."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in files:
-        whole.update(str(file.relative_to(path)).encode() + b"\0")
+        digest.update(str(file.relative_to(path)).encode() + b"\0")
         with file.open("rb") as content:
-            whole.update(hashlib.file_digest(content, "sha256").digest())
-    return whole.hexdigest()
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def pinned(settings: DataSettings) -> DataSettings:
-    """The settings with the commit of now of a dataset on the hub, so that all steps read and name the same one.
+    """The settings with the present commit of a dataset on the hub, so that all steps read the same data.
 
     Raises:
         BadInput: there is no such dataset, or the hub cannot be reached.
@@ -101,16 +102,16 @@ def pinned(settings: DataSettings) -> DataSettings:
 
 
 def local_path(source: str) -> Path | None:
-    """The path of a source that lies on this machine; None for one that all machines reach.
+    """The path of a source on this machine; None for a source that all machines can read.
 
     Raises:
-        BadInput: it looks like a path, and there is nothing.
+        BadInput: the source looks like a path that does not exist.
     """
     if source == SAMPLE or source.startswith("s3://"):
         return None
     try:
         return None if _is_hub_name(source) else _existing(source)
-    except (OSError, RuntimeError) as error:  # the latter for a home that nobody has
+    except (OSError, RuntimeError) as error:  # RuntimeError: `~name` for a user who does not exist
         raise BadInput(f"data.source {source} cannot be read: {error}") from error
 
 
@@ -124,7 +125,7 @@ def _existing(source: str) -> Path:
 
 
 def _is_hub_name(source: str) -> bool:
-    """Whether the source names a Hugging Face dataset (`org/name@revision`): no path that exists, or looks like one."""
+    """Whether the source names a Hugging Face dataset (`org/name@revision`): it has this form, and is no path."""
     path = Path(source).expanduser()
     looks_like_hub = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?", source) is not None
     return looks_like_hub and path.suffix.lower() not in SUFFIXES and source != SAMPLE and not path.exists()
@@ -132,7 +133,7 @@ def _is_hub_name(source: str) -> bool:
 
 @contextmanager
 def _local(source: str) -> Iterator[Path]:
-    """The file or folder of a source; what is on S3 is downloaded and removed afterwards."""
+    """The file or folder of a source. Data on S3 are downloaded, and the copy is removed afterwards."""
     if source == SAMPLE:
         sample = importlib.resources.files("slipway.components.prepare_data.samples") / "customer_messages.csv"
         with importlib.resources.as_file(sample) as path:
@@ -141,7 +142,7 @@ def _local(source: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / (source.rstrip("/").rsplit("/", 1)[1] or "data")
             progress.report("prepare_data", f"downloading {source}")
-            if storage.folder_exists(source):  # whatever its name
+            if storage.folder_exists(source):  # also one whose name looks like that of a file
                 storage.download_folder(source, path)
             else:
                 storage.download_file(source, path)
@@ -151,10 +152,12 @@ def _local(source: str) -> Iterator[Path]:
 
 
 def data_files(path: Path, settings: DataSettings) -> list[Path]:
-    """The file itself, or the data files of one format below a folder, in name order; hidden ones are left out.
+    """The data files at a path: the file itself, or all files of one format below a folder, sorted by name.
+
+    Hidden files are left out.
 
     Raises:
-        BadInput: there are none, their formats differ, or the format cannot be told.
+        BadInput: there are no data files, their formats differ, or the suffix of the file is unknown.
     """
     if path.is_file():
         if settings.ready_splits:
@@ -184,12 +187,12 @@ def data_files(path: Path, settings: DataSettings) -> list[Path]:
 
 
 def _split_of(file: Path, folder: Path) -> str:
-    """The split that a file's name or one of its folders names, such as `train-00000.parquet` or `test/a.csv`."""
+    """The split in the name of a file or of one of its folders, such as `train-00000.parquet` or `test/a.csv`."""
     relative = file.relative_to(folder)
     for part in reversed(relative.parts):
-        first = re.split(r"[^a-z]", part.lower())[0]
-        if first in SPLIT_NAMES:
-            return SPLIT_NAMES[first]
+        first_word = re.split(r"[^a-z]", part.lower())[0]
+        if first_word in SPLIT_NAMES:
+            return SPLIT_NAMES[first_word]
     raise BadInput(
         f"data.ready_splits: the name of {relative} does not begin with train, validation or test; rename it, or "
         "set data.ready_splits to false"

@@ -1,4 +1,4 @@
-"""Divide the examples of every class among the splits."""
+"""Divide the examples of each class among the splits."""
 
 import hashlib
 from collections import defaultdict
@@ -9,15 +9,25 @@ from slipway.components.prepare_data.formats import Example
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
-    """An order that depends on the seed and the texts alone, not on the order of the source."""
+    """Shuffle examples. The order depends on the seed and the texts, not on the order of the source."""
     return sorted(examples, key=lambda example: hashlib.sha256(f"{seed} {example.text}".encode()).digest())
 
 
 def apportion(count: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Largest-remainder (Hamilton) apportionment of `count` examples, at least one to every split while they last."""
+    """Divide `count` examples among splits by largest remainders (Hamilton's method).
+
+    Every split gets at least one example, as far as there are enough.
+
+    Args:
+        count: number of examples.
+        shares: name of each split to its share; the shares need not add up to 1.
+
+    Returns:
+        Name of each split to its number of examples.
+    """
     total = sum(shares.values())
     quotas = {name: count * share / total for name, share in shares.items()}
-    seats = {name: int(quota + 1e-9) for name, quota in quotas.items()}
+    seats = {name: int(quota + 1e-9) for name, quota in quotas.items()}  # 1e-9: a quota of 3 may be 2.999…
     by_remainder = sorted(quotas, key=lambda name: (seats[name] - quotas[name], -quotas[name]))
     for name in by_remainder[: count - sum(seats.values())]:
         seats[name] += 1
@@ -30,22 +40,22 @@ def apportion(count: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def split(examples: Sequence[Example], shares: Mapping[str, float]) -> dict[str, list[Example]]:
-    """The examples by split, in their order; each class is divided by the shares.
+    """Divide the examples of each class among the splits by their shares. Each split keeps the order of the examples.
 
-    Splits that the source has are kept; only those that it lacks are taken from its training split.
+    Splits that the source has are kept. Splits that it lacks are taken from its training split.
     """
     ready = {example.split for example in examples} - {""}
-    wanted = {name: share for name, share in shares.items() if name == "train" or name not in ready}
+    open_shares = {name: share for name, share in shares.items() if name == "train" or name not in ready}
     classes: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         if example.split in ("", "train"):
             classes[example.label].append(index)
-    chosen = {index: example.split for index, example in enumerate(examples)}
-    for members in classes.values():
-        rest = iter(members)
-        for name, count in apportion(len(members), wanted).items():
-            chosen.update((next(rest), name) for _ in range(count))
+    split_of = {index: example.split for index, example in enumerate(examples)}
+    for indices in classes.values():
+        remaining = iter(indices)
+        for name, count in apportion(len(indices), open_shares).items():
+            split_of.update((next(remaining), name) for _ in range(count))
     splits: dict[str, list[Example]] = {name: [] for name in SPLITS}
     for index, example in enumerate(examples):
-        splits[chosen[index]].append(example._replace(split=chosen[index]))
+        splits[split_of[index]].append(example._replace(split=split_of[index]))
     return splits

@@ -1,4 +1,4 @@
-"""Entry point of the step `prepare_data`."""
+"""Entry point of the step `prepare_data`: read, clean, remove duplicates, split, and write the dataset."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,11 @@ STEP = "prepare_data"
 
 
 def run(settings: DataSettings, output: Path) -> PrepareDataResult:
-    """Read, clean, remove duplicates, split, and write a dataset folder to `output`.
+    """Make a dataset of the source that the settings name.
+
+    Args:
+        settings: source, cleaning and splits.
+        output: becomes the dataset folder.
 
     Raises:
         BadInput: the source cannot be read, a class has too few examples, or there are fewer than two classes.
@@ -35,16 +39,18 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
     progress.report(STEP, f"comparing {len(examples)} texts for near duplicates")
     pairs = duplicates.near_duplicates([example.text for example in examples], settings.near_duplicate_similarity)
     removed["near duplicate"] = len(pairs)
-    gone = {pair.removed for pair in pairs}
-    kept = [example for index, example in enumerate(examples) if index not in gone]
+    removed_indices = {pair.removed for pair in pairs}
+    kept = [example for index, example in enumerate(examples) if index not in removed_indices]
     kept = _with_enough_examples(kept, settings, removed)
     splits = splitting.split(kept, settings.shares)
     labels = sorted({example.label for example in kept})
     _check_ready_splits(splits, labels, settings)
     progress.report(STEP, f"writing {len(kept)} texts in {len(labels)} classes")
-    numbered = {name: ([e.text for e in rows], [labels.index(e.label) for e in rows]) for name, rows in splits.items()}
+    numbered_splits = {
+        name: ([e.text for e in rows], [labels.index(e.label) for e in rows]) for name, rows in splits.items()
+    }
     info = {"source": settings.source, "rows_read": len(source.examples), "settings": settings.model_dump()}
-    dataset = write_dataset(output, numbered, labels, info)
+    dataset = write_dataset(output, numbered_splits, labels, info)
     return PrepareDataResult(
         source=settings.source,
         parts=source.parts[:20],
@@ -67,6 +73,7 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
 
 
 def _cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
+    """The examples with clean texts and labels. Examples that cannot be used are counted in `removed` by reason."""
     cleaned = []
     for example in examples:
         text, label = clean(example.text, settings.unescape_html), clean(example.label)
@@ -89,7 +96,10 @@ def _cleaned(examples: Sequence[Example], settings: DataSettings, removed: Count
 
 
 def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
-    """The order in which texts are kept: held-out splits of the source first, else by chance; cut to the limit."""
+    """Shuffle the examples, cut them to the limit, and put those of the source's held-out splits first.
+
+    Of near duplicates the first one is kept, so the held-out splits do not change.
+    """
     order = splitting.shuffled(examples, settings.seed)
     limit = settings.limit or len(order)
     removed["over the limit"] = max(0, len(order) - limit)
@@ -97,36 +107,37 @@ def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Count
 
 
 def _with_enough_examples(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
-    """The examples of classes that have the minimum.
+    """The examples of the classes that have the minimum of examples.
 
     Raises:
-        BadInput: a class has fewer and rare classes are refused, or fewer than two classes are left.
+        BadInput: a class has fewer examples and the settings refuse such classes, or fewer than two classes are left.
     """
     counts = Counter(example.label for example in examples)
     rare = {label: count for label, count in sorted(counts.items()) if count < settings.minimum_examples}
     if rare and settings.rare_classes == "refuse":
         listed = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:10])
-        more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
+        rest = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
         raise BadInput(
             f"classes with fewer than data.minimum_examples={settings.minimum_examples} distinct examples: "
-            f"{listed}{more}; add examples, lower data.minimum_examples (3 at least), set data.rare_classes=drop, or "
+            f"{listed}{rest}; add examples, lower data.minimum_examples (3 at least), set data.rare_classes=drop, or "
             f"check data.label_column={settings.label_column!r}"
         )
     removed["class with too few examples"] += sum(rare.values())
     kept = [example for example in examples if example.label not in rare]
     if len(counts) - len(rare) < 2:
-        found = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(10)) or "none"
+        remaining = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(10)) or "none"
         raise BadInput(
-            f"{settings.source} has fewer than 2 classes with usable texts (found: {found}; removed: "
+            f"{settings.source} has fewer than 2 classes with usable texts (found: {remaining}; removed: "
             f"{dict(+removed) or 'nothing'}); check data.label_column and data.text_column"
         )
     return kept
 
 
 def _check_ready_splits(splits: dict[str, list[Example]], labels: Sequence[str], settings: DataSettings) -> None:
-    lacking = sorted(set(labels) - {example.label for example in splits["train"]})
-    if lacking:
+    """Check that the training split of the source has every class; a ready-made one may lack some."""
+    missing = sorted(set(labels) - {example.label for example in splits["train"]})
+    if missing:
         raise BadInput(
-            f"the training split of {settings.source} has no example of {', '.join(map(repr, lacking[:10]))}; "
+            f"the training split of {settings.source} has no example of {', '.join(map(repr, missing[:10]))}; "
             "set data.ready_splits to false"
         )

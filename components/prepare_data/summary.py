@@ -1,4 +1,4 @@
-"""What the report says about a dataset: counts, lengths and examples."""
+"""Counts, lengths and examples of a dataset, for the result and the report."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ BINS = 30
 
 
 def shortened(text: str) -> str:
-    """At most `SHOWN_LENGTH` characters."""
+    """The beginning of a text, at most `SHOWN_LENGTH` characters."""
     return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 1] + "…"
 
 
 def duplicates_of(examples: Sequence[Example], merged: Merged, pairs: Sequence[NearPair]) -> Duplicates:
-    """The most frequent repeated texts, and near pairs, the least similar first; at most `SHOWN` of each."""
+    """The most frequent repeated texts, and near duplicates, the least similar ones first; at most `SHOWN` of each."""
     near = [
         NearDuplicate(
             removed=shortened(examples[pair.removed].text),
@@ -40,13 +40,13 @@ def duplicates_of(examples: Sequence[Example], merged: Merged, pairs: Sequence[N
         )
         for pair in sorted(pairs, key=lambda pair: pair.similarity)
     ]
-    crossing = [pair for pair in near if pair.removed_label != pair.kept_label]
+    with_other_label = [pair for pair in near if pair.removed_label != pair.kept_label]
     repeated = sorted(merged.repeated.items(), key=lambda item: (-item[1], item[0]))
     return Duplicates(
         exact=[RepeatedText(text=shortened(text), count=count) for text, count in repeated[:SHOWN]],
         near=near[:SHOWN],
-        near_with_other_label=crossing[:SHOWN],
-        near_with_other_label_count=len(crossing),
+        near_with_other_label=with_other_label[:SHOWN],
+        near_with_other_label_count=len(with_other_label),
     )
 
 
@@ -57,7 +57,7 @@ def conflicts_of(merged: Merged) -> list[Conflict]:
 
 
 def similar(labels: Sequence[str]) -> list[str]:
-    """Labels that differ from another in upper and lower case alone."""
+    """Labels that differ from another one only in upper and lower case."""
     folded = Counter(label.casefold() for label in labels)
     return [label for label in labels if folded[label.casefold()] > 1]
 
@@ -65,21 +65,21 @@ def similar(labels: Sequence[str]) -> list[str]:
 def classes_of(splits: Splits, labels: Sequence[str]) -> dict[str, dict[str, int]]:
     """Texts of each class, by split."""
     counts = {name: Counter(example.label for example in rows) for name, rows in splits.items()}
-    return {name: {label: counted[label] for label in labels} for name, counted in counts.items()}
+    return {name: {label: count_of[label] for label in labels} for name, count_of in counts.items()}
 
 
 def lengths_of(splits: Splits) -> dict[str, Lengths]:
     """Quantiles of the lengths in characters, of each split that has texts."""
     lengths = {name: [len(example.text) for example in rows] for name, rows in splits.items()}
     return {
-        name: Lengths(**{quantile: int(np.quantile(each, share)) for quantile, share in QUANTILES.items()})
-        for name, each in lengths.items()
-        if each
+        name: Lengths(**{quantile: int(np.quantile(values, share)) for quantile, share in QUANTILES.items()})
+        for name, values in lengths.items()
+        if values
     }
 
 
 def length_histogram(splits: Splits) -> LengthHistogram:
-    """How many texts of all splits have which length."""
+    """Histogram of the lengths of all texts."""
     heights, edges = np.histogram([len(example.text) for rows in splits.values() for example in rows], bins=BINS)
     return LengthHistogram(edges=[round(float(edge), 1) for edge in edges], counts=heights.tolist())
 

@@ -1,4 +1,4 @@
-"""The model card of a bundle: what a person must know before using it. Equal drafts and results give equal cards."""
+"""The model card of a bundle, for people who want to use the model. The same draft and results give the same card."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,11 +13,11 @@ VERIFY = "python -m model_signing verify key --signature BUNDLE/signature.json -
 
 
 def model_card(info: BundleInfo, results: Results, identity: str) -> str:
-    """Markdown (sections as of Mitchell et al. 2019, *Model cards for model reporting*).
+    """Write the model card as Markdown. The sections follow Mitchell et al. 2019, *Model cards for model reporting*.
 
     Args:
         info: the content of `bundle.json`.
-        results: of the steps so far; what a step did not report is left out.
+        results: of the steps so far; parts without a result are left out.
         identity: fingerprint of the signer's public key.
     """
     parts = [
@@ -108,7 +108,13 @@ def _compression(info: BundleInfo, result: CompressResult | None) -> list[str]:
             ]
             for item in result.candidates
         ]
-        headers = ["Variant", "Validation macro-F1", "Accuracy", "MB", *(f"ms at batch {n}" for n in info.latency_ms)]
+        headers = [
+            "Variant",
+            "Validation macro-F1",
+            "Accuracy",
+            "MB",
+            *(f"ms at batch {size}" for size in info.latency_ms),
+        ]
         parts.append(_table(headers, rows))
     return parts
 
@@ -119,8 +125,8 @@ def _test(result: EvaluateResult | None) -> list[str]:
     scores, champion, intervals = result.challenger, result.champion, result.intervals
     confidence, typo_rate = (number(result.settings, name) for name in ("confidence", "typo_rate"))
     facts = {
-        name: f"{found.value:.3f} ({confidence:.0%} interval {found.low:.3f} to {found.high:.3f})"
-        for name, found in (("Macro-F1", intervals.macro_f1), ("Accuracy", intervals.accuracy))
+        name: f"{score.value:.3f} ({confidence:.0%} interval {score.low:.3f} to {score.high:.3f})"
+        for name, score in (("Macro-F1", intervals.macro_f1), ("Accuracy", intervals.accuracy))
     }
     facts["Expected calibration error"] = f"{scores.calibration_error:.3f}"
     facts["Macro-F1 with typing errors"] = f"{scores.typos.macro_f1:.3f} (errors in {typo_rate:.0%} of the words)"

@@ -18,8 +18,8 @@ def register(
         draft: Draft bundle of the step compress.
         request: Section `registry`, the tracking server, and the name of the model; see StepRequest and
             RegistrySettings.
-        bundle: In its metadata the model's name and version in the registry, where the signed bundle is stored, and
-            its digest; as content the model card.
+        bundle: Its metadata are the model's name and version in the registry, and the URI and the digest of the signed
+            bundle. Its content is the model card.
         registration_report: Version, lineage, files and model card.
     """
     from pathlib import Path
@@ -29,15 +29,14 @@ def register(
     from slipway.components.step_runtime import run_record, step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
-    asked = StepRequest.model_validate(request)
-    results = (
-        step_context.results_in(draft.path) | step_context.record(store=asked.record).results
-    )  # of them the model card is made
-    with step_context.running("register", results, registration_report.path, record=asked.record) as current:
-        settings, folder = RegistrySettings.model_validate(asked.settings), Path(draft.path) / "bundle"
+    step_request = StepRequest.model_validate(request)
+    # The model card needs all results. The draft lacks that of `evaluate`, which is in the record of the run only.
+    results = step_context.results_in(draft.path) | step_context.record(store=step_request.record).results
+    with step_context.running("register", results, registration_report.path, record=step_request.record) as current:
+        settings, folder = RegistrySettings.model_validate(step_request.settings), Path(draft.path) / "bundle"
         run = run_record.run_name()
-        result = step.run(folder, results, settings, asked.tracking_uri, asked.model_name, run)
-        bundle.metadata["name"] = asked.model_name
+        result = step.run(folder, results, settings, step_request.tracking_uri, step_request.model_name, run)
+        bundle.metadata["name"] = step_request.model_name
         for name in ("version", "bundle_uri", "digest"):
             bundle.metadata[name] = getattr(result, name)
         Path(bundle.path).write_text(result.model_card, "utf-8")

@@ -1,4 +1,4 @@
-"""What the step `register` returns."""
+"""The result of the step `register`."""
 
 from typing import ClassVar
 
@@ -6,27 +6,27 @@ from slipway.components.step_runtime.step_result import StepResult
 
 
 class RegisterResult(StepResult):
-    """A version of the registry, and its bundle."""
+    """A version in the registry, and its bundle."""
 
     step: ClassVar[str] = "register"
 
     version: str
     """The registry's version, for example `"3"`."""
     bundle_uri: str
-    """Where the signed bundle is stored."""
+    """Path or URI of the signed bundle."""
     digest: str
     """`sha256:…` of the bundle."""
     identity: str
     """Fingerprint of the signer's public key."""
     new: bool
-    """Whether the version was made now, not by an earlier run with the same draft."""
+    """Whether this run made the version; false when an earlier run made it from the same draft."""
     is_champion: bool
-    """Whether it is the version that serves already."""
+    """Whether it is the version that is served already."""
     size_bytes: int
     """Size of all files of the bundle, in bytes."""
     files: dict[str, int]
     """Size of each file of the bundle by its name, in bytes."""
     tags: dict[str, str]
-    """The version's tags in the registry: where it comes from, and its scores."""
+    """The version's tags in the registry: its lineage and its scores."""
     model_card: str
     """The model card, in Markdown."""

@@ -1,6 +1,7 @@
-"""What the pod of the CronJob slipway-signer runs: it signs the digests of a bundle's files, in `SLIPWAY_FILES`.
+"""The program of the CronJob slipway-signer: it signs the digests of a bundle's files.
 
-The signature is its last line. It sees no bundle, needs no network, and has the only copy of the key in the cluster.
+The digests are in the environment variable `SLIPWAY_FILES`, and the signature is the last line of the log. So the pod
+needs neither the bundle nor the network, and it has the only copy of the private key in the cluster.
 """
 
 import base64
@@ -14,13 +15,20 @@ from slipway.components.errors import BadInput
 from slipway.components.platforms.container_image import SIGNING_FOLDER
 
 FILES_VARIABLE = "SLIPWAY_FILES"
-"""JSON: the SHA-256 of each file, by name."""
+"""Environment variable with JSON: name of each file to its SHA-256."""
 ANSWER = "slipway-signature "
-"""Begins the line with the signature, in base64."""
+"""Beginning of the line with the signature, which follows in base64."""
 
 
 def main(folder: str = SIGNING_FOLDER) -> None:
-    """Print the signature. Raises BadInput when the digests or the key cannot be used."""
+    """Print the signature.
+
+    Args:
+        folder: with the private key.
+
+    Raises:
+        BadInput: the digests or the key cannot be used.
+    """
     digests = json.loads(os.environ.get(FILES_VARIABLE, "{}"))
     signature = signing.sign_digests(digests, Path(folder) / signing.PRIVATE)
     print(f"{ANSWER}{base64.b64encode(signature).decode()}", flush=True)

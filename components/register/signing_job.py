@@ -1,7 +1,8 @@
-"""Signing where no step has the key: by a Job in the cluster, of the CronJob slipway-signer of `manifests/`.
+"""Sign bundles by a Job in the cluster, so that no step has the private key.
 
-The Job gets the digests of a bundle's files in an annotation of its pod; the signature is the last line of its log. The
-API server admits no Job of a step that is other than the CronJob's template (manifests/base/admission/signing.yaml).
+The Job is made from the template of the CronJob slipway-signer of `manifests/`. It gets the digests of a bundle's files
+in an annotation of its pod, and the signature is the last line of its log. The API server rejects a Job of a step that
+differs from the CronJob's template (manifests/base/admission/signing.yaml).
 """
 
 import base64
@@ -28,25 +29,30 @@ from slipway.components.step_runtime import progress
 
 SIGNER = "slipway-signer"
 FILES = "slipway.dev/files"
-"""Annotation of the pod, from which it gets `slipway.components.register.signer.FILES_VARIABLE`."""
+"""Annotation of the pod; the variable `slipway.components.register.signer.FILES_VARIABLE` is set from it."""
 LABELS = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/component": "signer"}
 LIMIT_S = 300.0
-"""How long a Job may take from its making to its end, the pull of its image included."""
+"""How long a Job may take from its creation to its end, including the pull of its image."""
 LOOK_S = 5
+"""Longest time of one watch of its pods, in seconds."""
 
 
 def signing_namespace(keys: str) -> str | None:
-    """The namespace whose Jobs sign, of the setting `registry.keys`; None where that is a folder."""
+    """The namespace whose Jobs sign, from the setting `registry.keys`; None when that setting is a folder."""
     if not keys.startswith(SIGNING_JOB):
         return None
     return keys.removeprefix(SIGNING_JOB) or own_namespace() or "default"
 
 
 def signer_of(keys: str, signing_key: str = "") -> signing.Signer:
-    """Who signs, as the settings `registry.keys` and `registry.signing_key` say.
+    """The signer that the settings describe: a key pair in a folder, a key in KMS, or Jobs in the cluster.
+
+    Args:
+        keys: the setting `registry.keys`.
+        signing_key: the setting `registry.signing_key`.
 
     Raises:
-        BadInput: the folder's keys or the key in KMS cannot be used, servers would not trust it, or there is no
+        BadInput: the folder's keys or the key in KMS cannot be used, model servers would not trust it, or there is no
             cluster.
     """
     namespace = signing_namespace(keys)
@@ -55,8 +61,8 @@ def signer_of(keys: str, signing_key: str = "") -> signing.Signer:
     if not signing_key:
         return SigningJob(namespace)
     pair = signing.key_pair(Path(tempfile.mkdtemp(prefix="slipway-public-key-")), signing_key)
-    own = pair.public_key.read_text("utf-8").strip()
-    if own not in (key.strip() for key in SigningJob(namespace).public_keys.values()):
+    public_key = pair.public_key.read_text("utf-8").strip()
+    if public_key not in (key.strip() for key in SigningJob(namespace).public_keys.values()):
         raise BadInput(
             f"no public key in the ConfigMap {PUBLIC_KEY} of namespace {namespace} is that of {signing_key}, so model "
             f"servers would refuse what it signs; put what `slipway public-key` prints there, by {SECRETS}"
@@ -68,11 +74,11 @@ class SigningJob:
     """Signs by Jobs of one namespace.
 
     Args:
-        namespace: with the CronJob, the private key and the public key.
+        namespace: that has the CronJob, the private key and the public key.
         limit_s: how long a Job may take, in seconds.
 
     Raises:
-        BadInput: there is no cluster to talk to. Every method raises it when the cluster does not let us.
+        BadInput: there is no cluster. Every method raises it when the cluster does not allow a request.
     """
 
     def __init__(self, namespace: str, limit_s: float = LIMIT_S) -> None:
@@ -91,18 +97,18 @@ class SigningJob:
 
     @cached_property
     def public_keys(self) -> dict[str, str]:
-        """What model servers of the namespace verify bundles with, by file."""
+        """The public keys with which model servers of the namespace verify bundles: file name to PEM."""
         missing = BadInput(f"there is no ConfigMap {PUBLIC_KEY} in namespace {self._namespace}; {SECRETS} makes it")
         with asking("read the public key", missing):
-            found = self._core.read_namespaced_config_map(PUBLIC_KEY, self._namespace, _request_timeout=TIMEOUT)
-        return {name: value for name, value in (found.data or {}).items() if name.endswith(".pem")}
+            config_map = self._core.read_namespaced_config_map(PUBLIC_KEY, self._namespace, _request_timeout=TIMEOUT)
+        return {name: value for name, value in (config_map.data or {}).items() if name.endswith(".pem")}
 
     def sign(self, bundle: Path) -> None:
-        """Write the signature of the bundle.
+        """Sign a bundle: write its signature file.
 
         Raises:
-            BundleRefused: the bundle holds something other than plain files.
-            SlipwayError: no signature came.
+            BundleRefused: the bundle has something other than plain files.
+            SlipwayError: the Job did not end in time, or returned no signature.
         """
         name = f"sign-{secrets.token_hex(5)}"
         digests = signing.digests_of(contents_of(bundle.resolve()))
@@ -120,11 +126,11 @@ class SigningJob:
         (bundle / SIGNATURE).write_bytes(_signature_in(log, f"{self._namespace}/{pod.metadata.name}"))
 
     def _job(self, name: str, digests: dict[str, str]) -> dict[str, Any]:
-        """The CronJob's Job, with the digests."""
+        """The manifest of a Job from the CronJob's template, with the digests in an annotation of its pod."""
         missing = BadInput(f"there is no CronJob {SIGNER} in namespace {self._namespace}; apply manifests/")
         with asking("read the CronJob that signs", missing):
-            found = self._batch.read_namespaced_cron_job(SIGNER, self._namespace, _request_timeout=TIMEOUT)
-        spec = self._batch.api_client.sanitize_for_serialization(found.spec.job_template.spec)
+            cron_job = self._batch.read_namespaced_cron_job(SIGNER, self._namespace, _request_timeout=TIMEOUT)
+        spec = self._batch.api_client.sanitize_for_serialization(cron_job.spec.job_template.spec)
         files = json.dumps(digests, separators=(",", ":"), sort_keys=True)
         spec["template"]["metadata"] = {"labels": LABELS, "annotations": {FILES: files}}
         return {
@@ -135,29 +141,33 @@ class SigningJob:
         }
 
     def _ended(self, name: str) -> Any:
-        """The pod of a Job, when it has ended."""
-        end, pod = time.monotonic() + self._limit_s, None
-        while (left := end - time.monotonic()) > 0:
+        """Wait until the pod of a Job has ended, and return it.
+
+        Raises:
+            SlipwayError: it did not end within the limit.
+        """
+        deadline, pod = time.monotonic() + self._limit_s, None
+        while (remaining := deadline - time.monotonic()) > 0:
             with asking("watch pods"):
                 events = watch.Watch().stream(
                     self._core.list_namespaced_pod,
                     self._namespace,
                     label_selector=f"batch.kubernetes.io/job-name={name}",
-                    timeout_seconds=max(1, min(LOOK_S, int(left))),
+                    timeout_seconds=max(1, min(LOOK_S, int(remaining))),
                     _request_timeout=TIMEOUT,
                 )
                 for event in events:
                     pod = event["object"]
                     if pod.status.phase in ("Succeeded", "Failed"):
                         return pod
-        why = "; ".join(words for _, _, words in symptoms(pod)) if pod else "it has no pod"
+        reasons = "; ".join(message for _, _, message in symptoms(pod)) if pod else "it has no pod"
         raise SlipwayError(
             f"Job {self._namespace}/{name}, which signs the bundle, did not end within {self._limit_s:.0f} s "
-            f"({why or 'its pod does not start'}); is there a Secret slipway-signing? {SECRETS} makes it"
+            f"({reasons or 'its pod does not start'}); is there a Secret slipway-signing? {SECRETS} makes it"
         )
 
     def _remove(self, name: str) -> None:
-        """Remove a Job and its pod. What fails is reported; Kubernetes removes such a Job later by itself."""
+        """Remove a Job and its pod. A failure is only reported, since Kubernetes removes the Job later by itself."""
         try:
             with asking("delete Jobs"):
                 self._batch.delete_namespaced_job(
@@ -168,9 +178,10 @@ class SigningJob:
 
 
 def _signature_in(log: str, pod: str) -> bytes:
+    """The signature in a log; raises SlipwayError when there is none."""
     lines = log.strip().splitlines()
-    answers = [line.removeprefix(ANSWER) for line in lines if line.startswith(ANSWER)]
+    signatures = [line.removeprefix(ANSWER) for line in lines if line.startswith(ANSWER)]
     try:
-        return base64.b64decode(answers[-1], validate=True)
+        return base64.b64decode(signatures[-1], validate=True)
     except (IndexError, binascii.Error) as error:
         raise SlipwayError(f"pod {pod} signed nothing: {lines[-1] if lines else 'it said nothing'}") from error

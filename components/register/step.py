@@ -1,4 +1,4 @@
-"""Entry point of the step `register`."""
+"""Entry point of the step `register`: complete, sign and store a draft, and register it as the challenger."""
 
 import shutil
 import tempfile
@@ -28,17 +28,17 @@ def run(
     model_name: str,
     run: str,
 ) -> RegisterResult:
-    """Make the draft a signed, stored bundle and the registry's challenger.
+    """Make a signed and stored bundle from a draft, and register it as the challenger.
 
-    A draft that is registered already, with its bundle in place and signed by the present key, keeps its version.
+    A draft that is registered already keeps its version, if its stored bundle is intact and signed by the present key.
 
     Args:
         draft: folder of the draft bundle; it is not changed.
-        results: of the steps so far; the model card and the tags are made of them.
-        settings: where bundles and keys are.
+        results: of the steps so far, for the model card and the tags.
+        settings: store and keys of bundles.
         tracking_uri: MLflow tracking server with the registry.
-        model_name: the registered model.
-        run: the pipeline run.
+        model_name: name of the registered model.
+        run: name of the pipeline run.
 
     Raises:
         BadInput: draft, keys, store or registry cannot be used.
@@ -47,19 +47,21 @@ def run(
     evaluation = EvaluateResult.found_in(results)
     if evaluation and not evaluation.gate.passed:
         raise GateRefused(f"nothing is registered: {'; '.join(evaluation.gate.reasons)}")
-    opened = Bundle(draft)
+    draft_bundle = Bundle(draft)
     keys = signer_of(settings.keys, settings.signing_key)
     registry = Registry(tracking_uri, model_name)
     with tempfile.TemporaryDirectory() as work:
         bundle = Path(work) / "bundle"
         encryption_key = _encryption_key(settings)
         identical = evaluation.identical_to_champion if evaluation else None
-        version = _registered(registry, opened, identical, (keys, encryption_key), bundle)
+        version = _registered(registry, draft_bundle, identical, (keys, encryption_key), bundle)
         new = version is None
         if version is None:
             shutil.rmtree(bundle, ignore_errors=True)
-            _write(opened, bundle, results, (model_name, run), (keys, encryption_key))
-            version = store_and_register(registry, bundle, settings, signing.identity(keys.public_key), opened.digest())
+            _write(draft_bundle, bundle, results, (model_name, run), (keys, encryption_key))
+            version = store_and_register(
+                registry, bundle, settings, signing.identity(keys.public_key), draft_bundle.digest()
+            )
         else:
             registry.nominate(version)
         files = {path.name: path.stat().st_size for path in sorted(bundle.iterdir())}
@@ -83,9 +85,17 @@ def run(
 def _registered(
     registry: Registry, draft: Bundle, identical: str | None, keys: tuple[Signer, BundleKey | None], folder: Path
 ) -> Version | None:
-    """The version of this draft, or of the champion that is identical to it, if its bundle is in place and ours.
+    """The version that has this draft already, or the identical champion; None when a new version must be made.
 
-    The bundle is then in `folder`. One that is not encrypted as the settings ask for now is made anew.
+    Its bundle must be in the store, intact, signed by the present key and encrypted as the present settings say. The
+    bundle is then in `folder`.
+
+    Args:
+        registry: of the model.
+        draft: to be registered.
+        identical: version of the champion that is identical to the draft; None when it is not.
+        keys: signer, and key of encryption if bundles are encrypted.
+        folder: gets the bundle.
     """
     signer, encryption_key = keys
     known = registry.version(identical) if identical else registry.find("draft_digest", draft.digest())
@@ -94,9 +104,9 @@ def _registered(
     try:
         storage.download_folder(known.bundle_uri, folder)
         signing.verify(folder, signer.public_key)
-        found = Bundle(folder, encryption_key)
-        intact = found.digest() == known.digest and found.encrypted == (encryption_key is not None)
-        intact = intact and found.info.labels == draft.info.labels  # the key still opens it
+        bundle = Bundle(folder, encryption_key)
+        intact = bundle.digest() == known.digest and bundle.encrypted == (encryption_key is not None)
+        intact = intact and bundle.info.labels == draft.info.labels  # reads the info, so the key must open the bundle
     except (BadInput, BundleRefused) as error:
         progress.report("register", f"version {known.version} of this draft is no longer of use: {error}")
         return None
@@ -114,7 +124,15 @@ def _write(
     names: tuple[str, str],
     keys: tuple[Signer, BundleKey | None],
 ) -> None:
-    """Complete the draft in another folder, encrypt it if there is a key, sign it, and see that the signature holds."""
+    """Complete the draft in another folder, encrypt it if there is a key, sign it, and verify the signature.
+
+    Args:
+        draft: is not changed.
+        bundle: folder to write.
+        results: of the steps so far.
+        names: of the model and of the run.
+        keys: signer, and key of encryption or None.
+    """
     signer, encryption_key = keys
     bundle.mkdir(parents=True)
     for name in DRAFT_FILES:
@@ -151,21 +169,27 @@ def store_and_register(
     draft_digest: str = "",
     within: str = "register",
 ) -> Version:
-    """Store a signed bundle, then register it as the challenger, so that no version ever points to nothing.
+    """Store a signed bundle, then register it as the challenger. In this order no version ever lacks its bundle.
 
-    The progress is that of the step `within`.
+    Args:
+        registry: of the model.
+        bundle: folder of the signed bundle.
+        settings: with the store.
+        signer: fingerprint of the signer's public key.
+        draft_digest: digest of the draft; empty for a bundle without one.
+        within: the step that reports progress.
 
     Raises:
         BadInput: the store or the registry cannot be used.
     """
     if not settings.store:
         raise BadInput("registry.store is empty; give a folder or s3://bucket/prefix for the bundles")
-    opened = Bundle(bundle, _encryption_key(settings))
-    digest = opened.digest()
+    opened_bundle = Bundle(bundle, _encryption_key(settings))
+    digest = opened_bundle.digest()
     uri = f"{settings.store.rstrip('/')}/{registry.model_name}/{digest.removeprefix('sha256:')[:16]}"
     progress.report(within, f"storing {digest} in {uri}")
     storage.upload_folder(bundle, uri)
-    info = opened.info
+    info = opened_bundle.info
     tags = {
         "draft_digest": draft_digest,
         "dataset_digest": info.dataset_digest,
@@ -188,19 +212,27 @@ def _privacy_tags(info: BundleInfo) -> dict[str, str]:
 
 
 def adopt(bundle: Path, settings: RegistrySettings, tracking_uri: str, model_name: str) -> Version:
-    """Make a signed bundle that somebody brings the challenger; one that is registered keeps its version.
+    """Register a signed bundle from elsewhere as the challenger. One that is registered already keeps its version.
+
+    Args:
+        bundle: folder of the bundle.
+        settings: store and keys of bundles.
+        tracking_uri: MLflow tracking server with the registry.
+        model_name: name of the registered model.
 
     Raises:
-        BundleRefused: it is not signed by the key in `settings.keys`, or altered.
-        BadInput: it is not a bundle, it is a bundle of another model, or store or registry cannot be used.
+        BundleRefused: the bundle is altered, or not signed by the key in `settings.keys`.
+        BadInput: the folder is no bundle, or a bundle of another model; or store or registry cannot be used.
     """
-    opened = Bundle(bundle, _encryption_key(settings))
-    if opened.info.model_name != model_name:
-        raise BadInput(f"{bundle} is a bundle of model {opened.info.model_name!r}, but model_name is {model_name!r}")
+    opened_bundle = Bundle(bundle, _encryption_key(settings))
+    if opened_bundle.info.model_name != model_name:
+        raise BadInput(
+            f"{bundle} is a bundle of model {opened_bundle.info.model_name!r}, but model_name is {model_name!r}"
+        )
     public_key = signer_of(settings.keys, settings.signing_key).public_key
     signing.verify(bundle, public_key)
     registry = Registry(tracking_uri, model_name)
-    known = registry.find("digest", opened.digest())
+    known = registry.find("digest", opened_bundle.digest())
     if known is None:
         return store_and_register(registry, bundle, settings, signing.identity(public_key), within="rollout")
     registry.nominate(known)

@@ -1,1 +1,1 @@
-"""Step `report`: one HTML page for a run, with the pictures and tables of all its steps."""
+"""Step `report`: write one HTML page for a run, with the figures and tables of all its steps."""

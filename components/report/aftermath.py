@@ -1,7 +1,7 @@
-"""What the closing step does for a run of pods that was cut off: find out why, and leave nothing at work behind.
+"""Clean up after a run of pods that was cut off, and find out why it ended; a part of the step `report`.
 
-A pod that is ended from outside, by Kubernetes or by somebody who terminated the run, can neither remove the training
-that it started nor take back the canary that it watched.
+A pod may be ended by Kubernetes, or by a user who terminated the run. Then it can neither remove the training that it
+started nor roll back the canary that it watched.
 """
 
 import time
@@ -20,12 +20,12 @@ STEP = "report"
 
 
 def settled(record: Record, run: str) -> Record:
-    """The record of a run that ended, with its cause, once nothing of it is at work any more.
+    """Clean up after a run that ended, and return its record with the cause of its end.
 
-    On this machine the record is returned as it is: the command that runs the steps ends them itself.
+    For a run on this machine the record is returned unchanged: the command that runs the steps also stops them.
 
     Args:
-        record: what the steps left.
+        record: of the run, as its steps wrote it.
         run: id of the run.
     """
     namespace = own_namespace()
@@ -34,52 +34,56 @@ def settled(record: Record, run: str) -> Record:
     record = _timed(record, run, namespace)
     if is_told(record) and not record.failure:
         return record
-    undone = [words for act in (_end_trainings, _take_canary_back) if (words := _told(act, record, run))]
+    actions = [message for action in (_end_trainings, _take_canary_back) if (message := _reported(action, record, run))]
     diagnosis, cancelled = pod_diagnosis.diagnose(run, namespace), pod_diagnosis.cancelled(run, namespace)
-    return explained(record, diagnosis, cancelled, undone)
+    return explained(record, diagnosis, cancelled, actions)
 
 
 def _timed(record: Record, run: str, namespace: str) -> Record:
-    """The record with the moments between which the run was there: most of what lies between the steps is waiting."""
+    """The record with two more events: the creation of the run, and now. So the report shows the time of the whole run;
+    most of the time between the steps is waiting.
+    """
     moments = [*filter(None, [pod_diagnosis.created(run, namespace)]), time.time()]
-    return record._replace(events=[*record.events, *({"time": at, "step": "run", "kind": "there"} for at in moments)])
+    return record._replace(
+        events=[*record.events, *({"time": moment, "step": "run", "kind": "there"} for moment in moments)]
+    )
 
 
-def _told(act: Callable[[Record, str], str], record: Record, run: str) -> str:
-    """What an act did; that it failed is told, too, and keeps nothing else from being done."""
+def _reported(action: Callable[[Record, str], str], record: Record, run: str) -> str:
+    """Run one action of the clean-up; returns what it did. An error is reported, and the other actions still run."""
     try:
-        words = act(record, run)
+        message = action(record, run)
     except SlipwayError as error:
-        words = str(error)
-    if words:
-        progress.report(STEP, words)
-    return words
+        message = str(error)
+    if message:
+        progress.report(STEP, message)
+    return message
 
 
 def _end_trainings(record: Record, run: str) -> str:
-    """Remove the PyTorchJobs that the run left."""
-    asked = PreflightResult.found_in(record.results)
-    if asked is None or "train" in record.results:
+    """Remove the PyTorchJobs of the run that have not ended."""
+    preflight = PreflightResult.found_in(record.results)
+    if preflight is None or "train" in record.results:
         return ""
     from slipway.components.train.cancel import remove_jobs_of
 
-    removed = remove_jobs_of(run, _cluster(asked).namespace)
+    removed = remove_jobs_of(run, _cluster(preflight).namespace)
     return f"PyTorchJob {', '.join(removed)} was removed; its checkpoints stay" if removed else ""
 
 
 def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the version says which run
-    """Roll the run's version back, when its rollout began and did not end."""
-    asked, registered = PreflightResult.found_in(record.results), RegisterResult.found_in(record.results)
-    began = any(event["step"] == "rollout" for event in record.events)
-    if asked is None or not registered or not began or "rollout" in record.results:
+    """Roll back the version of the run, if its rollout began and did not end."""
+    preflight, registration = PreflightResult.found_in(record.results), RegisterResult.found_in(record.results)
+    rollout_began = any(event["step"] == "rollout" for event in record.events)
+    if preflight is None or not registration or not rollout_began or "rollout" in record.results:
         return ""
     from slipway.components.platforms.model_registry import Registry
     from slipway.components.rollout.kserve.cancelled import NOTHING, take_back
 
-    registry = Registry(str(asked.settings["tracking_uri"]), asked.model_name)
-    words = take_back(asked.model_name, _cluster(asked), registry, registered.version)
-    return "" if words == NOTHING else words
+    registry = Registry(str(preflight.settings["tracking_uri"]), preflight.model_name)
+    message = take_back(preflight.model_name, _cluster(preflight), registry, registration.version)
+    return "" if message == NOTHING else message
 
 
-def _cluster(asked: PreflightResult) -> ClusterSettings:
-    return ClusterSettings.model_validate(asked.settings.get("cluster", {}))
+def _cluster(preflight: PreflightResult) -> ClusterSettings:
+    return ClusterSettings.model_validate(preflight.settings.get("cluster", {}))

@@ -1,7 +1,7 @@
-"""What became of a run of pods whose steps could not tell it themselves: killed, never started, or cancelled.
+"""How a run of pods ended whose steps could not record it: they were killed, cancelled, or never started.
 
-The steps' own words (a result, a refusal, a failure) always count for more than what an engine says of the run.
-Kubeflow Pipelines calls a run whose gate refused RUNNING, and one that ended well COMPLETE or SUCCEEDED.
+What the steps recorded (a result, a refusal, a failure) always takes precedence over the state in Kubeflow Pipelines,
+where a run whose gate refused may be RUNNING, and one that succeeded COMPLETE or SUCCEEDED.
 """
 
 from collections.abc import Sequence
@@ -14,51 +14,53 @@ from slipway.components.step_runtime.run_record import Record
 
 
 def is_told(record: Record) -> bool:
-    """Whether the steps left how the run ended."""
+    """Whether the steps recorded how the run ended."""
     evaluation = GateResult.found_in(record.results)
     return bool(record.failure or "rollout" in record.results or (evaluation and not evaluation.gate.passed))
 
 
 def explained(record: Record, diagnosis: Diagnosis | None, cancelled: bool, undone: Sequence[str] = ()) -> Record:
-    """The record of a run that ended, with a failure also when no step could tell why.
+    """The record of a run that ended, with a failure if no step recorded the end of the run.
 
     Args:
         record: of the run.
-        diagnosis: what its pods died of, as far as that can be seen.
-        cancelled: whether somebody ended the run.
-        undone: what was taken back since, a sentence each.
+        diagnosis: why its pods failed, if that is known.
+        cancelled: whether a user terminated the run.
+        undone: what was cleaned up since then, one sentence each.
     """
     if record.failure and diagnosis and record.failure["exit_code"] == SlipwayError.exit_code:
         return record._replace(failure=record.failure | {"lines": diagnosis.lines, "pod": diagnosis.pod})
     if is_told(record):
         return record
-    return record._replace(failure=_cancelled(record, undone) if cancelled else _untold(record, diagnosis))
+    return record._replace(failure=_cancelled(record, undone) if cancelled else _unexplained(record, diagnosis))
 
 
 def _cancelled(record: Record, undone: Sequence[str]) -> dict[str, Any]:
-    where = f"while {step} was at work" if (step := _open_step(record)) else "before a step began"
-    words = "; ".join([f"the run was cancelled {where}", *undone])
-    return {"step": step or "run", "kind": Cancelled.__name__, "message": words, "exit_code": Cancelled.exit_code}
+    when = f"while {step} was at work" if (step := _open_step(record)) else "before a step began"
+    message = "; ".join([f"the run was cancelled {when}", *undone])
+    return {"step": step or "run", "kind": Cancelled.__name__, "message": message, "exit_code": Cancelled.exit_code}
 
 
-def _untold(record: Record, diagnosis: Diagnosis | None) -> dict[str, Any]:
+def _unexplained(record: Record, diagnosis: Diagnosis | None) -> dict[str, Any]:
     failure = {"kind": SlipwayError.__name__, "exit_code": SlipwayError.exit_code}
     if diagnosis:
-        words = f"{diagnosis.cause} (pod {diagnosis.pod})"
+        message = f"{diagnosis.cause} (pod {diagnosis.pod})"
         step = "select_model" if diagnosis.task == "cross_validate" else diagnosis.task
-        return failure | {"step": step, "message": words, "lines": diagnosis.lines, "pod": diagnosis.pod}
+        return failure | {"step": step, "message": message, "lines": diagnosis.lines, "pod": diagnosis.pod}
     step = _open_step(record)
-    words = "the step ended without a word; its pod says more" if step else "a step could not start; see the run's pods"
-    return failure | {"step": step or "run", "message": words}
+    message = (
+        "the step ended without a word; its pod says more" if step else "a step could not start; see the run's pods"
+    )
+    return failure | {"step": step or "run", "message": message}
 
 
 def _open_step(record: Record) -> str:
-    """The step that began last and did not end."""
+    """The step that started last and did not end; empty when there is none."""
     state: dict[str, str] = {}
     for event in record.events:
-        if event["kind"] == "part":  # others may be at work still
+        if event["kind"] == "part":  # other parts of the step may still run
             continue
-        state.pop(event["step"], None)
+        state.pop(event["step"], None)  # a dict keeps the order of insertion: the step moves to the end
         state[event["step"]] = event["kind"]
-    going = [step for step, kind in state.items() if kind in ("started", "progress")]
-    return going[-1] if going else ""
+    open_steps = [step for step, kind in state.items() if kind in ("started", "progress")]
+    return open_steps[-1] if open_steps else ""

@@ -1,4 +1,4 @@
-"""How a run ended, from its record: the sentence for people and the exit code for scripts."""
+"""How a run ended, from its record: a sentence for people and an exit code for scripts."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from slipway.components.step_runtime.run_record import Record
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a run."""
+    """How a run ended."""
 
     title: str
     """A few words: delivered, gate refused, rolled back, held, bad input, cancelled, failed."""
@@ -21,7 +21,7 @@ class Outcome:
 
 
 def outcome_of(record: Record) -> Outcome:
-    """The outcome of a run that ended."""
+    """The outcome of a run that ended, from its record."""
     if record.failure:
         failure = record.failure
         title = {BadInput.exit_code: "bad input", Cancelled.exit_code: "cancelled"}.get(failure["exit_code"], "failed")
@@ -29,8 +29,8 @@ def outcome_of(record: Record) -> Outcome:
         return Outcome(title, f"{failure['step']}: {failure['message']}", failure["exit_code"], tone)
     evaluation = GateResult.found_in(record.results)
     if evaluation and not evaluation.gate.passed:
-        words = "; ".join(check.words for check in evaluation.gate.checks if not check.passed)
-        return Outcome("gate refused", f"Nothing was registered: {words}", GateRefused.exit_code, "bad")
+        reasons = "; ".join(check.words for check in evaluation.gate.checks if not check.passed)
+        return Outcome("gate refused", f"Nothing was registered: {reasons}", GateRefused.exit_code, "bad")
     if rollout := RolloutEnd.found_in(record.results):
         return _of_rollout(rollout)
     return Outcome("failed", "the run ended before the rollout; see the logs", SlipwayError.exit_code, "bad")

@@ -1,4 +1,4 @@
-"""The page of a run: how it ended on top, then what each step found, in order."""
+"""The report of a run: its outcome on top, then the section of each step."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,9 +29,9 @@ from slipway.components.train.result import TrainResult
 R = TypeVar("R", bound=StepResult)
 
 
-def _of(form: type[R], section: Callable[[R], str]) -> Callable[[Json], str]:
+def _of(model: type[R], section: Callable[[R], str]) -> Callable[[Json], str]:
     """The section of a step, from the JSON of its result."""
-    return lambda result: section(form.model_validate(result))
+    return lambda result: section(model.model_validate(result))
 
 
 SECTIONS: dict[str, Callable[[Json], str]] = {
@@ -43,14 +43,14 @@ SECTIONS: dict[str, Callable[[Json], str]] = {
     "prepare_data": _of(PrepareDataResult, prepare_data.section),
     "register": _of(RegisterResult, register.section),
 }
-"""In the order in which a reader asks: is it live, is it good, is it small, how was it made."""
+"""The sections in the order of a reader's questions: is it live, is it good, is it small, how was it made."""
 
 
 def run(record: Record, model_name: str, run_name: str, output: Path) -> None:
-    """Write the page of a run to `output`, and as `report.html` to where its record is.
+    """Write the report of a run to `output`, and as `report.html` beside its record.
 
     Args:
-        record: what is known of the run.
+        record: of the run.
         model_name: name of the model.
         run_name: name of the run.
         output: path of the HTML file.
@@ -59,12 +59,12 @@ def run(record: Record, model_name: str, run_name: str, output: Path) -> None:
     for path in filter(None, [output, record.folder / REPORT if record.folder else None]):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, "utf-8")
-    if record.place:
-        put_report(record.place, html)
+    if record.uri:
+        put_report(record.uri, html)
 
 
 def render(record: Record, model_name: str, run_name: str) -> str:
-    """The whole page."""
+    """The whole page as HTML."""
     times = step_times(record.events, record.results)
     outcome = outcome_of(record)
     present = [name for name in SECTIONS if name in record.results]
@@ -86,25 +86,25 @@ def render(record: Record, model_name: str, run_name: str) -> str:
 
 
 def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
-    """The few numbers that a reader looks for first, as far as the run came."""
-    results, found = record.results, dict[str, str]()
+    """The most important numbers of the run, from the steps that it reached."""
+    results, facts = record.results, dict[str, str]()
     if evaluation := EvaluateResult.found_in(results):
         scores = evaluation.challenger
-        found |= {"Test macro-F1": f"{scores.macro_f1:.3f}", "Test accuracy": f"{scores.accuracy:.3f}"}
+        facts |= {"Test macro-F1": f"{scores.macro_f1:.3f}", "Test accuracy": f"{scores.accuracy:.3f}"}
     if compression := CompressResult.found_in(results):
         chosen, teacher = compression.delivered, compression.teacher
         smaller, faster = teacher.size_bytes / chosen.size_bytes, teacher.latency(1) / chosen.latency(1)
-        found |= {
+        facts |= {
             "Model": chosen.name,
             "Size": f"{chosen.size_bytes / 1e6:.1f} MB ({smaller:.1f} times smaller)",
             "Latency at batch 1": f"{chosen.latency(1):.2f} ms ({faster:.1f} times faster)",
         }
     if registered := RegisterResult.found_in(results):
-        found["Version"] = registered.version
-    whole = [event["time"] for event in record.events]
-    if whole:
-        found["Whole run"] = _seconds(max(whole) - min(whole))
-    return found | {"Of it in steps": _seconds(sum(time.seconds or 0 for time in times))}
+        facts["Version"] = registered.version
+    times_of_events = [event["time"] for event in record.events]
+    if times_of_events:
+        facts["Whole run"] = _seconds(max(times_of_events) - min(times_of_events))
+    return facts | {"Of it in steps": _seconds(sum(time.seconds or 0 for time in times))}
 
 
 def _seconds(value: float | None) -> str:

@@ -23,19 +23,26 @@ class StepTime(NamedTuple):
 
 
 def step_times(events: Sequence[dict[str, Any]], results: Results) -> list[StepTime]:
-    """The steps in order. A step of which tasks ran in parallel counts from the first start to the last end."""
-    first = min((event["time"] for event in events), default=0.0)
-    return [_step_time(step, [event for event in events if event["step"] == step], results, first) for step in STEPS]
+    """The steps in order. The time of a step with parallel tasks is from its first start to its last end.
+
+    Args:
+        events: progress events of the run.
+        results: of the run.
+    """
+    run_start = min((event["time"] for event in events), default=0.0)
+    return [
+        _step_time(step, [event for event in events if event["step"] == step], results, run_start) for step in STEPS
+    ]
 
 
-def _step_time(step: str, own: list[dict[str, Any]], results: Results, first: float) -> StepTime:
-    own = [event for event in own if event["kind"] != "unchanged"]
-    if not own:
+def _step_time(step: str, step_events: list[dict[str, Any]], results: Results, run_start: float) -> StepTime:
+    step_events = [event for event in step_events if event["kind"] != "unchanged"]
+    if not step_events:
         return StepTime(step, "unchanged" if step in results else "not reached", None, None)
-    start, end = own[0]["time"], own[-1]["time"]
-    kinds = {event["kind"] for event in own}
+    start, end = step_events[0]["time"], step_events[-1]["time"]
+    kinds = {event["kind"] for event in step_events}
     state = "failed" if "failed" in kinds else "done" if step in results else "running"
-    return StepTime(step, state, end - start, start - first)
+    return StepTime(step, state, end - start, start - run_start)
 
 
 def chart(times: Sequence[StepTime], width: float = WIDE) -> Figure:

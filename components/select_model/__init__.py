@@ -1,1 +1,1 @@
-"""Step `select_model`: stratified cross-validation of candidates, and the choice by the one-standard-error rule."""
+"""Step `select_model`: compare candidates by stratified cross-validation, and choose by the one-standard-error rule."""

@@ -1,4 +1,4 @@
-"""The one-standard-error rule: the cheapest candidate that is as good as the best, as far as the folds can tell.
+"""The one-standard-error rule: choose the cheapest candidate whose mean score is within one standard error of the best.
 
 Breiman, Friedman, Olshen and Stone 1984, Classification and Regression Trees, section 3.4.3; Hastie, Tibshirani and
 Friedman 2009, The Elements of Statistical Learning, section 7.10.
@@ -14,7 +14,13 @@ from slipway.components.select_model.result import FoldScore, Summary
 
 
 def summarise(name: str, changes: dict[str, JsonValue], scores: Sequence[FoldScore]) -> Summary:
-    """Mean, deviation and standard error of the macro-F1 over at least two folds; means of the rest."""
+    """Summarise a candidate over its folds.
+
+    Args:
+        name: of the candidate.
+        changes: settings that it changes.
+        scores: of its folds, at least two.
+    """
     macro_f1 = [score.macro_f1 for score in sorted(scores, key=lambda score: score.fold)]
     deviation = statistics.stdev(macro_f1)
     return Summary(
@@ -32,7 +38,7 @@ def summarise(name: str, changes: dict[str, JsonValue], scores: Sequence[FoldSco
 
 
 class Choice(NamedTuple):
-    """Indices into the summaries, and the least mean that counts as good as the best."""
+    """Indices of summaries, and the least mean macro-F1 that counts as good as the best."""
 
     best: int
     chosen: int
@@ -40,10 +46,11 @@ class Choice(NamedTuple):
 
 
 def one_standard_error(summaries: Sequence[Summary]) -> Choice:
-    """Of the candidates within one standard error of the best mean, the cheapest.
+    """Choose the cheapest of the candidates whose mean is within one standard error of the best mean.
 
-    Cheapest: fewest parameters, then fewest tokens to train on, then the higher mean, then the first. Measured time
-    does not decide, so that the same seed makes the same choice on a busy machine.
+    The cheapest has the fewest parameters; of equal ones that with the fewest tokens to train on, then that with the
+    higher mean, then the first. The measured time is not used, so that the same seed gives the same choice on a busy
+    machine.
     """
     best = max(range(len(summaries)), key=lambda index: (summaries[index].mean, -index))
     threshold = summaries[best].mean - summaries[best].standard_error

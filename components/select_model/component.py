@@ -1,4 +1,4 @@
-"""The trainings of the step `select_model` as a pipeline component. The component of the step train chooses."""
+"""The trainings of the step `select_model` as a pipeline component; the component of the step `train` chooses."""
 
 from kfp import dsl
 
@@ -11,12 +11,12 @@ def cross_validate(
     task: dict,
     version: str,  # noqa: ARG001  # part of the cache's key
 ) -> list:
-    """Train candidates, each without one fold after the other, and score them on these folds.
+    """Cross-validate candidates: for each fold, train on all other folds and score on this fold.
 
     Args:
         dataset: Dataset folder of the step prepare_data; only its training split is used.
-        task: Candidates, folds, and how to train; one of what `step.plan` lists.
-        version: Any text that changes when the code does, so that the cached outcome of another is not used.
+        task: Candidates, folds and settings of the training; one of the tasks that `step.plan` returns.
+        version: Any text that changes when the code changes. The cache then does not use an earlier result.
 
     Returns:
         Scores, seconds and size of each training.
@@ -27,6 +27,6 @@ def cross_validate(
     from slipway.components.select_model.task import CrossValidationTask
     from slipway.components.step_runtime import step_context
 
-    asked = CrossValidationTask.model_validate(task)
-    with step_context.part("select_model", step_context.results_in(dataset.path), asked.record):
-        return [score.model_dump() for score in step.cross_validate(Path(dataset.path), asked)]
+    validation_task = CrossValidationTask.model_validate(task)
+    with step_context.part("select_model", step_context.results_in(dataset.path), validation_task.record):
+        return [score.model_dump() for score in step.cross_validate(Path(dataset.path), validation_task)]

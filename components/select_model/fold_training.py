@@ -1,4 +1,7 @@
-"""One training of cross-validation, in this process; heavy to import, so only where it is made."""
+"""One training of cross-validation, in this process.
+
+It is imported only where a training is made, since it loads PyTorch.
+"""
 
 from accelerate import Accelerator
 
@@ -16,26 +19,36 @@ from slipway.components.step_runtime import progress
 
 
 class _Reporter:
-    """Says how far a training is, as often as the training curve has points."""
+    """Reports the progress of a training at each point of its curve."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, training_name: str) -> None:
+        self.training_name = training_name
 
     def updated(self, training: Training) -> None:
         """Report when the curve has a new point."""
-        place = training.position
-        if place.training and place.training[-1]["update"] == place.updates:
-            loss = place.training[-1]["loss"]
-            progress.report("select_model", f"{self.what}: update {place.updates}, training loss {loss:.3f}")
+        position = training.position
+        if position.training and position.training[-1]["update"] == position.updates:
+            loss = position.training[-1]["loss"]
+            progress.report(
+                "select_model", f"{self.training_name}: update {position.updates}, training loss {loss:.3f}"
+            )
 
     def evaluated(self, training: Training, improved: bool) -> None:
-        """Nothing: the fold is looked at once, at the end."""
+        """Does nothing: the fold is evaluated once, after the training."""
 
 
 def train_and_score(
     data: TextDataset, train_rows: Indices, held_out: Indices, settings: TrainSettings, candidate: str, fold: int
 ) -> FoldScore:
-    """Train on some rows of the training split and score on others, without early stopping.
+    """Train on some rows of the training split, and score the model on others. There is no early stopping.
+
+    Args:
+        data: the dataset; only its training split is used.
+        train_rows: indices of the texts to train on.
+        held_out: indices of the texts to score on.
+        settings: of the training.
+        candidate: name of the candidate.
+        fold: number of the fold, from 0.
 
     Raises:
         BadInput: the encoder cannot be used with these settings.

@@ -1,4 +1,4 @@
-"""Stratified folds: every class is spread evenly over them."""
+"""Draw a sample of the training texts, and divide it into stratified folds."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,9 +7,18 @@ Indices = npt.NDArray[np.int64]
 
 
 def draw(label_ids: Indices, count: int, seed: int) -> Indices:
-    """Indices of `count` texts (all when 0 or too many), of each class its share, at least one; in order.
+    """Draw a stratified sample of texts.
 
-    Shares are rounded by largest remainder; a class that got its one text so gets no second one by its remainder.
+    Each class has its share of the sample, rounded by largest remainders, but at least one text. A class that is
+    rounded up to one text gets no second one by its remainder.
+
+    Args:
+        label_ids: class of each text, shape (texts,).
+        count: number of texts; 0, or more than there are, takes all.
+        seed: of the draw.
+
+    Returns:
+        Indices of the texts, ascending.
     """
     total = len(label_ids)
     if not 0 < count < total:
@@ -17,14 +26,14 @@ def draw(label_ids: Indices, count: int, seed: int) -> Indices:
     generator = np.random.default_rng([seed, 0])
     classes, sizes = np.unique(label_ids, return_counts=True)
     exact = sizes * count / total
-    taken = np.maximum(np.floor(exact).astype(np.int64), 1)
-    for index in np.argsort(taken - exact, kind="stable")[: max(0, count - int(taken.sum()))]:
-        taken[index] += 1
-    while taken.sum() > count and taken.max() > 1:
-        taken[taken.argmax()] -= 1
+    numbers = np.maximum(np.floor(exact).astype(np.int64), 1)
+    for index in np.argsort(numbers - exact, kind="stable")[: max(0, count - int(numbers.sum()))]:
+        numbers[index] += 1
+    while numbers.sum() > count and numbers.max() > 1:
+        numbers[numbers.argmax()] -= 1
     parts = [
         generator.choice(np.flatnonzero(label_ids == label), number, replace=False)
-        for label, number in zip(classes, taken, strict=True)
+        for label, number in zip(classes, numbers, strict=True)
     ]
     return np.sort(np.concatenate(parts)).astype(np.int64)
 
@@ -32,14 +41,14 @@ def draw(label_ids: Indices, count: int, seed: int) -> Indices:
 def assign_folds(label_ids: Indices, folds: int, seed: int) -> Indices:
     """The fold of each text, shape (texts,).
 
-    The texts of a class are shuffled and dealt out in turn, each class beginning where the one before ended, so that
-    both the classes and the folds as a whole differ by one text at most.
+    The texts of a class are shuffled and assigned to the folds in turn. Each class begins at the fold after the last
+    one of the class before. So the sizes of the folds differ by one text at most, also within each class.
     """
     generator = np.random.default_rng([seed, 1])
     result = np.zeros(len(label_ids), dtype=np.int64)
-    dealt = 0
+    assigned = 0
     for label in np.unique(label_ids):
         rows = generator.permutation(np.flatnonzero(label_ids == label))
-        result[rows] = (dealt + np.arange(len(rows))) % folds
-        dealt += len(rows)
+        result[rows] = (assigned + np.arange(len(rows))) % folds
+        assigned += len(rows)
     return result

@@ -11,7 +11,7 @@ CHOSEN, GOOD, OTHER = "#1a7f4b", "#2f5d9e", "#aab4c0"
 
 
 def scalars(result: SelectModelResult) -> dict[str, float]:
-    """Values worth a chart over runs; none when nothing was compared."""
+    """Values to compare over runs; empty when no candidates were compared."""
     if not result.compared:
         return {}
     candidates = {candidate.name: candidate for candidate in result.candidates}
@@ -75,7 +75,7 @@ def _row(candidate: Summary) -> list[str]:
 
 
 def scores(result: SelectModelResult, width: float) -> Figure:
-    """Mean, standard error and folds of each candidate; shaded is what counts as good as the best."""
+    """Mean, standard error and folds of each candidate. The range that counts as good as the best is shaded."""
     candidates = result.candidates
     figure = Figure(figsize=(width, 1.3 + 0.5 * len(candidates)), layout="constrained")
     axes = figure.subplots()

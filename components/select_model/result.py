@@ -1,4 +1,4 @@
-"""What the step `select_model` returns, and the score of each of its trainings."""
+"""The result of the step `select_model`, and the score of each of its trainings."""
 
 from typing import ClassVar
 
@@ -30,19 +30,19 @@ class Summary(ResultPart):
     """A candidate over all folds; scores from 0 to 1."""
 
     name: str
-    """Of the candidate."""
+    """Name of the candidate."""
     changes: dict[str, JsonValue]
-    """What it changes in the settings of the step train."""
+    """The settings of the step train that it changes."""
     macro_f1: list[float]
-    """Of each fold, in order."""
+    """Macro-F1 of each fold, in order."""
     mean: float
     """Mean macro-F1 over the folds."""
     deviation: float
     """Sample standard deviation of the macro-F1 over the folds."""
     standard_error: float
-    """Of the mean macro-F1."""
+    """Standard error of the mean macro-F1."""
     accuracy: float
-    """Mean over the folds."""
+    """Mean accuracy over the folds."""
     seconds: float
     """Mean time of a training, in seconds."""
     parameters: int
@@ -52,7 +52,7 @@ class Summary(ResultPart):
 
 
 class SelectModelResult(StepResult):
-    """The choice of a candidate. Where there was one only, nothing was compared, and the rest is not given."""
+    """The choice of a candidate. With one candidate only, nothing is compared, and the other fields are not set."""
 
     step: ClassVar[str] = "select_model"
 
@@ -61,7 +61,7 @@ class SelectModelResult(StepResult):
     chosen: str
     """Name of the chosen candidate."""
     choice: dict[str, JsonValue]
-    """What it changes in the settings of the step train."""
+    """The settings of the step train that it changes."""
     best: str = ""
     """Name of the candidate with the best mean."""
     threshold: float = 0.0

@@ -20,7 +20,7 @@ OF_THE_RUN = {
     "privacy_epsilon",
     "privacy_delta",
 }
-"""Settings of the step train in which candidates cannot differ: they do not make another kind of model."""
+"""Settings of the step train that candidates cannot change, since they do not make another kind of model."""
 VARIABLE = [name for name in TrainSettings.model_fields if name not in OF_THE_RUN]
 
 DEFAULT_CANDIDATES: list[dict[str, Any]] = [
@@ -30,7 +30,7 @@ DEFAULT_CANDIDATES: list[dict[str, Any]] = [
 
 
 class Candidate(Settings):
-    """A name, what it changes in the settings of the step train, and those settings with the changes."""
+    """A candidate: its name, the settings of the step train that it changes, and all settings with the changes."""
 
     name: str
     changes: dict[str, Any]
@@ -76,18 +76,19 @@ def _name(candidate: dict[str, Any]) -> str:
 
 
 def candidates_of(settings: SelectSettings, train: TrainSettings) -> list[Candidate]:
-    """The candidates over the settings of the step train; without any, those settings alone.
+    """The candidates, made from the settings of the step train. Without any in the settings, there is one without
+    changes.
 
     Raises:
-        BadInput: a value is out of bounds, two candidates are the same, or the training is to be private, which a
-            comparison on the training texts without noise is not.
+        BadInput: a value is out of bounds, or two candidates are the same; or the training is to be private, and there
+            are several candidates: their comparison on the training texts would not be private.
     """
     if train.privacy_epsilon and len(settings.candidates) > 1:
         raise BadInput(
             f"train.privacy_epsilon={train.privacy_epsilon:g}, but comparing the {len(settings.candidates)} candidates "
             "of select.candidates would tell of the training texts too; set select.candidates to [] or to one of them"
         )
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for item in settings.candidates or [{}]:
         changes = changes_of(item)
         try:
@@ -98,15 +99,15 @@ def candidates_of(settings: SelectSettings, train: TrainSettings) -> list[Candid
             ) from None
         changes = {key: getattr(merged, key) for key in changes}
         candidate = Candidate(name=_name(item | changes), changes=changes, train=merged)
-        for other in found:
+        for other in candidates:
             if other.train == candidate.train:
                 raise BadInput(f"candidates {other.name!r} and {candidate.name!r} are the same; remove one")
-        found.append(candidate)
-    return found
+        candidates.append(candidate)
+    return candidates
 
 
 def trainings(settings: SelectSettings, train: TrainSettings) -> int:
-    """How many trainings cross-validation makes; none when there is nothing to compare.
+    """The number of trainings in cross-validation; 0 when there is nothing to compare.
 
     Raises:
         BadInput: as `candidates_of`.

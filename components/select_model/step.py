@@ -19,16 +19,16 @@ from slipway.components.step_runtime import progress
 
 STEP = "select_model"
 TASKS = 8
-"""Tasks of cross-validation at most."""
+"""Most tasks of cross-validation."""
 
 
 def plan(settings: SelectSettings, train: TrainSettings, record: str = "") -> list[CrossValidationTask]:
-    """The tasks of cross-validation: each has candidates, and all that their trainings need.
+    """Plan the tasks of cross-validation: each has candidates, and everything that their trainings need.
 
-    What a task does not need is not in
-    it, so that a cache knows it again beside other candidates. All folds of a candidate are one task, and there are
-    `TASKS` at most: each costs Kubeflow Pipelines 40 kB of its Workflow object and 30 s. When there is nothing to
-    compare, the one task has no candidate: Kubeflow Pipelines cannot collect the results of an empty loop.
+    A task has nothing else, so that the cache finds it again when other candidates change. All folds of a candidate are
+    in one task, and there are `TASKS` tasks at most, since each one adds 40 kB to the Workflow object of Kubeflow
+    Pipelines, and takes 30 s more. When there is nothing to compare, there is one task without candidates, since
+    Kubeflow Pipelines cannot collect the results of an empty loop.
 
     Args:
         settings: section `select`.
@@ -62,7 +62,7 @@ def plan(settings: SelectSettings, train: TrainSettings, record: str = "") -> li
 
 
 def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
-    """The candidate's settings for one process, with updates over as many texts as in the step train."""
+    """The candidate's settings for one process. An update has as many texts as in the step train."""
     train = candidate.train
     changes: dict[str, Any] = {
         "processes": 1,
@@ -75,7 +75,7 @@ def _for_folds(candidate: Candidate, settings: SelectSettings) -> TrainSettings:
 
 
 def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
-    """Make the trainings of one planned task, and score each on the fold that it did not see.
+    """Make the trainings of one planned task, and score each on the fold that was held out.
 
     Args:
         dataset: the dataset folder; only its training split is used.
@@ -102,8 +102,8 @@ def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
             held_out = assigned == fold
             score = train_and_score(data, rows[~held_out], rows[held_out], settings, candidate.name, fold)
             scores.append(score)
-            words = f"{candidate.name}, fold {fold + 1} of {folds}: macro-F1 {score.macro_f1:.3f}"
-            progress.report(STEP, words)
+            message = f"{candidate.name}, fold {fold + 1} of {folds}: macro-F1 {score.macro_f1:.3f}"
+            progress.report(STEP, message)
             progress.event(STEP, "part")
     return scores
 
@@ -111,13 +111,13 @@ def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
 def choose(
     dataset: Path, settings: SelectSettings, train: TrainSettings, scores: Sequence[FoldScore]
 ) -> SelectModelResult:
-    """Pick a candidate by the one-standard-error rule.
+    """Choose a candidate by the one-standard-error rule.
 
     Args:
         dataset: the dataset folder.
-        settings: the same that `plan` got.
-        train: the same that `plan` got.
-        scores: of all planned trainings, in any order; none when nothing was compared.
+        settings: the same as for `plan`.
+        train: the same as for `plan`.
+        scores: of all planned trainings, in any order; empty when nothing is compared.
 
     Raises:
         SlipwayError: a score is missing.
@@ -128,21 +128,23 @@ def choose(
         return SelectModelResult(compared=False, chosen=only.name, choice=only.changes, candidates=[], few=[])
     summaries = []
     for candidate in candidates:
-        own = [score for score in scores if score.candidate == candidate.name]
-        if len(own) != settings.folds:
-            raise SlipwayError(f"candidate {candidate.name!r} has {len(own)} scores of {settings.folds}; run it again")
-        summaries.append(summarise(candidate.name, candidate.changes, own))
-    picked = one_standard_error(summaries)
+        candidate_scores = [score for score in scores if score.candidate == candidate.name]
+        if len(candidate_scores) != settings.folds:
+            raise SlipwayError(
+                f"candidate {candidate.name!r} has {len(candidate_scores)} scores of {settings.folds}; run it again"
+            )
+        summaries.append(summarise(candidate.name, candidate.changes, candidate_scores))
+    choice = one_standard_error(summaries)
     data = TextDataset(dataset)
     label_ids = data.label_ids("train")
     rows = draw(label_ids, settings.texts, settings.seed)
     sizes = np.bincount(label_ids[rows], minlength=len(data.labels))
     return SelectModelResult(
         compared=True,
-        chosen=summaries[picked.chosen].name,
-        choice=summaries[picked.chosen].changes,
-        best=summaries[picked.best].name,
-        threshold=picked.threshold,
+        chosen=summaries[choice.chosen].name,
+        choice=summaries[choice.chosen].changes,
+        best=summaries[choice.best].name,
+        threshold=choice.threshold,
         candidates=summaries,
         folds=settings.folds,
         texts=len(rows),

@@ -1,4 +1,4 @@
-"""What a task of cross-validation is asked: it travels through Kubeflow Pipelines as plain JSON."""
+"""The request of a task of cross-validation, which Kubeflow Pipelines passes to it as plain JSON."""
 
 from pydantic import ConfigDict, JsonValue
 
@@ -6,30 +6,30 @@ from slipway.components.settings import Settings
 
 
 class PlannedCandidate(Settings):
-    """A candidate, with all that its trainings need."""
+    """A candidate, with everything that its trainings need."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: str
-    """Of the candidate."""
+    """Name of the candidate."""
     train: dict[str, JsonValue]
-    """Its settings for the step train, where they differ from the defaults."""
+    """Its settings for the step train that differ from the defaults."""
     weights: str
-    """Version of its encoder, so that a cache knows when it changed."""
+    """Version of its encoder, which is part of the cache's key."""
 
 
 class CrossValidationTask(Settings):
-    """The trainings of some candidates. `folds`, `texts` and `seed` make the same folds for all tasks."""
+    """The trainings of some candidates. All tasks have the same `folds`, `texts` and `seed`, so the same folds."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     folds: int
     """Parts of the training split; each is held out once."""
     texts: int
-    """Texts of the training split that are used at most; 0 uses all."""
+    """Most texts of the training split that are used; 0 uses all."""
     seed: int
-    """Of the draw and of the folds."""
+    """Seed of the draw and of the folds."""
     candidates: list[PlannedCandidate]
-    """Whose trainings these are; none when there is nothing to compare."""
+    """The candidates to train; empty when there is nothing to compare."""
     record: str = ""
     """URI below which pods keep the records of runs."""

@@ -1,1 +1,1 @@
-"""What every step has: its program, request and context, the record of its run, progress, HTML, its code's version."""
+"""Code that every step shares: program, request, context, record of the run, progress, HTML and version of the code."""

@@ -1,7 +1,7 @@
-"""HTML for reports: every step's section and the whole page look alike. Values are escaped; figures are inline SVG.
+"""HTML for the sections of reports and for whole pages. Values are escaped. Figures are inline SVG.
 
-The same page is read in a browser's window and in the panel of the Kubeflow Pipelines UI, an iframe of about 500 x 430
-pixels whose sandbox lets nothing in from elsewhere.
+The same page is shown in a browser's window and in the panel of the Kubeflow Pipelines UI. The panel is an iframe of
+about 500 x 430 pixels, whose sandbox loads nothing from other addresses. So the page has no links to styles or images.
 """
 
 import io
@@ -20,13 +20,13 @@ Draw = Callable[[float], Figure]
 """Draws a figure for a width in inches, `WIDE` or `NARROW`."""
 
 WIDE, NARROW = 10.0, 4.9
-"""Inches: 960 pixels for a window and 470 for the panel, where letters of 9 points are still 12 pixels high."""
+"""Widths of figures in inches: 960 pixels for a window, and 470 for the panel, where 9 points are 12 pixels high."""
 SMALL = 9
-"""Points of the smallest letters in a figure."""
+"""Size of the smallest letters in a figure, in points."""
 LONG_FACT = 28
-"""Characters from which a fact has a row of its own where there is little room."""
+"""A fact with more characters has a row of its own on a narrow page."""
 LONG_CELL = 40
-"""Characters from which a cell is prose, which a table must not squeeze into a column of single words."""
+"""A cell with more characters is prose. It gets a least width, so that it is not wrapped after each word."""
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea; --good: #1a7f4b; --bad: #b3261e;
@@ -96,7 +96,7 @@ def paragraph(text: str) -> str:
 
 
 def notice(text: str, tone: Tone) -> str:
-    """A sentence that must be seen."""
+    """A sentence that is set off."""
     return f'<div class="notice {tone}">{escape(text)}</div>'
 
 
@@ -125,37 +125,39 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], chosen: int | N
 
 
 def code(text: str) -> str:
-    """Lines of a program or a log, as they are."""
+    """Lines of a program or a log, without changes."""
     return f"<pre>{escape(text)}</pre>"
 
 
 def _cell_class(cell: str) -> str:
-    """Prose needs room to wrap in, and numbers must not wrap."""
+    """The class of a cell: `long` for prose, which needs room to wrap, and `numbers` for what must not wrap."""
     if len(cell) > LONG_CELL:
         return " class=long"
     return " class=numbers" if cell and not any(letter.isalpha() for letter in cell) else ""
 
 
 def details(summary: str, body: str) -> str:
-    """HTML that is folded away under a summary."""
+    """HTML that is hidden until the reader opens its summary."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def shortened(label: str, width: float) -> str:
-    """A label for a figure of a width in inches: its start where it is too long to leave room for the picture.
+    """Shorten a label that would leave too little room for the picture. East Asian letters count twice.
 
-    East Asian letters count twice.
+    Args:
+        label: of an axis, say.
+        width: of the figure in inches, `WIDE` or `NARROW`.
     """
-    room, longest = 0, 28 if width == WIDE else 18
-    for place, letter in enumerate(label):
-        room += 2 if east_asian_width(letter) in "WF" else 1
-        if room > longest:
-            return f"{label[: place - 1]}…"
+    letters_wide, limit = 0, 28 if width == WIDE else 18
+    for index, letter in enumerate(label):
+        letters_wide += 2 if east_asian_width(letter) in "WF" else 1
+        if letters_wide > limit:
+            return f"{label[: index - 1]}…"
     return label
 
 
 def figure(draw: Draw, caption: str) -> str:
-    """A figure with its caption, drawn for both widths, of which the page shows one; fonts are those of the page."""
+    """A figure with its caption. It is drawn for both widths; the page shows the one that fits."""
     drawings = "".join(
         f'<div class="{name}">{_svg(draw(width), f"{caption} {name}")}</div>'
         for name, width in (("wide", WIDE), ("narrow", NARROW))
@@ -165,7 +167,11 @@ def figure(draw: Draw, caption: str) -> str:
 
 
 def _svg(drawing: Figure, salt: str) -> str:
-    """Inline SVG. The salt makes the ids in it differ from those of other figures on the page."""
+    """A figure as inline SVG, with text in the fonts of the page.
+
+    The salt makes the ids in it differ from those of other figures on the page. Without a date, the same figure always
+    gives the same text.
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif"}):
         drawing.savefig(buffer, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""What the pipeline's first step returns."""
+"""The result of the pipeline's first step, `preflight`."""
 
 from typing import ClassVar
 

@@ -1,7 +1,7 @@
-"""Progress of the running step, for a person who watches: one event a line.
+"""Progress events of the running step, for a live display of the run.
 
-Events are appended to `progress.jsonl` in the folder that `SLIPWAY_RUN` names, when it is set (the `slipway`
-command sets it and shows them live). On a cluster the same messages are lines of the step's log, and `listeners` get
+When `SLIPWAY_RUN` names the folder of a run, each event is appended as a line to its `progress.jsonl`. The `slipway`
+command sets that variable, and shows the events. On a cluster the messages are in the step's log, and `listeners` get
 the events.
 """
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 listeners: list[Callable[[dict[str, Any]], None]] = []
-"""Called with every event of this process."""
+"""Functions that are called with every event of this process."""
 
 
 def report(step: str, message: str, done: float | None = None, total: float | None = None) -> None:
-    """Say where `step` stands: `done` of `total` units of work (batches, folds, seconds), with a short message."""
+    """Report that `step` has done `done` of `total` units of work (batches, folds, seconds), with a short message."""
     event(step, "progress", message=message, done=done, total=total)
     share = f" {done:g}/{total:g}" if done is not None and total else ""
     print(f"[{step}]{share} {message}", file=sys.stderr, flush=True)

@@ -1,13 +1,12 @@
 """The record of a run: results by step, the failure and progress events, in a folder or in a store.
 
 On one machine the steps of a run share a folder; see `slipway.components.step_runtime.step_context`. Pods share no
-disk, so each process of a step writes one object of its own to a store that all reach, whole, and again whenever
-something happens:
+disk. So each process of a step has one object in the store, and writes the whole object again when something happens:
 
     RECORD/RUN/STEP-POD/record.json     {"format": 1, "results": all so far, "failure": or null, "events": [...]}
-    RECORD/RUN/report/report.html       the page of the run, written by the exit task
+    RECORD/RUN/report/report.html       the report of the run, written by the exit task
 
-RECORD is `runs` below the run's store, RUN the run's id, which Kubeflow Pipelines puts on the pod (SLIPWAY_RUN_ID).
+RECORD is `runs` below the run's store. RUN is the run's id, which each pod has in the environment (SLIPWAY_RUN_ID).
 """
 
 import json
@@ -30,30 +29,31 @@ from slipway.components.step_runtime.step_result import Results
 RUN, RUN_ID, RUNS = "SLIPWAY_RUN", "SLIPWAY_RUN_ID", "runs"
 PART, REPORT = "record.json", "report.html"
 FORMAT = 1
-"""Of `record.json`; see `slipway.components.formats`."""
+"""Format of `record.json`; see `slipway.components.formats`."""
 PAUSE_SECONDS = 10.0
-"""Between two writes because of progress; a start and an end are written at once."""
+"""Least time between two writes because of progress. A start and an end are written at once."""
 
 OUTAGE_SECONDS = 60.0
-"""Pause after a write that failed."""
+"""Time without writes because of progress after a write failed."""
 
 
 class Record(NamedTuple):
-    """What is known of a run: results by step, the failure (or None) and progress events in order."""
+    """The record of a run: results by step, the failure (or None) and progress events in order of time."""
 
     folder: Path | None
     results: Results
     failure: dict[str, Any] | None
     events: list[dict[str, Any]]
-    place: str = ""
-    """URI of the run in the store, when that is where the record was read."""
+    uri: str = ""
+    """URI of the run in the store; empty for a record from a folder."""
 
 
 def uri_of(settings: Mapping[str, Any]) -> str:
-    """The URI below which the pods of a run keep its record, whatever else is wrong with the settings of the run.
+    """The URI below which the records of runs are kept. It is found even if the settings are not valid otherwise, so
+    that the preflight can record what is wrong with them.
 
     Args:
-        settings: those that were given; see `slipway.components.settings.unfolded`.
+        settings: as the user gave them; see `slipway.components.settings.unfolded`.
     """
     sections = [unfolded(settings).get(name) for name in ("cluster", "registry")]
     stores = [section.get("store") for section in sections if isinstance(section, dict)]
@@ -61,26 +61,31 @@ def uri_of(settings: Mapping[str, Any]) -> str:
     return f"{store.rstrip('/')}/{RUNS}"
 
 
-def place_of(record: str) -> str:
-    """Where the record of this pod's run is in the store; empty when the run has a folder or none was asked for.
+def run_uri(record: str) -> str:
+    """The URI of the record of this pod's run; empty when the run has a folder, or when `record` is empty.
 
     Args:
-        record: URI below which all runs are kept, or empty.
+        record: URI below which the records of all runs are kept, or empty.
     """
     run = os.environ.get(RUN_ID)
     return f"{record.rstrip('/')}/{run}" if record and run and not os.environ.get(RUN) else ""
 
 
 def run_name() -> str:
-    """The name of the run: the id that its pods have, or that of its folder."""
+    """The name of the run: the run's id in a pod, otherwise the name of its folder; empty without a run."""
     return os.environ.get(RUN_ID, "") or Path(os.environ.get(RUN, "")).name
 
 
 class Mirror:
-    """Keeps the object of this process up to date. A store that does not answer costs the record, not the step."""
+    """Keeps this process's object in the store up to date. When the store fails, the step still goes on.
 
-    def __init__(self, place: str, step: str) -> None:
-        self.uri = f"{place}/{step}-{os.environ.get('KFP_POD_NAME') or uuid.uuid4().hex}"
+    Args:
+        run_uri: of the record of the run in the store.
+        step: name of the step.
+    """
+
+    def __init__(self, run_uri: str, step: str) -> None:
+        self.uri = f"{run_uri}/{step}-{os.environ.get('KFP_POD_NAME') or uuid.uuid4().hex}"
         self.results: Results = {}
         self.failure: dict[str, Any] | None = None
         self.events: list[dict[str, Any]] = []
@@ -88,17 +93,19 @@ class Mirror:
         self._lock = threading.Lock()
 
     def event(self, event: dict[str, Any]) -> None:
-        """Add a progress event; of several messages in a row the last one is kept."""
-        passing = event["kind"] == "progress"
+        """Add a progress event, and write the object if it is time to. Of several messages in a row only the last one
+        is kept, so that the object stays small.
+        """
+        is_progress = event["kind"] == "progress"
         with self._lock:
-            if passing and self.events and self.events[-1]["kind"] == "progress":
+            if is_progress and self.events and self.events[-1]["kind"] == "progress":
                 self.events.pop()
             self.events.append(event)
-            if not passing or time.monotonic() >= self._next:
+            if not is_progress or time.monotonic() >= self._next:
                 self._write()
 
     def update(self, results: Results | None = None, failure: dict[str, Any] | None = None) -> None:
-        """Change what is known; it is written with the next event, which follows at once."""
+        """Set the results or the failure. They are written with the next event, which every caller sends at once."""
         with self._lock:
             self.results = results if results is not None else self.results
             self.failure = failure or self.failure
@@ -113,10 +120,13 @@ class Mirror:
             print(f"the record of the run could not be written, the step goes on: {error}", file=sys.stderr, flush=True)
 
 
-def read(place: str) -> Record:
-    """What the steps of a run left in the store; empty when there is nothing.
+def read(uri: str) -> Record:
+    """Read the record of a run from the store; it is empty when the store has none.
 
-    A failure counts while its step has no result: a later attempt may have had one.
+    A failure of a step that has a result is ignored: a later attempt of the step succeeded.
+
+    Args:
+        uri: URI of the run.
 
     Raises:
         BadInput: the store cannot be used, or the record is too new.
@@ -126,40 +136,44 @@ def read(place: str) -> Record:
     parts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
-        if not storage.folder_exists(place):
-            return Record(None, {}, None, [], place)
-        storage.download_folder(place, folder)
+        if not storage.folder_exists(uri):
+            return Record(None, {}, None, [], uri)
+        storage.download_folder(uri, folder)
         parts = [json.loads(path.read_text("utf-8")) for path in sorted(folder.rglob(PART))]
     for part in parts:
-        formats.check(f"the record of the run in {place}", part, FORMAT)
+        formats.check(f"the record of the run in {uri}", part, FORMAT)
     parts.sort(key=lambda part: max((event["time"] for event in part["events"]), default=0.0))
     results = {step: result for part in parts for step, result in part["results"].items()}
     failures = [part["failure"] for part in parts if part["failure"] and part["failure"]["step"] not in results]
     events = sorted((event for part in parts for event in part["events"]), key=lambda event: float(event["time"]))
-    return Record(None, results, failures[-1] if failures else None, events, place)  # of several attempts the last
+    return Record(None, results, failures[-1] if failures else None, events, uri)  # the last attempt's failure
 
 
-def put_report(place: str, html: str) -> None:
-    """Store the page of a run; a store that does not answer is reported and costs the copy only."""
+def put_report(uri: str, html: str) -> None:
+    """Store the report of a run. When that fails, a line is printed and the caller goes on."""
     try:
-        _upload(f"{place}/report", REPORT, html)
+        _upload(f"{uri}/report", REPORT, html)
     except BadInput as error:
         print(f"the report could not be stored: {error}", file=sys.stderr, flush=True)
 
 
-def get_report(place: str, path: Path) -> None:
-    """Bring the page of a run to a file.
+def get_report(uri: str, path: Path) -> None:
+    """Download the report of a run.
+
+    Args:
+        uri: URI of the run.
+        path: of the file to write.
 
     Raises:
-        BadInput: there is none, or the store cannot be used.
+        BadInput: the run has no report, or the store cannot be used.
     """
     from slipway.components.platforms import storage
 
-    storage.download_file(f"{place}/report/{REPORT}", path)
+    storage.download_file(f"{uri}/report/{REPORT}", path)
 
 
 def _upload(uri: str, name: str, text: str) -> None:
-    from slipway.components.platforms import storage  # needs boto3, which only pods pay for
+    from slipway.components.platforms import storage  # imported here, since boto3 is slow to import and for pods only
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_text(text, "utf-8")

@@ -1,7 +1,7 @@
 """Scalar metrics of a step for the Kubeflow Pipelines UI, under the same names in every step.
 
-The comparison of runs has a row for each name and a column for each step's artifact, so `accuracy` of training,
-compression and evaluation stand beside each other; `split` says on which texts.
+The UI's comparison of runs has a row for each name and a column for each step's artifact. So the `accuracy` of
+training, compression and evaluation are in one row. `split` names the texts that they were measured on.
 """
 
 import math
@@ -18,10 +18,10 @@ class MetricsArtifact(Protocol):
 
 
 def log(metrics: MetricsArtifact, values: Mapping[str, float | None], split: str = "") -> None:
-    """Log numbers, and the split they were measured on.
+    """Log numbers, and the split that they were measured on.
 
-    A value that is missing or not finite is left out: the launcher reads JSON, which has no NaN or infinity, and would
-    fail the step.
+    A value that is missing or not finite is left out. The launcher reads the values as JSON, which has no NaN or
+    infinity, and such a value would make it fail the step.
     """
     finite = {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}
     for name, value in finite.items():

@@ -10,20 +10,20 @@ NAME = "name"
 
 
 def changes_of(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What the item changes: all of it but its name."""
+    """The settings that an item changes: all its keys but the name."""
     return {key: value for key, value in item.items() if key != NAME}
 
 
 def check_key(item: str, key: str, variable: Sequence[str]) -> None:
-    """See that an item may have a key.
+    """Check that an item may have a key.
 
     Args:
-        item: how the message calls the item.
+        item: name of the item for the message.
         key: of the item.
-        variable: the settings that items may change.
+        variable: names of the settings that items may change.
 
     Raises:
-        ValueError: it may not; the message lists near keys, or all of them.
+        ValueError: it may not. The message lists similar keys, or else all keys.
     """
     known = [NAME, *variable]
     if key in known:
@@ -34,10 +34,14 @@ def check_key(item: str, key: str, variable: Sequence[str]) -> None:
 
 
 def check_names(kind: str, names: Sequence[str]) -> None:
-    """See that no two items have the same name.
+    """Check that no two items have the same name.
+
+    Args:
+        kind: of the items, for the message.
+        names: of the items.
 
     Raises:
-        ValueError: two have.
+        ValueError: two items have the same name.
     """
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -45,7 +49,7 @@ def check_names(kind: str, names: Sequence[str]) -> None:
 
 
 def problems(error: ValidationError) -> str:
-    """What is wrong with the values of an item, in one line."""
+    """The problems with the values of an item, in one line."""
     return "; ".join(
         f"{'.'.join(map(str, problem['loc']))}={problem['input']!r}: {problem['msg']}" for problem in error.errors()
     )

@@ -1,10 +1,12 @@
-"""What every component does around its step: read the results so far, say how it went, hand the results on.
+"""What every component does around its step: read the earlier results, record how the step ends, pass the results on.
 
-The results of a run are one JSON object, step name -> what the step returned. Each component finds it beside what it
-works on (`results.json` in the folder of a dataset, a model or a draft), and hands on its own copy with its result
-added, so that the last component to run, whichever that is and however many the cache skipped, knows all of them.
-When `SLIPWAY_RUN` names a folder (the `slipway` command sets it), they are also written there; pods write them to a
-store (see `slipway.components.step_runtime.run_record`):
+The results of a run are one JSON object: step name to the step's result. A component reads it from the folder of its
+input artifact (`results.json` beside a dataset, a model or a draft). It writes a copy with its own result into the
+folder of its output artifact. So the last component that runs has all results, also those of steps that the cache
+skipped.
+
+When `SLIPWAY_RUN` names the folder of a run (the `slipway` command sets it), the record of the run is written there.
+Pods write it to a store instead; see `slipway.components.step_runtime.run_record`. The folder has:
 
     results.json    all results so far
     failure.json    step, error class, message and exit code, when a step failed
@@ -32,19 +34,19 @@ RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jso
 
 
 class StepContext:
-    """A step that runs; see `running`."""
+    """The context of a step that is running; see `running`."""
 
     def __init__(self, name: str, results: Results, page_path: str, mirror: Mirror | None) -> None:
         self.name, self.results = name, results
         self._page_path, self._mirror = page_path, mirror
 
     def finish(self, result: StepResult, section: str = "", artifact: str = "") -> None:
-        """Keep the step's result.
+        """Store the step's result.
 
         Args:
             result: of the step.
-            section: of the report, which becomes a page of its own, too.
-            artifact: path of the folder with which all results so far go to the next component.
+            section: the step's section of the report, as an HTML fragment. It is also written as a page of its own.
+            artifact: path of the folder of the output artifact, which gets all results so far; empty for none.
         """
         self.results[self.name] = result.to_json()
         keep_results(self.results)
@@ -57,35 +59,37 @@ class StepContext:
 
 
 def results_in(artifact: str) -> Results:
-    """The results that came with the artifact at a path; none when it has none."""
+    """The results in the folder of an artifact; an empty dict when it has none."""
     path = Path(artifact) / RESULTS
-    found: Results = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return found
+    results: Results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return results
 
 
 def keep_results(results: Results) -> None:
-    """Add results to those in the folder of the run, when there is one."""
+    """Add results to those in the folder of the run; does nothing without such a folder."""
     if path := _run_file(RESULTS):
-        before = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        _write(path, json.dumps(before | results, ensure_ascii=False))
+        earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        _write(path, json.dumps(earlier | results, ensure_ascii=False))
 
 
 @contextlib.contextmanager
 def running(
     name: str, results: Results, page_path: str, metadata_only: Sequence[str] = (), record: str = ""
 ) -> Iterator[StepContext]:
-    """Surround a step; its end must be `StepContext.finish`.
+    """Surround a step. The step must call `StepContext.finish` at its end.
 
-    An error that Slipway understands becomes one clear line and the exit code of its class; any other error
-    also leaves its traceback in the log.
+    A SlipwayError is printed as one line. Any other error also leaves its traceback in the log.
 
     Args:
         name: the step's name.
-        results: of the steps before; the step's own is added.
-        page_path: where the step's page goes; empty for a step without one.
-        metadata_only: paths of artifacts that have metadata and no content, such as metrics; they get an empty file,
+        results: of the steps before; the step's own result is added to it.
+        page_path: path of the step's HTML page; empty for a step without one.
+        metadata_only: paths of artifacts that have metadata and no content, such as metrics. They get an empty file,
             since the cache of kfp.local takes an artifact without a file for lost.
         record: URI below which pods keep the records of runs; empty for none.
+
+    Raises:
+        SystemExit: the step failed; with the exit code of the error's class, or 1.
     """
     keep_results(results)
     with _log(name), _mirrored(name, record, results) as mirror, guarded(name, mirror=mirror):
@@ -97,12 +101,15 @@ def running(
 
 @contextlib.contextmanager
 def part(name: str, results: Results, record: str = "") -> Iterator[None]:
-    """Surround a component that does a part of a step; another component finishes the step.
+    """Surround a component that does a part of a step. Another component finishes the step.
 
     Args:
         name: the step's name; its parts share a log.
         results: of the steps before.
         record: as in `running`.
+
+    Raises:
+        SystemExit: as in `running`.
     """
     keep_results(results)
     with _log(name), _mirrored(name, record, results) as mirror, guarded(name, finishes=False, mirror=mirror):
@@ -111,7 +118,16 @@ def part(name: str, results: Results, record: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def guarded(name: str, finishes: bool = True, mirror: Mirror | None = None) -> Iterator[None]:
-    """Record when a step starts, or a part of it, which may not finish it, and how it ends."""
+    """Record the start and the end of a step or of a part of it, and turn an error into an exit code.
+
+    Args:
+        name: the step's name.
+        finishes: whether the end of the block is the end of the step.
+        mirror: the record in the store, if there is one.
+
+    Raises:
+        SystemExit: the block failed.
+    """
     progress.event(name, "started")
     try:
         yield
@@ -129,16 +145,16 @@ def guarded(name: str, finishes: bool = True, mirror: Mirror | None = None) -> I
 
 
 def record(folder: Path | None = None, store: str = "") -> Record:
-    """Read the record of a run, empty when there is none.
+    """Read the record of a run; it is empty when there is none.
 
     Args:
-        folder: of the run, by default the one that `SLIPWAY_RUN` names.
-        store: without a folder, URI below which pods keep the records of runs.
+        folder: of the run; None for the one that `SLIPWAY_RUN` names.
+        store: URI below which pods keep the records of runs; it is read when there is no folder.
     """
     folder = folder or _run_file(".")
     if folder is None:
-        place = run_record.place_of(store)
-        return _stored(place) if place else Record(None, {}, None, [])
+        uri = run_record.run_uri(store)
+        return _stored(uri) if uri else Record(None, {}, None, [])
     texts = [path.read_text("utf-8") if (path := folder / name).exists() else "" for name in (RESULTS, FAILURE)]
     results, failure = (json.loads(text) if text else None for text in texts)
     events = folder / PROGRESS
@@ -146,10 +162,10 @@ def record(folder: Path | None = None, store: str = "") -> Record:
     return Record(folder, results or {}, failure, [json.loads(line) for line in lines])
 
 
-def _stored(place: str) -> Record:
-    """The record in the store; when that cannot be used, one that says so."""
+def _stored(uri: str) -> Record:
+    """The record in the store; when the store cannot be used, a record with that failure."""
     try:
-        return run_record.read(place)
+        return run_record.read(uri)
     except SlipwayError as error:
         failure = {"step": "report", "kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
         return Record(None, {}, failure, [])
@@ -157,12 +173,12 @@ def _stored(place: str) -> Record:
 
 @contextlib.contextmanager
 def _mirrored(name: str, record: str, results: Results) -> Iterator[Mirror | None]:
-    """Keep the record of this process in the store, when there is one and no folder of the run."""
-    place = run_record.place_of(record)
-    if not place:
+    """Keep the record of this process in the store; does nothing when the run has a folder, or no store."""
+    uri = run_record.run_uri(record)
+    if not uri:
         yield None
         return
-    mirror = Mirror(place, name)
+    mirror = Mirror(uri, name)
     mirror.update(results)
     progress.listeners.append(mirror.event)
     try:
@@ -172,7 +188,7 @@ def _mirrored(name: str, record: str, results: Results) -> Iterator[Mirror | Non
 
 
 def _bad_settings(error: ValidationError) -> BadInput:
-    """Settings that did not come through the `slipway` command, which looks at them before anything starts."""
+    """An error for settings that did not come through the `slipway` command, which validates them before the run."""
     problems = [f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}" for item in error.errors()]
     return BadInput(f"the settings cannot be used: {'; '.join(problems)}")
 
@@ -192,14 +208,17 @@ def _run_file(name: str) -> Path | None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that others see as it was or as it will be: trainings of cross-validation run side by side."""
+    """Replace a file at once, since trainings of cross-validation run side by side and read the same files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole_file.replace(path, text, durable=False)  # a loss of power ends the run too
 
 
 @contextlib.contextmanager
 def _log(name: str) -> Iterator[None]:
-    """Send the output of this process and its children to the step's log, when there is a run folder."""
+    """Redirect the output of this process and its children to the step's log, when there is a run folder.
+
+    File descriptors 1 and 2 are redirected, not `sys.stdout`, so that child processes and libraries in C are included.
+    """
     path = _run_file(f"{LOGS}/{name}.log")
     if path is None:
         yield
@@ -207,7 +226,7 @@ def _log(name: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    originals = os.dup(1), os.dup(2)
     with path.open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -216,6 +235,6 @@ def _log(name: str) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for copy, number in zip(kept, (1, 2), strict=True):
-            os.dup2(copy, number)
-            os.close(copy)
+        for original, descriptor in zip(originals, (1, 2), strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)

@@ -1,4 +1,4 @@
-"""What a step is asked, beside the artifacts that it works on: one parameter, which travels as plain JSON."""
+"""The request of a step: one parameter in plain JSON, which a step gets beside its input artifacts."""
 
 from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.platforms.container_image import PUBLIC_KEY_FOLDER
@@ -8,7 +8,10 @@ from slipway.components.step_runtime.step_result import Json
 
 
 class StepRequest(Settings):
-    """Each step reads what it needs. What has its default is left out on the way: it would be repeated in every pod."""
+    """The request of any step; each step reads the fields that it needs.
+
+    Fields with their defaults are left out of the JSON, since every pod of the run repeats it.
+    """
 
     settings: Json = setting({}, "the section of slipway.yaml that is the step's")
     select: Json = setting({}, "section `select`, for the step train, which makes the choice")
@@ -18,11 +21,11 @@ class StepRequest(Settings):
     cluster: ClusterSettings = ClusterSettings()
     public_key: str = setting(
         PUBLIC_KEY_FOLDER,
-        "folder of public keys, or a PEM file: of whose bundles are compared with and served on this machine",
+        "folder of public keys, or a PEM file: they verify the bundles to compare with, and to serve on this machine",
     )
     record: str = setting("", "URI below which pods keep the records of runs")
 
     def plain(self) -> Json:
-        """The request as it travels."""
+        """The request as plain JSON, without fields that have their defaults."""
         plain: Json = self.model_dump(mode="json", exclude_defaults=True)
         return plain

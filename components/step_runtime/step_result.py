@@ -1,7 +1,7 @@
-"""What a step hands on, as a form: its fields are those of its JSON in `results.json` and in the record of the run.
+"""The base of the result models: a step's result, as it is in `results.json` and in the record of the run.
 
-A form is read wherever a file is read, and everything behind that works on fields. Runs of earlier and later versions
-stay readable: a field that a form does not know is ignored, and one that came later than the form has a default.
+JSON is validated by a model where it is read, so that all other code works with typed fields. Runs of earlier and later
+versions stay readable: a model ignores fields that it does not know, and a field that was added later has a default.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ Json = dict[str, JsonValue]
 """A JSON object."""
 
 Results = dict[str, Json]
-"""The results of a run as they travel: step name to what the step returned."""
+"""The results of a run as plain JSON: step name to the step's result."""
 
 
 class ResultPart(BaseModel):
-    """A part of a result. The text below a field is its description in the schema, and says its unit."""
+    """A part of a result. The docstring below a field is its description in the schema, and states its unit."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=(), use_attribute_docstrings=True)
 
@@ -31,38 +31,38 @@ class StepResult(ResultPart):
     """The step's name, under which the result is in the results of a run."""
 
     def to_json(self) -> Json:
-        """Plain JSON, with the fields that were given."""
+        """The result as plain JSON, with the fields that were set."""
         plain: Json = self.model_dump(mode="json", exclude_unset=True)
         return plain
 
     @classmethod
     def found_in(cls, results: Mapping[str, Any]) -> Self | None:
-        """This step's result among those of a run; None when the step left none.
+        """This step's result among the results of a run; None when the step has none.
 
         Args:
             results: plain JSON, as read from a file.
 
         Raises:
-            BadInput: it is not such a result.
+            BadInput: the JSON does not match this model.
         """
-        if not (found := results.get(cls.step)):
+        if not (plain := results.get(cls.step)):
             return None
         try:
-            return cls.model_validate(found)
+            return cls.model_validate(plain)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(map(str, (cls.step, *first["loc"])))
+            problem = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(map(str, (cls.step, *problem["loc"])))
             raise BadInput(
-                f"the results of this run cannot be read ({field}: {first['msg']}); were they written by another "
+                f"the results of this run cannot be read ({field}: {problem['msg']}); were they written by another "
                 "version of Slipway? Run again, or look with that version"
             ) from error
 
 
 def number(values: Mapping[str, JsonValue], name: str) -> float:
-    """A number among settings that came with a result.
+    """A number among the settings that are part of a result.
 
     Raises:
-        BadInput: it is no number, or missing.
+        BadInput: the setting is missing, or no number.
     """
     value = values.get(name)
     if not isinstance(value, int | float):

@@ -1,7 +1,8 @@
-"""Remove the trainings of a run that was cancelled.
+"""Remove the training jobs of a run that was cancelled.
 
-A step on Kubeflow Pipelines does not hear of it: its pod is ended without a signal to the step's process, and a job in
-another namespace than the pod's cannot belong to it. So the run's exit task removes what carries the run's label.
+The step itself cannot do it: Kubeflow Pipelines ends its pod without a signal to the step's process. An owner reference
+to the pod cannot do it either when the job is in another namespace. So the run's exit task removes the jobs that have
+the run's label.
 """
 
 from slipway.components.errors import SlipwayError
@@ -11,34 +12,34 @@ from slipway.components.train.job_manifest import run_label
 
 
 def remove_jobs_of(run: str, namespace: str) -> list[str]:
-    """Remove the PyTorchJobs of a run that have not ended; their pods end after this returns.
+    """Remove the PyTorchJobs of a run that have not ended. Their pods end later, after this function returns.
 
-    Checkpoints stay, so a new run of the same training goes on from the last one.
+    Checkpoints are kept, so a new run of the same training resumes from the last one.
 
     Args:
-        run: its id. What has no valid one carries no label, so nothing is removed.
-        namespace: of the jobs; empty for the step's own.
+        run: the run's id. Jobs of a run without a valid id have no label, so none is removed.
+        namespace: of the jobs; empty for the namespace of this pod.
 
     Returns:
-        Their names; none where the cluster knows no PyTorchJobs.
+        The names of the removed jobs; none in a cluster without the training operator.
 
     Raises:
-        BadInput: there is no cluster to talk to, or it does not let us.
-        SlipwayError: the cluster cannot be reached, or a job could not be removed; the others are.
+        BadInput: there is no cluster, or it does not allow the requests.
+        SlipwayError: the cluster cannot be reached, or some jobs could not be removed; all others were.
     """
     api = JobApi(namespace or own_namespace() or "default")
     removed: list[str] = []
-    left: list[str] = []
+    remaining: list[str] = []
     for name in _not_ended(api, run):
         try:
             api.remove(name)
             removed.append(name)
         except SlipwayError as error:
-            left.append(f"{name} ({error})")
-    if left:
+            remaining.append(f"{name} ({error})")
+    if remaining:
         command = f"kubectl delete pytorchjob --namespace {api.namespace}"
         raise SlipwayError(
-            f"of the PyTorchJobs of run {run} these go on: {'; '.join(left)}; remove them by `{command}`"
+            f"of the PyTorchJobs of run {run} these go on: {'; '.join(remaining)}; remove them by `{command}`"
         )
     return removed
 

@@ -15,18 +15,18 @@ def train(
     training_report: dsl.Output[dsl.HTML],
     training_metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Pick a candidate, and fine-tune it with data-parallel workers; a killed training goes on where it was.
+    """Choose a candidate, and fine-tune it with data-parallel workers. A killed training is resumed.
 
     Args:
         dataset: Dataset folder of the step prepare_data.
         scores: What the tasks of cross-validation returned, a list for each.
         request: Sections `train` and `select`, and where the workers run and log; see StepRequest, TrainSettings and
             SelectSettings.
-        version: Any text that changes when this step's code or the weights behind the encoders' names do, so that the
-            cached outcome of others is not used.
+        version: Any text that changes when this step's code or the weights of an encoder change. The cache then does
+            not use an earlier result.
         model: Checkpoint folder with the weights of the best epoch, and the results of the steps so far.
         training_report: Learning curves, scores and settings; then the candidates with their scores. It is one page,
-            since the UI shows one of each task.
+            since the UI shows one page of each task.
         training_metrics: Validation loss, macro-F1 and accuracy, the seconds that the training took, the ε of a
             private one, and what cross-validation gave the chosen candidate.
     """
@@ -42,16 +42,21 @@ def train(
     from slipway.components.step_runtime.step_request import StepRequest
     from slipway.components.train import launchers, report, step
 
-    asked, results = StepRequest.model_validate(request), step_context.results_in(dataset.path)
+    step_request, results = StepRequest.model_validate(request), step_context.results_in(dataset.path)
     data, output, work = Path(dataset.path), Path(model.path), home.work()
-    with step_context.running("select_model", results, "", record=asked.record) as current:
+    with step_context.running("select_model", results, "", record=step_request.record) as current:
         fold_scores = [FoldScore.model_validate(score) for task in scores for score in task]
-        settings, select = TrainSettings.model_validate(asked.settings), SelectSettings.model_validate(asked.select)
+        settings, select = (
+            TrainSettings.model_validate(step_request.settings),
+            SelectSettings.model_validate(step_request.select),
+        )
         choice = selecting.choose(data, select, settings, fold_scores)
         current.finish(choice)
-    with step_context.running("train", results, training_report.path, [training_metrics.path], asked.record) as current:
-        launcher = launchers.launcher_for(asked.target, asked.cluster)
-        result = step.run(data, choice.choice, settings, output, work, asked.tracking_uri, launcher)
+    with step_context.running(
+        "train", results, training_report.path, [training_metrics.path], step_request.record
+    ) as current:
+        launcher = launchers.launcher_for(step_request.target, step_request.cluster)
+        result = step.run(data, choice.choice, settings, output, work, step_request.tracking_uri, launcher)
         model.metadata["dataset_digest"] = result.dataset_digest
         model.metadata["mlflow_run_id"] = result.mlflow_run_id
         compared = {f"cross_validation_{name}": value for name, value in selection.scalars(choice).items()}

@@ -1,4 +1,4 @@
-"""All that a worker process needs to know, in one JSON file: the launcher writes it, each worker reads it."""
+"""The configuration of a worker process: a JSON file that the launcher writes and each worker reads."""
 
 import hashlib
 import json
@@ -9,20 +9,21 @@ from slipway.components.learning.settings import TrainSettings
 from slipway.components.settings import Settings
 
 STATE_FORMAT = 1
-"""Raised when the loop or the checkpoints change so that an older checkpoint must not be continued."""
+"""Increase it when the training loop or the checkpoints change so that an older checkpoint must not be resumed."""
 
 NO_EFFECT_ON_WEIGHTS = {"experiment", "checkpoint_every"}
+"""Settings that may change between a killed training and its resumption."""
 
 
 class WorkerConfig(Settings):
-    """Paths are absolute and seen equally by all workers."""
+    """The configuration of the workers of one training. Paths are absolute and the same for all workers."""
 
     dataset: Path
     output: Path
     work: Path
-    """Checkpoints of this training; it outlives a killed run."""
+    """Folder with the checkpoints of this training; it is kept when a run is killed."""
     launch: Path
-    """What one launch of the workers leaves: this file, result and error."""
+    """Folder of one launch of the workers: this file, result and error."""
     digest: str
     tracking_uri: str
     run_name: str
@@ -30,20 +31,22 @@ class WorkerConfig(Settings):
 
     @property
     def result_file(self) -> Path:
-        """Where the first worker puts the result."""
+        """The file to which the first worker writes the result."""
         return self.launch / "result.json"
 
     @property
     def error_file(self) -> Path:
-        """Where a worker puts an error with a clear message: class name and message."""
+        """The file to which a worker writes a SlipwayError: name of its class, and message."""
         return self.launch / "error.json"
 
 
 def training_digest(settings: TrainSettings, dataset_digest: str) -> str:
-    """Of everything that decides the final weights; only a checkpoint with the same digest is continued.
+    """The digest of everything that determines the final weights, `sha256:…`.
+
+    A training resumes only from a checkpoint with the same digest.
 
     Raises:
-        BadInput: the encoder is not installed or its folder is no encoder.
+        BadInput: the encoder is not installed, or its folder has no encoder.
     """
     record = {
         "format": STATE_FORMAT,

@@ -1,4 +1,4 @@
-"""The PyTorchJob of a training, as the API server gets it."""
+"""The manifest of the PyTorchJob of a training."""
 
 import os
 import re
@@ -17,30 +17,31 @@ TRAINING_LABEL = "slipway.dev/training"
 RUN_LABEL = "slipway.dev/run"
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_WORKSPACE")
-"""The run that Kubeflow Pipelines may have made for the step, see `slipway.components.platforms.tracking_server`; never
-a login.
+"""Variables of the step that the pods get, too: the MLflow run that Kubeflow Pipelines may have made for the step (see
+`slipway.components.platforms.tracking_server`). No variable with a login is among them.
 """
 USER = 65532
+"""The user and group of the image, which is not root."""
 
 
 def job_manifest(
     name: str, training: str, store: str, train: TrainSettings, settings: ClusterSettings, namespace: str
 ) -> dict[str, Any]:
-    """A PyTorchJob with a master and workers, or elastic with workers only.
+    """A PyTorchJob with a master and workers, or an elastic one with workers only.
 
-    The number of processes decides the weights, and a checkpoint of N processes is not continued by M; so an elastic
+    The weights depend on the number of processes, and a checkpoint of N processes is not resumed by M. So an elastic
     job replaces lost workers, and does not go on with fewer.
 
     Args:
         name: of the job, and of this launch in the store.
         training: value of the label that all launches of one training share.
         store: URI of the training in the store.
-        train: how many processes, and how many threads each has.
-        settings: where and with what they run.
+        train: number of processes, and threads of each.
+        settings: image, resources and placement of the pods.
         namespace: of the job.
 
     Raises:
-        BadInput: the processes do not fill the pods.
+        BadInput: the number of processes is no multiple of the processes of a pod.
     """
     pods = settings.pods(train.processes)
     labels = APP_LABELS | {TRAINING_LABEL: training} | run_label(run_name())
@@ -50,8 +51,9 @@ def job_manifest(
         "runPolicy": {
             "backoffLimit": settings.restarts,
             "activeDeadlineSeconds": settings.deadline_s,
-            "cleanPodPolicy": "None",  # their logs and endings are read first; the launcher removes the job
-            "ttlSecondsAfterFinished": 3600,  # unless it was killed
+            # The launcher reads the logs and states of ended pods first. Then it removes the job with its pods.
+            "cleanPodPolicy": "None",
+            "ttlSecondsAfterFinished": 3600,  # for a job whose launcher was killed and cannot remove it
         },
     }
     if settings.elastic:
@@ -68,13 +70,14 @@ def job_manifest(
     spec["pytorchReplicaSpecs"] = {
         role: {"replicas": count, "restartPolicy": "OnFailure", "template": template} for role, count in groups.items()
     }
-    queue = {QUEUE_LABEL: settings.queue} if settings.queue else {}  # not on pods: Kueue would hold each by itself
+    # Only the job has the label of the queue: Kueue would hold each pod with it separately.
+    queue = {QUEUE_LABEL: settings.queue} if settings.queue else {}
     metadata = {"name": name, "namespace": namespace, "labels": labels | queue, "ownerReferences": _owner(namespace)}
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "PyTorchJob", "metadata": metadata, "spec": spec}
 
 
 def run_label(run: str) -> dict[str, str]:
-    """The label of all that belongs to a run; none where its id is empty or cannot be a label's value."""
+    """The label of the objects of a run; empty when the run's id is empty or cannot be the value of a label."""
     return {RUN_LABEL: run} if LABEL_VALUE.fullmatch(run) else {}
 
 
@@ -93,7 +96,7 @@ def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels:
         **{variable: without_credentials(os.environ[variable]) for variable in PASSED_ON if variable in os.environ},
     }
     container = {
-        "name": "pytorch",  # the operator asks for this name
+        "name": "pytorch",  # the training operator requires this name
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-m", "slipway.components.train.remote", "pod"],
@@ -138,7 +141,10 @@ def _pod(name: str, store: str, threads: int, settings: ClusterSettings, labels:
 
 
 def _owner(namespace: str) -> list[dict[str, Any]]:
-    """The step's own pod on Kubeflow Pipelines, so that the job goes when the run is removed or its pod is."""
+    """An owner reference to the step's own pod on Kubeflow Pipelines.
+
+    With it Kubernetes removes the job when the run or the pod is removed. An owner must be in the same namespace.
+    """
     name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
     if not name or not uid or namespace != own_namespace():
         return []

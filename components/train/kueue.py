@@ -1,6 +1,6 @@
-"""Why Kueue holds a job, in the words of the job's Workload.
+"""Explain why Kueue holds a job, from the conditions of the job's Workload.
 
-The Workload's conditions: https://kueue.sigs.k8s.io/docs/concepts/workload/
+See https://kueue.sigs.k8s.io/docs/concepts/workload/ for the conditions.
 """
 
 from typing import Any
@@ -14,25 +14,25 @@ GROUP = "kueue.x-k8s.io"
 VERSIONS = ("v1beta2", "v1beta1")
 QUEUE_LABEL = f"{GROUP}/queue-name"
 JOB_LABEL = f"{GROUP}/job-uid"
-"""Kueue puts it on the Workload that it makes of a job."""
+"""Label of the Workload that Kueue makes for a job."""
 
 BUSY, TOO_LARGE = "insufficient unused quota", "maximum capacity"
-"""In Kueue's messages about a flavor: it is free later, or never has so much."""
+"""Texts in Kueue's messages about a flavor: its quota is in use at the moment, or it never has so much."""
 
 
 def why_held(custom: Any, job: dict[str, Any]) -> str:
-    """Why a suspended job does not start, to follow its name.
+    """Why a suspended job does not start, as the end of a sentence that begins with the job's name.
 
-    No right to read Workloads, or a cluster without Kueue, costs the reason and nothing else.
+    Without the right to read Workloads, or in a cluster without Kueue, the sentence is general.
 
     Args:
         custom: kubernetes CustomObjectsApi.
-        job: as the API server gives it.
+        job: as the API server returns it.
     """
     queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     workload = _workload(custom, job["metadata"])
-    if workload and (words := _words(workload, queue)):
-        return words
+    if workload and (explanation := _explanation_of(workload, queue)):
+        return explanation
     if queue:
         return f"is suspended: it waits in queue {queue}"
     return "is suspended; it starts when its spec.runPolicy.suspend is false"
@@ -41,7 +41,7 @@ def why_held(custom: Any, job: dict[str, Any]) -> str:
 def _workload(custom: Any, metadata: dict[str, Any]) -> dict[str, Any] | None:
     for version in VERSIONS:
         try:
-            found: list[dict[str, Any]] = custom.list_namespaced_custom_object(
+            workloads: list[dict[str, Any]] = custom.list_namespaced_custom_object(
                 GROUP,
                 version,
                 metadata["namespace"],
@@ -49,7 +49,7 @@ def _workload(custom: Any, metadata: dict[str, Any]) -> dict[str, Any] | None:
                 label_selector=f"{JOB_LABEL}={metadata['uid']}",
                 _request_timeout=TIMEOUT,
             )["items"]
-            return found[0] if found else None
+            return workloads[0] if workloads else None
         except ApiException as error:
             if error.status != 404:
                 return None
@@ -58,20 +58,22 @@ def _workload(custom: Any, metadata: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _words(workload: dict[str, Any], queue: str | None) -> str:
+def _explanation_of(workload: dict[str, Any], queue: str | None) -> str:
     status = workload.get("status") or {}
-    reserved = next((found for found in status.get("conditions") or [] if found["type"] == "QuotaReserved"), None)
-    place = f"queue {queue or workload['spec'].get('queueName')}"
+    reserved = next(
+        (condition for condition in status.get("conditions") or [] if condition["type"] == "QuotaReserved"), None
+    )
+    where = f"queue {queue or workload['spec'].get('queueName')}"
     if not workload["spec"].get("active", True):
         name = workload["metadata"]["name"]
-        return f"is stopped in {place}, and waits until its Workload {name} has spec.active true again"
+        return f"is stopped in {where}, and waits until its Workload {name} has spec.active true again"
     if not reserved:
         return ""
     message = reserved.get("message", "")
     if reserved["status"] == "True":
         checks = [check for check in status.get("admissionChecks") or [] if check["state"] != "Ready"]
-        waits = [f"{check['name']} is {check['state']} {check.get('message', '')}".strip() for check in checks]
-        return f"has its quota in {place} and waits for admission checks: {'; '.join(waits)}" if waits else ""
+        pending = [f"{check['name']} is {check['state']} {check.get('message', '')}".strip() for check in checks]
+        return f"has its quota in {where} and waits for admission checks: {'; '.join(pending)}" if pending else ""
     if reserved.get("reason") == "Inadmissible" or (TOO_LARGE in message and BUSY not in message):
-        return f"cannot start from {place} as things are, and waits until someone changes them: {message}"
-    return f"waits in {place}: {message}"
+        return f"cannot start from {where} as things are, and waits until someone changes them: {message}"
+    return f"waits in {where}: {message}"

@@ -21,40 +21,45 @@ from slipway.components.train.config import WorkerConfig
 
 TAIL_LINES = 30
 GRACE_SECONDS = 10.0
+"""Time that torchrun and its workers have to end after SIGTERM, before SIGKILL."""
 EXIT_CODE = re.compile(r"\bexitcode\s*:\s*(-?\d+)")
-"""How torchrun reports the end of a worker; negative numbers are signals."""
+"""The line in which torchrun reports the end of a worker. A negative number is a signal."""
 MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow's own defaults let a training wait many minutes for a tracking server that is away."""
+"""With MLflow's own defaults a training would wait many minutes for a tracking server that does not respond."""
 
 
 class Launcher(Protocol):
-    """Where worker processes run. All that they need is in the configuration file."""
+    """Runs worker processes somewhere. The configuration file has everything that they need."""
 
     def launch(self, config_path: Path) -> None:
         """Run the workers to their end.
 
         Raises:
-            SlipwayError: a worker failed; the message holds its last words.
+            SlipwayError: a worker failed. The message has the end of its output.
         """
 
 
 class LocalLauncher:
-    """torchrun on this machine; `log` receives all output, which is also forwarded to standard error."""
+    """Runs the workers by torchrun on this machine.
+
+    Args:
+        log: file that all output is appended to. The output is also copied to standard error.
+    """
 
     def __init__(self, log: Path) -> None:
         self.log = log
 
     def launch(self, config_path: Path) -> None:
-        """Run the workers to their end; they are stopped on SIGTERM, on an interrupt and when this process dies.
+        """Run the workers to their end. They are stopped on SIGTERM, on an interrupt, and when this process dies.
 
         Raises:
-            SlipwayError: a worker failed; an error that Slipway understands keeps its class.
+            SlipwayError: a worker failed. A SlipwayError of a worker keeps its class.
         """
         config = WorkerConfig.model_validate_json(config_path.read_text("utf-8"))
         config.error_file.unlink(missing_ok=True)
         process = subprocess.Popen(
             self._command(config, config_path),
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE,  # never written to: when this process dies it closes, and the workers stop
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -64,12 +69,12 @@ class LocalLauncher:
         )
         try:
             with terminable():
-                words = self._forward(process)
+                output = self._forward(process)
                 code = process.wait()
         finally:
             _stop(process)
         if code:
-            self._fail(config, code, words)
+            self._fail(config, code, output)
 
     def _command(self, config: WorkerConfig, config_path: Path) -> list[str]:
         processes = f"--nproc-per-node={config.settings.processes}"
@@ -85,32 +90,32 @@ class LocalLauncher:
             **{name: os.environ.get(name, value) for name, value in MLFLOW_PATIENCE.items()},
         }
 
-    def _forward(self, process: "subprocess.Popen[str]") -> "_LastWords":
+    def _forward(self, process: "subprocess.Popen[str]") -> "_WorkerOutput":
         """Copy the output to the log and to standard error."""
-        words = _LastWords()
+        output = _WorkerOutput()
         assert process.stdout is not None
         with self.log.open("a", encoding="utf-8") as log:
             for line in process.stdout:
                 log.write(line)
                 log.flush()
                 sys.stderr.write(line)
-                words.take(line)
-        return words
+                output.take(line)
+        return output
 
-    def _fail(self, config: WorkerConfig, code: int, words: "_LastWords") -> None:
+    def _fail(self, config: WorkerConfig, code: int, output: "_WorkerOutput") -> None:
         try:
             record = json.loads(config.error_file.read_text("utf-8"))
         except (OSError, ValueError):
             raise SlipwayError(
-                f"{words.cause()} (torchrun exit code {code}); a new run of the step goes on from the last checkpoint. "
-                f"All output is in {self.log}{words.end()}"
+                f"{output.cause()} (torchrun exit code {code}); a new run of the step goes on from the last "
+                f"checkpoint. All output is in {self.log}{output.end()}"
             ) from None
         kind = getattr(errors, record["kind"], SlipwayError)
         raise kind(record["message"])
 
 
-class _LastWords:
-    """What the output of torchrun says about why the workers ended."""
+class _WorkerOutput:
+    """Finds the reason why the workers ended in the output of torchrun."""
 
     def __init__(self) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -118,46 +123,49 @@ class _LastWords:
         self.agent_speaks = False
 
     def take(self, line: str) -> None:
-        """Notice a line; once torchrun reports a failure, what follows is its own account of it."""
-        if found := EXIT_CODE.search(line):
+        """Take note of a line. After torchrun reports a failure, its own lines follow, which are not kept."""
+        if match := EXIT_CODE.search(line):
             self.agent_speaks = True
-            number = -int(found[1])
+            number = -int(match[1])
             if number > 0 and number != signal.SIGTERM:  # SIGTERM is how torchrun ends the other workers
                 self.signals.append(number)
         elif not self.agent_speaks and line.strip():
             self.tail.append(line)
 
     def cause(self) -> str:
-        """One sentence; the workers that lose a killed one fail too, but tell nothing of the cause."""
+        """The cause, as one sentence. After a kill the other workers fail too, but their errors do not show the cause.
+
+        So only the first signal is reported.
+        """
         if not self.signals:
             return "a training worker failed"
         name = signal.Signals(self.signals[0]).name
         return f"a training worker was killed by {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")
 
     def end(self) -> str:
-        """The workers' last lines, unless they only say that another worker went away."""
+        """The workers' last lines; empty after a kill, since they only report that a worker is missing."""
         return "" if self.signals else f"; it ends with:\n{''.join(self.tail).strip()}"
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that it passes through `finally`; only possible in the main thread."""
+    """Turn SIGTERM into SystemExit, so that `finally` blocks run. Python allows that in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def leave(number: int, _frame: FrameType | None) -> None:
+    def exit_process(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    previous = signal.signal(signal.SIGTERM, exit_process)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
-    """End torchrun and its workers, gently first; nothing happens when they have ended."""
+    """Stop torchrun and its workers: by SIGTERM, then by SIGKILL. Does nothing when they have ended."""
     if process.poll() is None:
         process.terminate()
         try:

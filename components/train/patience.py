@@ -1,8 +1,8 @@
-"""How long a job may be held, without pods and at work, and what a person is told while it waits.
+"""Time limits of a job that is held, has no pods or is running, and progress messages while it waits.
 
-The training operator (1.9) looks at a job's `activeDeadlineSeconds` only when something else makes it look at the job,
-so a job that hangs outlives its deadline: the launcher counts too. Both count from the last time that a held job was
-let go.
+The training operator (1.9) checks a job's `activeDeadlineSeconds` only when another event makes it look at the job. So
+a job that hangs is not ended at its deadline, and the launcher must measure the time, too. Both measure from the last
+time that a held job was released.
 """
 
 import time
@@ -13,19 +13,19 @@ from slipway.components.step_runtime import progress
 
 STEP = "train"
 OPERATOR_SECONDS = 50.0
-"""A training operator that runs has made the pods by then."""
+"""A training operator that works has made the pods by then."""
 
 REPEAT_SECONDS = 60.0
-"""What does not change is told again after this time."""
+"""A message that does not change is reported again after this time."""
 
 
 class Patience:
-    """Watches one job from look to look.
+    """Measures the time of one job. The caller calls `check` with each look at the job.
 
     Args:
-        job: what it is called in messages.
-        deadline_s: seconds that it may be held, and that it may work.
-        clock: seconds that only rise.
+        job: name of the job in messages.
+        deadline_s: seconds that the job may be held, and that it may run.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, job: str, deadline_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,15 +35,16 @@ class Patience:
         self._words = ""
 
     def check(self, why_held: str, has_pods: bool, without_node: str = "") -> None:
-        """Take note of how the job looks now, and tell what it waits for.
+        """Take note of the job's present state, and report what it waits for.
 
         Args:
-            why_held: why the job does not start, to follow its name; empty when it may.
+            why_held: why the job does not start, as the end of a sentence that begins with its name; empty when it is
+                not held.
             has_pods: whether it has pods.
-            without_node: which of them waits for a node, and why; empty when none does.
+            without_node: which pod waits for a node, and why; empty when none does.
 
         Raises:
-            SlipwayError: it was in this state for too long.
+            SlipwayError: the job was in this state for too long.
         """
         now = self.clock()
         held = bool(why_held)
@@ -54,16 +55,16 @@ class Patience:
         if held or has_pods:
             self._pods = now
         if now - self._since > self.deadline_s:
-            did = why_held or "is not done; a new run goes on from the last checkpoint"
-            raise SlipwayError(f"{self.job} {did} (after cluster.deadline_s, {self.deadline_s:g} s)")
+            problem = why_held or "is not done; a new run goes on from the last checkpoint"
+            raise SlipwayError(f"{self.job} {problem} (after cluster.deadline_s, {self.deadline_s:g} s)")
         if now - self._pods > OPERATOR_SECONDS:
             advice = "see whether the training operator runs"
             raise SlipwayError(f"{self.job} has had no pods for {OPERATOR_SECONDS:.0f} s; {advice}")
         self._tell(f"{self.job} {why_held}" if held else without_node, now)
 
-    def _tell(self, words: str, now: float) -> None:
-        if words and (words != self._words or now - self._told >= REPEAT_SECONDS):
-            waited = f" (for {now - self._since:.0f} s)" if words == self._words else ""
-            progress.report(STEP, words + waited)
+    def _tell(self, message: str, now: float) -> None:
+        if message and (message != self._words or now - self._told >= REPEAT_SECONDS):
+            waited = f" (for {now - self._since:.0f} s)" if message == self._words else ""
+            progress.report(STEP, message + waited)
             self._told = now
-        self._words = words
+        self._words = message

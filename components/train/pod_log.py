@@ -14,20 +14,22 @@ from urllib3.exceptions import HTTPError
 from slipway.components.step_runtime import progress
 
 PROGRESS = re.compile(r"\[train\] (?:([\d.e+]+)/([\d.e+]+) )?(.*)")
-"""A line that `slipway.components.step_runtime.progress.report` wrote in the pod."""
+"""A line that `slipway.components.step_runtime.progress.report` printed in the pod."""
 
 RETRY_SECONDS = 1.0
 READ_SECONDS = 60.0
-"""A connection that is silent for longer is opened again."""
+"""A connection without data for this time is opened again."""
 
 
 class LogFollower:
-    """Copies one pod's log to standard error and its progress to this step's; a context manager.
+    """Copies a pod's log to standard error, and turns its progress lines into progress of this step.
+
+    It is a context manager; a thread follows the log within it.
 
     Args:
         core: kubernetes CoreV1Api.
         namespace: of the pod.
-        pod: its name; it need not exist yet, and may be another pod of the same name later.
+        pod: name of the pod. It need not exist yet. A later pod of the same name is followed, too.
     """
 
     def __init__(self, core: Any, namespace: str, pod: str) -> None:
@@ -41,14 +43,14 @@ class LogFollower:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop following; what the pod wrote until now is still copied."""
+        """Stop following, after the lines that the pod has written until now are copied."""
         self._stopping.set()
         self._thread.join(5.0)
 
     def _run(self) -> None:
         while True:
             last_round = self._stopping.is_set()
-            # No such pod yet, its container waits, or the connection broke: try again.
+            # The pod does not exist yet, its container waits, or the connection broke: try again.
             with suppress(ApiException, HTTPError, OSError):
                 self._copy(follow=not last_round)
             if last_round:
@@ -80,7 +82,11 @@ class LogFollower:
             response.release_conn()
 
     def _since(self) -> dict[str, int]:
-        """A little more than was missed: the API counts in whole seconds, and clocks differ."""
+        """Arguments that request the lines since the last one, and 30 s before it.
+
+        The API counts in whole seconds, and the clocks of this machine and of the node may differ. Lines that were
+        copied before are skipped by their timestamps.
+        """
         if not self._last:
             return {}
         last = datetime.fromisoformat(self._last[:26].rstrip("Z")).replace(tzinfo=UTC)
@@ -88,11 +94,11 @@ class LogFollower:
 
     def _line(self, line: str) -> None:
         timestamp, _, text = line.partition(" ")
-        if timestamp <= self._last:  # copied before the connection broke; timestamps sort as text
+        if timestamp <= self._last:  # copied before the connection broke; these timestamps can be compared as text
             return
         self._last = timestamp
-        if found := PROGRESS.fullmatch(text):
-            done, total, message = found.groups()
+        if match := PROGRESS.fullmatch(text):
+            done, total, message = match.groups()
             progress.report("train", message, float(done) if done else None, float(total) if total else None)
         else:
             print(text, file=sys.stderr, flush=True)

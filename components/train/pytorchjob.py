@@ -1,4 +1,4 @@
-"""Train in pods: a launcher that runs the workers as a PyTorchJob of Kubeflow's training operator (kubeflow.org/v1)."""
+"""A launcher that runs the workers in pods, by a PyTorchJob of Kubeflow's training operator (kubeflow.org/v1)."""
 
 import json
 import secrets
@@ -25,20 +25,20 @@ from slipway.components.train.pod_log import LogFollower
 
 STEP = "train"
 LOOK_SECONDS = 3
-"""The job is looked at after every event of its pods, and at least this often."""
+"""Longest time between two looks at the job; each event of its pods causes a look, too."""
 
 OUTAGE_SECONDS = 120.0
-"""How long the API server may be away before the launcher gives up."""
+"""How long the API server may not respond before the launcher gives up."""
 
 
 class PyTorchJobLauncher:
-    """Runs the workers of a training in pods, which share nothing with the launcher but the store.
+    """Runs the workers of a training in pods. Launcher and pods exchange files through the store only.
 
     Args:
-        settings: where and with what the pods run.
+        settings: store, namespace and pods.
 
     Raises:
-        BadInput: there is no cluster to talk to, or no store.
+        BadInput: there is no cluster, or the store is not on S3.
     """
 
     def __init__(self, settings: ClusterSettings) -> None:
@@ -49,14 +49,14 @@ class PyTorchJobLauncher:
         self.api = JobApi(self.namespace)
 
     def launch(self, config_path: Path) -> None:
-        """Run the workers to their end, then bring model and result to where the configuration says.
+        """Run the workers to their end, then download model and result to the paths in the configuration.
 
-        The job is removed at the end, also on SIGTERM and on an interrupt; the checkpoints stay in the store until
-        the training ended well.
+        The job is removed at the end, also on SIGTERM and on an interrupt. The checkpoints stay in the store until the
+        training has succeeded, so that a new launch can resume it.
 
         Raises:
-            BadInput: the cluster, the store or something that the workers were given cannot be used.
-            SlipwayError: the job failed or its pods cannot run; the message holds their own words.
+            BadInput: the cluster, the store or an input of the workers cannot be used.
+            SlipwayError: the job failed, or its pods cannot run. The message quotes the pods.
         """
         config = WorkerConfig.model_validate_json(config_path.read_text("utf-8"))
         config = config.model_copy(update={"tracking_uri": self.settings.tracking_uri or config.tracking_uri})
@@ -94,12 +94,12 @@ class PyTorchJobLauncher:
         """Return when the job succeeded.
 
         Raises:
-            SlipwayError: it failed, or will not come to work.
+            SlipwayError: the job failed, or its pods cannot run.
         """
         judge = PodJudge(self.settings.unschedulable_s)
         patience = Patience(f"PyTorchJob {self.namespace}/{name}", self.settings.deadline_s)
         reached = time.monotonic()
-        failed: list[Any] = []  # the operator replaces such pods, perhaps before the next look
+        failed: list[Any] = []  # pods that failed: the operator may replace them before the next look
         version = ""
         while True:
             try:
@@ -118,28 +118,28 @@ class PyTorchJobLauncher:
                 time.sleep(1.0)
 
     def _succeeded(self, name: str, look: Look, judge: PodJudge, failed: list[Any]) -> bool:
-        """Whether the job ended well; False while it is at work.
+        """Whether the job succeeded; False while it has not ended.
 
         Raises:
-            SlipwayError: it failed, or will not come to work.
+            SlipwayError: the job failed, or its pods cannot run.
         """
         if look.ending and look.ending.succeeded:
             return True
         if error := bad_input(look.pods):
             raise error
-        words = endings(look.pods)
+        pod_endings = endings(look.pods)
         if look.ending:
-            whole = "\n".join([look.ending.words, *words])
-            raise SlipwayError(f"PyTorchJob {name} failed; a new run goes on from the last checkpoint. {whole}")
-        if look.held:  # its pods go, and new ones come when it is admitted
+            reasons = "\n".join([look.ending.reason, *pod_endings])
+            raise SlipwayError(f"PyTorchJob {name} failed; a new run goes on from the last checkpoint. {reasons}")
+        if look.held:  # the operator removes the pods of a held job, and makes new ones when it is released
             failed.clear()
         if problem := judge.problem([] if look.held else [*look.pods, *failed]):
-            raise SlipwayError("\n".join([f"PyTorchJob {name} cannot run: {problem}", *words]))
+            raise SlipwayError("\n".join([f"PyTorchJob {name} cannot run: {problem}", *pod_endings]))
         return False
 
 
-def _own_encoder(config: WorkerConfig) -> Path | None:
-    """The encoder's folder, when it lies on this machine only: not in the image, nor where the pods fetch it."""
+def _local_encoder(config: WorkerConfig) -> Path | None:
+    """The encoder's folder, when it is on this machine only; None for an encoder of the image or of a store."""
     name = config.settings.encoder
     if name in PACKAGED or is_stored(name):
         return None
@@ -148,22 +148,22 @@ def _own_encoder(config: WorkerConfig) -> Path | None:
 
 
 def _upload(config: WorkerConfig, store: str, name: str) -> None:
-    """Store what the pods need."""
+    """Upload dataset, encoder and configuration to the store. The configuration has the paths in the pods."""
     settings = config.settings
     storage.upload_folder(config.dataset, f"{store}/dataset")
-    if encoder := _own_encoder(config):
+    if encoder := _local_encoder(config):
         storage.upload_folder(encoder, f"{store}/encoder")
         settings = settings.model_copy(update={"encoder": str(remote.ENCODER)})
-    places = dict.fromkeys(("output", "work", "launch"), remote.WORKSPACE)
-    in_pods = config.model_copy(update={**places, "dataset": remote.DATASET, "settings": settings})
-    remote.put_json(in_pods.model_dump(mode="json"), f"{store}/launches/{name}/config", remote.CONFIG)
+    paths = dict.fromkeys(("output", "work", "launch"), remote.WORKSPACE)
+    pod_config = config.model_copy(update={**paths, "dataset": remote.DATASET, "settings": settings})
+    remote.put_json(pod_config.model_dump(mode="json"), f"{store}/launches/{name}/config", remote.CONFIG)
 
 
 def _download(config: WorkerConfig, launch: str) -> None:
-    """Bring model and result; where the encoder lay in the pods is replaced by where it lies here."""
+    """Download model and result, and replace the encoder's path in the pods by its path on this machine in them."""
     storage.download_folder(f"{launch}/output", config.output)
     storage.download_file(f"{launch}/result/{remote.RESULT}", config.result_file)
-    if _own_encoder(config):
-        there, here = json.dumps(str(remote.ENCODER)), json.dumps(config.settings.encoder)
+    if _local_encoder(config):
+        pod_path, local_path = json.dumps(str(remote.ENCODER)), json.dumps(config.settings.encoder)
         for path in (config.result_file, config.output / "slipway.json"):
-            path.write_text(path.read_text("utf-8").replace(there, here), "utf-8")
+            path.write_text(path.read_text("utf-8").replace(pod_path, local_path), "utf-8")

@@ -1,17 +1,17 @@
-"""What runs in the pods of a PyTorchJob: everything comes from the store and goes back to it, since pods share no disk.
+"""The programs in the pods of a PyTorchJob. They read from the store and write to it, since pods share no disk.
 
     python -m slipway.components.train.remote pod
-        the container's program: fetch configuration and data, become torchrun
+        the container's program: downloads configuration and data, then becomes torchrun
     python -m slipway.components.train.remote worker
-        one worker process under torchrun: `slipway.components.train.worker`, which goes on from the newest checkpoint
-        in the store
+        one worker process under torchrun: runs `slipway.components.train.worker`, and resumes from the newest
+        checkpoint in the store
 
 The store of one training (environment variable SLIPWAY_STORE) holds:
 
     dataset/ encoder/                 the encoder only when it is a folder of the launcher's machine
     checkpoints/NAME/                 checkpoint NAME, best.pt and mlflow.json as they were when it was written
-    newest/newest.json                the name of the last checkpoint that is there as a whole
-    launches/LAUNCH/{config,output,result}/     of one PyTorchJob (SLIPWAY_LAUNCH)
+    newest/newest.json                the name of the last checkpoint that is complete
+    launches/LAUNCH/{config,output,result}/     files of one PyTorchJob (SLIPWAY_LAUNCH)
 """
 
 import json
@@ -37,19 +37,24 @@ DATASET, ENCODER = WORKSPACE / "dataset", WORKSPACE / "encoder"
 CONFIG, OUTPUT, RESULT = "train.json", "output", "result.json"
 NEWEST = "newest.json"
 CARRIED = ("best.pt", "mlflow.json")
-"""What a continued training needs beside the checkpoint itself."""
+"""Files that a resumed training needs beside the checkpoint itself."""
 
 TERMINATION_LOG = Path("/dev/termination-log")
-"""Kubernetes shows its content as the reason why the container ended."""
+"""Kubernetes shows the content of this file as the reason why the container ended."""
 
 MESSAGE_LIMIT = 1000
-"""Characters; Kubernetes keeps 4096 bytes of the whole record, in which a character may take several."""
+"""Longest message in characters. Kubernetes keeps 4096 bytes of the file, and a character may take several bytes."""
 
 
 class CheckpointUploader:
-    """Copies each new checkpoint of a work folder to the store while the training goes on; a context manager.
+    """Uploads each new checkpoint of a work folder to the store, in a thread; a context manager.
 
-    A store that does not answer costs checkpoints, not the training.
+    When the store fails, the training goes on without the checkpoint in the store.
+
+    Args:
+        work: the work folder.
+        store: URI of the training in the store.
+        interval_s: seconds between two looks for a new checkpoint.
     """
 
     def __init__(self, work: Path, store: str, interval_s: float = 1.0) -> None:
@@ -74,7 +79,7 @@ class CheckpointUploader:
                 progress.report("train", f"a checkpoint could not be stored, the training goes on: {error}")
 
     def upload_newest(self) -> None:
-        """Store the newest checkpoint unless it is stored; the one before stays until the next.
+        """Upload the newest checkpoint unless it is in the store. The store keeps the last two checkpoints.
 
         Raises:
             BadInput: the store cannot be used.
@@ -85,7 +90,7 @@ class CheckpointUploader:
         staged = self.work / ".staged"
         shutil.rmtree(staged, ignore_errors=True)
         try:
-            # Links cost no space, and stay when the training removes or replaces the files meanwhile.
+            # Hard links need no space, and keep the files when the training removes or replaces them meanwhile.
             shutil.copytree(newest, staged / newest.name, copy_function=os.link)
             for name in CARRIED:
                 if (self.work / name).exists():
@@ -95,6 +100,7 @@ class CheckpointUploader:
             return
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+        # Only now is the checkpoint complete, so that a reader may use it.
         put_json({"checkpoint": newest.name}, f"{self.store}/newest", NEWEST)
         self.stored.append(newest.name)
         for old in self.stored[:-2]:
@@ -103,14 +109,14 @@ class CheckpointUploader:
 
 
 def put_json(record: dict[str, Any], uri: str, name: str) -> None:
-    """Store a JSON file; readers see the old or the new content."""
+    """Upload a JSON file. Readers get the old or the new content as a whole."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_text(json.dumps(record), "utf-8")
         storage.upload_folder(Path(folder), uri)
 
 
 def newest_checkpoint(store: str) -> str | None:
-    """The name of the newest complete checkpoint in the store, None for a training that has none."""
+    """The name of the newest complete checkpoint in the store; None when the training has none."""
     uri = f"{store}/newest/{NEWEST}"
     if not storage.file_exists(uri):
         return None
@@ -122,15 +128,17 @@ def newest_checkpoint(store: str) -> str | None:
 
 
 def pod() -> None:
-    """Fetch configuration, dataset and encoder, then become torchrun, which reads its arguments from PET_*.
+    """Download configuration, dataset and encoder, then become torchrun.
+
+    torchrun reads its arguments from the environment (PET_*), where the training operator sets them.
 
     Raises:
         BadInput: the store cannot be used.
     """
     authority.trust()
     store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
-    os.environ[HOME] = str(WORKSPACE / "home")  # of the workers, too; other places are small or read-only
-    for leftover in WORKSPACE.iterdir():  # of an earlier container of this pod
+    os.environ[HOME] = str(WORKSPACE / "home")  # the workers inherit it; other folders are small or read-only
+    for leftover in WORKSPACE.iterdir():  # files of an earlier container of this pod
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     storage.download_file(f"{store}/launches/{launch}/config/{CONFIG}", WORKSPACE / CONFIG)
     storage.download_folder(f"{store}/dataset", DATASET)
@@ -138,16 +146,16 @@ def pod() -> None:
     if config.settings.encoder == str(ENCODER):
         storage.download_folder(f"{store}/encoder", ENCODER)
     elif is_stored(config.settings.encoder):
-        encoder_folder(config.settings.encoder)  # once for all workers
+        encoder_folder(config.settings.encoder)  # downloads it once, before the workers of this pod start
     torchrun = [sys.executable, "-m", "torch.distributed.run", "-m", "slipway.components.train.remote", "worker"]
     os.execv(torchrun[0], torchrun)
 
 
 def worker() -> None:
-    """Train as one of the workers; the first one stores checkpoints, the model and the result.
+    """Train as one of the workers. The first worker uploads checkpoints, the model and the result.
 
-    Each process has a work folder of its own, so that it sees what is in the store and nothing that an earlier
-    process left. The first one says which checkpoint all take.
+    Each process has a work folder of its own, so that it resumes from the store only, and not from files of an earlier
+    process. The first worker chooses the checkpoint, so that all workers resume from the same one.
 
     Raises:
         SlipwayError: as `slipway.components.train.worker.train`, or the store cannot be used.
@@ -157,11 +165,11 @@ def worker() -> None:
     store, launch = os.environ["SLIPWAY_STORE"], os.environ["SLIPWAY_LAUNCH"]
     config_path = _own_config()
     config = _config(config_path)
-    first = int(os.environ["RANK"]) == 0
-    checkpoint = _agreed(newest_checkpoint(store) if first else None)
+    is_first = int(os.environ["RANK"]) == 0
+    checkpoint = _broadcast(newest_checkpoint(store) if is_first else None)
     if checkpoint:
         _fetch_checkpoint(f"{store}/checkpoints/{checkpoint}", config.work)
-    if not first:
+    if not is_first:
         training_worker.main(str(config_path))
         return
     with CheckpointUploader(config.work, store):
@@ -176,18 +184,20 @@ def _config(path: Path) -> WorkerConfig:
         return WorkerConfig.model_validate_json(path.read_text("utf-8"))
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
+        field = ".".join(map(str, problem["loc"]))
         raise BadInput(
-            f"the image does not understand the configuration ({where}: {problem['msg']}); build it from the same code"
+            f"the image does not understand the configuration ({field}: {problem['msg']}); build it from the same code"
         ) from error
 
 
 def _own_config() -> Path:
-    """The configuration of this process: that of the launch with folders of its own, which are empty."""
-    own = WORKSPACE / f"process-{os.environ['LOCAL_RANK']}"
-    shutil.rmtree(own, ignore_errors=True)
+    """Write the configuration of this process, with empty folders of its own; returns its path."""
+    process_folder = WORKSPACE / f"process-{os.environ['LOCAL_RANK']}"
+    shutil.rmtree(process_folder, ignore_errors=True)
     shared = _config(WORKSPACE / CONFIG)
-    config = shared.model_copy(update={"work": own / "work", "launch": own / "launch", "output": own / OUTPUT})
+    config = shared.model_copy(
+        update={"work": process_folder / "work", "launch": process_folder / "launch", "output": process_folder / OUTPUT}
+    )
     for folder in (config.work, config.launch):
         folder.mkdir(parents=True)
     path = config.launch / CONFIG
@@ -195,16 +205,18 @@ def _own_config() -> Path:
     return path
 
 
-def _agreed(checkpoint: str | None) -> str | None:
-    """What the first process says; the process group that this makes is also the training's."""
+def _broadcast(checkpoint: str | None) -> str | None:
+    """Broadcast the checkpoint of the first process to all. The process group that this makes is used by the training,
+    too.
+    """
     if int(os.environ["WORLD_SIZE"]) == 1:
         return checkpoint
     import torch.distributed
 
     torch.distributed.init_process_group("gloo")  # as Accelerator(cpu=True) does
-    said = [checkpoint]
-    torch.distributed.broadcast_object_list(said, src=0)
-    return said[0]
+    values = [checkpoint]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def _fetch_checkpoint(uri: str, work: Path) -> None:
@@ -216,7 +228,9 @@ def _fetch_checkpoint(uri: str, work: Path) -> None:
 
 
 def _explain(error: Exception) -> None:
-    """Leave the reason where Kubernetes shows it; one that Slipway understands is not covered by a later one."""
+    """Write the error to the termination log. An unknown error does not replace a SlipwayError that is there: the
+    processes of a pod share the file, and one that fails makes the others fail.
+    """
     if isinstance(error, SlipwayError) or not TERMINATION_LOG.stat().st_size:
         record = {"kind": type(error).__name__, "message": str(error)[:MESSAGE_LIMIT]}
         TERMINATION_LOG.write_text(json.dumps(record), "utf-8")

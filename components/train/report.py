@@ -10,7 +10,7 @@ from slipway.components.train.result import TrainResult
 
 
 def scalars(result: TrainResult) -> dict[str, float | None]:
-    """Values worth a comparison over runs."""
+    """Values to compare over runs."""
     epsilon = result.privacy.epsilon if result.privacy else None
     return {**dict(result.validation), "seconds": result.seconds, "privacy_epsilon": epsilon}
 
@@ -57,9 +57,9 @@ def _epoch_rows(result: TrainResult) -> list[list[str]]:
 
 
 def learning_curves(result: TrainResult, width: float) -> Figure:
-    """Three panels over the updates: losses, validation macro-F1, learning rate; a line marks the best epoch.
+    """Three panels over the updates: losses, validation macro-F1 and learning rate. A line marks the best epoch.
 
-    They lie beside each other, or below each other in a narrow figure.
+    The panels are side by side, or one below the other in a narrow figure.
     """
     training, validation = result.curves.training, result.curves.validation
     best = next(point.update for point in validation if point.epoch == result.best_epoch)

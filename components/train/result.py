@@ -1,4 +1,4 @@
-"""What the step `train` returns."""
+"""The result of the step `train`."""
 
 from typing import ClassVar
 
@@ -43,13 +43,13 @@ class Curves(ResultPart):
     """Learning curves, in order."""
 
     training: list[TrainingPoint]
-    """While it trained."""
+    """Points during the training."""
     validation: list[ValidationPoint]
-    """After each epoch."""
+    """Points after each epoch."""
 
 
 class TrainResult(StepResult):
-    """A training, and the best of its epochs, which is the model."""
+    """A training. The weights of its best epoch are the model."""
 
     step: ClassVar[str] = "train"
 
@@ -72,18 +72,18 @@ class TrainResult(StepResult):
     mlflow_run_id: str
     """The training's run in MLflow."""
     privacy: Privacy | None = None
-    """What the weights may tell of a training text; only after a private training."""
+    """How much the weights may reveal about a training text; only after a private training."""
     updates: int
-    """Updates that were made."""
+    """Number of updates."""
     epochs: int
-    """Epochs that were made."""
+    """Number of epochs."""
     stopped_early: bool
-    """Whether it stopped before the epochs that were asked for, since nothing was gained."""
+    """Whether it stopped before the last epoch of the settings, since the scores did not improve."""
     seconds: float
-    """Time of the training, in seconds, over all its parts."""
+    """Time of the training, in seconds; for a resumed one, of all its parts."""
     processes: int
     """Worker processes."""
     resumed_from: int | None
-    """The update from which a killed training went on; null for one that was not."""
+    """The update from which a killed training was resumed; null for a training that was not killed."""
     curves: Curves
     """Learning curves."""

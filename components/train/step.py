@@ -1,4 +1,4 @@
-"""Entry point of the step `train`."""
+"""Entry point of the step `train`: prepare the work folder, launch the workers and read their result."""
 
 import shutil
 import tempfile
@@ -32,8 +32,8 @@ def run(
         choice: settings that the step `select_model` chose; they override `settings`.
         settings: how to train.
         output: becomes a checkpoint folder.
-        work: a folder that outlives a killed run. Each training has a folder of its own in it, named for its data,
-            encoder and settings: a later run of the same training goes on from there; others are not touched.
+        work: a folder that is kept when a run is killed. Each training has a folder of its own in it, named by the
+            digest of its data, encoder and settings. A later run of the same training resumes from there.
         tracking_uri: the MLflow tracking server.
         launcher: where the workers run; torchrun on this machine by default.
 
@@ -48,20 +48,20 @@ def run(
             raise BadInput(f"the {split} split of {dataset} is empty; check the split shares of prepare_data")
     digest = training_digest(chosen, data.digest)
     key = digest.removeprefix("sha256:")[:16]
-    own = work.absolute() / key
-    own.mkdir(parents=True, exist_ok=True)
+    training_folder = work.absolute() / key
+    training_folder.mkdir(parents=True, exist_ok=True)
     config = WorkerConfig(
         dataset=dataset.absolute(),
         output=output.absolute(),
-        work=own,
-        launch=Path(tempfile.mkdtemp(prefix="launch-", dir=own)),
+        work=training_folder,
+        launch=Path(tempfile.mkdtemp(prefix="launch-", dir=training_folder)),
         digest=digest,
         tracking_uri=tracking_uri,
         run_name=f"train-{key}",
         settings=chosen,
     )
     try:
-        return _launch(config, launcher or LocalLauncher(own / "train.log"))
+        return _launch(config, launcher or LocalLauncher(training_folder / "train.log"))
     finally:
         shutil.rmtree(config.launch, ignore_errors=True)
 

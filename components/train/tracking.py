@@ -1,4 +1,4 @@
-"""The MLflow run of a training: parameters and metrics while it goes on, one run also across kills."""
+"""The MLflow run of a training: logs parameters and metrics. A training that is killed and resumed has one run."""
 
 import json
 import os
@@ -18,14 +18,22 @@ from slipway.components.step_runtime import progress
 
 STEP = "train"
 PARAMETER_LIMIT = 500
+"""Most characters of a parameter that are logged."""
 
 
 class Tracker:
-    """One MLflow run: that which an earlier, killed training of the same configuration left in `work`, or a new one.
+    """The MLflow run of a training: the run that a killed training with the same digest left, or else a new run.
 
-    A new one is a child of the run of the environment variable `MLFLOW_RUN_ID`, in that one's experiment, when the
-    tracking server has it. Kubeflow Pipelines' MLflow plugin makes such a run for each step, logs to it and ends it;
-    it may be on another server.
+    A new run is a child of the run in the environment variable `MLFLOW_RUN_ID`, in the experiment of that run, if the
+    tracking server has it. The MLflow plugin of Kubeflow Pipelines makes such a run for each step, logs to it and ends
+    it. That run may be on another server.
+
+    Args:
+        uri: of the tracking server.
+        experiment: name of the experiment for a run without a parent; made when it is new.
+        run_name: name of a new run.
+        work: the training's work folder, which remembers the run.
+        digest: of the training.
 
     Raises:
         BadInput: the tracking server cannot be used.
@@ -37,15 +45,15 @@ class Tracker:
             self.client = connect(uri)
             run = self._existing_run() or self._new_run(experiment, run_name)
         except (MlflowException, OSError) as error:
-            words = f"the MLflow tracking server {uri} cannot be used ({error}); {advice(error)}"
-            raise BadInput(without_credentials(words)) from error
+            message = f"the MLflow tracking server {uri} cannot be used ({error}); {advice(error)}"
+            raise BadInput(without_credentials(message)) from error
         self.run_id: str = run.info.run_id
         self._known_parameters: dict[str, str] = run.data.params
         self._logged_until = self._last_step(run)
         write_json(self.record, {"digest": digest, "run_id": self.run_id})
 
     def log_parameters(self, parameters: dict[str, Any]) -> None:
-        """Log parameters that the run does not have yet; MLflow does not let a parameter change."""
+        """Log the parameters that the run does not have yet, since MLflow does not allow a parameter to change."""
         values = {name: str(value)[:PARAMETER_LIMIT] for name, value in parameters.items()}
         kept = [name for name, value in values.items() if self._known_parameters.get(name, value) != value]
         if kept:
@@ -54,7 +62,7 @@ class Tracker:
         self._log(params=new)
 
     def log_metrics(self, metrics: dict[str, float], update: int) -> None:
-        """Log metrics at an update, unless an earlier, killed process already did."""
+        """Log metrics at an update, unless an earlier, killed process already logged them."""
         if update > self._logged_until.get(next(iter(metrics)), -1):
             now = int(time.time() * 1000)
             self._log(metrics=[Metric(name, value, now, update) for name, value in metrics.items()])
@@ -62,7 +70,7 @@ class Tracker:
     def finish(self, status: str) -> None:
         """End the run with an MLflow status such as FINISHED or FAILED.
 
-        A finished run is not continued: the same training later is a run of its own.
+        A finished run is not resumed: a later training with the same digest makes a run of its own.
         """
         if status == "FINISHED":
             self.record.unlink(missing_ok=True)
@@ -72,7 +80,7 @@ class Tracker:
             progress.report(STEP, without_credentials(f"MLflow could not end the run: {error}"))
 
     def _log(self, metrics: list[Metric] | None = None, params: list[Param] | None = None) -> None:
-        """A training does not fail because MLflow does; its curves are also in its result."""
+        """Log to MLflow. A failure is only reported: the training must go on, and its result has the curves, too."""
         try:
             self.client.log_batch(self.run_id, metrics=metrics or [], params=params or [])
         except MlflowException as error:
@@ -80,10 +88,10 @@ class Tracker:
 
     def _existing_run(self) -> Run | None:
         try:
-            left = json.loads(self.record.read_text("utf-8"))
-            if left["digest"] != self.digest:
+            record = json.loads(self.record.read_text("utf-8"))
+            if record["digest"] != self.digest:
                 return None
-            run = self.client.get_run(left["run_id"])
+            run = self.client.get_run(record["run_id"])
             self.client.update_run(run.info.run_id, status="RUNNING")
         except (OSError, ValueError, KeyError, MlflowException):
             return None
@@ -93,30 +101,30 @@ class Tracker:
         if parent := self._parent():
             tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
             return self.client.create_run(parent.info.experiment_id, run_name=run_name, tags=tags)
-        found = self.client.get_experiment_by_name(experiment)
-        if found is None:
+        existing = self.client.get_experiment_by_name(experiment)
+        if existing is None:
             try:
                 experiment_id = self.client.create_experiment(experiment)
-            except MlflowException:  # another process may have been faster
-                found = self.client.get_experiment_by_name(experiment)
-                if found is None:
+            except MlflowException:  # another process may have made it in the meantime
+                existing = self.client.get_experiment_by_name(experiment)
+                if existing is None:
                     raise
-        return self.client.create_run(found.experiment_id if found else experiment_id, run_name=run_name)
+        return self.client.create_run(existing.experiment_id if existing else experiment_id, run_name=run_name)
 
     def _parent(self) -> Run | None:
-        """The run of the environment, unless it is none of this server's."""
-        given = os.environ.get("MLFLOW_RUN_ID")
-        if not given:
+        """The run that the environment names; None when it names none, or the tracking server does not have it."""
+        run_id = os.environ.get("MLFLOW_RUN_ID")
+        if not run_id:
             return None
         try:
-            parent = self.client.get_run(given)
+            parent = self.client.get_run(run_id)
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
         else:
             if parent.info.lifecycle_stage == LifecycleStage.ACTIVE:
                 return parent
-        progress.report(STEP, f"MLFLOW_RUN_ID {given} is ignored: the tracking server has no such run")
+        progress.report(STEP, f"MLFLOW_RUN_ID {run_id} is ignored: the tracking server has no such run")
         return None
 
     def _last_step(self, run: Run) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """One worker process of a training: `torchrun --nproc-per-node N -m slipway.components.train.worker CONFIG.json`.
 
-A launcher that sets `SLIPWAY_WATCH_STDIN` holds the other end of the workers' standard input. When the launcher
-dies, however suddenly, that end closes and the workers stop, so that no training goes on which nobody follows.
+A launcher that sets `SLIPWAY_WATCH_STDIN` holds the other end of the workers' standard input. When the launcher dies,
+also by SIGKILL, the system closes that end, and the workers stop. So no training goes on without its launcher.
 """
 
 import contextlib
@@ -27,21 +27,26 @@ from slipway.components.train.tracking import STEP, Tracker
 
 
 class Recorder:
-    """Follows a training: progress, MLflow (`tracker` is None on all but the first process) and checkpoints."""
+    """Observes a training, and records progress, metrics in MLflow, and checkpoints.
+
+    Args:
+        store: of the checkpoints.
+        tracker: the MLflow run; None on all processes but the first.
+    """
 
     def __init__(self, store: CheckpointStore, tracker: Tracker | None) -> None:
         self.store, self.tracker = store, tracker
 
     def updated(self, training: Training) -> None:
         """Log the newest point of the curve; write a checkpoint when one is due."""
-        place = training.position
-        point = place.training[-1] if place.training else None
-        if self.tracker and point and point["update"] == place.updates:
+        position = training.position
+        point = position.training[-1] if position.training else None
+        if self.tracker and point and point["update"] == position.updates:
             values = {"train_loss": point["loss"], "learning_rate": point["learning_rate"]}
-            self.tracker.log_metrics(values, place.updates)
-            message = f"epoch {place.epoch + 1}: training loss {point['loss']:.3f}"
-            progress.report(STEP, message, place.updates, training.total_updates)
-        if place.updates % training.settings.checkpoint_every == 0:
+            self.tracker.log_metrics(values, position.updates)
+            message = f"epoch {position.epoch + 1}: training loss {point['loss']:.3f}"
+            progress.report(STEP, message, position.updates, training.total_updates)
+        if position.updates % training.settings.checkpoint_every == 0:
             self.store.save(training)
 
     def evaluated(self, training: Training, improved: bool) -> None:
@@ -61,7 +66,7 @@ class Recorder:
 
 
 def train(config: WorkerConfig) -> None:
-    """Train as one of the workers; the first one writes the model, the result and the MLflow run.
+    """Train as one of the workers. The first worker writes the model, the result and the MLflow run.
 
     Raises:
         BadInput: the dataset, the encoder, the settings or the tracking server cannot be used.
@@ -73,7 +78,7 @@ def train(config: WorkerConfig) -> None:
     dataset = TextDataset(config.dataset)
     store = CheckpointStore(config.work, config.digest)
     with exclusive(config.work) if accelerator.is_main_process else contextlib.nullcontext():
-        accelerator.wait_for_everyone()
+        accelerator.wait_for_everyone()  # until the first worker has locked the work folder
         training = _prepare(config, dataset, accelerator)
         message = store.restore(training)
         resumed_from = training.position.updates or None
@@ -82,7 +87,7 @@ def train(config: WorkerConfig) -> None:
             if message:
                 progress.report(STEP, message if resumed_from else f"starting afresh: {message}")
             if not resumed_from:
-                store.clear()
+                store.clear()  # removes checkpoints that cannot be used
             tracker = Tracker(config.tracking_uri, settings.experiment, config.run_name, config.work, store.digest)
         _fit(config, dataset, training, Recorder(store, tracker), resumed_from)
 
@@ -133,9 +138,9 @@ def _finish(
     tracker: Tracker,
     resumed_from: int | None,
 ) -> None:
-    """Write the best model to the output folder and the result to the work folder."""
-    settings, place = config.settings, training.position
-    best = place.best()
+    """Write the best model to the output folder, and the result to the launch folder."""
+    settings, position = config.settings, training.position
+    best = position.best()
     if best is None:
         raise SlipwayError("the training ended without an evaluation; remove the work folder and train again")
     validation = {name: best[name] for name in ("loss", "macro_f1", "accuracy")}
@@ -153,22 +158,22 @@ def _finish(
         "mlflow_run_id": tracker.run_id,
     }
     if training.private:
-        info["privacy"] = training.private.budget.spent(place.updates).model_dump()
+        info["privacy"] = training.private.budget.spent(position.updates).model_dump()
     save_checkpoint(config.output, model, load_tokenizer(encoder_folder(settings.encoder)), info)
-    made = {
-        "updates": place.updates,
-        "epochs": place.epoch,
-        "stopped_early": place.epoch < settings.epochs,
-        "seconds": place.seconds,
+    facts = {
+        "updates": position.updates,
+        "epochs": position.epoch,
+        "stopped_early": position.epoch < settings.epochs,
+        "seconds": position.seconds,
         "processes": training.accelerator.num_processes,
         "resumed_from": resumed_from,
-        "curves": {"training": place.training, "validation": place.validation},
+        "curves": {"training": position.training, "validation": position.validation},
     }
-    write_json(config.result_file, TrainResult.model_validate(info | made).to_json())
+    write_json(config.result_file, TrainResult.model_validate(info | facts).to_json())
 
 
 def _stop_with_launcher() -> None:
-    """Wait in the background for the end of standard input, then stop this process at once."""
+    """Start a thread that stops this process at once when standard input ends."""
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):
@@ -179,7 +184,7 @@ def _stop_with_launcher() -> None:
 
 
 def main(path: str) -> None:
-    """Read the configuration and train; an error that Slipway understands is left in the error file."""
+    """Read the configuration and train. A SlipwayError is written to the error file, for the launcher."""
     config = WorkerConfig.model_validate_json(Path(path).read_text("utf-8"))
     if os.environ.get("SLIPWAY_WATCH_STDIN"):
         _stop_with_launcher()

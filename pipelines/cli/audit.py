@@ -1,4 +1,4 @@
-"""`slipway audit`: check the audit logs of model servers."""
+"""The command `slipway audit`, which checks the audit logs of model servers."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,6 +16,7 @@ from slipway.serving.audit.files import audit_files, places
 from slipway.serving.audit.heads import heads_in
 
 SHOWN = 20
+"""At most so many problems of a log are printed."""
 STANDARD_INPUT = "-"
 app = typer.Typer(help="The audit logs of model servers.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
@@ -52,47 +53,53 @@ def verify_command(
     from slipway.serving.audit.audit_log import key_of
 
     try:
-        given = _heads(head, log)
+        given_heads = _heads(head, log)
         logs = _logs(log) if log else _local_logs()
         secret = key_of(key or _local_key(log))
-        if given and len(logs) > 1:
+        if given_heads and len(logs) > 1:
             raise BadInput(f"--head is of one log, but {log or 'the service'} has {len(logs)}; give the folder of one")
     except BadInput as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"BadInput: {error}", markup=False)
         raise typer.Exit(error.exit_code) from None
-    intact = [_reported(name, verify(lines, secret, given or heads, whole)) for name, lines, heads, whole in logs]
+    intact = [
+        _reported(name, verify(lines, secret, given_heads or heads, complete)) for name, lines, heads, complete in logs
+    ]
     raise typer.Exit(0 if all(intact) else 1)
 
 
 Heads = list[Numbered]
 Log = tuple[str, Iterable[Place], Heads, bool]
-"""Its name, its lines, the heads that are known of it, and whether these are all lines that a server kept."""
+"""An audit log: its name, its lines, its known heads, and whether the lines are all that the server kept."""
 
 
-def _heads(given: str, log: str) -> Heads:
-    if given == STANDARD_INPUT and log == STANDARD_INPUT:
+def _heads(head: str, log: str) -> Heads:
+    """The heads that the option --head gives: a file, `-` for standard input, or SEQ:HASH itself."""
+    if head == STANDARD_INPUT and log == STANDARD_INPUT:
         raise BadInput("both the log and --head are the standard input; give a file for one of them")
-    if not given:
+    if not head:
         return []
     try:
-        text = sys.stdin.read() if given == STANDARD_INPUT else Path(given).read_text("utf-8")
+        text = sys.stdin.read() if head == STANDARD_INPUT else Path(head).read_text("utf-8")
     except FileNotFoundError:
-        text = given
+        text = head
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--head {given} cannot be read ({error})") from error
-    return [(head.seq, head.hash) for head in heads_in(text, f"--head {given}")]
+        raise BadInput(f"--head {head} cannot be read ({error})") from error
+    return [(noted.seq, noted.hash) for noted in heads_in(text, f"--head {head}")]
 
 
 def _local_key(log: str) -> Path | None:
-    """The key of the service on this machine, for logs of its own."""
+    """The audit key of the service on this machine; None for a log that is not its own, or without a key."""
     service = Places.here().service
     key = service / access.AUDIT_KEY
-    ours = not log or Path(log).absolute().is_relative_to(service)
-    return key if ours and key.exists() else None
+    is_local = not log or Path(log).absolute().is_relative_to(service)
+    return key if is_local and key.exists() else None
 
 
 def _local_logs() -> list[Log]:
-    """Those of the service on this machine, with the heads that its servers noted; a log that is gone has one still."""
+    """The logs of the service on this machine, with the heads that its servers noted.
+
+    A log whose files were deleted still has a noted head. It is returned without lines, so that the check fails.
+    """
     service = Places.here().service
     noted = {file.stem: _heads(str(file), "") for file in sorted((service / access.AUDIT_HEADS).glob("*.jsonl"))}
     try:
@@ -101,42 +108,45 @@ def _local_logs() -> list[Log]:
         if not noted:
             raise
         logs = []
-    found = {Path(name).name: (name, lines, noted.pop(Path(name).name, []), whole) for name, lines, _, whole in logs}
-    gone = [(str(service / access.AUDIT / version), iter(()), heads, True) for version, heads in noted.items()]
-    return [*found.values(), *gone]
+    existing = {
+        Path(name).name: (name, lines, noted.pop(Path(name).name, []), complete) for name, lines, _, complete in logs
+    }
+    deleted = [(str(service / access.AUDIT / version), iter(()), heads, True) for version, heads in noted.items()]
+    return [*existing.values(), *deleted]
 
 
-def _logs(given: str) -> list[Log]:
-    """The logs by name."""
-    if given == STANDARD_INPUT:
+def _logs(log: str) -> list[Log]:
+    """The logs at a path: a file, a folder of audit files, a folder of such folders, or `-` for standard input."""
+    if log == STANDARD_INPUT:
         return [("standard input", _stream(), [], False)]
-    path = Path(given)
+    path = Path(log)
     if path.is_file():
-        return [(given, places([path]), [], False)]
+        return [(log, places([path]), [], False)]
     if not path.is_dir():
-        raise BadInput(f"there is no audit log at {given}; give the folder or file that a model server writes")
+        raise BadInput(f"there is no audit log at {log}; give the folder or file that a model server writes")
     folders = [folder for folder in (path, *sorted(path.iterdir())) if folder.is_dir() and audit_files(folder)]
     if not folders:
-        raise BadInput(f"{given} has no audit-*.jsonl; give the folder that a model server writes")
+        raise BadInput(f"{log} has no audit-*.jsonl; give the folder that a model server writes")
     return [(str(folder), places(audit_files(folder)), [], True) for folder in folders]
 
 
 def _stream() -> Iterator[Place]:
+    """The audit lines of standard input; a server's ordinary log lines between them are skipped."""
     for number, raw in enumerate(sys.stdin.buffer, 1):
         if raw.startswith(b'{"seq":'):
             yield Place("standard input", number, raw.rstrip(b"\n"), raw.endswith(b"\n"))
 
 
-def _reported(name: str, found: Verification) -> bool:
-    """Print what was found; returns whether the log is intact."""
-    extent = f"{found.lines} lines, seq {found.first} to {found.seq}, head {found.seq}:{found.head}"
-    verdict = "[bold red]changed[/]" if found.problems else "[bold green]intact[/]"
+def _reported(name: str, result: Verification) -> bool:
+    """Print the result of a check; returns whether the log is intact."""
+    extent = f"{result.lines} lines, seq {result.first} to {result.seq}, head {result.seq}:{result.head}"
+    verdict = "[bold red]changed[/]" if result.problems else "[bold green]intact[/]"
     console.print(f"{verdict}  ", end="")
     console.print(f"{name}: {extent}", markup=False)
-    for problem in found.problems[:SHOWN]:
+    for problem in result.problems[:SHOWN]:
         console.print(f"  {problem}", markup=False)
-    if len(found.problems) > SHOWN:
-        console.print(f"  and {len(found.problems) - SHOWN} more")
-    for note in found.notes:
+    if len(result.problems) > SHOWN:
+        console.print(f"  and {len(result.problems) - SHOWN} more")
+    for note in result.notes:
         console.print(f"  note: {note}", markup=False)
-    return not found.problems
+    return not result.problems

@@ -1,4 +1,4 @@
-"""`slipway explain`: which words of a text speak for the label that the served model gives it."""
+"""The command `slipway explain`, which shows the words of a text that support the label of the served model."""
 
 import json
 import sys
@@ -16,6 +16,7 @@ from slipway.components.explanation.picture import document, sentence, tints
 
 PICTURE = "explanation.html"
 STRONGEST = 5
+"""How many words are listed with their attributions."""
 
 
 def given_texts(texts: list[str]) -> list[str]:
@@ -33,16 +34,25 @@ def given_texts(texts: list[str]) -> list[str]:
 
 
 def explain(client: Client, texts: Sequence[str], top: int, picture: Path, console: Console) -> None:
-    """Ask for explanations, show them in colour and write the picture.
+    """Request explanations, print them in colour and write them as an HTML picture.
+
+    Args:
+        client: of the served model.
+        texts: to be explained.
+        top: how many labels of each text are explained.
+        picture: path of the HTML file; its folder is made when it is missing.
+        console: shows the explanations.
 
     Raises:
-        BadInput: the server refused a text, or the picture cannot be written.
-        SlipwayError: no answer.
+        BadInput: the server rejected a text, or the picture cannot be written.
+        SlipwayError: the server did not respond.
     """
-    explanations = [[_filed(told) for told in labels] for labels in client.explain(texts, top)]
+    explanations = [
+        [_as_class_explanation(explanation) for explanation in labels] for labels in client.explain(texts, top)
+    ]
     for text, labels in zip(texts, explanations, strict=True):
-        for told in labels:
-            show(told, console)
+        for explanation in labels:
+            show(explanation, console)
         if text != texts[-1]:
             console.print()
     try:
@@ -53,27 +63,27 @@ def explain(client: Client, texts: Sequence[str], top: int, picture: Path, conso
     console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 
-def _filed(told: Explanation) -> ClassExplanation:
-    return ClassExplanation.model_validate(told.to_json())
+def _as_class_explanation(explanation: Explanation) -> ClassExplanation:
+    return ClassExplanation.model_validate(explanation.to_json())
 
 
 def as_json(client: Client, texts: Sequence[str], top: int) -> str:
-    """The explanations for scripts. Raises as `explain`."""
+    """The explanations as JSON, for scripts. Raises the same errors as `explain`."""
     rows = [
-        {"text": text, "explanations": [told.to_json() for told in labels]}
+        {"text": text, "explanations": [explanation.to_json() for explanation in labels]}
         for text, labels in zip(texts, client.explain(texts, top), strict=True)
     ]
     return json.dumps(rows, ensure_ascii=False)
 
 
-def show(told: ClassExplanation, console: Console) -> None:
-    """Print one label with the tinted words, and the strongest of them by name."""
-    line = Text(f"{told.label} {told.score or 0:.3f}  ", "bold")
-    for word, _, (red, green, blue) in tints(told):
+def show(explanation: ClassExplanation, console: Console) -> None:
+    """Print the explanation of one label: the words in colour, then the strongest ones with their attributions."""
+    line = Text(f"{explanation.label} {explanation.score or 0:.3f}  ", "bold")
+    for word, _, (red, green, blue) in tints(explanation):
         line.append(word, f"not bold black on rgb({red},{green},{blue})")
         line.append(" ", "not bold")
     console.print(line, soft_wrap=True)
-    ranked = sorted(zip(told.attributions, told.words, strict=True), key=lambda item: -abs(item[0]))
+    ranked = sorted(zip(explanation.attributions, explanation.words, strict=True), key=lambda item: -abs(item[0]))
     strongest = "  ".join(f"{word} {attribution:+.2f}" for attribution, word in ranked[:STRONGEST])
     console.print(f"  {strongest}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  {sentence(told)}", markup=False, highlight=False, style="dim", soft_wrap=True)
+    console.print(f"  {sentence(explanation)}", markup=False, highlight=False, style="dim", soft_wrap=True)

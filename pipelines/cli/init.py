@@ -1,4 +1,4 @@
-"""`slipway init`: a commented settings file for one's own data, and what was found in them."""
+"""The command `slipway init`, which looks at the user's data and writes a commented settings file for them."""
 
 import re
 from collections.abc import Iterator
@@ -25,51 +25,52 @@ SHOWN = (
     "rollout.http_port",
     "rollout.grpc_port",
 )
-"""What the file shows, as comments where nothing is to be changed."""
+"""The settings that the file lists. Those that need no change are comments."""
 
 
 def init(source: Path | None, output: Path, force: bool, console: Console) -> None:
-    """Write a settings file, and say what the columns of the data look like.
+    """Write a settings file, and print what the columns of the data look like.
 
     Args:
-        source: a data file or a folder of them; without one the file is for the sample.
-        output: the file.
-        force: write over one that is there.
-        console: shows what was found.
+        source: a data file or a folder of data files; None writes a file for the sample data.
+        output: the file to write.
+        force: replace an existing file.
+        console: shows the columns.
 
     Raises:
-        BadInput: there is such a file, it cannot be written, or the data cannot be read.
+        BadInput: the file exists or cannot be written, or the data cannot be read.
     """
     if output.exists() and not force:
         raise BadInput(f"{output} is there already; give another --output, or --force to write over it")
-    found = propose(str(source)) if source else None
-    if found:
-        show(found, console)
+    proposal = propose(str(source)) if source else None
+    if proposal:
+        show(proposal, console)
     try:
-        output.write_text(document(found), "utf-8")
+        output.write_text(document(proposal), "utf-8")
     except OSError as error:
         raise BadInput(f"{output} cannot be written ({error.strerror}); give another --output") from error
-    load_settings(output)
+    load_settings(output)  # raises if the file that was written is no valid settings file
     console.print(f"wrote {escape(str(output))}; look at it, then: slipway check · slipway run", highlight=False)
 
 
-def show(found: Proposal, console: Console) -> None:
-    """Print the columns, and which are taken for what."""
-    roles = {found.settings.text_column: "[bold]text[/]", found.settings.label_column: "[bold]label[/]"}
+def show(proposal: Proposal, console: Console) -> None:
+    """Print the columns, and which of them are proposed as text and as label."""
+    roles = {proposal.settings.text_column: "[bold]text[/]", proposal.settings.label_column: "[bold]label[/]"}
     table = Table("column", "taken as", "values", "characters", "for example", box=None, pad_edge=False)
-    for column in found.columns:
+    for column in proposal.columns:
         example = escape(column.example[:50] + ("…" if len(column.example) > 50 else ""))
-        counted = (f"{column.values:,}", f"{column.length:.0f}")
-        table.add_row(escape(column.name), roles.get(column.name, ""), *counted, example)
+        numbers = (f"{column.values:,}", f"{column.length:.0f}")
+        table.add_row(escape(column.name), roles.get(column.name, ""), *numbers, example)
     console.print(table)
     console.print(
-        f"{found.rows:,} rows looked at; {escape(_classes(found.column(found.settings.label_column)))}", highlight=False
+        f"{proposal.rows:,} rows looked at; {escape(_classes(proposal.column(proposal.settings.label_column)))}",
+        highlight=False,
     )
 
 
-def document(found: Proposal | None) -> str:
-    """The text of the file."""
-    chosen = _values(found) if found else {}
+def document(proposal: Proposal | None) -> str:
+    """The text of the settings file; without a proposal, all settings are comments."""
+    values = _values(proposal) if proposal else {}
     lines = ["# Settings of Slipway. What is left out has its default; `slipway settings` shows them all."]
     section = ""
     for field in _shown():
@@ -77,40 +78,43 @@ def document(found: Proposal | None) -> str:
         if head != section:
             lines += ["", f"{head}:"]
             section = head
-        given = field.name in chosen
-        text = as_yaml(chosen[field.name] if given else field.default)
-        mark = "" if given else "# "
-        lines += [f"{'  ' * bool(dot)}# {_meaning(field)}", f"{'  ' * bool(dot)}{mark}{name}: {text}"]
-    if found:
-        lines[1:1] = [f"# {found.rows:,} rows looked at: {_classes(found.column(found.settings.label_column))}."]
+        has_value = field.name in values
+        text = as_yaml(values[field.name] if has_value else field.default)
+        comment = "" if has_value else "# "
+        lines += [f"{'  ' * bool(dot)}# {_meaning(field)}", f"{'  ' * bool(dot)}{comment}{name}: {text}"]
+    if proposal:
+        lines[1:1] = [
+            f"# {proposal.rows:,} rows looked at: {_classes(proposal.column(proposal.settings.label_column))}."
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _shown() -> Iterator[FieldDescription]:
-    """The settings of the file, those without a section first."""
+    """The settings that the file lists. Those without a section come first."""
     known = {field.name: field for field in fields()}
-    used = {*SHOWN, *(f"data.{name}" for name in ("format", "delimiter", "header"))}
-    yield from (known[name] for name in known if name in used and "." not in name)
-    yield from (known[name] for name in known if name in used and "." in name)
+    listed = {*SHOWN, *(f"data.{name}" for name in ("format", "delimiter", "header"))}
+    yield from (known[name] for name in known if name in listed and "." not in name)
+    yield from (known[name] for name in known if name in listed and "." in name)
 
 
-def _values(found: Proposal) -> dict[str, object]:
-    settings, usual = found.settings, DataSettings()
+def _values(proposal: Proposal) -> dict[str, object]:
+    """The settings that the file gives, by name: model, source and columns, and what differs from the defaults."""
+    settings, defaults = proposal.settings, DataSettings()
     named = {"source": settings.source, "text_column": settings.text_column, "label_column": settings.label_column}
-    more = {
+    others = {
         name: getattr(settings, name)
         for name in ("delimiter", "header")
-        if getattr(settings, name) != getattr(usual, name)
+        if getattr(settings, name) != getattr(defaults, name)
     }
     return {"model_name": _model_name(settings.source)} | {
-        f"data.{name}": value for name, value in (named | more).items()
+        f"data.{name}": value for name, value in (named | others).items()
     }
 
 
 def _model_name(source: str) -> str:
-    """A name for the model, after the data."""
-    words = re.sub(r"[^a-z0-9]+", "-", Path(source).stem.lower()).strip("-")
-    return words[:42].strip("-") if re.match("[a-z]", words) else f"model-{words}"[:42].strip("-")
+    """A name for the model, made from the name of the data file."""
+    name = re.sub(r"[^a-z0-9]+", "-", Path(source).stem.lower()).strip("-")
+    return name[:42].strip("-") if re.match("[a-z]", name) else f"model-{name}"[:42].strip("-")
 
 
 def _classes(column: Column) -> str:

@@ -1,4 +1,4 @@
-"""`slipway keys`: make, list and revoke the API keys of model servers."""
+"""The command `slipway keys`, which makes, lists and revokes the API keys of model servers."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 
 def command(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function a subcommand whose Slipway errors are one message and an exit code."""
+    """Register a function as a subcommand. A Slipway error becomes one message and an exit code."""
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
@@ -65,7 +65,7 @@ def add(
     path = _path(file)
     entry, key = api_keys.add(path, identity, scope or [Scope.PREDICT], expires=expires)
     if as_json:
-        print(json.dumps({"key": key, **_shown(entry)}))
+        print(json.dumps({"key": key, **_entry_json(entry)}))
         return
     print(key)
     errors.print(f"key {entry.id} of {identity} in {path}; it is shown only now, and kept as a hash", markup=False)
@@ -76,7 +76,7 @@ def list_keys(file: KeyFile = None, as_json: AsJson = False) -> None:
     """Print the keys, without their secrets."""
     entries = api_keys.read(_path(file))
     if as_json:
-        print(json.dumps([_shown(entry) for entry in entries]))
+        print(json.dumps([_entry_json(entry) for entry in entries]))
         return
     table = Table("id", "identity", "scopes", "expires", "state", box=None, pad_edge=False)
     for entry in entries:
@@ -100,5 +100,6 @@ def _path(file: Path | None) -> Path:
     return file or access.key_file(Places.here().service)
 
 
-def _shown(entry: KeyEntry) -> dict[str, object]:
+def _entry_json(entry: KeyEntry) -> dict[str, object]:
+    """An entry as JSON, without the hash of its secret."""
     return entry.model_dump(mode="json", exclude={"sha256"})

@@ -68,7 +68,7 @@ def slipway(
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function a subcommand whose Slipway errors are one message and an exit code."""
+    """Register a function as a subcommand. A Slipway error becomes one message and an exit code."""
 
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -82,7 +82,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def fail(error: SlipwayError) -> NoReturn:
-    """Print an error and leave with its exit code."""
+    """Print an error and exit with its code."""
     errors.print(f"[bold red]{type(error).__name__}[/]:", end=" ")
     errors.print(str(error), markup=False, highlight=False)
     raise typer.Exit(error.exit_code)
@@ -91,17 +91,17 @@ def fail(error: SlipwayError) -> NoReturn:
 def settings_of(
     config: Path | None, overrides: list[str] | None, target: str | None = None
 ) -> tuple[SlipwaySettings, Places]:
-    """The resolved settings and the places of this machine."""
-    return resolved_here(given_settings(config, overrides, target))
+    """Load and resolve the settings; returns them with the home folder."""
+    return resolved_here(unresolved_settings(config, overrides, target))
 
 
-def given_settings(config: Path | None, overrides: list[str] | None, target: str | None) -> SlipwaySettings:
-    """The settings as the user gave them."""
+def unresolved_settings(config: Path | None, overrides: list[str] | None, target: str | None) -> SlipwaySettings:
+    """Load the settings as the user gave them, not resolved for this machine."""
     return load_settings(config, [*(overrides or []), *([f"target={target}"] if target else [])])
 
 
-def served(config: Path | None, overrides: list[str] | None, target: str | None) -> "ServedModel":
-    """The served model that the settings mean."""
+def served_model_of(config: Path | None, overrides: list[str] | None, target: str | None) -> "ServedModel":
+    """The served model that the settings describe: on this machine or in a cluster."""
     from slipway.pipelines.served_model import served_model
 
     return served_model(*settings_of(config, overrides, target))
@@ -141,7 +141,7 @@ def run(config: Config = None, overrides: Overrides = None, target: Target = Non
     from slipway.pipelines.run_supervisor import run_here
 
     settings, places = settings_of(config, overrides, target)
-    finish(lambda: run_here(settings, places, console))
+    run_and_exit(lambda: run_here(settings, places, console))
 
 
 @command
@@ -158,21 +158,36 @@ def rollout(
     from slipway.pipelines.run_supervisor import roll_out_here
 
     settings, places = settings_of(config, overrides, target)
-    finish(lambda: roll_out_here(bundle, dataset, settings, places, console))
+    run_and_exit(lambda: roll_out_here(bundle, dataset, settings, places, console))
 
 
-def finish(running: Callable[[], tuple[Outcome, Path]]) -> NoReturn:
-    """Follow a run to its end, tell the outcome and leave with its exit code."""
+def run_and_exit(run_to_end: Callable[[], tuple[Outcome, Path]]) -> NoReturn:
+    """Run something to its end, print the outcome and exit with its code.
+
+    Args:
+        run_to_end: does the run; returns the outcome and the path of the report.
+    """
     try:
-        outcome, report = running()
+        outcome, report = run_to_end()
     except KeyboardInterrupt:
         errors.print("interrupted; to run again goes on from the last checkpoint")
         raise typer.Exit(130) from None
-    tell(outcome, report, 'try: slipway predict "my parcel never came" · slipway status · slipway stop')
+    print_outcome_and_exit(
+        outcome, report, 'try: slipway predict "my parcel never came" · slipway status · slipway stop'
+    )
 
 
-def tell(outcome: Outcome, report: Path | None, hint: str = "", lines: Sequence[str] = ()) -> NoReturn:
-    """Say how a run ended, in the words of what failed too, and what to do now; leave with its exit code."""
+def print_outcome_and_exit(
+    outcome: Outcome, report: Path | None, hint: str = "", lines: Sequence[str] = ()
+) -> NoReturn:
+    """Print how a run ended, and exit with its code.
+
+    Args:
+        outcome: of the run.
+        report: path of its report; None when there is none.
+        hint: what to do next; printed when the outcome is good.
+        lines: the last lines of the log of what failed.
+    """
     console.print(f"\n[bold]{outcome.title}[/]:", end=" ")
     console.print(outcome.sentence, markup=False, highlight=False)
     for line in lines:
@@ -202,19 +217,19 @@ def submit(
     Data and encoders of this machine are uploaded to the store first. An endpoint that asks for a token gets the one
     in the environment variable SLIPWAY_KFP_TOKEN. With --follow the exit codes are those of `run`, and 6 is cancelled.
     """
-    from slipway.pipelines import submit as kubeflow
+    from slipway.pipelines import submit as submission
 
-    given = given_settings(config, overrides, None)
-    there, run = kubeflow.submit(given, endpoint, experiment, namespace, console)
+    settings = unresolved_settings(config, overrides, None)
+    api, run = submission.submit(settings, endpoint, experiment, namespace, console)
     if not follow:
         return
     try:
         report = Places.here().runs / run.run_id / "report.html"
-        ended = kubeflow.follow_to_end(there, run, given, console, report)
+        ending = submission.follow_to_end(api, run, settings, console, report)
     except KeyboardInterrupt:
         errors.print(f"no longer followed; the run goes on: {run.url}", highlight=False)
         raise typer.Exit(130) from None
-    tell(ended.outcome, ended.report, lines=ended.lines)
+    print_outcome_and_exit(ending.outcome, ending.report, lines=ending.lines)
 
 
 @command
@@ -254,11 +269,11 @@ def runs(as_json: AsJson = False) -> None:
     """List the runs of this home, the newest first, and how they ended."""
     from slipway.pipelines.cli import runs as runs_cli
 
-    found = list(runs_cli.every(Places.here()))
+    listed = list(runs_cli.all_runs(Places.here()))
     if as_json:
-        print(json.dumps([run.row() for run in found], ensure_ascii=False))
+        print(json.dumps([run.row() for run in listed], ensure_ascii=False))
     else:
-        runs_cli.show(found, console)
+        runs_cli.show(listed, console)
 
 
 @command
@@ -269,7 +284,7 @@ def logs(
     """Print the log of a step of a run."""
     from slipway.pipelines.cli import runs as runs_cli
 
-    print(runs_cli.log_of(runs_cli.one(Places.here(), name), step.replace("-", "_")), end="")
+    print(runs_cli.log_of(runs_cli.find_run(Places.here(), name), step.replace("-", "_")), end="")
 
 
 @command
@@ -280,7 +295,7 @@ def report(
     """Print the path of a run's report."""
     from slipway.pipelines.cli import runs as runs_cli
 
-    path = runs_cli.report_of(runs_cli.one(Places.here(), name))
+    path = runs_cli.report_of(runs_cli.find_run(Places.here(), name))
     console.print(str(path), markup=False, highlight=False)
     if show:
         runs_cli.open_page(path)
@@ -298,7 +313,7 @@ def predict(
 ) -> None:
     """Ask the served model for the label of texts, over the V2 inference protocol."""
     inputs = explain_cli.given_texts(texts)
-    predictions = served(config, overrides, target).client(grpc).predict(inputs)
+    predictions = served_model_of(config, overrides, target).client(grpc).predict(inputs)
     if as_json:
         rows = zip(inputs, predictions, strict=True)
         print(json.dumps([{"text": text, **prediction._asdict()} for text, prediction in rows], ensure_ascii=False))
@@ -324,13 +339,13 @@ def explain(
     target: Target = None,
 ) -> None:
     """Show which words of texts speak for the label that the served model gives them, in colour and as a picture."""
-    client = served(config, overrides, target).client()
-    assert isinstance(client, Client)  # over REST
-    given = explain_cli.given_texts(texts)
+    client = served_model_of(config, overrides, target).client()
+    assert isinstance(client, Client)  # explanations are served over REST only
+    inputs = explain_cli.given_texts(texts)
     if as_json:
-        print(explain_cli.as_json(client, given, top))
+        print(explain_cli.as_json(client, inputs, top))
         return
-    explain_cli.explain(client, given, top, picture or Places.here().home / explain_cli.PICTURE, console)
+    explain_cli.explain(client, inputs, top, picture or Places.here().home / explain_cli.PICTURE, console)
 
 
 @command
@@ -345,20 +360,20 @@ def status(
     target: Target = None,
 ) -> None:
     """Say what is served: versions, shares of traffic, health."""
-    model = served(config, overrides, target)
+    model = served_model_of(config, overrides, target)
     if repair:
         errors.print(model.repair(), highlight=False)
     while True:
-        found = model.status()
+        current = model.status()
         if as_json:
-            print(found.model_dump_json())
+            print(current.model_dump_json())
         else:
-            status_cli.show(found, console)
+            status_cli.show(current, console)
         if not watch:
             break
         time.sleep(1)
         console.clear()
-    raise typer.Exit(0 if found.healthy else 1)
+    raise typer.Exit(0 if current.healthy else 1)
 
 
 @command
@@ -383,10 +398,10 @@ def stop(config: Config = None, overrides: Overrides = None, target: Target = No
 @command
 def promote(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Give the challenger all traffic now, whatever the evidence says."""
-    console.print(served(config, overrides, target).promote(), markup=False, highlight=False)
+    console.print(served_model_of(config, overrides, target).promote(), markup=False, highlight=False)
 
 
 @command
 def rollback(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Take the challenger out of traffic; without one, serve the version before the champion again."""
-    console.print(served(config, overrides, target).rollback(), markup=False, highlight=False)
+    console.print(served_model_of(config, overrides, target).rollback(), markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""`slipway runs`, `logs` and `report`: what earlier runs on this machine left."""
+"""The commands `slipway runs`, `logs` and `report`, which show earlier runs of this home folder."""
 
 import json
 import webbrowser
@@ -21,7 +21,7 @@ from slipway.pipelines.local_run import SETTINGS, running
 
 
 class Run(NamedTuple):
-    """A run that was started here."""
+    """A run in this home folder."""
 
     folder: Path
     model_name: str
@@ -30,58 +30,58 @@ class Run(NamedTuple):
 
     @property
     def seconds(self) -> float | None:
-        """From its first event to its last; None when it has none."""
+        """Seconds from the first event to the last one; None for a run without events."""
         times = [event["time"] for event in self.record.events]
         return max(times) - min(times) if times else None
 
     def row(self) -> dict[str, Any]:
-        """What a script wants to know of it."""
+        """The run as a row of `slipway runs --json`."""
         outcome = outcome_of(self.record)
         title, sentence = ("at work", "") if self.going else (outcome.title, outcome.sentence)
         if not self.model_name:
             title, sentence = "see its report", ""
         began = self.record.events[0]["time"] if self.record.events else None
-        when = datetime.fromtimestamp(began).isoformat(" ", "seconds") if began else None
-        shown = {"run": self.folder.name, "model_name": self.model_name, "started": when, "seconds": self.seconds}
-        return shown | {"outcome": title, "sentence": sentence, "report": str(self.folder / REPORT)}
+        started = datetime.fromtimestamp(began).isoformat(" ", "seconds") if began else None
+        row = {"run": self.folder.name, "model_name": self.model_name, "started": started, "seconds": self.seconds}
+        return row | {"outcome": title, "sentence": sentence, "report": str(self.folder / REPORT)}
 
 
-def every(places: Places) -> Iterator[Run]:
-    """The runs of this home, the newest first."""
-    at_work = running(places)
+def all_runs(places: Places) -> Iterator[Run]:
+    """Yield the runs of this home folder, the newest first."""
+    running_name = running(places)
     for folder in _folders(places):
-        yield _run(folder, at_work)
+        yield _run(folder, running_name)
 
 
-def one(places: Places, name: str) -> Run:
-    """A run by its name or the beginning of it; the newest one for an empty name.
+def find_run(places: Places, name: str) -> Run:
+    """Find a run by its name, or by how its name begins. An empty name finds the newest run.
 
     Raises:
-        BadInput: there is none, or there are several.
+        BadInput: no run has such a name, or several have.
     """
     known = _folders(places)
-    found = [folder for folder in known if folder.name.startswith(name)]
+    matching = [folder for folder in known if folder.name.startswith(name)]
     if not known:
         raise BadInput(f"there are no runs in {places.runs} yet; `slipway run` makes one")
-    if not found or (name and len(found) > 1 and found[0].name != name):
-        listed = ", ".join(folder.name for folder in (found or known)[:5])
+    if not matching or (name and len(matching) > 1 and matching[0].name != name):
+        listed = ", ".join(folder.name for folder in (matching or known)[:5])
         raise BadInput(
-            f"{'no run begins' if not found else 'several runs begin'} with {name!r}; give one of {listed}, …"
+            f"{'no run begins' if not matching else 'several runs begin'} with {name!r}; give one of {listed}, …"
         )
-    return _run(found[0], running(places))
+    return _run(matching[0], running(places))
 
 
 def _folders(places: Places) -> list[Path]:
-    """Of the runs, the newest first."""
+    """The folders of the runs, the newest first."""
     return sorted((path for path in places.runs.glob("*") if path.is_dir()), reverse=True)
 
 
-def _run(folder: Path, at_work: str) -> Run:
+def _run(folder: Path, running_name: str) -> Run:
     try:
         name = str(json.loads((folder / SETTINGS).read_text("utf-8"))["model_name"])
-    except (OSError, ValueError, KeyError):  # of a run on Kubeflow Pipelines, which left its report here
+    except (OSError, ValueError, KeyError):  # a run on Kubeflow Pipelines leaves only its report here
         name = ""
-    return Run(folder, name, step_context.record(folder), folder.name == at_work)
+    return Run(folder, name, step_context.record(folder), folder.name == running_name)
 
 
 def show(runs: list[Run], console: Console) -> None:
@@ -98,7 +98,7 @@ def show(runs: list[Run], console: Console) -> None:
 
 
 def log_of(run: Run, step: str) -> str:
-    """The log of a step; for an empty name, of the one that failed, else of the last one.
+    """Read the log of a step. An empty name means the step that failed, or else the last one.
 
     Raises:
         BadInput: the run has no such log.
@@ -116,10 +116,10 @@ def log_of(run: Run, step: str) -> str:
 
 
 def report_of(run: Run) -> Path:
-    """The page of a run, written now when a run that was killed left none.
+    """The path of a run's report. A run that was killed left none, so it is written now.
 
     Raises:
-        BadInput: the run is still going.
+        BadInput: the run has not ended.
     """
     path = run.folder / REPORT
     if not path.exists():
@@ -133,7 +133,7 @@ def open_page(path: Path) -> None:
     """Show a page in the browser.
 
     Raises:
-        BadInput: this machine has none.
+        BadInput: this machine has no browser.
     """
     if not webbrowser.open(path.absolute().as_uri()):
         raise BadInput(f"no browser could be started; open {path} yourself")

@@ -32,7 +32,7 @@ from slipway.components.compress.prune import Importance, cut, importance, sched
 from slipway.components.compress.quantise import matrices, most_sensitive, quantise_dynamically, quantise_statically
 from slipway.components.compress.search_state import take_weights
 from slipway.components.compress.settings import CompressSettings
-from slipway.components.compress.teacher_outputs import Lessons, LiveTeaching
+from slipway.components.compress.teacher_outputs import LiveEpoch, StoredOutputs
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.batches import EncodedTexts
 
@@ -266,7 +266,7 @@ def test_texts_without_a_label_teach_by_the_teachers_answers_alone(
     teacher: PreTrainedModel, texts: EncodedTexts
 ) -> None:
     unlabelled = EncodedTexts.of_ids(texts.token_ids[:8], np.full(8, UNLABELLED), texts.padding_id)
-    lesson = LiveTeaching(teacher, [0, 1], unlabelled).lesson(np.arange(8))
+    lesson = LiveEpoch(teacher, [0, 1], unlabelled).batch_of(np.arange(8))
     loss = distillation_loss(teacher, lesson, CompressSettings(hard_label_share=0.5))
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-3)
 
@@ -316,9 +316,9 @@ def test_a_student_comes_closer_to_the_teacher_and_leaves_it_as_it_was(
     settings = CompressSettings(learning_rate=2e-3)
     before = copy.deepcopy(teacher.state_dict())
     student = new_student(teacher, [1])
-    lessons = Lessons(teacher, [1], texts, tmp_path)
+    outputs = StoredOutputs(teacher, [1], texts, tmp_path)
     losses: list[float] = []
-    distil(student, lessons, settings, 3, lambda *event: losses.append(event[2]))
+    distil(student, outputs, settings, 3, lambda *event: losses.append(event[2]))
     assert np.mean(losses[-4:]) < 0.5 * losses[0]
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
 
@@ -326,9 +326,9 @@ def test_a_student_comes_closer_to_the_teacher_and_leaves_it_as_it_was(
 def test_the_teachers_own_copy_has_nothing_to_learn(
     teacher: PreTrainedModel, texts: EncodedTexts, tmp_path: Path
 ) -> None:
-    lessons = Lessons(teacher, [0, 1], texts, tmp_path)
+    outputs = StoredOutputs(teacher, [0, 1], texts, tmp_path)
     settings = CompressSettings(hard_label_share=0.0)
-    loss = distillation_loss(teacher, lessons.lesson(np.arange(16)), settings)
+    loss = distillation_loss(teacher, outputs.batch_of(np.arange(16)), settings)
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-3)
 
 
@@ -341,9 +341,9 @@ def test_a_head_and_neurons_without_effect_are_the_first_to_go(
             layer.attention_output.weight[:, 8:16] = 0  # the second head
             layer.contraction.weight[:, ::2] = 0
     settings = CompressSettings()
-    lessons = Lessons(teacher, [0, 1], texts, tmp_path)
+    outputs = StoredOutputs(teacher, [0, 1], texts, tmp_path)
     found = importance(
-        model, [lessons.lesson(np.arange(32))], lambda lesson: distillation_loss(model, lesson, settings)
+        model, [outputs.batch_of(np.arange(32))], lambda lesson: distillation_loss(model, lesson, settings)
     )
     assert all(int(layer.heads.argmin()) == 1 and float(layer.heads[1]) == 0 for layer in found)
     wanted = model(**texts.batch(np.arange(8)).inputs).logits
@@ -356,7 +356,7 @@ def test_the_importance_of_a_head_is_the_slope_of_the_loss_along_its_mask(
     teacher: PreTrainedModel, texts: EncodedTexts, tmp_path: Path
 ) -> None:
     settings, step = CompressSettings(), 1e-2
-    lesson = Lessons(teacher, [0, 1], texts, tmp_path).lesson(np.arange(32))
+    lesson = StoredOutputs(teacher, [0, 1], texts, tmp_path).batch_of(np.arange(32))
     model = new_student(teacher, [0, 1])
     _shift(model)
     found = importance(model, [lesson], lambda one: distillation_loss(model, one, settings))

@@ -18,7 +18,7 @@ from slipway.components.compress import models, report, step
 from slipway.components.compress.plan import Student, plan
 from slipway.components.compress.result import CompressResult
 from slipway.components.compress.settings import CompressSettings
-from slipway.components.compress.teacher_outputs import Lessons
+from slipway.components.compress.teacher_outputs import StoredOutputs
 from slipway.components.learning.batches import EncodedTexts
 
 QUICK = {
@@ -111,13 +111,13 @@ def test_every_student_is_told_of_its_own_layers_and_dimensions(
 ) -> None:
     tokenizer = load_checkpoint(tiny_checkpoint)[1]
     texts = EncodedTexts(small_dataset.texts("train"), small_dataset.label_ids("train"), tokenizer, 32)
-    shared = Lessons(teacher, [0, 1], texts, tmp_path)
-    whole = shared.lesson(np.arange(8)).states
+    shared = StoredOutputs(teacher, [0, 1], texts, tmp_path)
+    whole = shared.batch_of(np.arange(8)).states
     some = torch.tensor([2, 5])
-    last, narrow = shared.of([1], None), shared.of([0, 1], some)
-    torch.testing.assert_close(last.lesson(np.arange(8)).states, whole[:, [1]])
-    torch.testing.assert_close(narrow.lesson(np.arange(8)).states, whole[..., some])
-    torch.testing.assert_close(shared.lesson(np.arange(8)).states, whole)
+    last, narrow = shared.for_student([1], None), shared.for_student([0, 1], some)
+    torch.testing.assert_close(last.batch_of(np.arange(8)).states, whole[:, [1]])
+    torch.testing.assert_close(narrow.batch_of(np.arange(8)).states, whole[..., some])
+    torch.testing.assert_close(shared.batch_of(np.arange(8)).states, whole)
 
 
 def test_students_are_part_of_the_search_and_none_are_not(tiny_checkpoint: Path, small_dataset: TextDataset) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slipway.components.kubeflow.log_excerpt import LINES, WIDTH, cut, driver_error, error_of, telling
+from slipway.components.kubeflow.log_excerpt import LINES, WIDTH, cut, driver_error, error_of, last_lines
 
 ARGO_END = """\
 time="2026-11-26T19:31:24.709Z" level=info msg="sub-process exited" argo=true error="<nil>"
@@ -85,7 +85,7 @@ def test_a_driver_that_panics_is_told_without_its_stack() -> None:
 
 
 def test_of_an_import_error_the_line_that_imports_and_the_error_remain() -> None:
-    lines = telling(STEP + IMPORT_ERROR + STEP_END)
+    lines = last_lines(STEP + IMPORT_ERROR + STEP_END)
     assert lines == [
         '  File "/tmp/tmp.x/ephemeral_component.py", line 30, in preflight',
         "    from components.absent import check",
@@ -97,19 +97,19 @@ def test_of_an_import_error_the_line_that_imports_and_the_error_remain() -> None
 def test_the_message_of_an_error_may_have_lines_and_its_place_marks() -> None:
     begin = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f(x)\n    ^^^^\n'
     raised = f"{begin}ValueError: bad\nmore words\n"
-    lines = telling(STEP + raised + STEP_END)
+    lines = last_lines(STEP + raised + STEP_END)
     assert lines == ['  File "a.py", line 1, in f', "    f(x)", "ValueError: bad", "more words"]
     assert error_of(lines) == "ValueError: bad"
 
 
 def test_a_traceback_after_which_the_program_went_on_is_not_its_end() -> None:
     went_on = "".join(f"step {number}\n" for number in range(40))
-    lines = telling(IMPORT_ERROR + went_on + STEP_END)
+    lines = last_lines(IMPORT_ERROR + went_on + STEP_END)
     assert lines == [f"step {number}" for number in range(40 - LINES, 40)]
 
 
 def test_an_error_of_ours_is_the_last_line() -> None:
-    lines = telling(STEP + "reading the data\nBadInput: data.source = x.csv: no such file\n" + STEP_END)
+    lines = last_lines(STEP + "reading the data\nBadInput: data.source = x.csv: no such file\n" + STEP_END)
     assert lines == ["reading the data", "BadInput: data.source = x.csv: no such file"]
     assert error_of(lines) == lines[-1]
 
@@ -121,12 +121,12 @@ def test_warnings_pip_colours_and_progress_bars_are_no_words() -> None:
         "[notice] A new release of pip is available\n\n"
         " 50%|#####     |\r100%|##########|\n\x1b[31mred\x1b[0m\n"
     )
-    assert telling(noise + STEP_END) == ["100%|##########|", "red"]
+    assert last_lines(noise + STEP_END) == ["100%|##########|", "red"]
 
 
 def test_what_the_launcher_alone_knows_is_kept() -> None:
     killed = "F1126 18:48:08.000003 18 main.go:58] failed to execute component: signal: killed\n"
-    assert telling(STEP + killed + "Error: exit status 1\n") == ["failed to execute component: signal: killed"]
+    assert last_lines(STEP + killed + "Error: exit status 1\n") == ["failed to execute component: signal: killed"]
 
 
 def test_a_line_that_is_too_long_keeps_its_ends_and_no_login() -> None:
@@ -137,5 +137,5 @@ def test_a_line_that_is_too_long_keeps_its_ends_and_no_login() -> None:
 
 
 def test_a_log_without_words_has_none() -> None:
-    assert telling(STEP + STEP_END) == []
+    assert last_lines(STEP + STEP_END) == []
     assert error_of([]) == ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slipway.components.train.launcher import _LastWords
+from slipway.components.train.launcher import _WorkerOutput
 
 KILLED = """\
 [rank0]: RuntimeError: Connection closed by peer
@@ -27,7 +27,7 @@ E1124 torch/distributed/elastic/multiprocessing/api.py:1010] failed (exitcode: 1
     ids=["killed", "failed"],
 )
 def test_the_cause_is_told_apart_from_what_follows_from_it(output: str, cause: str, end: str) -> None:
-    words = _LastWords()
+    words = _WorkerOutput()
     for line in output.splitlines(keepends=True):
         words.take(line)
     assert (words.cause(), words.end()) == (cause, end)
