@@ -31,7 +31,7 @@ R = TypeVar("R", bound=StepResult)
 
 def _of(model: type[R], section: Callable[[R], str]) -> Callable[[Json], str]:
     """The section of a step, from the JSON of its result."""
-    return lambda result: section(model.model_validate(result))
+    return lambda result: section(model.read(result))
 
 
 SECTIONS: dict[str, Callable[[Json], str]] = {

@@ -45,8 +45,15 @@ class StepResult(ResultPart):
         Raises:
             BadInput: the JSON does not match this model.
         """
-        if not (plain := results.get(cls.step)):
-            return None
+        return cls.read(plain) if (plain := results.get(cls.step)) else None
+
+    @classmethod
+    def read(cls, plain: Json) -> Self:
+        """The result that a file has as plain JSON.
+
+        Raises:
+            BadInput: the JSON does not match this model.
+        """
         try:
             return cls.model_validate(plain)
         except ValidationError as error:

@@ -18,7 +18,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     """A home with an older run that delivered, and a newer one that failed."""
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path))
     places = Places(tmp_path)
-    delivered = {"rollout": {"outcome": "promoted", "reason": "version 1 serves"}}
+    delivered = {"rollout": {"outcome": "promoted", "version": "1", "reason": "version 1 serves"}}
     failure = {"step": "train", "kind": "BadInput", "message": "too few texts", "exit_code": 2}
     for name, left in ((OLD, {step_context.RESULTS: delivered}), (NEW, {step_context.FAILURE: failure})):
         folder = places.runs / name
