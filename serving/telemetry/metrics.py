@@ -208,7 +208,7 @@ class ModelMetrics:
         DRIFT_TEXTS.labels(*self._model).set(texts)
 
 
-def page(accept: str) -> tuple[bytes, str]:
+def metrics_text(accept: str) -> tuple[bytes, str]:
     """All samples in the form that the header Accept asks for, and its content type."""
     registry = REGISTRY
     if MULTIPROCESS in os.environ:

@@ -66,7 +66,7 @@ UNREADABLE = object()
 """In place of a message that cannot be decoded."""
 
 
-class Observed:
+class ObservingMiddleware:
     """An ASGI application whose requests are recorded."""
 
     def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
