@@ -13,7 +13,7 @@ from slipway.serving.limits import Limits
 from slipway.serving.model.batcher import Batcher
 from slipway.serving.model.explainer import Explainer
 from slipway.serving.model.sessions import Engine
-from slipway.serving.protocol.request_parameters import wishes
+from slipway.serving.protocol.request_parameters import request_parameters
 from slipway.serving.protocol.request_texts import instance_texts, tensor_texts
 from slipway.serving.protocol.responses import Answers
 from slipway.serving.telemetry.drift import Drift
@@ -92,7 +92,7 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         if not isinstance(payload, InferRequest):
             answers = await self._answers(instance_texts(payload, self.limits))
             return {"predictions": answers.predictions()}
-        wanted = wishes(payload, len(self.labels))
+        wanted = request_parameters(payload, len(self.labels))
         texts = tensor_texts(payload, self.limits)
         if wanted.explained:
             note(method="explain")
