@@ -39,8 +39,8 @@ class RequestParameters:
 def request_parameters(request: InferRequest, classes: int) -> RequestParameters:
     """Read what a request asks for.
 
-    It also sets `binary_data` of every requested output that does not state it, by `binary_data_output` of the request,
-    since kserve looks at the outputs alone.
+    It also sets `binary_data` of every requested output that does not state it to the request's `binary_data_output`:
+    kserve ignores that of the request when outputs are requested by name.
 
     Args:
         request: the request; its outputs are changed.

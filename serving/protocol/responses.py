@@ -14,7 +14,7 @@ from slipway.components.explanation.shapley import Explanation
 from slipway.serving.protocol.request_parameters import EXPLANATION, RequestParameters
 
 
-class Answers:
+class Results:
     """The results for the texts of one request.
 
     Args:
