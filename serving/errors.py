@@ -1,19 +1,19 @@
 """The errors that a request can end with, each with its status in HTTP and gRPC.
 
 `kserve.errors` has InvalidInput, ModelNotFound and ModelNotReady; this module has those that it lacks. Their messages
-go to the client, so they never contain a text of the request or a library's message. `told` bounds their length.
+go to the client, so they never contain a text of the request or a library's message. `client_message` cuts long ones.
 """
 
 from kserve.errors import ModelNotFound
 
-TOLD = 400
+MESSAGE_LIMIT = 400
 """Most characters of a message, in a response and in the log."""
 
 
-def told(error: Exception | str) -> str:
-    """The message of an error for the client and the log, cut to `TOLD` characters, since it may quote the request."""
+def client_message(error: Exception | str) -> str:
+    """The message of an error for the client and the log, cut to `MESSAGE_LIMIT`, since it may quote the request."""
     message = str(error)
-    return message if len(message) <= TOLD else f"{message[:TOLD]}… ({len(message)} characters)"
+    return message if len(message) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}… ({len(message)} characters)"
 
 
 class VersionNotFound(ModelNotFound):  # type: ignore[misc]  # kserve is not typed

@@ -38,7 +38,7 @@ NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "Inval
 """Error codes of a store that refuses access."""
 
 
-class Place:
+class S3Location:
     """A prefix in a bucket. In all methods, `name` is relative to the prefix."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
@@ -73,29 +73,29 @@ class Place:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[Place]:
-    """The place that an S3 URI names. Errors of the store within the context become `BadInput`."""
+def opened(uri: str) -> Iterator[S3Location]:
+    """The location that an S3 URI names. Errors of the store within the context become `BadInput`."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if not re.fullmatch(BUCKET, bucket):
         raise BadInput(f"{uri!r} is not of the form s3://bucket/prefix with a valid bucket name (as in my-models-1)")
     try:
-        place = Place(_client(), bucket, prefix.strip("/"))
+        location = S3Location(_client(), bucket, prefix.strip("/"))
     except (BotoCoreError, ValueError) as error:
         raise BadInput(f"S3 cannot be used for {uri}: {_without_login(str(error))}; check AWS_ENDPOINT_URL") from error
     try:
-        yield place
+        yield location
     except ClientError as error:
-        raise BadInput(_refusal(str(error.response.get("Error", {}).get("Code", "")), place)) from error
+        raise BadInput(_refusal(str(error.response.get("Error", {}).get("Code", "")), location)) from error
     except NoCredentialsError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise BadInput(f"no credentials for {place} were found; {advice}") from error
+        raise BadInput(f"no credentials for {location} were found; {advice}") from error
     except SSLError as error:
-        raise BadInput(f"{place} {_no_trust(str(error))}") from error
+        raise BadInput(f"{location} {_no_trust(str(error))}") from error
     except (ConnectionError, HTTPClientError) as error:
         advice = "check AWS_ENDPOINT_URL (https:// where the store has TLS) and that the store runs"
-        raise BadInput(f"{place} cannot be reached ({type(error).__name__}); {advice}") from error
+        raise BadInput(f"{location} cannot be reached ({type(error).__name__}); {advice}") from error
     except (BotoCoreError, Boto3Error, S3TransferRetriesExceededError) as error:
-        raise BadInput(f"{place} cannot be used: {_without_login(str(error))}") from error
+        raise BadInput(f"{location} cannot be used: {_without_login(str(error))}") from error
 
 
 def _client() -> Any:
@@ -113,16 +113,16 @@ def _client() -> Any:
     return boto3.session.Session().client("s3", config=Config(**limits, **(compatible if other_store else {})))
 
 
-def _refusal(code: str, place: Place) -> str:
+def _refusal(code: str, location: S3Location) -> str:
     if code == "NoSuchBucket":
-        return f"{place} does not exist; create it or correct the URI"
+        return f"{location} does not exist; create it or correct the URI"
     if code == "NoSuchKey":
-        return f"{place} has no object {place.prefix!r}; correct the URI"
+        return f"{location} has no object {location.prefix!r}; correct the URI"
     if code == "404":
-        return f"{place} answered 404 (not found); correct the URI, and AWS_ENDPOINT_URL if that is no S3 store"
+        return f"{location} answered 404 (not found); correct the URI, and AWS_ENDPOINT_URL if that is no S3 store"
     if code in NO_ACCESS:
-        return f"{place} refuses access ({code}); check the credentials and what they are allowed to do"
-    return f"{place} answered with the error {code or 'without a code'}; see the log of the store"
+        return f"{location} refuses access ({code}); check the credentials and what they are allowed to do"
+    return f"{location} answered with the error {code or 'without a code'}; see the log of the store"
 
 
 def _no_trust(error: str) -> str:

@@ -36,19 +36,19 @@ def upload_folder(folder: Path, uri: str) -> None:
         with _replacing(Path(uri)) as temporary:
             shutil.copytree(folder, temporary)
         return
-    with opened(uri) as place:
-        if not place.prefix:
-            raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{place.bucket}/bundles")
-        present = set(place.names())
+    with opened(uri) as location:
+        if not location.prefix:
+            raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{location.bucket}/bundles")
+        present = set(location.names())
         foreign = present - set(files)
         marked = MARKERS & present
         if foreign and not marked:
             raise BadInput(f"{uri} holds other objects, such as {min(foreign)}; give a prefix of its own")
-        place.delete(*marked)
+        location.delete(*marked)
         for name in sorted(files, key=MARKERS.__contains__):  # the markers last
             if name in MARKERS:
-                place.delete(*foreign - marked)
-            place.upload(files[name], name)
+                location.delete(*foreign - marked)
+            location.upload(files[name], name)
 
 
 def upload_file(path: Path, uri: str, sent: Callable[[int], None] | None = None) -> None:
@@ -63,8 +63,8 @@ def upload_file(path: Path, uri: str, sent: Callable[[int], None] | None = None)
         BadInput: the URI cannot be written.
     """
     folder, _, name = uri.rpartition("/")
-    with opened(folder) as place:
-        place.upload(path, name, sent)
+    with opened(folder) as location:
+        location.upload(path, name, sent)
 
 
 def sizes(uri: str) -> dict[str, int]:
@@ -73,8 +73,8 @@ def sizes(uri: str) -> dict[str, int]:
     Raises:
         BadInput: the store cannot be used.
     """
-    with opened(uri) as place:
-        return place.sizes()
+    with opened(uri) as location:
+        return location.sizes()
 
 
 def download_folder(uri: str, folder: Path) -> None:
@@ -89,16 +89,16 @@ def download_folder(uri: str, folder: Path) -> None:
         if not _is_s3(uri):
             shutil.copytree(uri, temporary)
             return
-        with opened(uri) as place:
-            names = place.names()
+        with opened(uri) as location:
+            names = location.names()
             if not names:
-                raise BadInput(f"{place} holds no objects under {place.prefix!r}; check the prefix")
+                raise BadInput(f"{location} holds no objects under {location.prefix!r}; check the prefix")
             for name in names:
                 if {"", ".", ".."} & set(name.split("/")):  # after an empty first part the rest is an absolute path
                     raise BadInput(f"{uri} holds an object whose name {name!r} leads out of the folder; remove it")
                 target = temporary / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                place.download(name, target)
+                location.download(name, target)
 
 
 def download_file(uri: str, path: Path) -> None:
@@ -111,8 +111,10 @@ def download_file(uri: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file.replacing(path, durable=False) as temporary:  # not synced, since it can be copied again
             if _is_s3(uri):
-                with opened(uri) as place, temporary.open("wb") as file:
-                    shutil.copyfileobj(place.client.get_object(Bucket=place.bucket, Key=place.prefix)["Body"], file)
+                with opened(uri) as location, temporary.open("wb") as file:
+                    shutil.copyfileobj(
+                        location.client.get_object(Bucket=location.bucket, Key=location.prefix)["Body"], file
+                    )
             else:
                 shutil.copyfile(uri, temporary)
     except OSError as error:
@@ -128,10 +130,10 @@ def remove_folder(uri: str) -> None:
     if not _is_s3(uri):
         shutil.rmtree(uri, ignore_errors=True)
         return
-    with opened(uri) as place:
-        if not place.prefix:
+    with opened(uri) as location:
+        if not location.prefix:
             raise BadInput(f"{uri!r} names a whole bucket, which is not removed; give a prefix in it")
-        place.delete(*place.names())
+        location.delete(*location.names())
 
 
 def file_exists(uri: str) -> bool:
@@ -142,9 +144,9 @@ def file_exists(uri: str) -> bool:
     """
     if not _is_s3(uri):
         return Path(uri).is_file()
-    with opened(uri) as place:
-        listing = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
-        return any(item["Key"] == place.prefix for item in listing.get("Contents", []))
+    with opened(uri) as location:
+        listing = location.client.list_objects_v2(Bucket=location.bucket, Prefix=location.prefix, MaxKeys=1)
+        return any(item["Key"] == location.prefix for item in listing.get("Contents", []))
 
 
 def folder_exists(uri: str) -> bool:
@@ -155,8 +157,8 @@ def folder_exists(uri: str) -> bool:
     """
     if not _is_s3(uri):
         return any(path.is_file() for path in Path(uri).rglob("*"))
-    with opened(uri) as place:
-        listing = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)
+    with opened(uri) as location:
+        listing = location.client.list_objects_v2(Bucket=location.bucket, Prefix=location.key(""), MaxKeys=1)
         return bool(listing.get("Contents"))
 
 
@@ -167,13 +169,17 @@ def version_of(uri: str) -> str:
         BadInput: there is no object, or the store cannot be used.
     """
     whole = hashlib.sha256()
-    with opened(uri) as place:
-        pages = place.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+    with opened(uri) as location:
+        pages = location.client.get_paginator("list_objects_v2").paginate(
+            Bucket=location.bucket, Prefix=location.prefix
+        )
         objects = [item for page in pages for item in page.get("Contents", [])]
         # The listing also has objects whose names only begin like the prefix, such as `data2` for `data`.
-        matching = [item for item in objects if item["Key"] == place.prefix or item["Key"].startswith(place.key(""))]
+        matching = [
+            item for item in objects if item["Key"] == location.prefix or item["Key"].startswith(location.key(""))
+        ]
         if not matching:
-            raise BadInput(f"{place} holds no object {place.prefix!r}, nor any below it; correct the URI")
+            raise BadInput(f"{location} holds no object {location.prefix!r}, nor any below it; correct the URI")
         for item in matching:
             whole.update(f"{item['Key']}\0{item['Size']}\0{item['ETag']}\n".encode())
     return whole.hexdigest()
@@ -187,9 +193,9 @@ def check_writable(uri: str) -> None:
     """
     probe = f".slipway-write-check-{uuid.uuid4().hex}"
     if _is_s3(uri):
-        with opened(uri) as place:
-            place.client.put_object(Bucket=place.bucket, Key=place.key(probe), Body=b"")
-            place.delete(probe)
+        with opened(uri) as location:
+            location.client.put_object(Bucket=location.bucket, Key=location.key(probe), Body=b"")
+            location.delete(probe)
         return
     try:
         Path(uri).mkdir(parents=True, exist_ok=True)

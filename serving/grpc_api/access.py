@@ -18,7 +18,15 @@ from slipway.serving.access import API_KEY, Access, Credentials
 from slipway.serving.access.caller import ANONYMOUS, Caller, set_caller
 from slipway.serving.access.rules import OPEN, Needed, method_needs
 from slipway.serving.access.tls import call_certificate_name
-from slipway.serving.errors import Forbidden, NotCheckable, Overloaded, TooLarge, TooSlow, Unauthenticated, told
+from slipway.serving.errors import (
+    Forbidden,
+    NotCheckable,
+    Overloaded,
+    TooLarge,
+    TooSlow,
+    Unauthenticated,
+    client_message,
+)
 from slipway.serving.grpc_api.arrivals import Arrivals
 from slipway.serving.grpc_api.connections import Connections
 from slipway.serving.protocol.parsing import off_loop
@@ -171,13 +179,13 @@ class RefusalInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 async def abort(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:
     """End a call with the status of an error, which is one of `REFUSALS`."""
     code = next(code for kind, code in REFUSALS.items() if isinstance(error, kind))
-    logger.warning("event=denied status=%s reason=%r", code.name, told(error))
+    logger.warning("event=denied status=%s reason=%r", code.name, client_message(error))
     metadata: tuple[tuple[str, str], ...] = ()
     if isinstance(error, Overloaded):
         wait = error.retry_after_s
         # gRPC's clients take the time of their retries from the second one (gRFC A6).
         metadata = (("retry-after", str(math.ceil(wait))), ("grpc-retry-pushback-ms", str(math.ceil(wait * 1000))))
-    await context.abort(code, told(error), metadata)
+    await context.abort(code, client_message(error), metadata)
     raise error
 
 

@@ -17,7 +17,7 @@ from slipway.components.errors import BadInput
 from slipway.serving.access import Access
 from slipway.serving.access.byte_budget import Budget
 from slipway.serving.access.tls import Certificates, grpc_credentials
-from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, told
+from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, client_message
 from slipway.serving.grpc_api.access import AccessInterceptor, RefusalInterceptor
 from slipway.serving.grpc_api.arrivals import Arrivals
 from slipway.serving.grpc_api.connections import Connections
@@ -171,8 +171,10 @@ class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
             raise ex
         for kind, code in CODES.items():
             if isinstance(ex, kind):
-                logger.warning("event=refused method=%s status=%s reason=%r", method_name, code.name, told(ex))
-                await context.abort(code, told(ex))
+                logger.warning(
+                    "event=refused method=%s status=%s reason=%r", method_name, code.name, client_message(ex)
+                )
+                await context.abort(code, client_message(ex))
         logger.error("event=failed method=%s error=%s", method_name, type(ex).__name__, exc_info=ex)
         await context.abort(grpc.StatusCode.INTERNAL, "internal server error")
         raise ex

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from slipway.serving.access import API_KEY, Access, Credentials
 from slipway.serving.access.caller import ANONYMOUS, set_caller
 from slipway.serving.access.rules import OPEN, Needed, path_needs
-from slipway.serving.errors import Forbidden, Unauthenticated, told
+from slipway.serving.errors import Forbidden, Unauthenticated, client_message
 from slipway.serving.rest_api.early_responses import REFUSALS, answer_unread, refuse
 
 logger = logging.getLogger("serving")
@@ -44,7 +44,7 @@ class AccessMiddleware:
                 set_caller(caller)
                 held.enter_context(self.access.admitted(caller))
             except REFUSALS as error:
-                reason = (path[:200], type(error).__name__, told(error))
+                reason = (path[:200], type(error).__name__, client_message(error))
                 logger.warning("event=denied path=%r error=%s reason=%r", *reason)
                 await refuse(error, scope, receive, send)
                 return

@@ -20,7 +20,7 @@ from slipway.serving.access import Access
 from slipway.serving.access.byte_budget import Budget
 from slipway.serving.access.rules import METRICS
 from slipway.serving.access.tls import Certificates, server_context
-from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge, told
+from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, TooLarge, client_message
 from slipway.serving.limits import Limits
 from slipway.serving.model.repository import BundleRepository
 from slipway.serving.protocol.dataplane import BundleDataPlane
@@ -176,8 +176,8 @@ def _error(status: int, message: str) -> JSONResponse:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    logger.warning("event=refused path=%r status=%d reason=%r", request.url.path[:200], status, told(error))
-    return _error(status, told(error))
+    logger.warning("event=refused path=%r status=%d reason=%r", request.url.path[:200], status, client_message(error))
+    return _error(status, client_message(error))
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from slipway.serving.access.tls import certificate_name
-from slipway.serving.errors import told
+from slipway.serving.errors import client_message
 from slipway.serving.limits import Limits
 from slipway.serving.rest_api.access import CERTIFICATE, KNOWN
 from slipway.serving.rest_api.connection_pool import ConnectionPool, Standing
@@ -198,7 +198,7 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are not HTTP, or a head that was not accepted; called by uvicorn."""
         error = self._bad_framing or BadFraming(HTTPStatus.BAD_REQUEST, msg)
-        self._refuse(error.status, told(error))
+        self._refuse(error.status, client_message(error))
 
     def _mark_known(self) -> None:
         """Note that a caller on this connection has passed the access checks."""

@@ -11,7 +11,15 @@ from http import HTTPStatus
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from slipway.serving.errors import Forbidden, NotCheckable, Overloaded, TooLarge, TooSlow, Unauthenticated, told
+from slipway.serving.errors import (
+    Forbidden,
+    NotCheckable,
+    Overloaded,
+    TooLarge,
+    TooSlow,
+    Unauthenticated,
+    client_message,
+)
 
 EARLY: dict[type[Exception], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
@@ -44,7 +52,7 @@ def response(error: Exception) -> JSONResponse:
         headers["retry-after"] = "1"
     elif challenge := _challenge(error):
         headers["www-authenticate"] = challenge
-    return JSONResponse({"error": told(error)}, status_code=status, headers=headers)
+    return JSONResponse({"error": client_message(error)}, status_code=status, headers=headers)
 
 
 def _challenge(error: Exception) -> str:

@@ -16,7 +16,7 @@ from slipway.components.clients.api_keys import Scope
 from slipway.serving.audit.chain import verify
 from slipway.serving.audit.files import audit_files, places
 from slipway.serving.audit.unknown_callers import BURST, REPORT_S, Strangers
-from slipway.serving.errors import TOLD, told
+from slipway.serving.errors import MESSAGE_LIMIT, client_message
 from slipway.serving.telemetry.log import CHARACTERS, ShortLines, Sparing
 from slipway.serving.telemetry.rate_limit import Pace
 from tests.serving.audit.test_audit_server import records, stop
@@ -47,8 +47,8 @@ def test_a_long_path_is_short_in_the_log(server):
 
 
 def test_messages_are_told_whole_up_to_a_length():
-    assert told(ValueError("short")) == "short"
-    assert len(told("x" * 10**6)) < TOLD + 40
+    assert client_message(ValueError("short")) == "short"
+    assert len(client_message("x" * 10**6)) < MESSAGE_LIMIT + 40
 
 
 def test_refused_strangers_are_a_sample_in_the_audit_log_and_callers_are_all_there(
