@@ -7,7 +7,7 @@ from kserve import ModelRepository
 
 from slipway.serving.access.caller import ANONYMOUS, current_caller
 from slipway.serving.audit.audit_log import AuditLog
-from slipway.serving.audit.unknown_callers import Strangers
+from slipway.serving.audit.unknown_callers import UnknownCallers
 from slipway.serving.model.kserve_model import BundleModel
 from slipway.serving.model.repository import Unloaded
 from slipway.serving.telemetry.metrics import IN_FLIGHT, ModelMetrics
@@ -28,7 +28,7 @@ class ExchangeRecorder:
     def __init__(self, repository: ModelRepository, audit: AuditLog | None = None) -> None:
         self._models = repository.get_models()
         self._audit = audit
-        self._strangers = Strangers()
+        self._unknown_callers = UnknownCallers()
 
     @property
     def _model(self) -> BundleModel | Unloaded | None:
@@ -48,7 +48,7 @@ class ExchangeRecorder:
         model = self.metrics
         model.answered(exchange.protocol, exchange.method, exchange.code, exchange.source, exchange.seconds)
         # Anybody can cause refusals, so of the requests of unknown callers the audit log gets only a sample.
-        if self._audit and (current_caller() != ANONYMOUS or self._strangers.wants(exchange.code)):
+        if self._audit and (current_caller() != ANONYMOUS or self._unknown_callers.wants(exchange.code)):
             self._audit.append(request_record(exchange, model, self._audit.texts))
         self._report()
 
@@ -77,7 +77,7 @@ class ExchangeRecorder:
 
     def _report(self, at_once: bool = False) -> None:
         """Record in the audit log how many requests were left out of it."""
-        if self._audit and (left_out := self._strangers.report(at_once)):
+        if self._audit and (left_out := self._unknown_callers.report(at_once)):
             self._audit.append(left_out)
 
 

@@ -19,7 +19,7 @@ PRUNE_ABOVE = 10_000
 Identity = tuple[str, str]
 
 
-class Held:
+class QuotaAccount:
     """What one request has taken from the quota of its caller; implements `slipway.serving.access.caller.Account`."""
 
     def __init__(self, quotas: "Quotas", caller: Caller) -> None:
@@ -53,7 +53,7 @@ class Quotas:
         self._full_at: dict[Identity, float] = {}
 
     @contextmanager
-    def held(self, caller: Caller) -> Iterator[Held]:
+    def held(self, caller: Caller) -> Iterator[QuotaAccount]:
         """Count a request until the context ends.
 
         Raises:
@@ -61,7 +61,7 @@ class Quotas:
         """
         identity = caller.identity
         self.add(caller, 1)
-        held = Held(self, caller)
+        held = QuotaAccount(self, caller)
         try:
             self._take(identity, caller.name)
             yield held

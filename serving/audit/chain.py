@@ -152,7 +152,7 @@ class _Walk:
         """The line that the first line follows."""
         self.removed: set[Numbered] = set()
         """Lines that, by the log, were the last in removed files."""
-        self.found = Verification()
+        self.result = Verification()
         self.missing: dict[int, str] = {}
         """Skipped numbers, each with the position of the line after the gap. One that comes later is out of order."""
         self.torn: list[Place] = []
@@ -171,7 +171,7 @@ class _Walk:
         self._gaps()
         self._judge_beginning()
         self._judge_heads()
-        return self.found
+        return self.result
 
     def _judge_torn(self, line: Line | None) -> None:
         """Judge lines without the format of a line by the line after them, or by the end of the log."""
@@ -181,19 +181,19 @@ class _Walk:
         record = line.record() if line else {}
         content = b"\n".join(place.raw for place in torn)
         if len(torn) > 1 or not self._begins_next(torn[0].raw):
-            self.found.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
+            self.result.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
         elif record.get("event") == RECOVERED and record.get("torn_sha256") == hashlib.sha256(content).hexdigest():
-            self.found.notes.append(f"{self._at(torn[0])} is torn: the server was killed here and went on after it")
+            self.result.notes.append(f"{self._at(torn[0])} is torn: the server was killed here and went on after it")
         elif line is None and not torn[-1].complete:
-            self.found.notes.append(f"{self._at(torn[0])} is torn: the server was killed, or is writing it now")
+            self.result.notes.append(f"{self._at(torn[0])} is torn: the server was killed, or is writing it now")
         else:
-            self.found.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
+            self.result.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
 
     def _begins_next(self, torn: bytes) -> bool:
         """Whether a torn line can be the beginning of the chain's next line. A killed server leaves at most one."""
-        if not self.found.lines and not self.whole:
+        if not self.result.lines and not self.whole:
             return torn.startswith(b'{"seq":')
-        expected = b'{"seq":%d,"prev":"%b",' % (self.found.seq + 1, self.found.head.encode())
+        expected = b'{"seq":%d,"prev":"%b",' % (self.result.seq + 1, self.result.head.encode())
         return torn[: len(expected)] == expected[: len(torn)]
 
     def _judge_hash(self, place: Place, line: Line) -> None:
@@ -214,37 +214,37 @@ class _Walk:
         """Judge the lines without the key by the first line with it, which should name the last one without."""
         if not self.unkeyed:
             return
-        confirmed = line and line.prev == self.found.head and line.record().get(UNKEYED) == self.found.seq
+        confirmed = line and line.prev == self.result.head and line.record().get(UNKEYED) == self.result.seq
         lines = " to ".join(self.unkeyed)
         if confirmed:
-            self.found.notes.append(f"{lines}: written before the log had a key")
+            self.result.notes.append(f"{lines}: written before the log had a key")
         else:
-            self.found.problems.append(f"{lines}: written without the key, by a server that has none or somebody else")
+            self.result.problems.append(f"{lines}: written without the key, by a server that has none or somebody else")
         self.unkeyed = []
 
     def _judge_beginning(self) -> None:
         """Check that the first line has number 1, or follows a line that a server removed."""
-        found = self.found
-        if found.first <= 1:
+        result = self.result
+        if result.first <= 1:
             return
         if self.before in self.removed:
-            found.notes.append(f"the log begins with seq {found.first}; the server removed the files before it")
+            result.notes.append(f"the log begins with seq {result.first}; the server removed the files before it")
         elif self.whole:
-            found.problems.append(
-                f"the log begins with seq {found.first}, and no line says that a server removed the files before it"
+            result.problems.append(
+                f"the log begins with seq {result.first}, and no line says that a server removed the files before it"
             )
         else:
-            found.notes.append(f"the log begins with seq {found.first}; the files before it are not here")
+            result.notes.append(f"the log begins with seq {result.first}; the files before it are not here")
 
     def _judge_heads(self) -> None:
         """Report noted lines that are missing. Those before the first line were judged by `_judge_beginning`."""
-        found = self.found
-        beyond = [seq for seq in self.heads if seq > found.seq]
+        result = self.result
+        beyond = [seq for seq in self.heads if seq > result.seq]
         if beyond:
-            end = f"the log ends with seq {found.seq}, but seq {max(beyond)} was noted"
-            found.problems.append(f"{end}: its end is missing, or the whole")
-        lost = sorted(seq for seq in self.heads if found.first <= seq <= found.seq)
-        found.problems += [f"seq {seq} was noted and is not there" for seq in lost]
+            end = f"the log ends with seq {result.seq}, but seq {max(beyond)} was noted"
+            result.problems.append(f"{end}: its end is missing, or the whole")
+        lost = sorted(seq for seq in self.heads if result.first <= seq <= result.seq)
+        result.problems += [f"seq {seq} was noted and is not there" for seq in lost]
 
     def _judge_event(self, place: Place, line: Line) -> None:
         """Use the events by which a server describes its log."""
@@ -255,24 +255,24 @@ class _Walk:
             self._problem(place, f"is of a server that missed seq {record.get('missing')} of the log when it started")
 
     def _line(self, place: Place, line: Line) -> None:
-        found = self.found
-        found.lines += 1
+        result = self.result
+        result.lines += 1
         self._judge_hash(place, line)
         self._judge_event(place, line)
-        if found.lines == 1:
-            found.first, self.before = line.seq, (line.seq - 1, line.prev)
+        if result.lines == 1:
+            result.first, self.before = line.seq, (line.seq - 1, line.prev)
             if line.seq == 1 and line.prev != GENESIS:
                 self._problem(place, "is the first, but does not say so")
-        elif line.seq <= found.seq:
+        elif line.seq <= result.seq:
             was_missing = self.missing.pop(line.seq, None)
             self._problem(place, f"(seq {line.seq}) {'is out of its order' if was_missing else 'is there twice'}")
             return
-        elif line.seq > found.seq + 1:
-            for seq in range(found.seq + 1, min(line.seq, found.seq + 1001)):  # a forged number may be any
+        elif line.seq > result.seq + 1:
+            for seq in range(result.seq + 1, min(line.seq, result.seq + 1001)):  # a forged number may be any
                 self.missing[seq] = self._at(place)
-        elif line.prev != found.head:
+        elif line.prev != result.head:
             self._problem(place, f"(seq {line.seq}) does not follow from the line before it, which was exchanged")
-        found.seq, found.head = line.seq, line.hash
+        result.seq, result.head = line.seq, line.hash
 
     def _gaps(self) -> None:
         """Report the missing numbers, consecutive ones as one range."""
@@ -284,10 +284,10 @@ class _Walk:
                 runs.append([seq])
         for run in runs:
             numbers = f"seq {run[0]} is" if len(run) == 1 else f"seq {run[0]} to {run[-1]} are"
-            self.found.problems.append(f"{numbers} missing before {self.missing[run[0]]}")
+            self.result.problems.append(f"{numbers} missing before {self.missing[run[0]]}")
 
     def _at(self, place: Place) -> str:
         return f"{place.file}, line {place.number}"
 
     def _problem(self, place: Place, what: str) -> None:
-        self.found.problems.append(f"{self._at(place)} {what}")
+        self.result.problems.append(f"{self._at(place)} {what}")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slipway.serving.telemetry.metrics import AUDIT_LEFT_OUT
-from slipway.serving.telemetry.rate_limit import Pace
+from slipway.serving.telemetry.rate_limit import RateLimit
 
 RATE, BURST = 1.0, 60
 """Lines about unknown callers: most a second in the long run, and most at once."""
@@ -18,7 +18,7 @@ REPORT_S = 10.0
 """Shortest time between two lines with the number of requests that were left out."""
 
 
-class Strangers:
+class UnknownCallers:
     """Decides which requests of unknown callers get a line in the audit log.
 
     Args:
@@ -27,13 +27,13 @@ class Strangers:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._pace = Pace(RATE, BURST, now)
+        self._rate_limit = RateLimit(RATE, BURST, now)
         self._left_out: Counter[int] = Counter()
         self._report_at = 0.0
 
     def wants(self, status: int) -> bool:
         """Whether a request with this HTTP status gets a line. Otherwise it is counted as left out."""
-        if self._pace.allows():
+        if self._rate_limit.allows():
             return True
         if not self._left_out:
             self._report_at = self._now() + REPORT_S

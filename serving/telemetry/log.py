@@ -7,7 +7,7 @@ written, with the number of those left out. Long lines are cut, since a line may
 import logging
 
 from slipway.serving.telemetry.metrics import LOG_LEFT_OUT
-from slipway.serving.telemetry.rate_limit import Pace
+from slipway.serving.telemetry.rate_limit import RateLimit
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 CHARACTERS = 2000
@@ -22,7 +22,7 @@ def configure() -> None:
     """Configure the log of this process."""
     handler = logging.StreamHandler()
     handler.setFormatter(ShortLines(FORMAT))
-    handler.addFilter(Sparing())
+    handler.addFilter(WarningLimit())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("serving").setLevel(logging.INFO)
 
@@ -40,12 +40,12 @@ class ShortLines(logging.Formatter):
         return super().formatException(ei)[-5 * CHARACTERS :]  # type: ignore[arg-type]
 
 
-class Sparing(logging.Filter):
+class WarningLimit(logging.Filter):
     """Leaves out warnings of a kind that comes too often. A kind is a logger and a message before its arguments."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._kinds: dict[object, Pace] = {}
+        self._kinds: dict[object, RateLimit] = {}
         self._left_out: dict[object, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -55,7 +55,7 @@ class Sparing(logging.Filter):
         kind: object = (record.name, record.msg)
         if kind not in self._kinds and len(self._kinds) >= KINDS:
             kind = None  # some library formats its messages itself, so that each is a kind of its own
-        if not self._kinds.setdefault(kind, Pace(RATE, BURST)).allows():
+        if not self._kinds.setdefault(kind, RateLimit(RATE, BURST)).allows():
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
             LOG_LEFT_OUT.inc()
             return False

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-class Pace:
+class RateLimit:
     """A token bucket, in the form of the generic cell rate algorithm (ITU-T I.371).
 
     Args:
