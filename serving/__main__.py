@@ -1,8 +1,8 @@
 """Start a model server: `python -m slipway.serving --model_name NAME --model_dir DIR --public_key PEM`.
 
 Exit codes: 0 stopped by a signal, 1 the bundle cannot be served, 2 bad arguments or a port in use, 3 bundle refused.
-The last line on stderr then is `Class: reason`. With `--on_refused serve_reason` a server whose bundle is refused
-stays, not ready, and gives the reason to whoever asks for its readiness.
+After codes 1 to 3 the last line on stderr is `Class: reason`. With `--on_refused serve_reason` a server whose bundle
+is refused stays alive but not ready, and its readiness probe returns the reason.
 """
 
 import argparse
@@ -31,7 +31,7 @@ EXIT, SERVE_REASON = "exit", "serve_reason"
 logger = logging.getLogger("serving")
 
 
-def arguments(given: list[str]) -> argparse.Namespace:
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         "python -m slipway.serving", description="Serve one bundle over KServe's protocols."
@@ -59,11 +59,11 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--drain_seconds", type=float, default=1.0, help="time between SIGTERM and closed ports (default: %(default)s)")
     audit_options.add_to(parser)
     call_options.add_to(parser)
-    return parser.parse_args(given)
+    return parser.parse_args(arguments)
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Verify, load and serve until a signal.
+    """Verify and load the bundle, then serve it until the process gets a signal to stop.
 
     Raises:
         BadInput: an option cannot be used, a port is in use, or the folder is not a bundle.
@@ -72,10 +72,10 @@ def serve(options: argparse.Namespace) -> None:
     """
     started = time.perf_counter()
     threads = options.threads or cores()
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer's threads; read at its first use
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes into the log what strangers send, byte by byte
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # the tokenizer reads it once, at its first use
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would copy bytes of unknown clients into the log
 
-    # Imported here: a wrong argument is answered at once, and the setting above must come first.
+    # These imports are slow, so a wrong argument is reported before them. The variables above must be set first.
     from slipway.components.artifacts.signing import Wanted
     from slipway.serving.model.loading import load_model, verified
     from slipway.serving.ports import bind
@@ -84,7 +84,7 @@ def serve(options: argparse.Namespace) -> None:
     access = call_options.access_of(options, limits)
     certificates = call_options.certificates_of(options)
     http = bind(options.host, options.http_port)
-    bind(options.host, options.grpc_port).close()  # found out now; gRPC binds for itself
+    bind(options.host, options.grpc_port).close()  # gRPC binds by itself, but only after the slow load of the model
     metrics = call_options.metrics_socket(options)
     decryption_key = key_of(options.decryption_key) if options.decryption_key else None
 
@@ -116,10 +116,10 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespace) -> "BundleModel | Unloaded":
-    """The model; if its bundle is refused and the options say so, what tells everybody the reason.
+    """Return the model. If its bundle is refused and the options allow it, return a placeholder with the reason.
 
     Raises:
-        BundleRefused: it is refused, and the options say that the server ends.
+        BundleRefused: the bundle is refused, and `--on_refused` is `exit`.
         SlipwayError: the bundle cannot be loaded or cannot answer.
     """
     from slipway.serving.model.loading import public_reason
@@ -139,9 +139,9 @@ def model_or_reason(load: Callable[[], "BundleModel"], options: argparse.Namespa
     return model
 
 
-def main(given: list[str]) -> int:
-    """Run the command; returns the exit code."""
-    options = arguments(given)
+def main(arguments: list[str]) -> int:
+    """Run the command and return the exit code."""
+    options = parse_arguments(arguments)
     log.configure()
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # kserve's default response class
     try:

@@ -1,23 +1,23 @@
-"""What a request can end in besides an answer, with its place in HTTP and gRPC.
+"""The errors that a request can end with, each with its status in HTTP and gRPC.
 
-`kserve.errors` has InvalidInput, ModelNotFound and ModelNotReady; these are the ones that it lacks. Messages go to
-the client: they never carry a request's text or a library's own message, and `told` bounds what they quote of it.
+`kserve.errors` has InvalidInput, ModelNotFound and ModelNotReady; this module has those that it lacks. Their messages
+go to the client, so they never contain a text of the request or a library's message. `client_message` cuts long ones.
 """
 
 from kserve.errors import ModelNotFound
 
-TOLD = 400
-"""Characters of a message at most, in an answer as in the log."""
+MESSAGE_LIMIT = 400
+"""Most characters of a message, in a response and in the log."""
 
 
-def told(error: Exception | str) -> str:
-    """The message of an error as it is given to the client and to the log: whatever it quotes, it is short."""
+def client_message(error: Exception | str) -> str:
+    """The message of an error for the client and the log, cut to `MESSAGE_LIMIT`, since it may quote the request."""
     message = str(error)
-    return message if len(message) <= TOLD else f"{message[:TOLD]}… ({len(message)} characters)"
+    return message if len(message) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}… ({len(message)} characters)"
 
 
 class VersionNotFound(ModelNotFound):  # type: ignore[misc]  # kserve is not typed
-    """The model is served in another version (HTTP 404, NOT_FOUND)."""
+    """The model is served, but not in this version (HTTP 404, NOT_FOUND)."""
 
     def __init__(self, model_name: str, version: str) -> None:
         super().__init__(model_name)
@@ -29,17 +29,17 @@ class Malformed(ValueError):
 
 
 class TooLarge(ValueError):
-    """The body has more bytes than the server takes (HTTP 413)."""
+    """The body has more bytes than the server accepts (HTTP 413, RESOURCE_EXHAUSTED)."""
 
 
 class Overloaded(RuntimeError):
-    """The queue is full; the client should come back later (HTTP 429, RESOURCE_EXHAUSTED)."""
+    """The queue or the memory for requests is full; the client should retry later (HTTP 429, RESOURCE_EXHAUSTED)."""
 
     retry_after_s = 1.0
 
 
 class OverQuota(Overloaded):
-    """This caller has more requests at hand, or sends more a second, than one identity may."""
+    """The caller has more texts at hand, or sends more a second, than one identity may (HTTP 429)."""
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -47,25 +47,25 @@ class OverQuota(Overloaded):
 
 
 class Unauthenticated(RuntimeError):
-    """No credentials were given, or none that are good (HTTP 401, UNAUTHENTICATED)."""
+    """The request has no credentials, or no valid ones (HTTP 401, UNAUTHENTICATED)."""
 
     def __init__(self, message: str, given: bool) -> None:
         super().__init__(message)
         self.given = given
-        """Whether there were any."""
+        """Whether the request had credentials at all."""
 
 
 class Forbidden(RuntimeError):
-    """The operation is not open to this client (HTTP 403, PERMISSION_DENIED)."""
+    """The client may not do this operation (HTTP 403, PERMISSION_DENIED)."""
 
     def __init__(self, message: str, scope: str = "") -> None:
         super().__init__(message)
         self.scope = scope
-        """What the client would need."""
+        """The scopes that would allow it, separated by spaces; empty if no scope would."""
 
 
 class NotCheckable(RuntimeError):
-    """A token cannot be checked now, because the issuer's keys cannot be had (HTTP 503, UNAVAILABLE)."""
+    """A token cannot be checked now, since the issuer's keys are not available (HTTP 503, UNAVAILABLE)."""
 
 
 class TooSlow(RuntimeError):
@@ -73,4 +73,4 @@ class TooSlow(RuntimeError):
 
 
 class InferenceFailed(RuntimeError):
-    """The model raised or gave numbers that are not finite (HTTP 500, INTERNAL)."""
+    """The model raised, or returned numbers that are not finite (HTTP 500, INTERNAL)."""

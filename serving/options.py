@@ -1,4 +1,4 @@
-"""The options of the command line that say who may call, over which kind of connection, and how much."""
+"""The command-line options for access, TLS and limits of a model server."""
 
 import argparse
 import dataclasses
@@ -46,7 +46,7 @@ LIMITS = {
     "send_seconds": ("send_seconds", "that a client may take to read an answer"),
     "idle_seconds": ("idle_seconds", "between two requests of a REST connection"),
 }
-"""Options by name: the field of `Limits`, and its meaning."""
+"""For each option: the field of `Limits` that it sets, and its meaning."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--client_ca", type=Path, metavar="PEM", help="mutual TLS: every client must have a certificate of this CA")
     add("--client_scopes", default="predict,explain", help="of clients with nothing else (default: %(default)s)")
     add("--insecure_no_auth", action="store_true", help="answer everybody who reaches the ports; for experiments")
-    add("--open_metrics", action="store_true", help=argparse.SUPPRESS)  # was; see `metrics_socket`
+    add("--open_metrics", action="store_true", help=argparse.SUPPRESS)  # removed; `metrics_socket` explains
     group = parser.add_argument_group("TLS, on both ports")
     group.add_argument("--tls_cert", type=Path, metavar="PEM", help="the server's certificate and its chain")
     group.add_argument("--tls_key", type=Path, metavar="PEM", help="its private key")
@@ -79,29 +79,29 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
-    """The limits.
+    """Read the limits from the parsed options.
 
     Raises:
-        BadInput: one of them is negative, or 0 where that would let nothing pass.
+        BadInput: one of them is negative, or is 0 where 0 would let no request pass.
     """
-    given = {field: getattr(options, option) for option, (field, _) in LIMITS.items()}
+    values = {field: getattr(options, option) for option, (field, _) in LIMITS.items()}
     may_be_zero = ("concurrency", "rate", "burst", "batch_padding")
     for option, (field, _) in LIMITS.items():
-        if given[field] < 0 or (given[field] == 0 and field not in may_be_zero):
-            raise BadInput(f"--{option} is {given[field]}; expected a number above 0")
-    if given["bytes_at_hand"] < 2 * given["body"]:
+        if values[field] < 0 or (values[field] == 0 and field not in may_be_zero):
+            raise BadInput(f"--{option} is {values[field]}; expected a number above 0")
+    if values["bytes_at_hand"] < 2 * values["body"]:
         raise BadInput(
-            f"--max_bytes_at_hand is {given['bytes_at_hand']}; expected at least twice --max_body ({given['body']}), "
+            f"--max_bytes_at_hand is {values['bytes_at_hand']}; expected at least twice --max_body ({values['body']}), "
             "since one identity may have half of it"
         )
-    return dataclasses.replace(Limits(), **given)
+    return dataclasses.replace(Limits(), **values)
 
 
 def certificates_of(options: argparse.Namespace) -> "Certificates | None":
-    """The files for TLS, or None.
+    """Return the files for TLS, or None for no TLS.
 
     Raises:
-        BadInput: one option lacks another.
+        BadInput: an option is given without another one that it needs.
     """
     from slipway.serving.access.tls import Certificates
 
@@ -115,10 +115,10 @@ def certificates_of(options: argparse.Namespace) -> "Certificates | None":
 
 
 def metrics_socket(options: argparse.Namespace) -> socket.socket | None:
-    """The port of the metrics, if they have their own.
+    """Bind the port of the metrics, if they have their own.
 
     Raises:
-        BadInput: it is not free, or it is asked for in the old way, by which gateways let clients in, too.
+        BadInput: the port is in use or is one of the other two, or the removed option `--open_metrics` is given.
     """
     from slipway.serving.ports import bind
 
@@ -135,19 +135,20 @@ def metrics_socket(options: argparse.Namespace) -> socket.socket | None:
 
 
 def access_of(options: argparse.Namespace, limits: Limits) -> "Access":
-    """Who may call.
+    """Make the access checks from the parsed options.
 
     Raises:
-        BadInput: nobody could, everybody could without the explicit option, or a file or address cannot be used.
+        BadInput: no option says who may call, `--insecure_no_auth` contradicts another option, or a file or address
+            cannot be used.
     """
     from slipway.serving.access import Access
     from slipway.serving.access.keys import ApiKeys
     from slipway.serving.access.quotas import Quotas
 
-    asks = bool(options.api_keys or options.jwt_issuer or options.client_ca)
-    if options.insecure_no_auth and asks:
+    needs_credentials = bool(options.api_keys or options.jwt_issuer or options.client_ca)
+    if options.insecure_no_auth and needs_credentials:
         raise BadInput("--insecure_no_auth contradicts --api_keys, --jwt_issuer and --client_ca; leave it out")
-    if not options.insecure_no_auth and not asks:
+    if not options.insecure_no_auth and not needs_credentials:
         raise BadInput(
             "nobody could call this server: give --api_keys FILE (`slipway keys add` makes one), --jwt_issuer or "
             "--client_ca; or --insecure_no_auth to answer everybody"
@@ -177,16 +178,16 @@ def _tokens(options: argparse.Namespace) -> "Tokens | None":
     url_keys = (options.jwks, options.jwt_issuer, options.jwks_max_age)
     keys = UrlKeys(*url_keys) if is_url else FileKeys(Path(options.jwks))
     algorithms, types = (
-        [name.strip() for name in given.split(",") if name.strip()]
-        for given in (options.jwt_algorithms, options.jwt_types)
+        [name.strip() for name in names.split(",") if name.strip()]
+        for names in (options.jwt_algorithms, options.jwt_types)
     )
     return Tokens(options.jwt_issuer, options.jwt_audience, keys, algorithms, options.jwt_leeway, types)
 
 
-def _scopes(given: str) -> "frozenset[Scope]":
+def _scopes(names: str) -> "frozenset[Scope]":
     from slipway.serving.access.caller import Scope
 
     try:
-        return frozenset(Scope(name.strip()) for name in given.split(",") if name.strip())
+        return frozenset(Scope(name.strip()) for name in names.split(",") if name.strip())
     except ValueError:
-        raise BadInput(f"--client_scopes is {given!r}; choose from {', '.join(Scope)}") from None
+        raise BadInput(f"--client_scopes is {names!r}; choose from {', '.join(Scope)}") from None

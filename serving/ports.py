@@ -1,4 +1,4 @@
-"""Ports: taken before anything slow happens, listened on when the server can answer."""
+"""Ports of a model server. They are bound before the slow load of the model, and listen once the server can answer."""
 
 import errno
 import socket
@@ -7,13 +7,14 @@ from slipway.components.errors import BadInput
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take an address without listening yet: clients are refused until the server can answer.
+    """Bind an address without listening, so that connections are refused until the server can answer.
 
     Raises:
         BadInput: the port is in use, or not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only then
+    # asyncio sets TCP_NODELAY only on sockets whose protocol is stated, so IPPROTO_TCP must not be left to the default.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -1,4 +1,4 @@
-"""Writes each exchange where it belongs: to the metrics of the model that is served, and to the audit log."""
+"""Records each request and its outcome in the metrics of the served model and in the audit log."""
 
 import uuid
 from typing import Any
@@ -7,7 +7,7 @@ from kserve import ModelRepository
 
 from slipway.serving.access.caller import ANONYMOUS, current_caller
 from slipway.serving.audit.audit_log import AuditLog
-from slipway.serving.audit.unknown_callers import Strangers
+from slipway.serving.audit.unknown_callers import UnknownCallers
 from slipway.serving.model.kserve_model import BundleModel
 from slipway.serving.model.repository import Unloaded
 from slipway.serving.telemetry.metrics import IN_FLIGHT, ModelMetrics
@@ -18,17 +18,17 @@ ID_CHARACTERS = 128
 
 
 class ExchangeRecorder:
-    """The recorder of one server.
+    """The recorder of one server; implements `slipway.serving.telemetry.request_record.Recorder`.
 
     Args:
-        repository: of the server's models; there is at most one.
-        audit: None for no audit log.
+        repository: the server's models; there is at most one.
+        audit: the audit log; None for none.
     """
 
     def __init__(self, repository: ModelRepository, audit: AuditLog | None = None) -> None:
         self._models = repository.get_models()
         self._audit = audit
-        self._strangers = Strangers()
+        self._unknown_callers = UnknownCallers()
 
     @property
     def _model(self) -> BundleModel | Unloaded | None:
@@ -36,53 +36,59 @@ class ExchangeRecorder:
 
     @property
     def metrics(self) -> ModelMetrics:
-        """Of the model that is served."""
+        """Metrics of the served model."""
         return self._model.metrics if self._model else NO_MODEL
 
     def began(self, exchange: Exchange) -> None:
-        """Count a request in."""
+        """Count a request as in flight."""
         IN_FLIGHT.labels(exchange.protocol).inc()
 
     def answered(self, exchange: Exchange) -> None:
-        """Count the outcome, and hand it to the audit log."""
-        e = exchange
+        """Count the outcome, and append it to the audit log."""
         model = self.metrics
-        model.answered(e.protocol, e.method, e.code, e.source, e.seconds)
-        if self._audit and (current_caller() != ANONYMOUS or self._strangers.wants(e.code)):
+        model.answered(exchange.protocol, exchange.method, exchange.code, exchange.source, exchange.seconds)
+        # Anybody can cause refusals, so of the requests of unknown callers the audit log gets only a sample.
+        if self._audit and (current_caller() != ANONYMOUS or self._unknown_callers.wants(exchange.code)):
             self._audit.append(request_record(exchange, model, self._audit.texts))
         self._report()
 
     def ended(self, exchange: Exchange) -> None:
-        """Count the request out."""
+        """Count the request as no longer in flight."""
         IN_FLIGHT.labels(exchange.protocol).dec()
 
     def ready(self, ready: bool) -> None:
-        """State whether the server can answer, and how its texts look."""
+        """Update the metrics of readiness and drift."""
         self._report()
         self.metrics.state(ready)
         if isinstance(self._model, BundleModel):
             self._model.drift.update()
 
     def started(self) -> None:
-        """Say in the audit log what is served from now on."""
+        """Record in the audit log which bundle is served from now on."""
         if self._audit:
             self._audit.append({"event": "started", **_facts(self.metrics)})
 
     def stopped(self) -> None:
-        """Write what the audit log still has in memory."""
+        """Record the end of the server, and write what the audit log still has in memory."""
         self._report(at_once=True)
         if self._audit:
             self._audit.append({"event": "stopped", **_facts(self.metrics)})
             self._audit.close()
 
     def _report(self, at_once: bool = False) -> None:
-        """Say in the audit log how many requests have no line."""
-        if self._audit and (left_out := self._strangers.report(at_once)):
+        """Record in the audit log how many requests were left out of it."""
+        if self._audit and (left_out := self._unknown_callers.report(at_once)):
             self._audit.append(left_out)
 
 
 def request_record(exchange: Exchange, model: ModelMetrics, texts: bool) -> dict[str, Any]:
-    """What the audit log says of a request."""
+    """The audit record of a request.
+
+    Args:
+        exchange: the request with its outcome.
+        model: the metrics of the served model, which know its name, version and digest.
+        texts: whether the record contains the texts.
+    """
     caller = current_caller()
     record = {
         "event": "request",

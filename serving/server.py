@@ -1,4 +1,4 @@
-"""One process that serves one bundle: a KServe ModelServer with addresses of its own and an orderly end."""
+"""The process that serves one bundle: a KServe ModelServer on given addresses, which drains before it stops."""
 
 import asyncio
 import gc
@@ -27,7 +27,8 @@ from slipway.serving.rest_api.listener import descriptors
 
 logger = logging.getLogger("serving")
 DESCRIPTORS_SHARE = 4
-"""Of what the process may open, the connections of one port may have a quarter; those of gRPC half for a moment."""
+"""The connections of one port may use a quarter of the files that the process may open. The port of gRPC may use more
+for a moment: see `HARD_LIMIT` in `slipway.serving.grpc_api.server`."""
 
 
 class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
@@ -35,16 +36,16 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
 
     Args:
         host: address that both ports are bound to.
-        http: socket of REST, from `slipway.serving.ports.bind`.
+        http: bound socket for REST, from `slipway.serving.ports.bind`.
         grpc_port: port of gRPC.
-        limits: what is accepted.
-        access: who may call.
-        load: verifies the bundle and loads its model again, when an administrator asks for it.
-        certificates: for TLS on both ports.
-        drain_seconds: how long a stopping server, no longer ready, goes on answering clients that still come.
-        grace_seconds: how long requests at hand may take after that.
-        audit: where requests are recorded; closed at the end.
-        metrics: socket of the metrics; None where they are on that of REST, for callers with a key.
+        limits: bounds on requests, connections and times.
+        access: the access checks.
+        load: verifies the bundle and loads its model again, when a client with the scope `admin` asks for it.
+        certificates: for TLS on both ports; None for no TLS.
+        drain_seconds: how long a stopping server is not ready but still accepts requests.
+        grace_seconds: how long the requests at hand may take after that.
+        audit: the audit log; None for none. The server closes it at the end.
+        metrics: bound socket for the metrics; None to serve them on the socket of REST, to callers with credentials.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         )
 
     def run(self, model: BundleModel | Unloaded) -> None:
-        """Serve the model, or the reason why there is none, until SIGTERM, SIGINT or SIGQUIT, then drain.
+        """Serve the model until SIGTERM, SIGINT or SIGQUIT, then drain. An `Unloaded` answers with its reason.
 
         Raises:
             BadInput: a port is in use.
@@ -87,7 +88,7 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
         self.registered_models.update(model)
         self._recorder.started()
         gc.collect()
-        gc.freeze()  # what is here stays: no collection looks at it again while requests wait
+        gc.freeze()  # the objects made so far live to the end, so no collection has to scan them while requests wait
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve())
@@ -97,19 +98,19 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
     async def _serve(self) -> None:
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.add_signal_handler(number, stopping.set)
+        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(signal_number, stopping.set)
         try:
             self._grpc_server.bind()
             await self._grpc_server.start()
             rest = asyncio.create_task(self._rest_server.start())
-            waiting = asyncio.create_task(stopping.wait())
-            await asyncio.wait({rest, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            stop_signal = asyncio.create_task(stopping.wait())
+            await asyncio.wait({rest, stop_signal}, return_when=asyncio.FIRST_COMPLETED)
             if rest.done():
                 await rest
                 raise SlipwayError("the REST server ended by itself; the log above may say why")
             await self._drain(rest)
-        except OSError as error:  # another server that was starting too has taken the port
+        except OSError as error:  # another server took the port while this one was starting
             raise BadInput(f"port {self.http_port} is in use on {self.host}; choose another") from error
         finally:
             await self._grpc_server.end()
@@ -117,8 +118,8 @@ class BundleServer(ModelServer):  # type: ignore[misc]  # kserve is not typed
     async def _drain(self, rest: asyncio.Task[None]) -> None:
         """Stop in the order that loses no request.
 
-        First only readiness turns false, and every REST answer asks the client to close its connection, so that load
-        balancers and clients leave on their own; then no new ones are accepted; what is at hand is finished.
+        First readiness turns false, and every REST response asks the client to close its connection. Load balancers
+        and clients then leave by themselves. After `drain_seconds` the ports close, and the requests at hand finish.
         """
         self.dataplane.draining = True
         logger.info("event=draining seconds=%g", self.drain_seconds)

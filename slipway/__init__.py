@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from slipway.components.clients.credentials import Tls
     from slipway.components.clients.v2_client import AsyncClient, Client
+    from slipway.components.clients.v2_operations import ModelStatus
     from slipway.components.clients.v2_protocol import Explanation, Prediction, Predictions
-    from slipway.components.clients.v2_questions import ModelStatus
     from slipway.components.errors import AccessRefused, BadInput, ModelNotFound, NoAnswer, SlipwayError, Unavailable
     from slipway.pipelines.python_api import RunFailed, RunResult, compile, run
 
@@ -39,7 +39,7 @@ _MODULES = {
     "components.clients.credentials": ("Tls",),
     "components.clients.v2_client": ("AsyncClient", "Client"),
     "components.clients.v2_protocol": ("Explanation", "Prediction", "Predictions"),
-    "components.clients.v2_questions": ("ModelStatus",),
+    "components.clients.v2_operations": ("ModelStatus",),
     "components.errors": ("AccessRefused", "BadInput", "ModelNotFound", "NoAnswer", "SlipwayError", "Unavailable"),
     "pipelines.python_api": ("RunFailed", "RunResult", "compile", "run"),
 }

@@ -1,1 +1,1 @@
-"""What flows between steps, at rest: datasets, checkpoints, and bundles with all that protects them."""
+"""Artifacts that flow between steps: datasets, checkpoints and bundles, and how bundles are signed and encrypted."""

@@ -1,4 +1,4 @@
-"""The bundle: what is served, and the unit that is signed, registered, rolled out and rolled back.
+"""Reads and writes bundles. A bundle is a folder with a model; it is signed, registered, served and rolled back as one.
 
     model.onnx       inputs input_ids, attention_mask: int64 (texts, tokens); output logits: float32 (texts, classes)
     tokenizer.json   Hugging Face tokenizers format
@@ -6,7 +6,7 @@
     model-card.md    for people                                   (written by the step register)
     signature.json   OpenSSF model signature over all the rest    (written by the step register)
 
-The step compress writes a draft, without card and signature. The first three may be encrypted: see
+The step compress writes a draft, without model card and signature. The first three files may be encrypted: see
 `slipway.components.artifacts.encryption`.
 """
 
@@ -35,11 +35,11 @@ MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
 )
 DRAFT_FILES = (MODEL, TOKENIZER, INFO)
 FORMAT = 1
-"""Of `bundle.json`; see `slipway.components.formats`."""
+"""Format of `bundle.json`; see `slipway.components.formats`."""
 
 
 class Bins(BaseModel):
-    """A histogram: `counts[i]` values are at most `bounds[i]` and above `bounds[i - 1]`, the last above all bounds."""
+    """A histogram: `counts[i]` values are above `bounds[i - 1]` and at most `bounds[i]`, the last above all bounds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +56,7 @@ class BundleInfo(BaseModel):
     model_name: str
     labels: list[str] = Field(min_length=2)
     max_length: int = Field(ge=8)
-    """Tokens; longer texts are cut."""
+    """Most tokens of a text; longer texts are cut."""
     precision: str
     """`fp32` or `int8`."""
     variant: str
@@ -65,31 +65,29 @@ class BundleInfo(BaseModel):
     dataset_digest: str
     code_version: str
     run: str = ""
-    """The pipeline run that made it."""
+    """The pipeline run that made the bundle."""
     mlflow_run_id: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Shares from 0 to 1, named split_metric, for example `test_macro_f1`."""
     latency_ms: dict[str, float] = Field(default_factory=dict)
-    """Median milliseconds on the machine that measured, by batch size."""
+    """Median latency in milliseconds by batch size, on the machine that ran the step."""
     reference: dict[str, Bins] = Field(default_factory=dict)
-    """How the validation split looks to the model, against drift; see
-    `slipway.components.artifacts.drift_reference`.
-    """
+    """Histograms over the validation split, to measure drift; see `slipway.components.artifacts.drift_reference`."""
     privacy: Privacy | None = None
-    """What the weights may tell of a training text; absent when nothing is promised."""
+    """The guarantee of differential privacy; None if the training gave none."""
 
 
 class Bundle:
-    """A bundle or draft, opened for reading. Nothing is verified here: see `slipway.components.artifacts.signing`.
+    """A bundle or draft, opened for reading. It is not verified here: see `slipway.components.artifacts.signing`.
 
     Args:
-        folder: where it is.
-        key: opens it if it is encrypted, once something in it is read; None for that of the environment.
-        contents: what `contents_of` found in the folder, which is then not looked at again: what was verified is what
-            is loaded. None reads the files whenever they are asked for.
+        folder: folder of the bundle.
+        key: opens an encrypted bundle at the first read; None for the key in the environment.
+        contents: the files as `contents_of` returns them. The folder is then not read again, so that the bytes that
+            were verified are the bytes that are loaded. None to read each file when it is needed.
 
     Raises:
-        BadInput: a file is missing or `bundle.json` is not as expected.
+        BadInput: a file is missing, or `bundle.json` is not as expected.
     """
 
     def __init__(
@@ -102,11 +100,11 @@ class Bundle:
         if missing:
             raise BadInput(f"{self.folder} is not a bundle: it lacks {', '.join(missing)}")
         if not self.encrypted:
-            _ = self.info  # found out now
+            _ = self.info  # so that a bad `bundle.json` is reported here, and not at the first use
 
     @cached_property
     def info(self) -> BundleInfo:
-        """What `bundle.json` says. Raises BadInput when it is not as expected or too new, and as `read`."""
+        """The content of `bundle.json`. Raises as `read`, and BadInput if it is not valid or of a later format."""
         content = self.read(INFO)
         formats.check(self.folder / INFO, content, FORMAT)
         try:
@@ -115,10 +113,10 @@ class Bundle:
             raise BadInput(f"{self.folder / INFO} is not as expected: {error}") from error
 
     def read(self, name: str) -> bytes:
-        """The content of one of `DRAFT_FILES`, decrypted in memory if need be.
+        """The content of one of `DRAFT_FILES`, decrypted if it is encrypted.
 
         Raises:
-            BundleRefused: the key is missing or of another bundle, or the file was altered or put in another's place.
+            BundleRefused: the key is missing or belongs to another bundle, or the file was altered or exchanged.
             BadInput: the key cannot be used, or the file cannot be read.
         """
         if self.encrypted:
@@ -130,7 +128,7 @@ class Bundle:
         return Decryption(self.folder, self._key or default_key(), self._bytes)
 
     def _bytes(self, stored: str) -> bytes:
-        """What a file holds, encrypted or not."""
+        """The bytes of a file by its name in the folder, not decrypted."""
         if self._contents is not None:
             return self._contents[stored]
         try:
@@ -142,11 +140,11 @@ class Bundle:
         return (self.folder / stored).is_file() if self._contents is None else stored in self._contents
 
     def _stored(self, name: str) -> str:
-        """The name of the file that holds one of `DRAFT_FILES`."""
+        """The name in the folder of one of `DRAFT_FILES`."""
         return name + SUFFIX * self.encrypted
 
     def release(self) -> None:
-        """Free the contents that were given; what `info` says stays, nothing can be read any more."""
+        """Free the memory of the contents. Afterwards only `info` can be read."""
         _ = self.info
         self._contents = self._contents and {}
 
@@ -156,10 +154,10 @@ class Bundle:
         return sum((self.folder / self._stored(name)).stat().st_size for name in (MODEL, TOKENIZER))
 
     def digest(self) -> str:
-        """`sha256:…` over the names and contents of all files but the signature.
+        """`sha256:…` over the names and contents of all files except the signature.
 
         Raises:
-            BadInput: something in the folder is no file that can be read.
+            BadInput: the folder, or something in it, cannot be read as a file.
         """
         whole = hashlib.sha256()
         try:
@@ -174,10 +172,10 @@ class Bundle:
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    """All files of a bundle by name, each read once: whoever exchanges one later exchanges nothing.
+    """Read all files of a bundle, each once; returns the contents by name. A later change of a file has no effect.
 
     Raises:
-        BundleRefused: there is no such folder, or something in it is not a plain file that can be read.
+        BundleRefused: the folder does not exist, or something in it is not a plain file that can be read.
     """
     if not folder.is_dir():
         raise BundleRefused(f"{folder} is not a folder")
@@ -185,26 +183,29 @@ def contents_of(folder: Path) -> dict[str, bytes]:
 
 
 def _plain(path: Path) -> bytes:
-    """The content of a file that is no link. What was opened is looked at: a path may mean something else by then."""
-    what = f"{path} is a link, a folder or a device; a bundle has plain files only"
+    """The content of a plain file. Links, folders and devices are refused.
+
+    The check is made on the opened file. Between a check of the path and the opening, the file could be exchanged.
+    """
+    refusal = f"{path} is a link, a folder or a device; a bundle has plain files only"
     try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not make us wait
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # to open a named pipe would block
     except OSError as error:
-        raise BundleRefused(what if path.is_symlink() else f"{path} cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise BundleRefused(what)
-    with os.fdopen(number, "rb") as file:
+        raise BundleRefused(refusal if path.is_symlink() else f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BundleRefused(refusal)
+    with os.fdopen(descriptor, "rb") as file:
         return file.read()
 
 
 def write_info(folder: str | Path, info: BundleInfo) -> None:
-    """Write `bundle.json`; what is None is left out."""
+    """Write `bundle.json`, without the fields that are None."""
     (Path(folder) / INFO).write_text(
         json.dumps(info.model_dump(exclude_none=True), indent=1, ensure_ascii=False), "utf-8"
     )
 
 
 def updated_info(info: BundleInfo, **changes: Any) -> BundleInfo:
-    """The info with other values, validated."""
+    """A copy of the info with changed values, validated."""
     return BundleInfo.model_validate(info.model_dump() | changes)

@@ -1,4 +1,4 @@
-"""The checkpoint folder that flows between steps, and the pretrained encoders that a training starts from.
+"""Reads and writes the checkpoint folder that flows between steps, and loads the pretrained encoders for training.
 
 model.safetensors config.json tokenizer.json …   Hugging Face layout, never pickle
 slipway.json                                     labels, dataset digest, maximum length, validation scores, …
@@ -28,25 +28,26 @@ __all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer
 
 INFO = "slipway.json"
 FORMAT = 1
-"""Of a checkpoint folder, in `slipway.json`; see `slipway.components.formats`."""
-logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # a new head is reported as missing weights, which alarms readers of the log
+"""Format of a checkpoint folder, stated in `slipway.json`; see `slipway.components.formats`."""
+# transformers would warn that the weights of a new classification head are missing, which is as it should be.
+logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _unknown(encoder: str, error: Exception) -> BadInput:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     known = ", ".join(PACKAGED)
     return BadInput(
-        f"encoder {encoder!r} cannot be loaded ({first}); give {known}, a folder with a model in the Hugging Face "
+        f"encoder {encoder!r} cannot be loaded ({first_line}); give {known}, a folder with a model in the Hugging Face "
         "layout, or the name of a model on a hub that this machine reaches"
     )
 
 
 def check_encoder(name: str) -> None:
-    """See before any work is done that an encoder can be had, and has no code of its own.
+    """Check, before any work is done, that an encoder can be loaded and has no code of its own.
 
     Raises:
-        BadInput: it cannot, or has.
+        BadInput: the encoder cannot be loaded, or needs code of its own.
     """
     folder = encoder_folder(name)
     load_config(folder)
@@ -57,7 +58,7 @@ def load_config(folder: str | Path) -> PretrainedConfig:
     """The configuration of an encoder or checkpoint.
 
     Raises:
-        BadInput: there is none, or it asks for code of its own.
+        BadInput: the configuration cannot be loaded, or names code of its own.
     """
     try:
         _refuse_code(folder, "config.json")
@@ -69,7 +70,7 @@ def load_config(folder: str | Path) -> PretrainedConfig:
 
 
 def _refuse_code(folder: str | Path, name: str) -> None:
-    """Refuse a model that names code to run (`auto_map`), also where transformers has a class of its own for it."""
+    """Refuse a model that names code to run (`auto_map`), even if transformers has a class of its own for it."""
     repository, revision = split_revision(str(folder))
     path = cached_file(repository, name, revision=revision, _raise_exceptions_for_missing_entries=False)
     if path and json.loads(Path(path).read_text("utf-8")).get("auto_map"):
@@ -80,10 +81,10 @@ def _refuse_code(folder: str | Path, name: str) -> None:
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of an encoder or checkpoint; one without a padding token pads with its end-of-text token.
+    """The tokenizer of an encoder or checkpoint. If it has no padding token, it pads with its end-of-text token.
 
     Raises:
-        BadInput: there is none, or it asks for code of its own.
+        BadInput: the tokenizer cannot be loaded, or names code of its own.
     """
     try:
         _refuse_code(folder, "tokenizer_config.json")
@@ -99,17 +100,17 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def _class_for(folder: str | Path) -> Any:
-    """The class of classifier that fits the encoder or checkpoint in a folder, or behind a Hugging Face name."""
+    """The class of the classifier for an encoder or checkpoint, which is a folder or a name on a Hugging Face hub."""
     config = load_config(folder)
-    mean = is_mean_pooled(folder, config.model_type, config.architectures)
-    return MeanPooledBert if mean else AutoModelForSequenceClassification
+    mean_pooled = is_mean_pooled(folder, config.model_type, config.architectures)
+    return MeanPooledBert if mean_pooled else AutoModelForSequenceClassification
 
 
 def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
-    """A pretrained encoder with a new classification head, float32; weights of the head are random.
+    """A pretrained encoder with a new classification head, float32. The weights of the head are random.
 
     Raises:
-        BadInput: there is no such encoder.
+        BadInput: the encoder cannot be loaded.
     """
     try:
         name, revision = split_revision(encoder)
@@ -143,7 +144,7 @@ def load_checkpoint(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedToke
     """The model in evaluation mode, its tokenizer and the info that `save_checkpoint` wrote.
 
     Raises:
-        BadInput: the folder is not a checkpoint folder, or too new.
+        BadInput: the folder is not a checkpoint folder, or a later Slipway wrote it.
     """
     folder = Path(folder)
     try:

@@ -1,8 +1,8 @@
-"""The dataset folder that flows between steps.
+"""Reads and writes the dataset folder that flows between steps.
 
 train.arrow validation.arrow test.arrow   Arrow IPC files, columns id: string, text: string, label: int32
 labels.json                               the class names; `label` is an index into this list
-dataset.json                              source, counts, digests of the splits and of the whole
+dataset.json                              source, counts, digests of the splits and of the whole dataset
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from slipway.components.errors import BadInput
 SPLITS = ("train", "validation", "test")
 INFO = "dataset.json"
 FORMAT = 1
-"""Of a dataset folder, in `dataset.json`; see `slipway.components.formats`."""
+"""Format of the dataset folder, stated in `dataset.json`; see `slipway.components.formats`."""
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
 
 
@@ -29,7 +29,7 @@ class TextDataset:
     """A dataset folder, opened for reading.
 
     Raises:
-        BadInput: the folder is not a dataset folder, or too new.
+        BadInput: the folder is not a dataset folder, or a later Slipway wrote it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -67,7 +67,14 @@ def write_dataset(
     labels: Sequence[str],
     info: Mapping[str, Any],
 ) -> TextDataset:
-    """Write a dataset folder: `splits` maps each of `SPLITS` to (texts, class indices); `info` is kept as it is."""
+    """Write a dataset folder.
+
+    Args:
+        folder: the folder, which is made if it does not exist.
+        splits: texts and class indices of each of `SPLITS`.
+        labels: the class names.
+        info: further members of `dataset.json`.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}

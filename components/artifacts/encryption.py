@@ -1,11 +1,12 @@
-"""Bundles that only the holder of a key can open: AES-256-GCM (NIST SP 800-38D), decrypted in memory only.
+"""Encrypts bundles with AES-256-GCM (NIST SP 800-38D), and decrypts them in memory only.
 
     model.onnx.enc  tokenizer.json.enc  bundle.json.enc    nonce (12 bytes), ciphertext, tag (16 bytes)
     encryption.json                                        the bundle's id and its wrapped data key (`Envelope`)
-    model-card.md  signature.json                          in clear; the signature is over the encrypted files
+    model-card.md  signature.json                          not encrypted; the signature is over the encrypted files
 
 Each bundle has a data key of its own, which a key file or AWS KMS wraps. The additional authenticated data of a file
-name the format, the bundle's id and the file, so none can take the place of another, be it of the same bundle or not.
+contain the format, the bundle's id and the file's name. So no file can be put in the place of another file, of the same
+bundle or of another one.
 """
 
 import base64
@@ -28,30 +29,32 @@ from slipway.components.platforms import kms
 ENVELOPE = "encryption.json"
 SUFFIX = ".enc"
 FORMAT: Literal[1] = 1
-"""Of `encryption.json` and of the encrypted files; see `slipway.components.formats`."""
+"""Format of `encryption.json` and of the encrypted files; see `slipway.components.formats`."""
 KMS = "kms:"
+"""Prefix of a reference to a key in KMS."""
 VARIABLE = "SLIPWAY_DECRYPTION_KEY"
-"""Environment variable with the key of encrypted bundles, for whoever is not given one otherwise."""
+"""Environment variable with the key of encrypted bundles; used if no key is given otherwise."""
 KEY_BYTES, NONCE_BYTES = 32, 12
 CONTEXT = "slipway-bundle"
+"""Name in the encryption context of KMS, which has the bundle's id as its value."""
 REFUSED_BY_KMS = {"InvalidCiphertextException", "IncorrectKeyException", "KMSInvalidStateException"}
-"""Error codes of KMS that are about the wrapped key, not about the access to KMS."""
+"""Error codes of KMS that concern the wrapped key, and not the access to KMS."""
 
 
 class Envelope(BaseModel):
-    """The content of `encryption.json`. It holds no secret."""
+    """The content of `encryption.json`. It contains no secret."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = FORMAT
     algorithm: Literal["AES-256-GCM"] = "AES-256-GCM"
     bundle: str
-    """Random id, part of what every file authenticates."""
+    """Random id of the bundle, part of every file's additional authenticated data."""
     key_kind: Literal["file", "kms"]
     key_id: str
-    """Of a key file the start of its digest, of KMS the key's ARN."""
+    """The start of a key file's digest, or the ARN of a key in KMS."""
     wrapped: Base64Bytes
-    """The data key, encrypted."""
+    """The data key, encrypted with that key."""
 
 
 class BundleKey(Protocol):
@@ -60,49 +63,49 @@ class BundleKey(Protocol):
     kind: Literal["file", "kms"]
 
     def new_data_key(self, bundle: str) -> tuple[bytes, bytes, str]:
-        """A data key, the same wrapped for the bundle, and the id of the wrapping key."""
+        """Make a data key; returns it, the same key wrapped for the bundle, and the id of the wrapping key."""
 
     def unwrap(self, envelope: Envelope) -> bytes:
-        """The data key. Raises BundleRefused when it is not wrapped by this key for this bundle."""
+        """The data key. Raises BundleRefused if it was not wrapped by this key for this bundle."""
 
 
 def key_of(reference: str) -> BundleKey:
-    """The key that a setting or option names: a path, `kms:KEY-ID`, or `kms:` for the one that the bundle names.
+    """The key that a setting or option names: a path, `kms:KEY-ID`, or `kms:` for the key that the bundle names.
 
     Raises:
-        BadInput: the file cannot be read or holds no key.
+        BadInput: the file cannot be read or does not contain a key.
     """
     return KmsKey(reference.removeprefix(KMS)) if reference.startswith(KMS) else KeyFile(Path(reference))
 
 
 def default_key() -> BundleKey | None:
-    """The key of the environment variable; None when it is not set. Raises as `key_of`."""
+    """The key in the environment variable `VARIABLE`; None if it is not set. Raises as `key_of`."""
     reference = os.environ.get(VARIABLE)
     return key_of(reference) if reference else None
 
 
 class KeyFile:
-    """A key of 32 random bytes, as they are or in base64; a mounted Kubernetes secret, say.
+    """A file with a key of 32 random bytes, raw or in base64; for example a mounted Kubernetes Secret.
 
     Raises:
-        BadInput: the file cannot be read or holds no key.
+        BadInput: the file cannot be read or does not contain a key.
     """
 
     kind: Literal["file", "kms"] = "file"
 
     def __init__(self, path: Path) -> None:
-        how = f"make one by `openssl rand -base64 {KEY_BYTES} > {path.name}`"
+        advice = f"make one by `openssl rand -base64 {KEY_BYTES} > {path.name}`"
         try:
             content = path.expanduser().read_bytes()
         except OSError as error:
-            raise BadInput(f"the key file {path} cannot be read ({error.strerror}); {how}") from error
+            raise BadInput(f"the key file {path} cannot be read ({error.strerror}); {advice}") from error
         if len(content) != KEY_BYTES:
             try:
                 content = base64.b64decode(content.strip(), validate=True)
             except ValueError as error:
-                raise BadInput(f"{path} does not hold {KEY_BYTES} bytes, nor those in base64; {how}") from error
+                raise BadInput(f"{path} does not hold {KEY_BYTES} bytes, nor those in base64; {advice}") from error
         if len(content) != KEY_BYTES:
-            raise BadInput(f"{path} holds a key of {len(content)} bytes; expected {KEY_BYTES}; {how}")
+            raise BadInput(f"{path} holds a key of {len(content)} bytes; expected {KEY_BYTES}; {advice}")
         self.id = hashlib.sha256(b"slipway key id\0" + content).hexdigest()[:16]
         self._key = AESGCM(content)
 
@@ -123,10 +126,10 @@ class KeyFile:
 
 
 class KmsKey:
-    """A symmetric key in AWS KMS, or a service with its API; access as usual for AWS (`AWS_*`, roles).
+    """A symmetric key in AWS KMS, or in a service with the same API. Credentials are those of AWS (`AWS_*`, roles).
 
     Args:
-        key_id: id, ARN or alias; empty to take the key that a bundle names (for decryption only).
+        key_id: id, ARN or alias of the key; empty for the key that a bundle names (for decryption only).
     """
 
     kind: Literal["file", "kms"] = "kms"
@@ -135,22 +138,22 @@ class KmsKey:
         self._key_id = key_id
 
     def new_data_key(self, bundle: str) -> tuple[bytes, bytes, str]:
-        """See `BundleKey`. Raises BadInput when KMS cannot be used."""
+        """See `BundleKey`. Raises BadInput if KMS cannot be used."""
         if not self._key_id:
             raise BadInput(f"{KMS} names no key to encrypt with; give {KMS}KEY-ID")
-        made = self._ask("generate_data_key", self._key_id, KeySpec="AES_256", EncryptionContext=_context(bundle))
-        return made["Plaintext"], made["CiphertextBlob"], made["KeyId"]
+        response = self._call("generate_data_key", self._key_id, KeySpec="AES_256", EncryptionContext=_context(bundle))
+        return response["Plaintext"], response["CiphertextBlob"], response["KeyId"]
 
     def unwrap(self, envelope: Envelope) -> bytes:
-        """See `BundleKey`. Raises BadInput when KMS cannot be used."""
+        """See `BundleKey`. Raises BadInput if KMS cannot be used."""
         _check_kind(self.kind, envelope)
         context = _context(envelope.bundle)
         key_id = self._key_id or envelope.key_id
-        answer = self._ask("decrypt", key_id, CiphertextBlob=envelope.wrapped, EncryptionContext=context)
-        data_key: bytes = answer["Plaintext"]
+        response = self._call("decrypt", key_id, CiphertextBlob=envelope.wrapped, EncryptionContext=context)
+        data_key: bytes = response["Plaintext"]
         return data_key
 
-    def _ask(self, operation: str, key_id: str, **arguments: Any) -> dict[str, Any]:
+    def _call(self, operation: str, key_id: str, **arguments: Any) -> dict[str, Any]:
         try:
             return kms.ask(operation, key_id, **arguments)
         except kms.KmsRefused as error:
@@ -160,7 +163,14 @@ class KmsKey:
 
 
 def encrypt(folder: Path, names: tuple[str, ...], key: BundleKey) -> None:
-    """Replace files of a folder by encrypted ones, and write `encryption.json`. To be done before signing.
+    """Replace files in a folder by encrypted ones, and write `encryption.json`.
+
+    It must be done before signing, since the signature is over the encrypted files.
+
+    Args:
+        folder: folder of the bundle.
+        names: names of the files to encrypt.
+        key: wraps the data key.
 
     Raises:
         BadInput: the key cannot be used.
@@ -181,13 +191,13 @@ class Decryption:
     """Reads the encrypted files of one folder.
 
     Args:
-        folder: of the files, for messages.
-        key: that wraps the data key.
-        stored: gives the content of a file by its name in the folder.
+        folder: folder of the bundle, for messages.
+        key: the key that wrapped the data key; None if there is none.
+        stored: returns the content of a file by its name in the folder.
 
     Raises:
-        BundleRefused: there is no key, it is another than that of the bundle, or `encryption.json` was altered.
-        BadInput: KMS cannot be used, or `encryption.json` is too new.
+        BundleRefused: there is no key or another one than the bundle's, or `encryption.json` was altered.
+        BadInput: KMS cannot be used, or a later Slipway wrote `encryption.json`.
     """
 
     def __init__(self, folder: Path, key: BundleKey | None, stored: Callable[[str], bytes]) -> None:
@@ -211,10 +221,10 @@ class Decryption:
         self._cipher = AESGCM(data_key)
 
     def read(self, name: str) -> bytes:
-        """The content of a file, by its name without the suffix.
+        """The decrypted content of a file; `name` is without the suffix `.enc`.
 
         Raises:
-            BundleRefused: it was altered, or is another file or of another bundle.
+            BundleRefused: the file was altered, or it is another file or belongs to another bundle.
         """
         path = self._folder / f"{name}{SUFFIX}"
         try:
@@ -233,7 +243,7 @@ def _opened(cipher: AESGCM, sealed: bytes, bound_to: bytes) -> bytes:
 
 
 def _bound_to(bundle: str, name: str) -> bytes:
-    """Additional authenticated data; the wrapped data key has the empty name."""
+    """The additional authenticated data of a file; the wrapped data key has the empty name."""
     return json.dumps(["slipway bundle", FORMAT, bundle, name]).encode()
 
 

@@ -1,8 +1,8 @@
-"""A classifier for encoders that were trained to give the mean of their token vectors as the vector of a text.
+"""A classifier for BERT encoders that were trained as sentence encoders with mean pooling.
 
-The usual classifier of a BERT reads the vector of the first token through a pooler. A sentence encoder (Reimers &
-Gurevych 2019, Sentence-BERT) was never trained to put anything there, so a classifier that reads the mean starts
-much nearer to its goal.
+Such an encoder (Reimers & Gurevych 2019, Sentence-BERT) represents a text by the mean of its token vectors. The usual
+classifier of a BERT reads the vector of the first token through a pooler, which was not trained in these encoders. So a
+classifier on the mean starts much nearer to a good one.
 """
 
 import json
@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 POOLING_FILE = "1_Pooling/config.json"
-"""Where a sentence-transformers folder says how its encoder pools."""
+"""The file in a sentence-transformers folder that states the pooling of the encoder."""
 
 
 class MeanPooledBert(BertForSequenceClassification):  # type: ignore[no-untyped-call]  # of its base
@@ -22,12 +22,12 @@ class MeanPooledBert(BertForSequenceClassification):  # type: ignore[no-untyped-
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.bert.pooler = None
+        self.bert.pooler = None  # not used, so that it is neither trained nor exported
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options: Any
     ) -> SequenceClassifierOutput:
-        """Logits, float32 (texts, classes), of int64 (texts, tokens)."""
+        """Logits, float32 (texts, classes), for token ids and mask, int64 (texts, tokens)."""
         encoded = self.bert(input_ids=input_ids, attention_mask=attention_mask, **options)
         vectors = encoded.last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(vectors.dtype)
@@ -40,7 +40,7 @@ class MeanPooledBert(BertForSequenceClassification):  # type: ignore[no-untyped-
 
 
 def is_mean_pooled(folder: str | Path, model_type: str, architectures: list[str] | None) -> bool:
-    """Whether a folder holds a `MeanPooledBert`, or a BERT that was trained as a sentence encoder with mean pooling."""
+    """Whether a folder has a `MeanPooledBert`, or a BERT that was trained as a sentence encoder with mean pooling."""
     if model_type != "bert":
         return False
     if MeanPooledBert.__name__ in (architectures or []):

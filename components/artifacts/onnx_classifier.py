@@ -1,4 +1,4 @@
-"""Text in, probabilities out: a bundle's tokenizer and ONNX model under ONNX Runtime."""
+"""Classifies texts with the tokenizer and the ONNX model of a bundle, under ONNX Runtime."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,13 @@ from slipway.components.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
 BATCH = 32
+"""Default number of texts of an inference."""
 SLOW_FUSION = "SkipLayerNormFusion"
+"""The optimizer that fuses a sum and the LayerNorm after it; `open_session` disables it."""
 
 
 class Encoded(Protocol):
-    """A text as token ids: an `Encoding` of tokenizers, or something like it."""
+    """A text as token ids: an `Encoding` of tokenizers, or an object with the same members."""
 
     @property
     def ids(self) -> list[int]:
@@ -37,7 +39,7 @@ class Classifier:
 
     Raises:
         BadInput: the folder is not a bundle, or its files cannot be loaded.
-        BundleRefused: it is encrypted and cannot be decrypted; see `Bundle.read`.
+        BundleRefused: the bundle is encrypted and cannot be decrypted; see `Bundle.read`.
     """
 
     def __init__(self, bundle: str | Path | Bundle, threads: int = 0, spin: bool = False) -> None:
@@ -54,7 +56,7 @@ class Classifier:
         self._inputs = {item.name for item in self.session.get_inputs()}
 
     def logits(self, texts: Sequence[str], batch: int = BATCH) -> Floats:
-        """Logits of the texts, shape (texts, classes); batches are sorted by length so that little is padded."""
+        """Logits of the texts, shape (texts, classes). Texts of similar length share a batch, to save padding."""
         encodings = self.tokenizer.encode_batch(list(texts))
         order = sorted(range(len(texts)), key=lambda index: len(encodings[index].ids))
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
@@ -64,7 +66,7 @@ class Classifier:
         return result
 
     def run(self, encodings: Sequence[Encoded]) -> Floats:
-        """Logits of one batch of encoded texts, padded to the longest."""
+        """Logits of one batch of encoded texts, shape (texts, classes). The texts are padded to the longest."""
         feeds = padded(encodings)
         logits: Floats = self.session.run(["logits"], {name: feeds[name] for name in self._inputs})[0]
         return logits
@@ -77,15 +79,17 @@ class Classifier:
 def open_session(
     model: bytes, threads: int = 0, spin: bool = False, left_out: Sequence[str] = (SLOW_FUSION,)
 ) -> onnxruntime.InferenceSession:
-    """A session for the CPU.
+    """Open a session for the CPU.
 
-    Sums and the LayerNorm after them stay apart; fused they take four times as long (ONNX Runtime 1.32, AVX-512).
+    By default a sum and the LayerNorm after it are not fused: fused they take four times as long (ONNX Runtime 1.32,
+    AVX-512).
 
     Args:
         model: an ONNX model.
-        threads: of one inference; 0 leaves the choice to ONNX Runtime.
-        spin: whether they wait for work by spinning, which shortens a lone inference and takes the cores from others.
-        left_out: rewritings of ONNX Runtime that the graph is spared.
+        threads: threads of one inference; 0 leaves the choice to ONNX Runtime.
+        spin: whether the threads wait for work by spinning. A single inference is then faster, but other inferences
+            have fewer cores.
+        left_out: names of ONNX Runtime's graph optimizers to disable.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -97,7 +101,7 @@ def open_session(
 
 
 def padded(encodings: Sequence[Encoded]) -> dict[str, npt.NDArray[np.int64]]:
-    """`input_ids` and `attention_mask` of one batch, shape (texts, tokens of the longest); 0 where a text has ended."""
+    """`input_ids` and `attention_mask` of a batch, shape (texts, tokens of the longest); 0 after the end of a text."""
     width = max(len(encoding.ids) for encoding in encodings)
     ids = np.zeros((len(encodings), width), dtype=np.int64)
     mask = np.zeros_like(ids)
@@ -109,6 +113,6 @@ def padded(encodings: Sequence[Encoded]) -> dict[str, npt.NDArray[np.int64]]:
 
 def softmax(logits: Floats) -> Floats:
     """Probabilities over the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))  # without the subtraction it could overflow
+    probabilities: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities

@@ -1,4 +1,4 @@
-"""What differential privacy promises the writers of the training texts, as result, bundle and model card carry it."""
+"""The guarantee of differential privacy, as it is kept in the result of a training, the bundle and the model card."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,14 +8,14 @@ UNIT = "one text of the prepared training split, added or removed"
 class Privacy(BaseModel):
     """The guarantee of a training by DP-SGD (Abadi et al. 2016, *Deep learning with differential privacy*).
 
-    Whatever somebody concludes from the weights, they conclude it with a probability that differs by a factor of at
-    most exp(ε), but for δ, from that with one text more or less (Dwork et al. 2006, *Our data, ourselves*).
+    For every set of possible weights, the probability that training gives one of them changes by a factor of at most
+    exp(ε), plus δ, if one text is added or removed (Dwork et al. 2006, *Our data, ourselves*).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     epsilon: float = Field(ge=0)
-    """ε of all updates that were planned. It holds whatever made the training stop."""
+    """ε of all planned updates. The guarantee holds for whatever reason the training stopped."""
     epsilon_spent: float = Field(ge=0)
     """ε of the updates that were made."""
     delta: float = Field(gt=0, lt=1)
@@ -25,7 +25,7 @@ class Privacy(BaseModel):
     sampling_rate: float = Field(gt=0, le=1)
     """Probability of a text to be in an update."""
     gradient_norm: float = Field(gt=0)
-    """To which the gradient of each text was scaled down."""
+    """Norm to which the gradient of each text was scaled down if it was larger."""
     updates: int = Field(ge=0)
     """Updates that were made."""
     updates_planned: int = Field(ge=1)
@@ -33,7 +33,7 @@ class Privacy(BaseModel):
     accountant: str
     """How ε was computed."""
     unit: str = UNIT
-    """By what the data sets differ between which nobody can tell."""
+    """The difference between two data sets that the guarantee is about."""
 
     def sentence(self) -> str:
         """The guarantee in one sentence."""

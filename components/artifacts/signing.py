@@ -1,7 +1,7 @@
-"""Sign bundles and verify them before they are loaded: OpenSSF model-signing with an ECDSA P-256 key pair.
+"""Signs bundles, and verifies them before they are loaded: OpenSSF model-signing with an ECDSA P-256 key pair.
 
-private.pem   PKCS #8, mode 0600, never leaves the machine or secret store that signs; none with a key in KMS
-public.pem    what every server that loads bundles must be given
+private.pem   PKCS #8, mode 0600; never leaves the machine or secret store that signs. There is none for a key in KMS.
+public.pem    the public key that every server needs to load bundles
 """
 
 import base64
@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, manifest, signing, verifying
-from model_signing._hashing.hashing import Digest  # no public name; a manifest is made of these
+from model_signing._hashing.hashing import Digest  # has no public name, but a manifest consists of these
 
 from slipway.components import formats
 from slipway.components.artifacts import trusted_keys
@@ -35,18 +35,18 @@ from slipway.components.machine import whole_file
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
 FORMAT = 1
-"""Of signatures: the major version of model-signing's predicate."""
+"""Format of signatures: the major version of model-signing's predicate."""
 _PREDICATE = re.compile(r"https://model_signing/signature/v(\d{1,9})\.\d{1,9}")
 SIGNATURE_LIMIT = 1 << 20
-"""Bytes. The signature of a bundle takes some 2 KB; a larger file is not one and is not parsed."""
+"""Most bytes of a signature, which has about 2 KB. A larger file is refused without parsing it."""
 
 
 class Signer(Protocol):
-    """Whoever signs bundles, with a key that need not lie here."""
+    """Signs bundles, with a key on this machine or elsewhere."""
 
     @property
     def public_key(self) -> Path:
-        """A PEM file: what the bundles that it signs are verified with."""
+        """The PEM file with the public key, by which the signatures are verified."""
 
     def sign(self, bundle: Path) -> None:
         """Write `signature.json` over all other files of the bundle."""
@@ -54,36 +54,40 @@ class Signer(Protocol):
 
 @dataclass(frozen=True)
 class KeyPair:
-    """What a signer signs with, a PEM file or a key in KMS, and the PEM file that others verify with."""
+    """The private key of a signer, a PEM file or a key in KMS, and the PEM file with the public key."""
 
     private_key: "Path | KmsSigningKey"
     public_key: Path
 
     def sign(self, bundle: Path) -> None:
-        """As the function `sign`."""
+        """See the function `sign`."""
         sign(bundle, self.private_key)
 
 
 def key_pair(folder: Path, signing_key: str = "") -> KeyPair:
-    """The key pair in `folder`, made at first use; processes that start at the same time get the same pair.
+    """The key pair in `folder`, which is made at the first use. Processes that start together get the same pair.
 
-    A folder with only `private.pem` is given its `public.pem`; when it cannot be written (a mounted secret, say), the
-    public key is put in a temporary folder.
+    If the folder has only `private.pem`, `public.pem` is added. If the folder cannot be written (a mounted Secret, for
+    example), the public key goes to a temporary folder.
 
-    With a `signing_key` (`awskms:///` and a key in KMS) there is no `private.pem`, and `public.pem` is that key's.
+    With a `signing_key` (`awskms:///` and a key in KMS) there is no `private.pem`, and `public.pem` belongs to that
+    key.
 
     Raises:
-        BadInput: folder or KMS cannot be used, a key is missing or no P-256 key, or the two do not belong together.
+        BadInput: the folder or KMS cannot be used, the private key is missing, a key is not a P-256 key, or the two
+            keys do not belong together.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if signing_key:
-            from slipway.components.artifacts.signing_kms import KmsSigningKey  # few sign with it, and servers never
+            # Imported here, since it is rarely used, and never by servers.
+            from slipway.components.artifacts.signing_kms import KmsSigningKey
 
             key = KmsSigningKey(signing_key)
             return KeyPair(key, _public_file(folder, _public_pem(key), signing_key))
         private_key = folder / PRIVATE
         if not private_key.exists():
+            # The second check of the private key: another process may have made the pair since the first one.
             if (folder / PUBLIC).exists() and not private_key.exists():
                 raise BadInput(
                     f"{folder} has {PUBLIC} but not {PRIVATE}; restore the private key, or remove {PUBLIC} for a new "
@@ -99,7 +103,7 @@ def key_pair(folder: Path, signing_key: str = "") -> KeyPair:
 
 
 def _public_file(folder: Path, public: bytes, signer: str) -> Path:
-    """The file with the public key of a signer; it is made where there is none."""
+    """The file with the public key of a signer, which is written if it does not exist."""
     path = folder / PUBLIC
     if not path.exists() and not os.access(folder, os.W_OK):
         path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / PUBLIC
@@ -127,22 +131,22 @@ def sign(bundle: Path, private_key: "Path | KmsSigningKey") -> None:
     """Write `signature.json` over all other files of the bundle.
 
     Raises:
-        BadInput: the private key, or KMS, cannot be used.
-        BundleRefused: the bundle holds something other than plain files.
+        BadInput: the private key or KMS cannot be used.
+        BundleRefused: the bundle contains something other than plain files.
     """
     folder = bundle.resolve()
     (folder / SIGNATURE).write_bytes(sign_digests(digests_of(contents_of(folder)), private_key))
 
 
 def sign_digests(digests: Mapping[str, str], private_key: "Path | KmsSigningKey") -> bytes:
-    """The content of `signature.json` for a bundle of which only the digests are at hand.
+    """The content of `signature.json` for a bundle, made from the digests of its files alone.
 
     Args:
-        digests: SHA-256 of each file but the signature, in hexadecimal digits, by the file's name.
+        digests: SHA-256 of each file except the signature, in hexadecimal digits, by name.
         private_key: a PEM file, or a key in KMS.
 
     Raises:
-        BadInput: the private key, or KMS, cannot be used, or there is nothing to sign.
+        BadInput: the private key or KMS cannot be used, or there is nothing to sign.
     """
     if not digests or SIGNATURE in digests:
         raise BadInput(f"a bundle with the files {sorted(digests)} cannot be signed; expected all but {SIGNATURE}")
@@ -153,30 +157,36 @@ def sign_digests(digests: Mapping[str, str], private_key: "Path | KmsSigningKey"
     else:
         from slipway.components.artifacts.signing_kms import KmsSigner
 
-        config._signer = KmsSigner(private_key)  # what use_elliptic_key_signer does
+        config._signer = KmsSigner(private_key)  # use_elliptic_key_signer sets this attribute too, but only from a file
     with tempfile.NamedTemporaryFile(suffix=f".{SIGNATURE}") as signature:
         config.sign(Path("bundle"), Path(signature.name))
         return signature.read()
 
 
 def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
-    """What `sign_digests` takes: the SHA-256 of each file but the signature, in hexadecimal digits, by name."""
+    """The SHA-256 of each file except the signature, in hexadecimal digits, by name; for `sign_digests`."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if name != SIGNATURE}
 
 
 class Wanted(NamedTuple):
-    """Which bundle is meant. A signature says who made one, not that it is this model or this version."""
+    """Which bundle to load. A valid signature alone does not show that a bundle is this model or this version."""
 
     model_name: str
     digest: str = ""
-    """Empty takes any that was signed for the model, an older one too."""
+    """Digest of the bundle; empty for any bundle that was signed for the model, even an older one."""
 
 
 def opened(folder: Path, public_key: Path, wanted: Wanted, decryption_key: BundleKey | None = None) -> Bundle:
-    """The bundle in a folder, in memory: exactly what the owner of the key signed, and the one that is meant.
+    """Verify the bundle in a folder, and return it in memory.
+
+    Args:
+        folder: folder of the bundle.
+        public_key: a PEM file, or a folder of them.
+        wanted: which bundle it must be.
+        decryption_key: opens an encrypted bundle; None for the key in the environment.
 
     Raises:
-        BundleRefused: as `verify`, it is another bundle than the one that is meant, or on the list of refused ones.
+        BundleRefused: as `verify`; or it is not the wanted bundle, or is on the list of refused ones.
         BadInput: as `verify` and `Bundle`.
     """
     bundle = Bundle(folder, decryption_key, verify(folder, public_key))
@@ -191,25 +201,28 @@ def opened(folder: Path, public_key: Path, wanted: Wanted, decryption_key: Bundl
 
 
 def check_digest(bundle: Bundle, digest: str) -> None:
-    """Raises BundleRefused when the bundle is another than the one with this digest; an empty one is any."""
-    found = bundle.digest()
-    if digest and found != digest:
-        raise BundleRefused(f"{bundle.folder} is the bundle {found}; asked for was {digest}")
+    """Raise BundleRefused if the bundle does not have this digest; an empty digest stands for any."""
+    actual = bundle.digest()
+    if digest and actual != digest:
+        raise BundleRefused(f"{bundle.folder} is the bundle {actual}; asked for was {digest}")
 
 
 def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
-    """The files of a bundle that is exactly what the owner of the key, or of one of several, signed.
+    """Verify that a bundle is exactly what the owner of the key, or of one of several keys, signed.
 
-    Each file is read once, and what was read is verified and returned. A file that is exchanged later changes nothing
-    for whoever loads what is returned; who opens the folder again may find something else.
+    Each file is read once, and the bytes that were verified are returned. So load the model from them: the files in the
+    folder may be exchanged at any time.
 
     Args:
-        bundle: its folder.
+        bundle: folder of the bundle.
         public_key: a PEM file, or a folder of them; see `slipway.components.artifacts.trusted_keys`.
 
+    Returns:
+        the content of each file, by name.
+
     Raises:
-        BundleRefused: it is unsigned, signed by someone else, or a file was altered, added or removed.
-        BadInput: a public key cannot be used, or the signature is of a later form.
+        BundleRefused: the bundle is unsigned or signed by someone else, or a file was altered, added or removed.
+        BadInput: a public key cannot be used, or the signature has a later format.
     """
     keys = trusted_keys.public_keys(public_key)
     for key in keys:
@@ -224,33 +237,33 @@ def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
         signature.flush()
         _check_format(bundle / SIGNATURE, contents[SIGNATURE])
         if not any(_signed_with(key, bundle, contents, Path(signature.name)) for key in keys):
-            given = (
+            signer = (
                 "another key than the given public key" if len(keys) == 1 else f"none of the {len(keys)} public keys"
             )
-            raise BundleRefused(f"{bundle} is signed with {given}")
+            raise BundleRefused(f"{bundle} is signed with {signer}")
     return contents
 
 
 def _check_format(path: Path, signature: bytes) -> None:
-    """Name a signature of a later form as such. Nothing else is believed of a text that is not verified yet."""
+    """Raise BadInput if the signature has a later format. Nothing else is read from it before it is verified."""
     try:
         statement = json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))
         version = _PREDICATE.fullmatch(statement["predicateType"])
-    except (ValueError, KeyError, TypeError, RecursionError):  # damaged: the verifier says how
+    except (ValueError, KeyError, TypeError, RecursionError):  # the signature is damaged, which the verifier reports
         return
     if version:
         formats.check_number(path, int(version[1]), FORMAT)
 
 
 def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signature: Path) -> bool:
-    """Whether the signature is the key owner's. Raises BundleRefused when it is, or claims so, and does not hold."""
+    """Whether the bundle is signed with this key. Raises BundleRefused if the signature is invalid."""
     known = _Digests(digests_of(contents))
     config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(known)  # type: ignore[no-untyped-call]
     try:
         config.verify(bundle, signature)
     except InvalidSignature as error:
         raise BundleRefused(f"the signature of {bundle} is invalid: it was altered or forged") from error
-    except Exception as error:  # a file that someone else wrote is parsed: whatever goes wrong, it is refused
+    except Exception as error:  # the signature is untrusted input, so any error of its parser refuses the bundle
         if str(error).startswith("Key mismatch"):
             return False
         raise BundleRefused(_reason(bundle, error)) from error
@@ -258,7 +271,7 @@ def _signed_with(key: Path, bundle: Path, contents: Mapping[str, bytes], signatu
 
 
 class _Digests(hashing.Config):
-    """Digests that are known, in place of a folder to hash, which can change meanwhile or be elsewhere."""
+    """A hashing configuration with known digests. A folder that is hashed could change meanwhile, or be elsewhere."""
 
     def __init__(self, digests: Mapping[str, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -270,11 +283,13 @@ class _Digests(hashing.Config):
             manifest.FileManifestItem(path=PurePosixPath(name), digest=Digest("sha256", bytes.fromhex(digest)))
             for name, digest in self._digests.items()
         ]
-        form = manifest.SerializationType.from_args({"method": "files", "hash_type": "sha256", "allow_symlinks": False})
-        return manifest.Manifest(str(model_path), items, form)
+        serialization_type = manifest.SerializationType.from_args(
+            {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
+        )
+        return manifest.Manifest(str(model_path), items, serialization_type)
 
     def add_ignored_paths(self, *, model_path: Any, paths: Any) -> None:
-        """Ignore no more than the signature, whatever the one who signed ignored."""
+        """Does nothing: a signer must not decide which files are not verified."""
 
 
 def _reason(bundle: Path, error: Exception) -> str:
@@ -288,19 +303,19 @@ def _reason(bundle: Path, error: Exception) -> str:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Write a file with mode 0600 in whole, unless there is one; of several writers the first wins."""
+    """Write a file as a whole and with mode 0600, unless it exists. Of several writers the first one wins."""
     if path.exists():
         return
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(number, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        whole_file.sync(Path(name))
-        os.link(name, path)
+        whole_file.sync(Path(temporary))
+        os.link(temporary, path)  # fails if the file exists, where a rename would replace it
     except FileExistsError:
         pass
     finally:
-        os.unlink(name)
+        os.unlink(temporary)
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -314,10 +329,10 @@ def _public_pem(key: "ec.EllipticCurvePrivateKey | KmsSigningKey") -> bytes:
 
 
 def _check_private(path: Path) -> None:
-    """Refuse a private key that others on this machine can read.
-        whole_file.sync(path.parent)  # what the key has signed outlives a loss of power, and so must the key
+    """Refuse a private key that other users of this machine can read or change.
 
-    A mounted Secret is left alone: Kubernetes mounts it read-only for one pod, where its mode keeps nobody out.
+    Files on a read-only file system are accepted: Kubernetes mounts a Secret so, for one pod, where the mode of the
+    file protects it from nobody.
     """
     mode = path.stat().st_mode
     if mode & 0o077 and not os.statvfs(path).f_flag & os.ST_RDONLY:

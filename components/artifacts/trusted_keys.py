@@ -1,11 +1,11 @@
-"""Whom servers and the gate trust: public keys, several while a key is changed, and bundles refused all the same.
+"""Reads the public keys that servers and the gate trust, and the list of bundles that they refuse nevertheless.
 
-PLACE/*.pem                  each is the public key of a signer; `private.pem` is none
-PLACE/refused-digests.txt    a digest a line (`sha256:…`); what follows `#` is a remark
+FOLDER/*.pem                 public keys of signers; a `private.pem` is ignored
+FOLDER/refused-digests.txt   one digest a line (`sha256:…`); text after `#` is a comment
 
-A place is such a folder, or one PEM file with the list beside it. It is read whenever a bundle is loaded. To change the
-key without an outage: add the new public key, sign with the new private key, remove the old public key when nothing
-that serves, or may serve again, is signed with it.
+In place of a folder there may be one PEM file, with the list beside it. The files are read whenever a bundle is loaded.
+To change the key without an outage, add the new public key and sign with the new private key. Remove the old public key
+once no bundle that serves, or may serve again, is signed with the old one.
 """
 
 from pathlib import Path
@@ -18,20 +18,20 @@ PRIVATE = "private.pem"
 
 
 def public_keys(place: Path) -> list[Path]:
-    """The files with public keys. Raises BadInput when there is none."""
+    """The files with public keys at `place`: a folder, or one PEM file. Raises BadInput if a folder has none."""
     if not place.is_dir():
         return [place]
-    found = sorted(path for path in place.glob("*.pem") if path.name != PRIVATE)
-    if not found:
+    paths = sorted(path for path in place.glob("*.pem") if path.name != PRIVATE)
+    if not paths:
         raise BadInput(f"{place} holds no public key; put the signer's public.pem there")
-    return found
+    return paths
 
 
 def refused_digests(place: Path) -> frozenset[str]:
-    """The digests that are refused, whoever signed.
+    """The digests of bundles that are refused although their signature is valid; none if there is no list.
 
     Raises:
-        BadInput: the list cannot be read, or a line of it is no digest; nothing is loaded past an unclear list.
+        BadInput: the list cannot be read, or a line of it is not a digest. A typing error must not let a bundle pass.
     """
     path = (place if place.is_dir() else place.parent) / REFUSED
     try:
@@ -40,5 +40,5 @@ def refused_digests(place: Path) -> frozenset[str]:
         return frozenset()
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read ({error}); it lists a digest a line") from error
-    told = [line.partition("#")[0].strip() for line in lines]
-    return frozenset(identifiers.digest(line, f"a line of {path}") for line in told if line)
+    entries = [line.partition("#")[0].strip() for line in lines]
+    return frozenset(identifiers.digest(entry, f"a line of {path}") for entry in entries if entry)

@@ -1,1 +1,1 @@
-"""Asking a served model: the V2 client, what it shows of itself, and keys."""
+"""Clients of a served model over the V2 protocol, their credentials, and the file of API keys."""

@@ -1,10 +1,10 @@
-"""API keys: the file that says who may do what. It holds hashes only; a key is seen once, when it is made.
+"""Reads and changes the file of API keys. It contains only hashes: a key is shown once, when it is made.
 
 `{"keys": [{"id": "4f1c…", "identity": "shop", "scopes": ["predict"], "sha256": "…", "expires": "2027-01-31T00:00Z"}]}`
 
-An identity may have several keys, so that a new one is in use before the old one is revoked. A key is 256 random bits,
-so one SHA-256 is as good as a slow hash, which only helps against guessing (NIST SP 800-63B, section 5.1.1.2), and
-costs a request nothing.
+An identity may have several keys, so that a new one is in use before the old one is revoked. A key has 256 random bits,
+so one SHA-256 is enough. A slow hash protects only secrets that can be guessed (NIST SP 800-63B, section 5.1.1.2), and
+would slow each request down.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ from slipway.components.machine import file_lock, whole_file
 from slipway.components.machine.private_files import FILE_MODE, private_folder
 
 PREFIX = "slipway"
-"""Of every key, so that scanners for leaked secrets and people recognise one."""
+"""Prefix of every key, so that people and scanners for leaked secrets recognise a key."""
 ID_BYTES, SECRET_BYTES = 6, 32
 FORMAT: Literal[1] = 1
-"""Of the file; see `slipway.components.formats`."""
+"""Format of the file; see `slipway.components.formats`."""
 
 
 class Scope(StrEnum):
@@ -39,47 +39,47 @@ class Scope(StrEnum):
     EXPLAIN = "explain"
     ADMIN = "admin"
     ROLLOUT = "rollout"
-    """To mark requests as a rollout's own questions, which are no evidence about the traffic of clients."""
+    """To mark requests as a rollout's own, which do not count as traffic of clients."""
 
 
 class KeyEntry(BaseModel):
-    """One key, without the key."""
+    """The entry of one key, without the key itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(pattern=r"^[0-9a-f]{4,64}$")
-    """Part of the key; safe to show."""
+    """The id within the key; safe to show."""
     identity: str = Field(min_length=1, max_length=100)
-    """Whom it belongs to."""
+    """The owner of the key."""
     scopes: tuple[Scope, ...]
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the whole key, in UTF-8."""
+    """SHA-256 of the whole key, in UTF-8."""
     not_before: AwareDatetime | None = None
     expires: AwareDatetime | None = None
 
     def valid_at(self, moment: datetime) -> bool:
-        """Whether it may be used then."""
+        """Whether the key may be used at a moment."""
         begun = self.not_before is None or self.not_before <= moment
         return begun and (self.expires is None or moment < self.expires)
 
 
 class KeyFile(BaseModel):
-    """The whole file."""
+    """The content of a key file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = FORMAT
-    """Not written: a server that started before an upgrade, and still runs, refuses a field that it does not know."""
+    """Not written, since a server that was started before an upgrade would refuse a file with an unknown field."""
     keys: tuple[KeyEntry, ...]
 
 
 def digest(key: str) -> str:
-    """What is kept of a key."""
+    """The hash of a key that the file keeps."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def id_of(key: str) -> str | None:
-    """The id within a key; None when it does not have the form of one."""
+    """The id within a key; None if it does not have the format of a key."""
     prefix, _, rest = key.partition("_")
     identifier, _, secret = rest.partition("_")
     return identifier if prefix == PREFIX and secret else None
@@ -89,7 +89,7 @@ def read(path: Path) -> list[KeyEntry]:
     """All entries of a key file.
 
     Raises:
-        BadInput: it cannot be read, has another or a newer form, or an id twice.
+        BadInput: the file cannot be read, is not a key file or has a later format, or has an id twice.
     """
     try:
         content = path.read_bytes()
@@ -114,10 +114,10 @@ def add(
     not_before: datetime | None = None,
     expires: datetime | None = None,
 ) -> tuple[KeyEntry, str]:
-    """Make a key and enter it; a file that is not there is made.
+    """Make a key and add its entry to the file, which is made if it does not exist.
 
     Returns:
-        The entry, and the key itself, which is kept nowhere.
+        The entry, and the key itself, which is not stored.
 
     Raises:
         BadInput: the file cannot be read or written, or the identity is empty or too long.
@@ -141,26 +141,26 @@ def add(
 
 
 def revoke(path: Path, identifier: str) -> KeyEntry:
-    """Take a key out; servers refuse it within a second or two.
+    """Remove a key from the file; servers refuse it within a second or two.
 
     Raises:
         BadInput: there is no such key, or the file cannot be read or written.
     """
     with _changing(path):
         entries = read(path)
-        found = next((entry for entry in entries if entry.id == identifier), None)
-        if found is None:
+        revoked = next((entry for entry in entries if entry.id == identifier), None)
+        if revoked is None:
             known = ", ".join(entry.id for entry in entries) or "none"
             raise BadInput(f"{path} has no key with the id {identifier!r}; known ids: {known}")
-        _write(path, [entry for entry in entries if entry is not found])
-    return found
+        _write(path, [entry for entry in entries if entry is not revoked])
+    return revoked
 
 
 @contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    """Let one process at a time change the file."""
+    """Lock the file, so that one process at a time changes it."""
     try:
-        if not path.parent.exists():  # one that is there is its owner's to open for others
+        if not path.parent.exists():  # the permissions of an existing folder are up to its owner
             private_folder(path.parent)
         with file_lock.take(path.with_name(f".{path.name}.lock"), math.inf):
             yield

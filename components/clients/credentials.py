@@ -1,4 +1,4 @@
-"""What a client shows a model server: an API key or a token, and for TLS whom it trusts and who it is."""
+"""The credentials of a client of a model server: an API key or a token, and certificates for TLS."""
 
 import os
 import re
@@ -17,7 +17,7 @@ PASSWORD = re.compile(r"//[^/@\s:]*:[^/@\s]+@")
 
 
 def without_credentials(text: str) -> str:
-    """The text with `***` in place of the login of every address in it."""
+    """The text with `***` in place of user name and password in every address."""
     return LOGIN.sub("//***@", text)
 
 
@@ -27,15 +27,15 @@ def holds_password(address: str) -> bool:
 
 
 def api_key() -> str:
-    """The key or token of the environment; empty when there is none."""
+    """The key or token in the environment; empty if there is none."""
     return os.environ.get(API_KEY, "").strip()
 
 
 def bearer(key: str) -> dict[str, str]:
-    """The header with a key or token, for REST and gRPC alike; empty for none.
+    """The header with a key or token, for REST and gRPC alike; no header for an empty key.
 
     Raises:
-        BadInput: it has characters that no header may have. The message does not show it.
+        BadInput: the key has characters that a header may not have. The message does not show the key.
     """
     if not key:
         return {}
@@ -45,7 +45,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def credentials() -> dict[str, str]:
-    """The header with the key or token of the environment. Raises as `bearer`."""
+    """The header with the key or token in the environment. Raises as `bearer`."""
     return bearer(api_key())
 
 
@@ -54,14 +54,14 @@ class Tls:
     """TLS of a client. All files are PEM."""
 
     ca: Path | None = None
-    """Who signs the servers' certificates; None for those that the system trusts."""
+    """Certificates of the authorities that sign the servers' certificates; None for those that the system trusts."""
     certificate: Path | None = None
-    """The client's, for mutual TLS."""
+    """The client's certificate, for mutual TLS."""
     key: Path | None = None
-    """Its private key."""
+    """The private key of the client's certificate."""
 
     def context(self) -> ssl.SSLContext:
-        """For REST.
+        """The TLS context for REST.
 
         Raises:
             BadInput: a file cannot be used.
@@ -75,7 +75,7 @@ class Tls:
         return context
 
     def channel_credentials(self) -> Any:
-        """For gRPC. Raises as `context`."""
+        """The TLS credentials for gRPC. Raises as `context`."""
         import grpc
 
         try:

@@ -1,4 +1,4 @@
-"""Client of a served model over the V2 inference protocol by gRPC."""
+"""A client of a served model over the V2 inference protocol by gRPC."""
 
 import contextlib
 import sys
@@ -19,20 +19,20 @@ KINDS: dict[str, type[SlipwayError]] = {
     "UNAVAILABLE": Unavailable,
     "RESOURCE_EXHAUSTED": Unavailable,
 }
-"""What the codes of gRPC mean. UNAVAILABLE is also what gRPC says where nothing listens."""
+"""The error for each status code of gRPC. gRPC reports UNAVAILABLE also if nothing listens."""
 
 
 class GrpcClient:
-    """Asks over gRPC. The import of kserve's messages at construction takes about a second.
+    """A client over gRPC. The constructor imports kserve's messages, which takes about a second.
 
     Args:
         target: `host:port`.
         model: name of the model.
-        key: API key or token; None for that of the environment variable SLIPWAY_API_KEY, empty for none.
-        timeout_s: seconds that one request may take.
-        headers: gRPC metadata sent with every request; keys in lower case.
-        tls: None for a connection in clear.
-        authority: the host that a gateway knows the model by, where it is not that of `target`.
+        key: API key or token; None for the one in the environment variable SLIPWAY_API_KEY, empty for none.
+        timeout_s: time limit of one request, seconds.
+        headers: gRPC metadata for every request; keys in lower case.
+        tls: certificates for TLS; None for a connection without TLS.
+        authority: host name of the model at a gateway; empty for the host of `target`.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class GrpcClient:
         self.model = model
 
     def ready(self) -> bool:
-        """Whether the model can answer; False also when nothing listens."""
+        """Whether the model can answer; False also if nothing listens."""
         try:
-            answer = self._stub.ModelReady(self._messages.ModelReadyRequest(name=self.model), **self._options)
+            response = self._stub.ModelReady(self._messages.ModelReadyRequest(name=self.model), **self._options)
         except self._errors:
             return False
-        return bool(answer.ready)
+        return bool(response.ready)
 
     def version(self) -> str:
-        """The version of the model that answers. Raises as `predict`."""
+        """The served version of the model. Raises as `predict`."""
         try:
-            found = self._stub.ModelMetadata(self._messages.ModelMetadataRequest(name=self.model), **self._options)
+            metadata = self._stub.ModelMetadata(self._messages.ModelMetadataRequest(name=self.model), **self._options)
         except self._errors as error:
             raise self._refusal(error) from error
         try:
-            return str(found.versions[0])
+            return str(metadata.versions[0])
         except IndexError as error:
             raise SlipwayError(f"{self.endpoint} answered, but names no version of its model") from error
 
@@ -88,17 +88,17 @@ class GrpcClient:
         tensor = {"name": TEXT, "shape": [len(elements)], "datatype": "BYTES", "contents": contents}
         request = self._messages.ModelInferRequest(model_name=self.model, inputs=[tensor])
         try:
-            answer = self._stub.ModelInfer(request, **self._options)
+            response = self._stub.ModelInfer(request, **self._options)
         except self._errors as error:
             raise self._refusal(error) from error
-        tensors = {output.name: output for output in answer.outputs}
+        tensors = {output.name: output for output in response.outputs}
         try:
             return predictions(
                 [label.decode("utf-8") for label in tensors["label"].contents.bytes_contents],
                 list(tensors["probabilities"].contents.fp32_contents),
                 tensors["probabilities"].parameters["labels"].string_param,
-                answer.model_version,
-                answer.parameters["bundle_digest"].string_param,
+                response.model_version,
+                response.parameters["bundle_digest"].string_param,
             )
         except UNREADABLE as error:
             raise SlipwayError(f"{self.endpoint} answered, but not as a Slipway model server ({error!r})") from error
@@ -108,7 +108,7 @@ class GrpcClient:
         return KINDS.get(code, SlipwayError)(f"{self.endpoint} answered {code}: {error.details()}")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -121,7 +121,7 @@ class GrpcClient:
 
 
 def v2_messages() -> tuple[Any, Any]:
-    """kserve's modules of the V2 protocol over gRPC: messages and services. The first call takes seconds."""
+    """kserve's modules with the messages and the services of V2 over gRPC. The first call takes about a second."""
     with _no_command_line():
         from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
 
@@ -130,7 +130,7 @@ def v2_messages() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _no_command_line() -> Iterator[None]:
-    """Hide the arguments of this program: kserve takes them for its own when it is imported."""
+    """Hide the arguments of this program, since kserve parses the command line when it is imported."""
     arguments, sys.argv = sys.argv, sys.argv[:1]
     try:
         yield

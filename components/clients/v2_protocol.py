@@ -1,7 +1,6 @@
-"""The V2 inference protocol as one who asks speaks it: a request for texts, and what its answer says.
+"""Builds requests of the V2 inference protocol for texts, and reads the responses; for all clients.
 
-Only the form is known here, no connection: whoever asks a model server, over whatever way, builds requests and reads
-answers with this module.
+This module knows only the format. It has no connection, so that it works with every HTTP library and with gRPC.
 """
 
 import json
@@ -17,26 +16,26 @@ import numpy.typing as npt
 from slipway.components.errors import BadInput
 
 TEXT = "text"
-"""The input tensor."""
+"""Name of the input tensor."""
 LENGTH = struct.Struct("<I")
-"""Before each element of a BYTES tensor in raw form."""
+"""The length before each element of a BYTES tensor in raw form."""
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
-"""What reading an answer raises that has another form."""
+"""The errors of reading a response with an unexpected format."""
 
 
 class Prediction(NamedTuple):
-    """The answer for one text."""
+    """The prediction for one text."""
 
     label: str
     score: float
     """Probability of `label`."""
     probabilities: dict[str, float]
-    """Of every label."""
+    """Probability of every label."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The answer for several texts, in their order. It has a length and is iterated over as a `Prediction` a text."""
+    """The predictions for several texts, in their order. Its length is their number, its items are `Prediction`s."""
 
     labels: npt.NDArray[np.str_]
     """The most probable label of each text, shape (texts,)."""
@@ -45,9 +44,9 @@ class Predictions:
     classes: tuple[str, ...]
     """Names of the columns of `probabilities`."""
     model_version: str
-    """The version that answered."""
+    """The version of the model that answered."""
     bundle_digest: str
-    """Of the bundle that answered, `sha256:…`."""
+    """The digest of the bundle that answered, `sha256:…`."""
 
     @property
     def scores(self) -> npt.NDArray[np.float32]:
@@ -78,40 +77,40 @@ class Explanation:
     attributions: npt.NDArray[np.float64]
     """What each word adds to the label's logit, shape (words,). They sum to `logit` minus `baseline`."""
     errors: npt.NDArray[np.float64]
-    """Standard errors of the attributions, shape (words,): 0 where they are exact, NaN where nothing is known."""
+    """Standard errors of the attributions, shape (words,): 0 if exact, NaN if unknown."""
     logit: float
-    """Of the label for the text."""
+    """Logit of the label for the text."""
     baseline: float
-    """The same with every word masked."""
+    """Logit of the label with every word masked."""
     inferences: int
-    """How many inferences it took."""
+    """Number of inferences for this explanation."""
     cut: bool
-    """Whether the text goes on, beyond what the model reads."""
+    """Whether the text is longer than what the model reads."""
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> Self:
-        """From the object that a model server answers with. Raises `UNREADABLE` for one of another form."""
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Make it from the JSON object in a response. Raises one of `UNREADABLE` if the format is another."""
         return cls(
-            label=str(told["label"]),
-            score=float(told["score"]),
-            words=tuple(told["words"]),
-            attributions=np.array(told["attributions"], dtype=np.float64),
-            errors=np.array(told["errors"], dtype=np.float64),  # null becomes NaN
-            logit=float(told["logit"]),
-            baseline=float(told["baseline"]),
-            inferences=int(told["inferences"]),
-            cut=bool(told["cut"]),
+            label=str(content["label"]),
+            score=float(content["score"]),
+            words=tuple(content["words"]),
+            attributions=np.array(content["attributions"], dtype=np.float64),
+            errors=np.array(content["errors"], dtype=np.float64),  # null becomes NaN
+            logit=float(content["logit"]),
+            baseline=float(content["baseline"]),
+            inferences=int(content["inferences"]),
+            cut=bool(content["cut"]),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The object that it was made from."""
+        """The JSON object, as in a response."""
         errors = [None if np.isnan(error) else error for error in self.errors.tolist()]
         arrays = {"words": list(self.words), "attributions": self.attributions.tolist(), "errors": errors}
         return vars(self) | arrays
 
 
 class Answer:
-    """The JSON answer to an inference request. Its properties raise one of `UNREADABLE` where it has another form."""
+    """The JSON response to an inference request. Its properties raise one of `UNREADABLE` if the format is another."""
 
     def __init__(self, content: Any) -> None:
         self._content = content
@@ -123,35 +122,35 @@ class Answer:
 
     @property
     def bundle_digest(self) -> str:
-        """Of the bundle that answered."""
+        """The digest of the bundle that answered."""
         return str(self._content["parameters"]["bundle_digest"])
 
     @property
     def predictions(self) -> Predictions:
-        """All that it says of the texts."""
-        found = self._output("probabilities")
+        """The predictions for all texts."""
+        output = self._output("probabilities")
         origin = (str(self._content["model_version"]), self.bundle_digest)
-        return predictions(self.labels, found["data"], found["parameters"]["labels"], *origin)
+        return predictions(self.labels, output["data"], output["parameters"]["labels"], *origin)
 
     @property
     def explanations(self) -> list[Explanation]:
-        """Of the one text: of each label that was asked for, the most probable first."""
-        return [Explanation.from_json(json.loads(told)) for told in self._output("explanation")["data"]]
+        """The explanations of a request with one text, one for each requested label, the most probable first."""
+        return [Explanation.from_json(json.loads(element)) for element in self._output("explanation")["data"]]
 
     def _output(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = {output["name"]: output for output in self._content["outputs"]}[name]
-        return found
+        outputs: dict[str, dict[str, Any]] = {output["name"]: output for output in self._content["outputs"]}
+        return outputs[name]
 
 
 def predictions(labels: Sequence[str], flat: Iterable[float], names: str, version: str, digest: str) -> Predictions:
-    """Put the tensors of an answer together.
+    """Make predictions from the tensors of a response.
 
     Args:
-        labels: of each text.
-        flat: probabilities, row by row.
-        names: JSON list of the classes.
-        version: of the model that answered.
-        digest: of the bundle that answered.
+        labels: the label of each text.
+        flat: the probabilities, row by row.
+        names: JSON list of the class names.
+        version: version of the model that answered.
+        digest: digest of the bundle that answered.
 
     Raises:
         ValueError: the tensors do not fit each other.
@@ -164,7 +163,7 @@ def predictions(labels: Sequence[str], flat: Iterable[float], names: str, versio
 
 
 def path(model: str, what: str = "") -> str:
-    """Path of a model at a server; `what` is `infer`, `ready`, or empty for its metadata."""
+    """The path of a model at a server; `what` is `infer`, `ready`, or empty for its metadata."""
     return f"/v2/models/{quote(model, safe='')}{f'/{what}' if what else ''}"
 
 
@@ -175,20 +174,21 @@ def infer_request(texts: Sequence[str], **parameters: Any) -> dict[str, Any]:
 
 
 def checked(texts: str | Iterable[str]) -> list[str]:
-    """The texts as a list; one text stands for a list of one.
+    """The texts as a list; a single text becomes a list of one.
 
     Raises:
-        BadInput: one is no text, or no Unicode (a command line passes other bytes on as lone surrogates).
+        BadInput: an item is not a text, or not valid Unicode (Python decodes other bytes on a command line to lone
+            surrogates).
     """
-    found = [texts] if isinstance(texts, str) else list(texts)
-    for number, text in enumerate(found):
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(listed):
         if not isinstance(text, str):
             raise BadInput(f"text {number} is a {type(text).__name__}; expected a string")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise BadInput(f"the text {text!r} is not valid Unicode; give texts in UTF-8") from error
-    return [str(text) for text in found]
+    return [str(text) for text in listed]
 
 
 def bytes_elements(raw: bytes, count: int) -> list[bytes]:
@@ -196,7 +196,7 @@ def bytes_elements(raw: bytes, count: int) -> list[bytes]:
 
     Args:
         raw: the whole tensor.
-        count: how many there must be; no time is spent on more.
+        count: number of elements that there must be. Reading stops after them, even if there are more.
 
     Raises:
         ValueError: there are fewer or more, or the last one is cut.

@@ -1,1 +1,1 @@
-"""What a step stands on: stores, the model registry, Kubernetes."""
+"""The platforms that steps use: stores, the model registry, Kubernetes and KMS."""

@@ -1,7 +1,7 @@
-"""An authority of one's own, which signed the certificates of S3 and MLflow: pods trust it besides the usual ones.
+"""Makes pods trust a private certificate authority that signed the certificates of S3 and MLflow.
 
-Its certificate is in the same Secret as the address and the key of the store, so that a pod has all of them or none.
-Outside of pods, AWS_CA_BUNDLE and MLFLOW_TRACKING_SERVER_CERT_PATH say whom boto3 and MLflow trust, as usual.
+The certificate of the authority is in the same Secret as address and key of the store, so that a pod has all of them or
+none. Outside of pods, AWS_CA_BUNDLE and MLFLOW_TRACKING_SERVER_CERT_PATH state whom boto3 and MLflow trust, as usual.
 """
 
 import os
@@ -15,30 +15,32 @@ VARIABLE = "SLIPWAY_CA"
 """Environment variable with the authority's certificates as PEM."""
 
 OF_S3, OF_MLFLOW = "AWS_CA_BUNDLE", "MLFLOW_TRACKING_SERVER_CERT_PATH"
-"""Environment variables with the path of what boto3 and MLflow's client trust; other clients do not look at them."""
+"""Environment variables with the path of the certificates that boto3 and MLflow's client trust. Other clients ignore
+them."""
 
 OF_BOTH = "REQUESTS_CA_BUNDLE"
-"""What both look at where those are absent."""
+"""The variable that both use if those are not set."""
 
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-"""Part of the error of every client that does not trust a server's certificate."""
+"""Part of every client's error message about a certificate that it does not trust."""
 
 IN_CLUSTER = "pods get it by `manifests/install.sh secrets`"
 
 
 def trust() -> None:
-    """Make the clients of S3 and MLflow, here and in processes that this one starts, trust the authority of `VARIABLE`.
+    """Make the clients of S3 and MLflow, here and in child processes, trust the authority in `VARIABLE` too.
 
-    What they trusted before they go on to trust. Nothing happens without the variable. Call it before clients are made.
+    Authorities that they trusted before stay trusted. Nothing happens if the variable is not set. Call it before
+    clients are made.
 
     Raises:
-        BadInput: the variable holds no certificate, or what is trusted before cannot be read.
+        BadInput: the variable has no certificate, or the file of the authorities trusted before cannot be read.
     """
-    given = os.environ.get(VARIABLE, "")
-    if not given:
+    certificates = os.environ.get(VARIABLE, "")
+    if not certificates:
         return
     try:
-        ssl.create_default_context(cadata=given)
+        ssl.create_default_context(cadata=certificates)
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise BadInput(
             f"{VARIABLE} of the Secret of the store holds no certificates ({error}); expected PEM, which "
@@ -47,11 +49,11 @@ def trust() -> None:
     from botocore.httpsession import get_cert_path  # slow to import, and few pods have an authority
 
     for name in (OF_S3, OF_MLFLOW):
-        usual = os.environ.get(name) or os.environ.get(OF_BOTH) or get_cert_path(True)
+        former_path = os.environ.get(name) or os.environ.get(OF_BOTH) or get_cert_path(True)
         try:
-            known = Path(usual).read_text("utf-8")
+            former = Path(former_path).read_text("utf-8")
         except OSError as error:
-            raise BadInput(f"{name} or {OF_BOTH} is {usual}, which is no PEM file ({error.strerror})") from error
+            raise BadInput(f"{name} or {OF_BOTH} is {former_path}, which is no PEM file ({error.strerror})") from error
         with tempfile.NamedTemporaryFile("w", prefix="slipway-trusted-", suffix=".pem", delete=False) as file:
-            file.write(f"{known}\n{given}\n")
+            file.write(f"{former}\n{certificates}\n")
         os.environ[name] = file.name

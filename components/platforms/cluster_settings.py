@@ -1,4 +1,4 @@
-"""The Kubernetes cluster that trains and serves: its settings, and whether this process runs in one."""
+"""The settings of the Kubernetes cluster for trainings and model servers, and whether this process runs in one."""
 
 import os
 from typing import Literal
@@ -8,14 +8,14 @@ from slipway.components.platforms.container_image import IMAGE
 from slipway.components.settings import Settings, setting
 
 STORE = "s3://slipway"
-"""The store that `manifests/` makes; a run in pods uses it unless the settings name another."""
+"""The store of `manifests/`. A run in pods uses it unless the settings name another one."""
 HUB_SECRET = "slipway-hub"
-"""Secret with the HF_* variables of a model hub that does not let everyone in; it may be absent."""
+"""Secret with the HF_* variables of a model hub that needs credentials; it may be absent."""
 
 PUBLIC_KEY = "slipway-public-key"
-"""ConfigMap with what model servers verify bundles with: every `*.pem` in it, and refused-digests.txt."""
+"""ConfigMap by which model servers verify bundles: every `*.pem` in it is trusted, with refused-digests.txt."""
 SECRETS = "`manifests/install.sh secrets`"
-"""What makes it and the Secrets that everything refers to."""
+"""The command that creates this ConfigMap and the Secrets."""
 
 
 class ClusterSettings(Settings):
@@ -79,10 +79,10 @@ class ClusterSettings(Settings):
         return self.runtime if self.protocol == "rest" else f"{self.runtime}-grpc"
 
     def pods(self, processes: int) -> int:
-        """How many pods hold `processes` worker processes.
+        """The number of pods for `processes` worker processes.
 
         Raises:
-            BadInput: they do not fill the pods.
+            BadInput: the processes do not fill the pods.
         """
         pods, rest = divmod(processes, self.processes_per_pod)
         if rest:
@@ -94,7 +94,7 @@ class ClusterSettings(Settings):
 
 
 def own_namespace() -> str | None:
-    """The namespace that this process runs in; None outside a cluster."""
+    """The namespace that this process runs in; None outside of a cluster."""
     try:
         with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
             return file.read().strip()

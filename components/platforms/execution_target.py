@@ -1,4 +1,4 @@
-"""Where trainings compute and the model is served: on this machine or on a Kubernetes cluster."""
+"""Resolves the setting `target`: whether trainings and model servers run on this machine or on a Kubernetes cluster."""
 
 from typing import Literal
 
@@ -7,14 +7,14 @@ from slipway.components.platforms.cluster_settings import own_namespace
 
 Target = Literal["auto", "local", "kubernetes"]
 SECONDS = (5.0, 10.0)
-"""To connect to the API server, and to wait for its answer."""
+"""Time limits to connect to the API server, and to wait for its response."""
 
 
 def meant(target: str) -> Literal["local", "kubernetes"]:
-    """The place that a setting means; `auto` is Kubernetes for what runs inside a cluster, else this machine.
+    """The target that a setting means. `auto` means Kubernetes for a process inside a cluster, else this machine.
 
     Raises:
-        BadInput: it is another word.
+        BadInput: the setting has another value.
     """
     if target not in ("auto", "local", "kubernetes"):
         raise BadInput(f"target is {target!r}; expected auto, local or kubernetes")
@@ -22,31 +22,31 @@ def meant(target: str) -> Literal["local", "kubernetes"]:
 
 
 def resolve(target: str) -> Literal["local", "kubernetes"]:
-    """The place that a setting means, once it is there.
+    """The target that a setting means, after a check that it can be reached.
 
     Raises:
-        BadInput: it is Kubernetes, and no cluster answers and knows us; or it is another word.
+        BadInput: the target is Kubernetes, and no cluster answers or it refuses the credentials; or as `meant`.
     """
-    place = meant(target)
-    if place == "kubernetes":
+    resolved = meant(target)
+    if resolved == "kubernetes":
         check_reachable()
-    return place
+    return resolved
 
 
 def check_reachable() -> None:
-    """Ask the API server for its version, so that one that is away is told in seconds.
+    """Request the version of the API server, so that an unreachable one is reported within seconds.
 
     Raises:
-        BadInput: it does not answer, or refuses the credentials.
+        BadInput: the API server does not answer, or refuses the credentials.
     """
-    from kubernetes import client  # takes a second, which commands without a cluster would pay too
+    from kubernetes import client  # the import takes a second, which commands without a cluster do not need
     from urllib3.exceptions import HTTPError
 
     from slipway.components.platforms.kubernetes_api import connect, message
 
     api = connect()
     host = api.configuration.host
-    api.configuration.retries = False
+    api.configuration.retries = False  # urllib3 would repeat the connection attempts, each with its own time limit
     try:
         client.VersionApi(client.ApiClient(api.configuration)).get_code(_request_timeout=SECONDS)
     except client.ApiException as error:

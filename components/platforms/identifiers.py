@@ -1,6 +1,6 @@
-"""Names of things that come from elsewhere: a registry's tags, an InferenceService's annotations, artifacts of a run.
+"""Validates names from outside: tags of the registry, annotations of an InferenceService, artifacts of a run.
 
-Whoever may write there must not choose a path, a label or an argument. So each value is looked at where it enters.
+Others may write there, and their values become paths, labels and arguments. So each value is checked where it is read.
 """
 
 import re
@@ -14,27 +14,27 @@ S3 = "s3://"
 
 
 def digest(value: str, source: str) -> str:
-    """A bundle's digest. Raises BadInput, which names `source`, when it is none."""
-    return _fitting(DIGEST, value, source, "a digest: sha256: and 64 hexadecimal digits")
+    """Return `value` if it is a bundle's digest; else raises BadInput, whose message names `source`."""
+    return _matching(DIGEST, value, source, "a digest: sha256: and 64 hexadecimal digits")
 
 
 def version(value: str, source: str) -> str:
-    """The number of a registered version. Raises as `digest`."""
-    return _fitting(VERSION, value, source, "the number of a version")
+    """Return `value` if it is the number of a registered version. Raises as `digest`."""
+    return _matching(VERSION, value, source, "the number of a version")
 
 
 def bundle_uri(value: str, source: str) -> str:
-    """Where a bundle is stored: a folder, or `s3://bucket/prefix`. Raises as `digest`."""
-    place = value.removeprefix(S3)
-    if not value or "://" in place or UNPRINTABLE.search(value) or ".." in place.split("/"):
+    """Return `value` if it is where a bundle can be stored: a folder, or `s3://bucket/prefix`. Raises as `digest`."""
+    location = value.removeprefix(S3)
+    if not value or "://" in location or UNPRINTABLE.search(value) or ".." in location.split("/"):
         raise _refusal(value, source, "a folder or s3://bucket/prefix, without '..'")
-    if value.startswith(S3) and not all(place.partition("/")[::2]):
+    if value.startswith(S3) and not all(location.partition("/")[::2]):
         raise _refusal(value, source, "s3://bucket/prefix")
     return value
 
 
-def _fitting(form: re.Pattern[str], value: str, source: str, expected: str) -> str:
-    if not form.fullmatch(value):
+def _matching(pattern: re.Pattern[str], value: str, source: str, expected: str) -> str:
+    if not pattern.fullmatch(value):
         raise _refusal(value, source, expected)
     return value
 

@@ -1,4 +1,4 @@
-"""The connection to a cluster, and its refusals as clear errors."""
+"""Connects to a Kubernetes cluster, and turns errors of its API server into clear messages."""
 
 import json
 import os
@@ -13,28 +13,30 @@ from urllib3.exceptions import HTTPError
 from slipway.components.errors import BadInput, SlipwayError
 
 TIMEOUT = (5.0, 30.0)
-"""Seconds to connect to the API server, and to wait for its answer."""
+"""Time limits to connect to the API server, and to wait for its response, seconds."""
 
 PASSING = (429, 500, 502, 503, 504)
+"""Statuses of errors that are temporary."""
 POLICY = "ValidatingAdmissionPolicy"
-"""In the words of a policy's refusal, whose status is 422; see manifests/base/admission."""
+"""Part of the message of a refusal by an admission policy, which has the status 422; see manifests/base/admission."""
 
 
 class ApiAway(SlipwayError):
-    """The API server cannot be reached at the moment; it may be back soon."""
+    """The API server cannot be reached at the moment. A later attempt may succeed."""
 
 
 def connect() -> client.ApiClient:
-    """As the step's service account in a cluster, else as KUBECONFIG says.
+    """Connect with the step's service account in a cluster, else with KUBECONFIG.
 
     Raises:
-        BadInput: there is no cluster to talk to.
+        BadInput: there is neither a service account nor a configuration.
     """
     try:
         try:
             kubeconfig.load_incluster_config()
         except kubeconfig.ConfigException:
-            kubeconfig.load_kube_config(os.environ.get("KUBECONFIG"))  # the library reads it when it is imported
+            # The library reads KUBECONFIG when it is imported, so a later change would have no effect without this.
+            kubeconfig.load_kube_config(os.environ.get("KUBECONFIG"))
     except kubeconfig.ConfigException as error:
         raise BadInput(f"there is no cluster to talk to ({error}); set KUBECONFIG") from error
     return client.ApiClient()
@@ -51,35 +53,35 @@ def reaching() -> Iterator[None]:
 
 @contextmanager
 def asking(what: str, missing: SlipwayError | None = None, needs: str = "manifests/") -> Iterator[None]:
-    """Surround requests to the API server.
+    """A context for requests to the API server, which turns its errors into Slipway's.
 
     Args:
-        what: what is asked for, to follow "the cluster does not let us".
-        missing: raised when the object does not exist.
-        needs: what must be installed when the cluster does not know the kind at all.
+        what: the operation, as a phrase that completes "the cluster does not let us".
+        missing: the error to raise if the object does not exist.
+        needs: what to install if the cluster does not have this kind of object.
 
     Raises:
-        ApiAway: it cannot be reached, or is overloaded.
-        BadInput: we lack the rights, or the cluster lacks the kind.
-        SlipwayError: it refuses for another reason.
+        ApiAway: the API server cannot be reached, or is overloaded.
+        BadInput: we lack the rights, or the cluster does not have this kind of object.
+        SlipwayError: the API server refuses for another reason.
     """
     try:
         with reaching():
             yield
     except ApiException as error:
-        words = message(error)
+        reason = message(error)
         if error.status in PASSING:
-            raise ApiAway(words) from error
-        if error.status in (401, 403) or POLICY in words:
+            raise ApiAway(reason) from error
+        if error.status in (401, 403) or POLICY in reason:
             advice = "see manifests/ for the rights that are needed"
-            raise BadInput(f"the cluster does not let us {what} ({words}); {advice}") from error
+            raise BadInput(f"the cluster does not let us {what} ({reason}); {advice}") from error
         if error.status == 404:
-            raise (missing or BadInput(f"the cluster cannot {what} ({words}); install {needs}")) from error
-        raise SlipwayError(f"the cluster refused to {what}: {words}") from error
+            raise (missing or BadInput(f"the cluster cannot {what} ({reason}); install {needs}")) from error
+        raise SlipwayError(f"the cluster refused to {what}: {reason}") from error
 
 
 def message(error: ApiException) -> str:
-    """The API server's own words."""
+    """The message of the API server in an error."""
     try:
         return str(json.loads(error.body)["message"])
     except (ValueError, KeyError, TypeError):

@@ -1,10 +1,10 @@
-"""The registry of model versions: one MLflow registered model, whose aliases say what each version is.
+"""The registry of model versions: one MLflow registered model, whose aliases give some versions a role.
 
 champion     serves, or served last
 challenger   the newest registered version that was neither promoted nor rejected
-previous     the champion before, to go back to
+previous     the champion before the present one, for a rollback
 
-A version's tags hold where its bundle is and how it came about; `Version.tags` has them all.
+The tags of a version state where its bundle is and how it was made; `Version.tags` has all of them.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ from slipway.components.platforms.tracking_server import advice, connect
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 BUNDLE_URI, DIGEST, OUTCOME, REASON, REPLACES = "bundle_uri", "digest", "outcome", "reason", "replaces"
-"""Tags: of every version; after a rollout `promoted` or `rejected`, and why; the champion that it took over from."""
+"""Tags. Every version has the first two. A rollout sets the outcome (`promoted` or `rejected`) and the reason of a
+rejection. A promotion sets the champion that was replaced."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 HTTP_DEFAULTS = {
@@ -36,7 +37,7 @@ HTTP_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-"""So that a server which cannot be reached is reported within seconds; MLflow's own defaults retry for minutes."""
+"""Defaults with which an unreachable server is reported within seconds. MLflow's own defaults retry for minutes."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Version:
     """One registered version of the model."""
 
     version: str
+    """Its number."""
     bundle_uri: str
     digest: str
     """`sha256:…` of the bundle."""
@@ -51,13 +53,13 @@ class Version:
 
 
 class Registry:
-    """The registered model `model_name` on an MLflow tracking server; made with the first version.
+    """The registered model `model_name` on an MLflow tracking server. It is made with the first version.
+
+    Every method raises `BadInput` if the server cannot be used or does not know the version.
 
     Args:
         tracking_uri: `sqlite:////absolute/path.db` (its folder is made), or the address of a server.
-        model_name: letters, digits, `.`, `_` and `-`.
-
-    Every method raises `BadInput` when the server cannot be used or does not know the version.
+        model_name: letters, digits, `.`, `_` and `-`, at most 100.
     """
 
     def __init__(self, tracking_uri: str, model_name: str) -> None:
@@ -68,22 +70,22 @@ class Registry:
         self._shown_uri = without_credentials(tracking_uri)
         for name, value in HTTP_DEFAULTS.items():
             os.environ.setdefault(name, value)
-        for name in ("mlflow.store.db.utils", "alembic"):  # they tell every table that they create
+        for name in ("mlflow.store.db.utils", "alembic"):  # they log every table that they create
             logging.getLogger(name).setLevel(logging.WARNING)
         with self._usable():
             _make_folder(tracking_uri)
             self._client = connect(tracking_uri)
 
     def champion(self) -> Version | None:
-        """The version that serves."""
+        """The version that serves, or served last; None if there is none."""
         return self._aliased(CHAMPION)
 
     def challenger(self) -> Version | None:
-        """The version that waits for its rollout."""
+        """The version that waits for its rollout; None if there is none."""
         return self._aliased(CHALLENGER)
 
     def previous(self) -> Version | None:
-        """The champion before the present one."""
+        """The champion before the present one; None if there is none."""
         return self._aliased(PREVIOUS)
 
     def version(self, name: str) -> Version:
@@ -92,11 +94,11 @@ class Registry:
             return self._read(self._client.get_model_version(self.model_name, name))
 
     def find(self, tag: str, value: str) -> Version | None:
-        """The newest version whose tag has this value (a digest, say)."""
+        """The newest version whose tag has this value, for example a digest; None if there is none."""
         query = f"name = '{self.model_name}' and tags.`{tag}` = '{value}'"
         with self._usable():
-            found = self._client.search_model_versions(query, max_results=1, order_by=["version_number DESC"])
-        return self._read(found[0]) if found else None
+            versions = self._client.search_model_versions(query, max_results=1, order_by=["version_number DESC"])
+        return self._read(versions[0]) if versions else None
 
     def register(self, bundle_uri: str, digest: str, tags: Mapping[str, str]) -> Version:
         """Add a version and make it the challenger."""
@@ -109,12 +111,15 @@ class Registry:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            made = self._client.create_model_version(self.model_name, self._source(bundle_uri), tags=all_tags)
-            self._client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
-        return self._read(made)
+            created = self._client.create_model_version(self.model_name, self._source(bundle_uri), tags=all_tags)
+            self._client.set_registered_model_alias(self.model_name, CHALLENGER, str(created.version))
+        return self._read(created)
 
     def nominate(self, version: Version | str) -> None:
-        """Make an earlier version the challenger again and forget how its last rollout ended; not the champion."""
+        """Make an earlier version the challenger again, and remove the outcome of its last rollout.
+
+        Nothing happens if the version is the champion.
+        """
         number = _number(version)
         with self._usable(f"version {number!r} of model {self.model_name!r}"):
             if self._aliases().get(CHAMPION) == number:
@@ -124,15 +129,15 @@ class Registry:
             self._client.set_registered_model_alias(self.model_name, CHALLENGER, number)
 
     def promote(self, version: Version | str) -> None:
-        """Make a version the champion and the champion before it `previous`; to do it again changes nothing.
+        """Make a version the champion, and the former champion `previous`. The call is idempotent.
 
-        A promotion that was cut short is completed by doing it again: which champion was replaced is written to the
-        version before the alias moves. `previous` never names the champion.
+        A promotion that was interrupted is completed by another call, since the replaced champion is written to a tag
+        of the version before the alias moves. `previous` never names the champion.
         """
         number = _number(version)
         with self._usable(f"version {number!r} of model {self.model_name!r}"):
-            before = self._client.get_model_version(self.model_name, number)
-            aliases, replaced = self._aliases(), before.tags.get(REPLACES, "")
+            current = self._client.get_model_version(self.model_name, number)
+            aliases, replaced = self._aliases(), current.tags.get(REPLACES, "")
             if aliases.get(CHAMPION) != number:
                 replaced = aliases.get(CHAMPION, "")
                 self._tag(number, REPLACES, replaced)
@@ -146,7 +151,7 @@ class Registry:
             self._tag(number, OUTCOME, "promoted")
 
     def reject(self, version: Version | str, reason: str) -> None:
-        """Take the challenger's alias from a version and note why; to do it again changes nothing.
+        """Remove the alias `challenger` from a version, and write the reason to a tag. The call is idempotent.
 
         Raises:
             BadInput: the version is the champion.
@@ -168,12 +173,12 @@ class Registry:
 
     def _aliases(self) -> dict[str, str]:
         try:
-            found = self._client.get_registered_model(self.model_name).aliases
+            aliases = self._client.get_registered_model(self.model_name).aliases
         except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # no version was registered yet
                 return {}
             raise
-        return {alias: str(number) for alias, number in found.items()}
+        return {alias: str(number) for alias, number in aliases.items()}
 
     def _alias(self, alias: str, number: str) -> None:
         self._client.set_registered_model_alias(self.model_name, alias, number)
@@ -181,33 +186,35 @@ class Registry:
     def _tag(self, number: str, tag: str, value: str) -> None:
         self._client.set_model_version_tag(self.model_name, number, tag, value)
 
-    def _read(self, found: ModelVersion) -> Version:
-        tags = dict(found.tags)
+    def _read(self, entity: ModelVersion) -> Version:
+        """Convert MLflow's entity. Others may write its tags, so BadInput is raised if they are not valid."""
+        tags = dict(entity.tags)
         if not tags.get(BUNDLE_URI) or not tags.get(DIGEST):
             raise BadInput(
-                f"version {found.version} of {self.model_name} has no tags {BUNDLE_URI} and {DIGEST}: Slipway did not "
+                f"version {entity.version} of {self.model_name} has no tags {BUNDLE_URI} and {DIGEST}: Slipway did not "
                 "register it; remove it, or use another model name"
             )
-        of = f"of version {found.version} of {self.model_name} in the registry"
+        origin = f"of version {entity.version} of {self.model_name} in the registry"
         return Version(
-            identifiers.version(str(found.version), f"the number {of}"),
-            identifiers.bundle_uri(tags[BUNDLE_URI], f"the tag {BUNDLE_URI} {of}"),
-            identifiers.digest(tags[DIGEST], f"the tag {DIGEST} {of}"),
+            identifiers.version(str(entity.version), f"the number {origin}"),
+            identifiers.bundle_uri(tags[BUNDLE_URI], f"the tag {BUNDLE_URI} {origin}"),
+            identifiers.digest(tags[DIGEST], f"the tag {DIGEST} {origin}"),
             tags,
         )
 
     def _source(self, bundle_uri: str) -> str:
-        """MLflow servers refuse folders outside their own artifacts as a source; the tag has the true place."""
+        """The source of a version for MLflow. Its servers refuse a folder, so a prefix hides it; a tag has the path."""
         local = "://" not in bundle_uri
         return f"folder:{bundle_uri}" if local and self._uri.startswith("http") else bundle_uri
 
     @contextlib.contextmanager
-    def _usable(self, wanted: str = "") -> Iterator[None]:
+    def _usable(self, what: str = "") -> Iterator[None]:
+        """Turn errors of MLflow into BadInput; `what` names the object of the request, which may not exist."""
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError) as error:
-            if wanted and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-                raise BadInput(f"the registry {self._shown_uri} has no {wanted}; see `slipway status`") from error
+            if what and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+                raise BadInput(f"the registry {self._shown_uri} has no {what}; see `slipway status`") from error
             reason = without_credentials(str(error).splitlines()[0][:500] if str(error) else type(error).__name__)
             raise BadInput(
                 f"the MLflow registry {self._shown_uri} cannot be used ({reason}); {advice(error)}"

@@ -1,4 +1,4 @@
-"""Credentials that a pod has as files: those of a step, where libraries look for them, and those of several roles."""
+"""Reads the credentials in mounted Secrets: those of a step into the environment, and those of several roles."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -22,14 +22,14 @@ NAMES = (
     "SLIPWAY_DECRYPTION_KEY",
     authority.VARIABLE,
 )
-"""What is taken; another file would let whoever writes the Secret change how a step runs."""
+"""The variables that are read. With any other one, whoever may write the Secret could change how a step runs."""
 
 
 def load(folders: Sequence[str] = (CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FOLDER)) -> None:
-    """Read the files of mounted Secrets; what the environment has already stays as it is.
+    """Set environment variables from the files of mounted Secrets. Variables that are set already are not changed.
 
     Raises:
-        BadInput: the certificate of an authority among them is none.
+        BadInput: the certificate of an authority among them is not valid.
     """
     for path in (Path(folder) / name for folder in folders for name in NAMES):
         if path.is_file():
@@ -38,22 +38,27 @@ def load(folders: Sequence[str] = (CREDENTIALS_FOLDER, ENCRYPTION_FOLDER, HUB_FO
 
 
 def of_roles(folder: Path, roles: Iterable[str], names: tuple[str, str]) -> dict[str, tuple[str, str]]:
-    """Who each role is and what proves it, of the Secrets mounted at `folder/ROLE`.
+    """The credentials of each role, from the Secrets mounted at `folder/ROLE`.
 
     Args:
-        names: of the two files.
+        folder: folder with the mounted Secrets.
+        roles: names of the roles.
+        names: names of the two files in each Secret: the one with the identity, and the one with the secret.
+
+    Returns:
+        identity and secret of each role.
 
     Raises:
-        BadInput: a role lacks one.
+        BadInput: the Secret of a role lacks a file.
     """
-    found = {}
+    credentials = {}
     for role in roles:
         try:
-            who, proof = ((folder / role / name).read_text("utf-8").strip() for name in names)
+            identity, secret = ((folder / role / name).read_text("utf-8").strip() for name in names)
         except OSError as error:
             raise BadInput(
                 f"the Secret of the role {role} has no {' and '.join(names)} ({error}); manifests/install.sh secrets "
                 "adds them"
             ) from error
-        found[role] = (who, proof)
-    return found
+        credentials[role] = (identity, secret)
+    return credentials

@@ -1,4 +1,4 @@
-"""What the states of a training's pods mean: which are broken for good, and what a pod says about its end."""
+"""Interprets the states of pods: whether a pod can still start, and how its containers ended."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from slipway.components import errors
 from slipway.components.errors import BadInput, SlipwayError
 
 BROKEN = {"InvalidImageName", "ErrImageNeverPull"}
-"""Reasons of a waiting container that do not pass."""
+"""Reasons of a waiting container that are permanent."""
 
 SUSPICIOUS = {
     "ErrImagePull": "image",
@@ -20,18 +20,20 @@ SUSPICIOUS = {
     "CreateContainerError": "container",
     "RunContainerError": "container",
 }
-"""Reasons that may pass by themselves, and what is wrong: some come in turn for the same cause."""
+"""Reasons of a waiting container that may be temporary, with their cause. Some alternate for the same cause."""
 
 SUSPICION_SECONDS = 20.0
+"""How long such a cause may last."""
 UNSCHEDULABLE_SECONDS = 300.0
+"""How long a pod may wait for a node. A cluster that adds nodes on demand takes minutes."""
 
 
 class PodJudge:
-    """Says why a pod cannot come to work, once that is sure; remembers since when it looks so.
+    """Finds pods that cannot start. It remembers how long each symptom has lasted, so use one object for a wait.
 
     Args:
-        unschedulable_s: how long a pod may wait for a node; a cluster that adds nodes on demand takes minutes.
-        clock: seconds that only rise.
+        unschedulable_s: how long a pod may wait for a node, seconds.
+        clock: a monotonic clock, seconds.
     """
 
     def __init__(
@@ -41,55 +43,58 @@ class PodJudge:
         self._since: dict[tuple[str, str], float] = {}
 
     def problem(self, pods: Iterable[Any]) -> str | None:
-        """The first pod's reason, in its own words; None while there is hope. Pods are kubernetes `V1Pod`s."""
-        seen: set[tuple[str, str]] = set()
-        found = None
+        """Why a pod cannot start, in the words of Kubernetes; None while all may still start.
+
+        Args:
+            pods: kubernetes `V1Pod`s. If several cannot start, the first one is reported.
+        """
+        present: set[tuple[str, str]] = set()
+        problem = None
         for pod in pods:
-            for cause, patience, words in symptoms(pod, self.unschedulable_s):
+            for cause, patience, explanation in symptoms(pod, self.unschedulable_s):
                 key = (pod.metadata.uid, cause)
-                seen.add(key)
+                present.add(key)
                 since = self._since.setdefault(key, self.clock())
                 if self.clock() - since >= patience:
-                    found = found or f"pod {pod.metadata.name}: {words}"
-        self._since = {key: since for key, since in self._since.items() if key in seen}
-        return found
+                    problem = problem or f"pod {pod.metadata.name}: {explanation}"
+        self._since = {key: since for key, since in self._since.items() if key in present}
+        return problem
 
 
 def symptoms(pod: Any, unschedulable_s: float = UNSCHEDULABLE_SECONDS) -> Iterator[tuple[str, float, str]]:
-    """What keeps a pod from work: cause, seconds for which it may last, and the pod's own words."""
+    """What keeps a pod from starting: the cause, how many seconds it may last, and Kubernetes' explanation."""
     status = pod.status
     if status.phase == "Failed" and status.reason:
-        yield status.reason, 0.0, _words(status.reason, status.message)
-    if words := _unschedulable(pod):
-        yield "schedule", unschedulable_s, words
+        yield status.reason, 0.0, _explanation(status.reason, status.message)
+    if explanation := _unschedulable(pod):
+        yield "schedule", unschedulable_s, explanation
     for container in [*(status.init_container_statuses or []), *(status.container_statuses or [])]:
         waiting = container.state.waiting if container.state else None
         if waiting and waiting.reason in BROKEN:
-            yield waiting.reason, 0.0, _words(waiting.reason, waiting.message)
+            yield waiting.reason, 0.0, _explanation(waiting.reason, waiting.message)
         elif waiting and waiting.reason in SUSPICIOUS:
-            yield SUSPICIOUS[waiting.reason], SUSPICION_SECONDS, _words(waiting.reason, waiting.message)
+            yield SUSPICIOUS[waiting.reason], SUSPICION_SECONDS, _explanation(waiting.reason, waiting.message)
 
 
 def without_node(pods: Iterable[Any]) -> str:
-    """Which pod waits for a node, and why in the scheduler's words; empty when none does."""
-    return next(
-        (f"pod {pod.metadata.name} waits for a node: {words}" for pod in pods if (words := _unschedulable(pod))), ""
-    )
+    """The first pod that waits for a node, and why, in the scheduler's words; empty if none waits."""
+    waiting = ((pod, explanation) for pod in pods if (explanation := _unschedulable(pod)))
+    return next((f"pod {pod.metadata.name} waits for a node: {explanation}" for pod, explanation in waiting), "")
 
 
 def _unschedulable(pod: Any) -> str | None:
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.reason == "Unschedulable":
-            return _words(condition.reason, condition.message)
+            return _explanation(condition.reason, condition.message)
     return None
 
 
-def _words(reason: str, message: str | None) -> str:
+def _explanation(reason: str, message: str | None) -> str:
     return f"{reason}: {message}" if message else reason
 
 
 def endings(pods: Iterable[Any]) -> list[str]:
-    """How each container that failed ended last: pod, reason, exit code and its message."""
+    """A line for each failed container, with pod, reason, exit code and termination message."""
     return [
         f"pod {name}: {ended.reason or 'Error'}, exit code {ended.exit_code}: {_message(ended.message)}"
         for name, _, ended in failed_containers(pods)
@@ -97,7 +102,7 @@ def endings(pods: Iterable[Any]) -> list[str]:
 
 
 def bad_input(pods: Iterable[Any]) -> BadInput | None:
-    """An error of the user's input that a container reported: to start it again would not help."""
+    """The first `BadInput` that a container reported; None if there is none. After one, a restart does not help."""
     for *_, ended in failed_containers(pods):
         error = reported(ended.message)
         if isinstance(error, BadInput):
@@ -106,18 +111,18 @@ def bad_input(pods: Iterable[Any]) -> BadInput | None:
 
 
 def reported(message: str | None) -> SlipwayError | None:
-    """The error in the record that `slipway.components.train.remote` leaves as termination message."""
+    """The error in a termination message that `slipway.components.train.remote` wrote; None for another message."""
     try:
         record = json.loads(message or "")
         kind = getattr(errors, record["kind"], None)
-        words = str(record["message"])
+        text = str(record["message"])
     except (ValueError, KeyError, TypeError):
         return None
-    return kind(words) if isinstance(kind, type) and issubclass(kind, SlipwayError) else None
+    return kind(text) if isinstance(kind, type) and issubclass(kind, SlipwayError) else None
 
 
 def failed_containers(pods: Iterable[Any]) -> Iterator[tuple[str, str, Any]]:
-    """Pod, container and how that ended last, of each container that failed; init containers first."""
+    """Pod, container and last terminated state of each container that failed; init containers first."""
     for pod in pods:
         for container in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
             for state in (container.state, container.last_state):

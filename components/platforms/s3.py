@@ -1,5 +1,6 @@
-"""A prefix in a bucket of any S3-compatible store, and its refusals as clear errors. See
-`slipway.components.platforms.storage`.
+"""Reads and writes objects below a prefix of any S3-compatible store, and turns its errors into clear messages.
+
+Use it by way of `slipway.components.platforms.storage`.
 """
 
 import os
@@ -28,14 +29,17 @@ from slipway.components.platforms import authority
 CONNECT_SECONDS = 3
 READ_SECONDS = 20
 ATTEMPTS = 2
+"""Time limits and attempts of a request. They are short, so that an unreachable store is reported within seconds."""
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 TRANSFER = TransferConfig(multipart_threshold=2**30)
-"""Some small S3 servers cannot put parts together (versitygw with --nometa); files up to 1 GiB are sent whole."""
+"""Files of less than 1 GiB are sent in one request: some small S3 servers cannot join the parts of a multipart upload
+(versitygw with --nometa)."""
 NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
+"""Error codes of a store that refuses access."""
 
 
-class Place:
-    """A prefix in a bucket; `name` is always relative to it."""
+class S3Location:
+    """A prefix in a bucket. In all methods, `name` is relative to the prefix."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
         self.client, self.bucket, self.prefix = client, bucket, prefix
@@ -51,8 +55,9 @@ class Place:
 
     def sizes(self) -> dict[str, int]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(""))
-        found = {str(item["Key"]): int(item["Size"]) for page in pages for item in page.get("Contents", [])}
-        return {key.removeprefix(self.key("")): size for key, size in found.items() if not key.endswith("/")}
+        sizes = {str(item["Key"]): int(item["Size"]) for page in pages for item in page.get("Contents", [])}
+        # Keys that end with a slash stand for folders; some tools create them.
+        return {key.removeprefix(self.key("")): size for key, size in sizes.items() if not key.endswith("/")}
 
     def upload(self, path: Path, name: str, sent: Callable[[int], None] | None = None) -> None:
         with path.open("rb") as file:
@@ -68,54 +73,56 @@ class Place:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[Place]:
-    """The place that an S3 URI names; errors of the store become `BadInput`."""
+def opened(uri: str) -> Iterator[S3Location]:
+    """The location that an S3 URI names. Errors of the store within the context become `BadInput`."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if not re.fullmatch(BUCKET, bucket):
         raise BadInput(f"{uri!r} is not of the form s3://bucket/prefix with a valid bucket name (as in my-models-1)")
     try:
-        place = Place(_client(), bucket, prefix.strip("/"))
+        location = S3Location(_client(), bucket, prefix.strip("/"))
     except (BotoCoreError, ValueError) as error:
         raise BadInput(f"S3 cannot be used for {uri}: {_without_login(str(error))}; check AWS_ENDPOINT_URL") from error
     try:
-        yield place
+        yield location
     except ClientError as error:
-        raise BadInput(_refusal(str(error.response.get("Error", {}).get("Code", "")), place)) from error
+        raise BadInput(_refusal(str(error.response.get("Error", {}).get("Code", "")), location)) from error
     except NoCredentialsError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise BadInput(f"no credentials for {place} were found; {advice}") from error
+        raise BadInput(f"no credentials for {location} were found; {advice}") from error
     except SSLError as error:
-        raise BadInput(f"{place} {_no_trust(str(error))}") from error
+        raise BadInput(f"{location} {_no_trust(str(error))}") from error
     except (ConnectionError, HTTPClientError) as error:
         advice = "check AWS_ENDPOINT_URL (https:// where the store has TLS) and that the store runs"
-        raise BadInput(f"{place} cannot be reached ({type(error).__name__}); {advice}") from error
+        raise BadInput(f"{location} cannot be reached ({type(error).__name__}); {advice}") from error
     except (BotoCoreError, Boto3Error, S3TransferRetriesExceededError) as error:
-        raise BadInput(f"{place} cannot be used: {_without_login(str(error))}") from error
+        raise BadInput(f"{location} cannot be used: {_without_login(str(error))}") from error
 
 
 def _client() -> Any:
-    """A client with short time-outs; stores other than AWS get path-style addresses and no new-style checksums."""
+    """A client with short time limits. For stores other than AWS it uses path-style addresses, and only the checksums
+    that an operation requires, since many of them do not know the newer ones.
+    """
     other_store = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    special: dict[str, Any] = {
+    compatible: dict[str, Any] = {
         "s3": {"addressing_style": "path"},
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
     }
     retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
     limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": retries}
-    return boto3.session.Session().client("s3", config=Config(**limits, **(special if other_store else {})))
+    return boto3.session.Session().client("s3", config=Config(**limits, **(compatible if other_store else {})))
 
 
-def _refusal(code: str, place: Place) -> str:
+def _refusal(code: str, location: S3Location) -> str:
     if code == "NoSuchBucket":
-        return f"{place} does not exist; create it or correct the URI"
+        return f"{location} does not exist; create it or correct the URI"
     if code == "NoSuchKey":
-        return f"{place} has no object {place.prefix!r}; correct the URI"
+        return f"{location} has no object {location.prefix!r}; correct the URI"
     if code == "404":
-        return f"{place} answered 404 (not found); correct the URI, and AWS_ENDPOINT_URL if that is no S3 store"
+        return f"{location} answered 404 (not found); correct the URI, and AWS_ENDPOINT_URL if that is no S3 store"
     if code in NO_ACCESS:
-        return f"{place} refuses access ({code}); check the credentials and what they are allowed to do"
-    return f"{place} answered with the error {code or 'without a code'}; see the log of the store"
+        return f"{location} refuses access ({code}); check the credentials and what they are allowed to do"
+    return f"{location} answered with the error {code or 'without a code'}; see the log of the store"
 
 
 def _no_trust(error: str) -> str:

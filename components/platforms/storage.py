@@ -1,11 +1,11 @@
-"""Where bundles and data are kept: a folder, or `s3://bucket/prefix` of any S3-compatible store.
+"""Stores bundles and data in a folder, or at `s3://bucket/prefix` of any S3-compatible store.
 
-Endpoint, region and credentials come from the usual `AWS_*` variables, files and roles. A store that cannot be
-reached or does not let us in ends in one `BadInput` within seconds; it names endpoint and bucket, never a key.
+Endpoint, region and credentials come from the usual `AWS_*` variables, files and roles. If a store cannot be reached or
+refuses access, every function raises one `BadInput` within seconds. It names endpoint and bucket, never a key.
 
-A reader sees a folder whole or not at all, as far as the store allows: a local one is written beside its place and
-renamed; on S3, where nothing can be renamed, `bundle.json` (of an encrypted bundle `encryption.json`) is removed
-first and written last.
+Readers see a folder as a whole or not at all, as far as the store allows. A local folder is written beside its place
+and then renamed. S3 has no rename, so `bundle.json` (of an encrypted bundle `encryption.json`) is removed first and
+written last.
 """
 
 import hashlib
@@ -20,13 +20,14 @@ from slipway.components.machine import whole_file
 from slipway.components.platforms.s3 import opened
 
 MARKERS = {"bundle.json", "encryption.json"}
+"""Files that make a folder a bundle: without one of them, readers do not take it for a bundle."""
 
 
 def upload_folder(folder: Path, uri: str) -> None:
-    """Store all files below a folder under a URI. A bundle that is there already is replaced.
+    """Store all files below a folder under a URI. A bundle that is already there is replaced.
 
     Raises:
-        BadInput: the folder holds no files, the place cannot be written, or it holds other things than a bundle.
+        BadInput: the folder has no files, the URI cannot be written, or there is something else than a bundle.
     """
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     if not files:
@@ -35,52 +36,52 @@ def upload_folder(folder: Path, uri: str) -> None:
         with _replacing(Path(uri)) as temporary:
             shutil.copytree(folder, temporary)
         return
-    with opened(uri) as place:
-        if not place.prefix:
-            raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{place.bucket}/bundles")
-        present = set(place.names())
+    with opened(uri) as location:
+        if not location.prefix:
+            raise BadInput(f"{uri!r} names a whole bucket; give a prefix in it, as in s3://{location.bucket}/bundles")
+        present = set(location.names())
         foreign = present - set(files)
         marked = MARKERS & present
         if foreign and not marked:
             raise BadInput(f"{uri} holds other objects, such as {min(foreign)}; give a prefix of its own")
-        place.delete(*marked)
-        for name in sorted(files, key=MARKERS.__contains__):
+        location.delete(*marked)
+        for name in sorted(files, key=MARKERS.__contains__):  # the markers last
             if name in MARKERS:
-                place.delete(*foreign - marked)
-            place.upload(files[name], name)
+                location.delete(*foreign - marked)
+            location.upload(files[name], name)
 
 
 def upload_file(path: Path, uri: str, sent: Callable[[int], None] | None = None) -> None:
     """Store one file at a URI of S3, where it appears when it is complete.
 
     Args:
-        path: of the file, which is not read into memory.
+        path: the file, which is not read into memory as a whole.
         uri: `s3://bucket/key`.
-        sent: called with the number of bytes that went since the last call; a repeated attempt counts again.
+        sent: called with the number of bytes sent since the last call. Bytes of a repeated attempt count again.
 
     Raises:
-        BadInput: the place cannot be written.
+        BadInput: the URI cannot be written.
     """
     folder, _, name = uri.rpartition("/")
-    with opened(folder) as place:
-        place.upload(path, name, sent)
+    with opened(folder) as location:
+        location.upload(path, name, sent)
 
 
 def sizes(uri: str) -> dict[str, int]:
     """The size in bytes of every object below a URI of S3, by its name relative to the URI.
 
     Raises:
-        BadInput: the place cannot be used.
+        BadInput: the store cannot be used.
     """
-    with opened(uri) as place:
-        return place.sizes()
+    with opened(uri) as location:
+        return location.sizes()
 
 
 def download_folder(uri: str, folder: Path) -> None:
-    """Bring all files under a URI to a folder, which appears when it is complete.
+    """Copy all files under a URI to a folder, which appears when it is complete.
 
     Raises:
-        BadInput: there is nothing under the URI, it cannot be read, or the folder holds other things than a bundle.
+        BadInput: there is nothing under the URI, it cannot be read, or the folder has something else than a bundle.
     """
     if not _is_s3(uri) and not Path(uri).is_dir():
         raise BadInput(f"folder {uri} does not exist; check the path")
@@ -88,30 +89,32 @@ def download_folder(uri: str, folder: Path) -> None:
         if not _is_s3(uri):
             shutil.copytree(uri, temporary)
             return
-        with opened(uri) as place:
-            names = place.names()
+        with opened(uri) as location:
+            names = location.names()
             if not names:
-                raise BadInput(f"{place} holds no objects under {place.prefix!r}; check the prefix")
+                raise BadInput(f"{location} holds no objects under {location.prefix!r}; check the prefix")
             for name in names:
-                if {"", ".", ".."} & set(name.split("/")):  # an empty part makes the rest an absolute path
+                if {"", ".", ".."} & set(name.split("/")):  # after an empty first part the rest is an absolute path
                     raise BadInput(f"{uri} holds an object whose name {name!r} leads out of the folder; remove it")
                 target = temporary / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                place.download(name, target)
+                location.download(name, target)
 
 
 def download_file(uri: str, path: Path) -> None:
-    """Bring one file to a path; it appears when it is complete.
+    """Copy one file to a path, where it appears when it is complete.
 
     Raises:
-        BadInput: there is no such file, or it cannot be read.
+        BadInput: the file does not exist or cannot be read, or the path cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file.replacing(path, durable=False) as temporary:  # it can be fetched again
+        with whole_file.replacing(path, durable=False) as temporary:  # not synced, since it can be copied again
             if _is_s3(uri):
-                with opened(uri) as place, temporary.open("wb") as file:
-                    shutil.copyfileobj(place.client.get_object(Bucket=place.bucket, Key=place.prefix)["Body"], file)
+                with opened(uri) as location, temporary.open("wb") as file:
+                    shutil.copyfileobj(
+                        location.client.get_object(Bucket=location.bucket, Key=location.prefix)["Body"], file
+                    )
             else:
                 shutil.copyfile(uri, temporary)
     except OSError as error:
@@ -119,75 +122,80 @@ def download_file(uri: str, path: Path) -> None:
 
 
 def remove_folder(uri: str) -> None:
-    """Remove all files under a URI; nothing happens when there are none.
+    """Remove all files under a URI; nothing happens if there are none.
 
     Raises:
-        BadInput: the place cannot be used, or the URI names a whole bucket.
+        BadInput: the store cannot be used, or the URI names a whole bucket.
     """
     if not _is_s3(uri):
         shutil.rmtree(uri, ignore_errors=True)
         return
-    with opened(uri) as place:
-        if not place.prefix:
+    with opened(uri) as location:
+        if not location.prefix:
             raise BadInput(f"{uri!r} names a whole bucket, which is not removed; give a prefix in it")
-        place.delete(*place.names())
+        location.delete(*location.names())
 
 
 def file_exists(uri: str) -> bool:
     """Whether there is a file at a URI.
 
     Raises:
-        BadInput: the place cannot be used.
+        BadInput: the store cannot be used.
     """
     if not _is_s3(uri):
         return Path(uri).is_file()
-    with opened(uri) as place:
-        found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
-        return any(item["Key"] == place.prefix for item in found.get("Contents", []))
+    with opened(uri) as location:
+        listing = location.client.list_objects_v2(Bucket=location.bucket, Prefix=location.prefix, MaxKeys=1)
+        return any(item["Key"] == location.prefix for item in listing.get("Contents", []))
 
 
 def folder_exists(uri: str) -> bool:
     """Whether there is any file under a URI.
 
     Raises:
-        BadInput: the place cannot be used.
+        BadInput: the store cannot be used.
     """
     if not _is_s3(uri):
         return any(path.is_file() for path in Path(uri).rglob("*"))
-    with opened(uri) as place:
-        found = place.client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)
-        return bool(found.get("Contents"))
+    with opened(uri) as location:
+        listing = location.client.list_objects_v2(Bucket=location.bucket, Prefix=location.key(""), MaxKeys=1)
+        return bool(listing.get("Contents"))
 
 
 def version_of(uri: str) -> str:
-    """A digest of the names, sizes and ETags of an object, or of all objects below a prefix of S3.
+    """A digest of name, size and ETag of an object, or of all objects below a prefix of S3.
 
     Raises:
-        BadInput: there is nothing, or the place cannot be used.
+        BadInput: there is no object, or the store cannot be used.
     """
     whole = hashlib.sha256()
-    with opened(uri) as place:
-        pages = place.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+    with opened(uri) as location:
+        pages = location.client.get_paginator("list_objects_v2").paginate(
+            Bucket=location.bucket, Prefix=location.prefix
+        )
         objects = [item for page in pages for item in page.get("Contents", [])]
-        own = [item for item in objects if item["Key"] == place.prefix or item["Key"].startswith(place.key(""))]
-        if not own:
-            raise BadInput(f"{place} holds no object {place.prefix!r}, nor any below it; correct the URI")
-        for item in own:
+        # The listing also has objects whose names only begin like the prefix, such as `data2` for `data`.
+        matching = [
+            item for item in objects if item["Key"] == location.prefix or item["Key"].startswith(location.key(""))
+        ]
+        if not matching:
+            raise BadInput(f"{location} holds no object {location.prefix!r}, nor any below it; correct the URI")
+        for item in matching:
             whole.update(f"{item['Key']}\0{item['Size']}\0{item['ETag']}\n".encode())
     return whole.hexdigest()
 
 
 def check_writable(uri: str) -> None:
-    """See before a long run that its results can be stored: write and remove a small probe.
+    """Check, before a long run, that its results can be stored: write and remove a small file.
 
     Raises:
-        BadInput: the place cannot be written.
+        BadInput: the URI cannot be written.
     """
     probe = f".slipway-write-check-{uuid.uuid4().hex}"
     if _is_s3(uri):
-        with opened(uri) as place:
-            place.client.put_object(Bucket=place.bucket, Key=place.key(probe), Body=b"")
-            place.delete(probe)
+        with opened(uri) as location:
+            location.client.put_object(Bucket=location.bucket, Key=location.key(probe), Body=b"")
+            location.delete(probe)
         return
     try:
         Path(uri).mkdir(parents=True, exist_ok=True)
@@ -203,7 +211,11 @@ def _is_s3(uri: str) -> bool:
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """A path beside `folder` to write to; becomes `folder` at the end, or disappears after an error."""
+    """A temporary path beside `folder` to write to. At the end it is renamed to `folder`; after an error it is removed.
+
+    Raises:
+        BadInput: the folder exists and is not a bundle, or cannot be written.
+    """
     if folder.exists() and not (
         folder.is_dir() and (any((folder / name).exists() for name in MARKERS) or not any(folder.iterdir()))
     ):
@@ -220,7 +232,7 @@ def _replacing(folder: Path) -> Iterator[Path]:
 
 
 def _put_in_place(new: Path, folder: Path) -> None:
-    """Rename `new` to `folder`; what was there is removed afterwards, and is there again when that fails."""
+    """Rename `new` to `folder`. A former folder is removed afterwards, or put back if the renaming fails."""
     if not folder.exists():
         new.rename(folder)
         return

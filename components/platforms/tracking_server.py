@@ -1,8 +1,8 @@
-"""A client of the MLflow tracking server that a run is set up with, whatever else the environment says of another one.
+"""Connects to the MLflow tracking server of a run, even if the environment has variables for another server.
 
-Kubeflow Pipelines' MLflow plugin gives steps a run of their own by variables (MLFLOW_RUN_ID, MLFLOW_TRACKING_URI,
-MLFLOW_WORKSPACE and its ways to log in), and need not know our server. MLflow's client would show those logins to every
-server, and a workspace makes it fail on one that has none.
+The MLflow plugin of Kubeflow Pipelines gives each step a run by environment variables (MLFLOW_RUN_ID,
+MLFLOW_TRACKING_URI, MLFLOW_WORKSPACE and credentials). That run may be on another server. MLflow's client would send
+those credentials to every server, and fails with a workspace on a server that has none.
 """
 
 import os
@@ -14,30 +14,32 @@ from slipway.components.platforms.authority import IN_CLUSTER, OF_MLFLOW, UNTRUS
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 OF_ONE_SERVER = ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN")
-"""What the plugin sets for the server at `ADDRESS`. A user name and a password are those of the Secret of the store."""
+"""Variables that the plugin sets for the server at `ADDRESS`. User name and password are not among them, since they
+come from the Secret of the store."""
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client for runs and the registry of one server; takes what is for another server from the environment.
+    """A client for the runs and the registry of one server. Variables for another server are removed from the
+    environment.
 
     Raises:
         mlflow.exceptions.MlflowException: the address cannot be used.
     """
-    elsewhere = os.environ.get(ADDRESS, "")
-    if elsewhere and elsewhere.rstrip("/") != uri.rstrip("/"):
+    environment_uri = os.environ.get(ADDRESS, "")
+    if environment_uri and environment_uri.rstrip("/") != uri.rstrip("/"):
         for name in OF_ONE_SERVER:
             os.environ.pop(name, None)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def advice(error: Exception) -> str:
-    """What to look at when a tracking server cannot be used."""
-    said = str(error)
-    if UNTRUSTED in said:
+    """What the user should check if a tracking server cannot be used."""
+    message = str(error)
+    if UNTRUSTED in message:
         return (
             f"set {OF_MLFLOW} to a file with the certificate of the authority that signed the server's ({IN_CLUSTER})"
         )
-    if "HTTPConnectionPool(" in said and "Connection aborted" in said:
+    if "HTTPConnectionPool(" in message and "Connection aborted" in message:
         return "check the setting tracking_uri, which begins with https:// where the server has TLS"
     refused = isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)  # type: ignore[no-untyped-call]
     login = ", and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if refused else ""

@@ -1,15 +1,15 @@
-"""The logins of the MLflow server of `manifests/`, and what each may do there.
+"""Creates the logins of the MLflow server of `manifests/`, and sets what each may do.
 
     python -m slipway.components.platforms.tracking_users DATABASE ROLES
-        before the server starts, which has the same database
+        runs before the server, which uses the same database
 
-admin       everything, with the password of the environment (MLFLOW_AUTH_ADMIN_PASSWORD)
+admin       everything, with the password in the environment (MLFLOW_AUTH_ADMIN_PASSWORD)
 steps       the registry, and experiments
-trainers    experiments, where they log; nothing of the registry, so that no trainer makes itself the champion
+trainers    experiments, to which they log; not the registry, so that no trainer can make its model the champion
 
-ROLES is a folder with the mounted Secrets of the roles (`ROLES/trainers/MLFLOW_TRACKING_USERNAME` and `…_PASSWORD`). A
-password that changed there is taken over when the server's pod starts again. Logins that people made stay as they are;
-a login without rights of its own reads (`default_permission` in the server's configuration).
+ROLES is a folder with the mounted Secrets of the roles (`ROLES/trainers/MLFLOW_TRACKING_USERNAME` and `…_PASSWORD`). If
+a password changes there, the server gets it at the next start of its pod. Logins that people made are not changed. A
+login without rights of its own can read (`default_permission` in the server's configuration).
 """
 
 import os
@@ -23,13 +23,12 @@ from slipway.components.platforms.mounted_credentials import of_roles
 NAME, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 ADMIN, ADMIN_PASSWORD = "admin", "MLFLOW_AUTH_ADMIN_PASSWORD"
 GRANTS = {
-    "steps": {"experiment": "MANAGE", "registered_model": "MANAGE"},  # who manages may take aliases and tags away
-    "trainers": {
-        "experiment": "EDIT",
-        "registered_model": "DENY",
-    },  # or one made a model before the steps do, as its own
+    # MANAGE is needed to remove aliases and tags.
+    "steps": {"experiment": "MANAGE", "registered_model": "MANAGE"},
+    # DENY keeps a trainer from creating a model before the steps do. It would then own that model.
+    "trainers": {"experiment": "EDIT", "registered_model": "DENY"},
 }
-"""By role, for all experiments and models, also those from before there were logins."""
+"""Permissions by role. They apply to all experiments and models, even those older than the logins."""
 
 
 class Login(NamedTuple):
@@ -40,30 +39,30 @@ class Login(NamedTuple):
 
 
 def logins_in(folder: Path) -> dict[str, Login]:
-    """The logins that mounted Secrets name, by role.
+    """The logins in the mounted Secrets, by role.
 
     Raises:
         BadInput: a role has none, or two have the same name.
     """
-    found = {role: Login(*pair) for role, pair in of_roles(folder, GRANTS, (NAME, PASSWORD)).items()}
-    names = [ADMIN, *(login.name for login in found.values())]
+    logins = {role: Login(*pair) for role, pair in of_roles(folder, GRANTS, (NAME, PASSWORD)).items()}
+    names = [ADMIN, *(login.name for login in logins.values())]
     if len(set(names)) < len(names):
         raise BadInput(
             f"{NAME} must differ between the roles {', '.join(GRANTS)}, and none be {ADMIN}: got {names[1:]}"
         )
-    return found
+    return logins
 
 
 def apply(database: str, logins: dict[str, Login], admin_password: str) -> None:
-    """Make the logins what they are to be; the database is made when it is not there.
+    """Create or update the logins in the database, which is made if it does not exist.
 
     Args:
-        database: URI of the server's users, such as `sqlite:////data/users.db`.
-        logins: by role.
-        admin_password: of the administrator.
+        database: URI of the database with the server's users, for example `sqlite:////data/users.db`.
+        logins: the logins by role.
+        admin_password: password of the administrator.
 
     Raises:
-        MlflowException: a name or password is none that MLflow takes.
+        MlflowException: MLflow does not accept a name or a password.
     """
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
@@ -84,7 +83,7 @@ def _set(store: Any, login: Login, administrator: bool) -> None:
 
 
 def main(database: str, folder: str) -> None:
-    """Make the logins, or end with one line that says what is missing."""
+    """Create or update the logins; exits with one line that names what is missing."""
     try:
         logins = logins_in(Path(folder))
     except BadInput as error:

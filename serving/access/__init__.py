@@ -1,4 +1,4 @@
-"""Who may do what: credentials of a request in, a `Caller` or a refusal out. The same for REST and gRPC."""
+"""Access checks for REST and gRPC: they map the credentials of a request to a `Caller`, or refuse the request."""
 
 import logging
 import re
@@ -15,32 +15,32 @@ from slipway.serving.errors import Forbidden, Unauthenticated
 
 logger = logging.getLogger("serving")
 EVERYBODY = Caller(ANONYMOUS.name, frozenset({Scope.PREDICT, Scope.EXPLAIN}))
-"""Who calls a server that asks for no credentials. Nobody administers it."""
+"""The caller of every request to a server with `--insecure_no_auth`. It lacks the scope admin on purpose."""
 BEARER = re.compile(r"bearer +([\x21-\x7e]+) *", re.IGNORECASE)
 API_KEY = "x-api-key"
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a request has of them."""
+    """The credentials in one request; None for those that it lacks."""
 
     authorization: str | None = None
-    """The header of this name."""
+    """The header `authorization`."""
     api_key: str | None = None
     """The header `x-api-key`."""
     certificate: str | None = None
-    """The name in the client certificate, which TLS has verified."""
+    """The name in the client certificate, which TLS has verified already."""
 
 
 class Access:
-    """Decides about requests.
+    """Decides which requests are accepted.
 
     Args:
-        quotas: what one identity may ask.
-        keys: API keys, if they are accepted.
-        tokens: checks tokens, if they are accepted.
-        certificate_scopes: what a caller may do that shows nothing but a client certificate.
-        insecure: ask for no credentials at all.
+        quotas: limits of each identity.
+        keys: checks API keys; None if the server accepts none.
+        tokens: checks tokens; None if the server accepts none.
+        certificate_scopes: scopes of a caller that has a client certificate, but no key and no token.
+        insecure: whether every request is accepted without credentials.
     """
 
     def __init__(
@@ -59,21 +59,25 @@ class Access:
 
     @property
     def insecure(self) -> bool:
-        """Whether no credentials are asked for."""
+        """Whether every request is accepted without credentials."""
         return self._insecure
 
     async def caller(self, credentials: Credentials, needed: Needed) -> Caller:
-        """Who asks, if it may.
+        """Identify the caller of a request, and check that it may make the request.
+
+        Args:
+            credentials: those in the request.
+            needed: scopes of which the caller needs one; empty if the request is open to everybody.
 
         Raises:
-            Unauthenticated: there are no credentials, or none that are good.
-            Forbidden: the caller lacks the scope.
+            Unauthenticated: the request has no credentials, or no valid ones.
+            Forbidden: the caller has none of the scopes.
             NotCheckable: a token cannot be checked now.
         """
         if not needed:
             return ANONYMOUS
         caller = await self._identity(credentials)
-        set_caller(caller)  # the audit log names those who are refused, too
+        set_caller(caller)  # before the check, so that the audit log names the callers of refused requests too
         if not caller.scopes & needed:
             wanted = sorted(needed)
             raise Forbidden(f"'{caller.name[:100]}' lacks the scope for this: {' or '.join(wanted)}", " ".join(wanted))
@@ -81,13 +85,13 @@ class Access:
 
     @contextmanager
     def admitted(self, caller: Caller) -> Iterator[None]:
-        """Answer a request for the caller, within its quota. Raises OverQuota."""
+        """Count a request in the caller's quota for as long as the context lasts. Raises OverQuota."""
         set_caller(caller)
         if caller is ANONYMOUS:
             yield
             return
-        with self._quotas.held(caller) as held:
-            set_account(held)
+        with self._quotas.held(caller) as account:
+            set_account(account)
             yield
 
     async def _identity(self, credentials: Credentials) -> Caller:
@@ -98,7 +102,7 @@ class Access:
             if credentials.certificate:
                 return Caller(credentials.certificate, self._certificate_scopes, Means.CERTIFICATE)
             raise Unauthenticated("this needs an API key or a token: 'Authorization: Bearer …'", given=False)
-        is_token = credentials.api_key is None and secret.count(".") == 2
+        is_token = credentials.api_key is None and secret.count(".") == 2  # a signed JWT has three parts (RFC 7515)
         if is_token and self._tokens:
             return await self._tokens.caller(secret)
         if self._keys and not is_token:
@@ -107,12 +111,12 @@ class Access:
 
 
 def _secret(credentials: Credentials) -> str | None:
-    """The key or token."""
+    """The API key or token; None if there is neither. Raises Unauthenticated for another kind of authorization."""
     if credentials.api_key is not None:
         return credentials.api_key
     if credentials.authorization is None:
         return None
-    found = BEARER.fullmatch(credentials.authorization)
-    if found is None:
+    match = BEARER.fullmatch(credentials.authorization)
+    if match is None:
         raise Unauthenticated("the header Authorization must be 'Bearer' and an API key or a token", given=True)
-    return found[1]
+    return match[1]

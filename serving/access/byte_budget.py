@@ -1,6 +1,7 @@
-"""One budget of bytes for the requests of the whole process: what is read of them and not answered yet.
+"""One budget of bytes for the bodies of all requests that the process has not answered yet.
 
-It is taken before a body is read, so that any number of callers, each within its own quota, cannot fill the memory.
+A request takes its bytes before its body is read. So callers that each stay within their own quota cannot fill the
+memory together.
 """
 
 from collections import Counter
@@ -12,14 +13,14 @@ from slipway.serving.errors import Overloaded
 
 Identity = tuple[str, str]
 SHARE = 2
-"""One identity may have this part (a half) of the budget, so that it cannot keep others out."""
+"""One identity may use 1 / SHARE of the budget, so that it cannot keep others out."""
 
 
 class Budget:
-    """Counts bytes at hand; lives on the event loop, so it needs no locks.
+    """Counts the bytes of the requests at hand. It is used on the event loop alone, so it needs no lock.
 
     Args:
-        limit: bytes of all requests together.
+        limit: most bytes of all requests together.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,7 +30,7 @@ class Budget:
 
     @contextmanager
     def portion(self, caller: Caller) -> Iterator["Portion"]:
-        """What a request of this caller takes, until the end of the context."""
+        """An empty portion for one request of the caller; its bytes are given back when the context ends."""
         portion = Portion(self, caller)
         try:
             yield portion
@@ -37,15 +38,15 @@ class Budget:
             portion.resize(0)
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes more may be taken by somebody."""
+        """Whether the whole budget has room for `size` more bytes."""
         return self._used + size <= self._limit
 
     def fits(self, caller: Caller, size: int) -> bool:
-        """Whether so many bytes more may be taken by this caller."""
+        """Whether the whole budget and the caller's share of it have room for `size` more bytes."""
         return self.has_room(size) and self._of[caller.identity] + size <= self._limit // SHARE
 
     def add(self, caller: Caller, size: int) -> None:
-        """Count bytes in, or out when `size` is negative."""
+        """Add `size` bytes to the caller's; a negative `size` gives bytes back."""
         self._used += size
         self._of[caller.identity] += size
         if not self._of[caller.identity]:
@@ -53,26 +54,26 @@ class Budget:
 
 
 class Portion:
-    """Bytes that one request has taken."""
+    """The bytes that one request has taken from the budget."""
 
     def __init__(self, budget: Budget, caller: Caller) -> None:
         self._budget, self._caller = budget, caller
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Take more bytes. Raises Overloaded when there are none."""
+        """Take `size` more bytes. Raises Overloaded if they do not fit."""
         if not self.try_grow(size):
             raise Overloaded("the bodies of too many requests are in memory; try again later")
 
     def try_grow(self, size: int) -> bool:
-        """Take more bytes, if there are so many."""
+        """Take `size` more bytes if they fit; returns whether they did."""
         fits = self._budget.fits(self._caller, size)
         if fits:
             self.resize(self.size + size)
         return fits
 
     def resize(self, size: int) -> None:
-        """Have so many bytes, less than before or as many as fit."""
+        """Set the portion to `size` bytes, without a check: give bytes back, or call `Budget.fits` before."""
         if size != self.size:
             self._budget.add(self._caller, size - self.size)
             self.size = size

@@ -1,4 +1,7 @@
-"""Who sent the request at hand: set by the access checks of REST and gRPC, read by the audit log and the metrics."""
+"""The caller of the current request. The access checks set it; the audit log, the metrics and the limits read it.
+
+It is a context variable, since the code that reads it is far from the access checks, partly behind kserve's calls.
+"""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from slipway.components.clients.api_keys import Scope as Scope
 
 
 class Means(StrEnum):
-    """How a caller has shown who it is."""
+    """The kind of credentials by which a caller was identified."""
 
     NONE = "none"
     KEY = "key"
@@ -22,27 +25,27 @@ class Caller:
     """One identity."""
 
     name: str
-    """The identity that keys belong to, the subject of a token, or the name in a certificate."""
+    """The identity in the key file, the subject of the token, or the name in the certificate."""
     scopes: frozenset[Scope] = frozenset()
     means: Means = Means.NONE
     key: str = ""
-    """Id of the key (never the key itself), or of the token's signing key; empty otherwise."""
+    """Id of the API key (never the key itself), or of the token's signing key; empty otherwise."""
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What limits are counted by: a name is somebody else's when it was shown in another way."""
+        """What limits are counted by. The same name in a key file and in a token may be two different callers."""
         return self.means, self.name
 
 
 class Account(Protocol):
-    """What a request has taken of its caller's quota."""
+    """What one request has taken from its caller's quota."""
 
     def charge(self, texts: int, inferences: int) -> None:
-        """Take more, now that it is known what the request asks for. Raises OverQuota."""
+        """Take more, once the request is decoded; arguments as for the function `charge`. Raises OverQuota."""
 
 
 ANONYMOUS = Caller("anonymous")
-"""Nobody: no credentials were given, or none were needed."""
+"""The caller of a request without valid credentials, or of one that needs none."""
 _current: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
 _account: ContextVar[Account | None] = ContextVar("account", default=None)
 
@@ -53,24 +56,24 @@ def current_caller() -> Caller:
 
 
 def set_caller(caller: Caller) -> None:
-    """Name the caller for the rest of this task; each request of REST and each call of gRPC has a task of its own."""
+    """Set the caller for the rest of this task. Each request over REST and each call over gRPC has its own task."""
     _current.set(caller)
 
 
 def set_account(account: Account) -> None:
-    """Say where the rest of this task is charged."""
+    """Set the account that the rest of this task is charged to."""
     _account.set(account)
 
 
 def charge(texts: int, inferences: int) -> None:
-    """Charge the caller of this task with what its request asks for.
+    """Charge the caller of this task for its request.
 
     Args:
-        texts: that it has in the queue at a time, instead of the one that it was admitted with.
-        inferences: that it takes beside those it was charged with before.
+        texts: number of texts that the request has in the queue at a time; replaces the 1 that it was admitted with.
+        inferences: number of inferences beyond those that were charged before.
 
     Raises:
-        OverQuota: that is more than the caller may have.
+        OverQuota: the caller would have more texts at hand than it may.
     """
     if account := _account.get():
         account.charge(texts, inferences)

@@ -1,4 +1,4 @@
-"""The public keys of a token issuer (RFC 7517), from a file or a URL, as they are rotated."""
+"""The public keys of a token issuer (JWKS, RFC 7517), read from a file or a URL and renewed when the issuer rotates."""
 
 import asyncio
 import json
@@ -12,43 +12,44 @@ from urllib.parse import urlsplit
 import httpx
 
 from slipway.components.errors import BadInput
-from slipway.serving.access.reloading_file import Watched
+from slipway.serving.access.reloading_file import ReloadingFile
 from slipway.serving.errors import NotCheckable
 
 logger = logging.getLogger("serving")
 Jwk = dict[str, Any]
 REFRESH_S = 300.0
-"""Keys from a URL are asked for again after this time, so that one that the issuer took back is soon not trusted."""
+"""Keys from a URL are fetched again after this time, so that a key that the issuer revoked is soon not trusted."""
 MAX_AGE_S = 3600.0
-"""How long keys from a URL are trusted while the issuer does not answer. One that it took back, because somebody stole
-it, would be good for as long as the thief keeps the issuer away from here."""
+"""How long keys from a URL are trusted while the issuer does not answer. Without this bound, a stolen key that the
+issuer revoked would stay valid for as long as the thief can block this server's requests to the issuer."""
 COOLDOWN_S = 5.0
-"""Between two questions at the least, however many tokens name unknown keys."""
+"""Shortest time between two requests to the issuer. Anybody can send tokens that name unknown keys."""
 TIMEOUT_S = 5.0
 SIZE_LIMIT = 1 << 20
+"""Most bytes of a response from the issuer."""
 
 
 class KeySource(Protocol):
-    """Where an issuer's keys come from."""
+    """A source of an issuer's keys."""
 
     async def find(self, kid: str | None) -> Jwk | None:
-        """The key with an id; without an id, the only key there is.
+        """The key with the id `kid`, or the only key if `kid` is None; None if there is no such key.
 
         Raises:
-            NotCheckable: the keys cannot be had.
+            NotCheckable: the keys are not available now.
         """
         ...
 
 
 class FileKeys:
-    """A JWKS file; a changed one is read again.
+    """The keys in a JWKS file, which is read again when it changes.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: the file cannot be read, or has no public keys for signatures.
     """
 
     def __init__(self, path: Path) -> None:
-        self._keys = Watched("jwks", [path], lambda: _read(path))
+        self._keys = ReloadingFile("jwks", [path], lambda: _read(path))
 
     async def find(self, kid: str | None) -> Jwk | None:
         """See `KeySource`."""
@@ -56,53 +57,55 @@ class FileKeys:
 
 
 class UrlKeys:
-    """A JWKS document on the web, or the one that an issuer's OpenID configuration names.
+    """The keys in a JWKS document at a URL, which may come from the issuer's OpenID configuration.
 
     Args:
-        url: of the JWKS; empty to ask `issuer` for it (OpenID Connect Discovery 1.0, section 4).
+        url: of the JWKS; empty to read it from the configuration of `issuer` (OpenID Connect Discovery 1.0, section 4).
         issuer: of the tokens.
-        max_age_s: how long its keys are trusted after its last answer.
+        max_age_s: seconds that the keys are trusted after the last successful response.
 
     Raises:
-        BadInput: an address is not https (http is taken for this machine only: whoever can change the answer can sign).
+        BadInput: an address is not https. Only this machine may use http, since whoever can change the response can
+            sign tokens.
     """
 
     def __init__(self, url: str, issuer: str, max_age_s: float = MAX_AGE_S) -> None:
         self._url, self._issuer, self._max_age_s = url, issuer, max_age_s
         _check_url(url or issuer)
         self._keys: list[Jwk] = []
-        self._asked = self._answered = float("-inf")
-        self._asking = asyncio.Lock()
+        self._last_attempt = self._last_success = float("-inf")
+        self._refresh_lock = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None) -> Jwk | None:
         """See `KeySource`."""
-        found = _pick(self._trusted(), kid)
-        if found is None:
+        key = _pick(self._trusted(), kid)
+        if key is None:
             await self._refresh()
-            found = _pick(self._trusted(), kid)
+            key = _pick(self._trusted(), kid)
         elif self._age() > REFRESH_S and (self._refreshing is None or self._refreshing.done()):
+            # The key is known, so the request need not wait for the issuer.
             self._refreshing = asyncio.create_task(self._refresh())
-        if found is None and not self._trusted():
+        if key is None and not self._trusted():
             raise NotCheckable("the issuer's keys cannot be had, so the token cannot be checked")
-        return found
+        return key
 
     def _trusted(self) -> list[Jwk]:
-        """The keys, unless they are too old."""
+        """The keys; none if they are too old."""
         return self._keys if self._age() <= self._max_age_s else []
 
     def _age(self) -> float:
-        return time.monotonic() - self._answered
+        return time.monotonic() - self._last_success
 
     async def _refresh(self) -> None:
-        """Ask again, unless somebody has just done so."""
-        async with self._asking:
-            if time.monotonic() - self._asked < COOLDOWN_S:
+        """Fetch the keys again, unless the last attempt was less than `COOLDOWN_S` ago."""
+        async with self._refresh_lock:
+            if time.monotonic() - self._last_attempt < COOLDOWN_S:
                 return
-            self._asked = time.monotonic()
+            self._last_attempt = time.monotonic()
             try:
-                self._keys = await self._ask()
-                self._answered = time.monotonic()
+                self._keys = await self._fetch()
+                self._last_success = time.monotonic()
                 logger.info("event=reloaded what=jwks keys=%d", len(self._keys))
             except (httpx.HTTPError, httpx.InvalidURL, BadInput) as error:
                 left = max(0.0, self._max_age_s - self._age())
@@ -111,8 +114,8 @@ class UrlKeys:
                     *(type(error).__name__, str(error), left, "" if left else ", so tokens are refused"),
                 )
 
-    async def _ask(self) -> list[Jwk]:
-        # The environment may name a proxy and certificates of a company, so it is trusted.
+    async def _fetch(self) -> list[Jwk]:
+        # httpx takes a proxy from the environment, and OpenSSL certificates: a company network may need both.
         async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=ssl.create_default_context()) as http:
             url = self._url
             if not url:
@@ -125,11 +128,11 @@ class UrlKeys:
 
 
 async def _get(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    async with http.stream("GET", url) as answer:
-        answer.raise_for_status()
+    async with http.stream("GET", url) as response:
+        response.raise_for_status()
         body = b""
-        async for part in answer.aiter_bytes():
-            body += part
+        async for chunk in response.aiter_bytes():
+            body += chunk
             if len(body) > SIZE_LIMIT:
                 raise BadInput(f"{url} answers with more than {SIZE_LIMIT} bytes")
     return _object(body, url)
@@ -137,8 +140,8 @@ async def _get(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
 
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
-    here = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if parts.scheme != "https" and not (parts.scheme == "http" and here):
+    is_local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
         raise BadInput(f"the keys of a token issuer must come from https://…, not from {url!r}; or give a JWKS file")
 
 
@@ -151,16 +154,16 @@ def _read(path: Path) -> list[Jwk]:
 
 def _object(content: bytes, origin: str) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{origin} is not JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise BadInput(f"{origin} is not a JSON object")
-    return found
+    return document
 
 
 def _keys(document: dict[str, Any], origin: str) -> list[Jwk]:
-    """The keys for signatures. Secrets that are shared (`oct`) are no public keys and are left out."""
+    """The public keys for signatures in a JWKS document. Shared secrets (`oct`) are not public and are left out."""
     listed = document.get("keys")
     if not isinstance(listed, list):
         raise BadInput(f"{origin} is not a JWKS document: it has no list 'keys'")

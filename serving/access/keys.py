@@ -1,4 +1,4 @@
-"""API keys as a server checks them: by their hashes, from a file that may change at any time."""
+"""Checks API keys against the hashes in a key file, which may change while the server runs."""
 
 import hmac
 from datetime import UTC, datetime
@@ -7,28 +7,28 @@ from pathlib import Path
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import KeyEntry
 from slipway.serving.access.caller import Caller, Means
-from slipway.serving.access.reloading_file import Watched
+from slipway.serving.access.reloading_file import ReloadingFile
 from slipway.serving.errors import Unauthenticated
 
 NO_HASH = api_keys.digest("")
-"""Compared with when there is no such id, so that the time does not tell which ids exist."""
+"""The hash to compare with if the id is unknown. So the response time does not reveal which ids exist."""
 
 
 class ApiKeys:
-    """The keys of a file.
+    """The keys in a file, which is read again when it changes.
 
     Raises:
         BadInput: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self._entries = Watched("api_keys", [path], lambda: {entry.id: entry for entry in api_keys.read(path)})
+        self._entries = ReloadingFile("api_keys", [path], lambda: {entry.id: entry for entry in api_keys.read(path)})
 
     def caller(self, key: str) -> Caller:
-        """Whose key it is.
+        """The caller that an API key belongs to.
 
         Raises:
-            Unauthenticated: nobody's, or not now.
+            Unauthenticated: the key is unknown, was revoked, has expired or is not valid yet.
         """
         entry = self._entries.current().get(api_keys.id_of(key) or "")
         same = hmac.compare_digest(api_keys.digest(key), entry.sha256 if entry else NO_HASH)

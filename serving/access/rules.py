@@ -1,7 +1,7 @@
-"""What each path of REST and each method of gRPC needs of a caller.
+"""The scopes that a caller needs for each path of REST and each method of gRPC.
 
-Health and readiness are open, since probes have no keys. All else needs an identity: predictions, explanations and
-administration the scope of that name, and whatever is left (metadata, metrics, documents, reflection) any scope.
+Health and readiness are open, since probes have no keys. Everything else needs an identity. Predictions, explanations
+and administration need the scope of that name; the rest (metadata, metrics, documents, reflection) needs any scope.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 from slipway.serving.access.caller import Scope
 
 Needed = frozenset[Scope]
-"""One of these scopes is enough; without any, the door is open."""
+"""A caller needs one of these scopes. If there are none, the path or method is open to everybody."""
 OPEN: Needed = frozenset()
 ANY: Needed = frozenset(Scope)
 METRICS = "/metrics"
@@ -42,10 +42,10 @@ _METHODS: dict[str, Needed] = {
 
 
 def path_needs(path: str) -> Needed:
-    """What a request of REST needs; `path` is decoded, as the routes are matched."""
+    """The scopes for a request over REST. `path` is percent-decoded, since the router matches the decoded path."""
     return next((needed for pattern, needed in _PATHS if pattern.fullmatch(path)), ANY)
 
 
 def method_needs(method: str) -> Needed:
-    """What a call of gRPC needs; `method` is `/package.Service/Method`."""
+    """The scopes for a call over gRPC; `method` is `/package.Service/Method`."""
     return _METHODS.get(method, ANY)

@@ -1,4 +1,4 @@
-"""TLS on both ports, with certificates that may be renewed while the server runs, and names of clients from theirs."""
+"""TLS for both ports, with certificates that may be renewed while the server runs, and names in client certificates."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from slipway.components.errors import BadInput
-from slipway.serving.access.reloading_file import Watched
+from slipway.serving.access.reloading_file import ReloadingFile
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Certificates:
     """The PEM files of a server.
 
     Attributes:
-        certificate: the server's, with the intermediate ones after it.
+        certificate: the server's certificate, with the intermediate certificates after it.
         key: its private key.
-        client_ca: who signs the certificates that clients must have; None when they need none.
+        client_ca: the authority that must have signed a client's certificate; None if clients need none.
     """
 
     certificate: Path
@@ -33,18 +33,18 @@ class Certificates:
 
 
 def server_context(files: Certificates) -> ssl.SSLContext:
-    """TLS for REST. Every handshake is done with the files as they are at that time.
+    """The TLS context for REST. Every handshake uses the files as they are at that time.
 
     Raises:
         BadInput: the files cannot be used.
     """
-    watched = Watched("certificates", files.paths, lambda: _context(files))
+    reloading = ReloadingFile("certificates", files.paths, lambda: _context(files))
     outer = _context(files)
 
     def choose(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = watched.current()
+        connection.context = reloading.current()
 
-    outer.sni_callback = choose  # OpenSSL asks in every handshake, also when the client names no server
+    outer.sni_callback = choose  # OpenSSL calls it in every handshake, even if the client sends no server name
     return outer
 
 
@@ -66,53 +66,57 @@ def _context(files: Certificates) -> ssl.SSLContext:
 
 
 def grpc_credentials(files: Certificates) -> grpc.ServerCredentials:
-    """TLS for gRPC, likewise.
+    """The TLS credentials for gRPC. Every handshake uses the files as they are at that time.
 
     Raises:
         BadInput: the files cannot be used.
     """
-    watched = Watched("certificates_grpc", files.paths, lambda: _configuration(files))
+    reloading = ReloadingFile("certificates_grpc", files.paths, lambda: _configuration(files))
     return grpc.dynamic_ssl_server_credentials(
-        watched.current(), _fetcher(watched), require_client_authentication=files.client_ca is not None
+        reloading.current(), _fetcher(reloading), require_client_authentication=files.client_ca is not None
     )
 
 
-def _fetcher(watched: Watched[Any]) -> Callable[[], Any]:
-    """What gRPC asks before every handshake: the new configuration, or None when it is the same."""
-    given = watched.current()
+def _fetcher(reloading: ReloadingFile[Any]) -> Callable[[], Any]:
+    """The function that gRPC calls before every handshake: it returns a new configuration, else None."""
+    last = reloading.current()
 
     def fetch() -> Any:
-        nonlocal given
-        now = watched.current()
-        if now is given:
+        nonlocal last
+        current = reloading.current()
+        if current is last:
             return None
-        given = now
-        return now
+        last = current
+        return current
 
     return fetch
 
 
 def _configuration(files: Certificates) -> Any:
-    _context(files)  # gRPC would find out about unusable files only when a client comes
+    _context(files)  # checks the files, since gRPC would report unusable ones only when a client connects
     try:
         authorities = files.client_ca.read_bytes() if files.client_ca else None
-        pair = (files.key.read_bytes(), files.certificate.read_bytes())
+        key_and_chain = (files.key.read_bytes(), files.certificate.read_bytes())
     except OSError as error:
         raise BadInput(f"the certificates cannot be read ({error})") from error
-    return grpc.ssl_server_certificate_configuration([pair], root_certificates=authorities)
+    return grpc.ssl_server_certificate_configuration([key_and_chain], root_certificates=authorities)
 
 
 def certificate_name(certificate: Mapping[str, Any] | None) -> str | None:
-    """The client's name in what `ssl` says of its certificate: the common name, else the first alternative name."""
+    """The name in a client certificate: its common name, else its first alternative name; None if it has neither.
+
+    Args:
+        certificate: as `ssl.SSLSocket.getpeercert` returns it.
+    """
     if not certificate:
         return None
-    subject = [pair for part in certificate.get("subject", ()) for pair in part]
-    common = [value for name, value in subject if name == "commonName"]
-    others = [value for _, value in certificate.get("subjectAltName", ())]
-    return next(iter([*common, *others]), None)
+    subject = [attribute for part in certificate.get("subject", ()) for attribute in part]
+    common_names = [value for name, value in subject if name == "commonName"]
+    alternative_names = [value for _, value in certificate.get("subjectAltName", ())]
+    return next(iter([*common_names, *alternative_names]), None)
 
 
 def call_certificate_name(auth_context: Mapping[str, Any]) -> str | None:
-    """The same for a call of gRPC."""
+    """The same for a call over gRPC; `auth_context` is that of `grpc.aio.ServicerContext`."""
     names = [*auth_context.get("x509_common_name", ()), *auth_context.get("x509_subject_alternative_name", ())]
     return names[0].decode("utf-8", "replace") if names else None

@@ -1,4 +1,4 @@
-"""JSON Web Tokens as access tokens (RFC 9068, RFC 8725): who signed, for whom, until when, for what."""
+"""Checks JSON Web Tokens that callers use as access tokens (RFC 9068, RFC 8725): signature, audience, times, scopes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,29 +11,31 @@ from slipway.serving.access.jwks import KeySource
 from slipway.serving.errors import Unauthenticated
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""All that may be allowed: signatures by a private key. Never `none`, and never HS*, whose key could sign."""
+"""Algorithms that may be allowed: all sign with a private key. `none` has no signature, and with HS* the key that
+checks a token could also sign one."""
 UNTYPED = "none"
-"""Among the types: the header names none."""
+"""The type of a token whose header has no `typ`."""
 TYPES = ("at+jwt", "JWT", UNTYPED)
-"""Of access tokens: RFC 9068 demands the first, many issuers write the second (RFC 7519, 5.1) or nothing. Another type
-says that a token is for something else, a logout or a proof of possession, say (RFC 8725, 3.11)."""
+"""Types of access tokens. RFC 9068 demands the first; many issuers write the second (RFC 7519, 5.1) or nothing. A token
+of another type is for something else, such as a logout or a proof of possession (RFC 8725, 3.11)."""
 REQUIRED = ["exp", "iss", "aud", "sub"]
 LENGTH_LIMIT = 16_384
+"""Most characters of a token."""
 
 
 class Tokens:
     """Checks the tokens of one issuer.
 
     Args:
-        issuer: what `iss` must be.
-        audience: what `aud` must be or contain: a token for another service is not good here.
+        issuer: what the claim `iss` must be.
+        audience: what the claim `aud` must be or contain, so that a token for another service is refused.
         keys: the issuer's public keys.
-        algorithms: those that are allowed.
-        leeway_s: how far the clocks may be apart.
-        types: what `typ` in the header may be, of `TYPES`.
+        algorithms: allowed algorithms, out of `ALGORITHMS`.
+        leeway_s: seconds that the clocks of issuer and server may differ.
+        types: allowed values of `typ` in the header, out of `TYPES`.
 
     Raises:
-        BadInput: an algorithm is none of `ALGORITHMS`, or a type none of `TYPES`.
+        BadInput: an algorithm is not in `ALGORITHMS`, or a type is not in `TYPES`.
     """
 
     def __init__(
@@ -56,11 +58,11 @@ class Tokens:
         self._algorithms, self._leeway_s = list(algorithms), leeway_s
 
     async def caller(self, token: str) -> Caller:
-        """Whom the token speaks of.
+        """The caller that a token identifies.
 
         Raises:
-            Unauthenticated: the token is not good; the message has nothing of its content.
-            NotCheckable: the issuer's keys cannot be had.
+            Unauthenticated: the token is not valid; the message contains no part of the token.
+            NotCheckable: the issuer's keys are not available now.
         """
         try:
             if len(token) > LENGTH_LIMIT:
@@ -82,26 +84,26 @@ class Tokens:
         return Caller(claims["sub"], _scopes(claims), Means.TOKEN, str(header.get("kid", "")))
 
     def _check_type(self, header: dict[str, Any]) -> None:
-        """Raises _WrongType when the token is of a type that is not accepted. `application/` may be left out of one."""
+        """Raise _WrongType if the type is not accepted. A type may begin with `application/` (RFC 7515, 4.1.9)."""
         accepted = self._types - {UNTYPED} if "typ" in header else self._types
         if str(header.get("typ", UNTYPED)).lower().removeprefix("application/") not in accepted:
             raise _WrongType
 
     async def _key(self, header: dict[str, Any]) -> jwt.PyJWK:
-        """The key that the token says it was signed with, for the algorithm that it names."""
+        """The key that the header of the token names, for the algorithm that it names."""
         algorithm = header.get("alg")
         if algorithm not in self._algorithms:
             raise jwt.InvalidAlgorithmError
-        found = await self._keys.find(header.get("kid"))
-        if found is None:
+        key = await self._keys.find(header.get("kid"))
+        if key is None:
             raise jwt.InvalidKeyError
-        if found.get("alg", algorithm) != algorithm:  # the key is meant for another one
+        if key.get("alg", algorithm) != algorithm:  # the issuer made this key for another algorithm (RFC 7517, 4.4)
             raise jwt.InvalidAlgorithmError
-        return jwt.PyJWK(found, algorithm)
+        return jwt.PyJWK(key, algorithm)
 
 
 class _WrongType(jwt.PyJWTError):
-    """The token is for something else than access."""
+    """The token is not an access token."""
 
 
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
@@ -119,13 +121,16 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
 
 
 def _reason(error: Exception) -> str:
-    """The message for the client; the library's own has parts of the token."""
+    """The message for the client. The library's own message may contain parts of the token."""
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "the token cannot be read")
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[Scope]:
-    """Of the claim `scope` (RFC 8693: words) or `scp` (words or a list); `slipway:predict` counts as `predict`."""
-    given = claims.get("scope", claims.get("scp", ""))
-    words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
-    names = {str(word).removeprefix("slipway:") for word in words}
+    """The scopes in the claim `scope` (RFC 8693: a string of words) or `scp` (a string of words, or a list).
+
+    A scope may have the prefix `slipway:`. Scopes of other names are ignored.
+    """
+    claim = claims.get("scope", claims.get("scp", ""))
+    scopes = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
+    names = {str(scope).removeprefix("slipway:") for scope in scopes}
     return frozenset(scope for scope in Scope if scope in names)

@@ -1,1 +1,1 @@
-"""The audit log: what is written, how lines are chained, and where they are kept."""
+"""The audit log of a model server: its records, the chain of hashes over them, and the files that keep them."""

@@ -1,9 +1,9 @@
-"""The audit log of a server: one chained line per request, written behind its back but never far behind.
+"""The audit log of a server: one chained line per request, written by a thread shortly after the request.
 
-A line waits in memory for at most the flush interval; then a thread appends all that wait and brings them to the
-disk. So a server that is killed loses no line of a request that was answered longer ago than that (and than the disk
-takes for one write). If the log cannot be written the server goes on answering: it counts the failures, keeps what
-waits, tries again at every interval, and records how many lines were lost if too many came to wait.
+A record waits in memory for at most the flush interval. Then the thread appends all waiting records and syncs the file.
+So a killed server loses only records that are younger than the interval and one write to the disk. If the log cannot be
+written, the server still answers requests. It counts the failures, keeps the records, tries again at every interval,
+and records how many were lost if too many waited.
 """
 
 import logging
@@ -21,53 +21,56 @@ from slipway.serving.telemetry.metrics import AUDIT_ERRORS, AUDIT_LINES, AUDIT_L
 
 logger = logging.getLogger("serving")
 MOST_WAITING = 100_000
+"""Most records in memory; further ones are dropped and counted."""
 STOP_S = 10.0
-"""How long the last write may take."""
+"""Time limit of the last write when the log is closed."""
 TEXT_CHARACTERS = 1000
+"""Most characters of each text in a record."""
 KEY_BYTES = 16
+"""Least bytes of a key."""
 
 
 class Sink(Protocol):
-    """Where lines go; see `slipway.serving.audit.files`."""
+    """A destination of lines; `slipway.serving.audit.files` has the implementations."""
 
     def open(self, chain: Chain) -> dict[str, Any] | None:
-        """Get ready to append, and set the chain to where the log ends."""
+        """Prepare for appending, and set the chain to the last line; returns a record to write first, or None."""
 
     def write(self, lines: bytes) -> bool:
         """Append whole lines durably; returns whether a new file was begun after them."""
 
     @property
     def name(self) -> str:
-        """Of the file that is written; empty for none."""
+        """Name of the file that is written; empty if there is none."""
 
     def has(self, head: Head) -> bool:
-        """Whether the log has a line."""
+        """Whether the log contains a line."""
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines durably, and begin no new file."""
+        """Append whole lines durably, without beginning a new file."""
 
     def outdated(self) -> dict[str, Any] | None:
-        """What to record before `remove`, if there is something to remove."""
+        """A record to write before `remove`; None if there is nothing to remove."""
 
     def remove(self) -> None:
-        """Remove the files that are not to be kept."""
+        """Remove the files beyond the number to keep."""
 
     def close(self) -> None:
-        """Let go."""
+        """Close the destination."""
 
 
 class AuditLog:
-    """Takes records and writes them in order.
+    """Writes records in the order of `append`.
 
     Args:
-        sink: where to.
-        key: of the HMAC; None for plain SHA-256.
-        flush_s: longest wait of a record in memory, seconds.
-        texts: whether records keep their texts, redacted.
-        heads: where its head is noted.
+        sink: destination of the lines.
+        key: key of the HMAC; None for plain SHA-256.
+        flush_s: longest time that a record waits in memory, seconds.
+        texts: whether records contain the texts of requests, redacted.
+        heads: notes the head of the log in a second place.
 
     Raises:
-        BadInput: the log cannot be opened, or its head not be noted.
+        BadInput: the log cannot be opened, or its head cannot be noted.
     """
 
     def __init__(
@@ -86,7 +89,9 @@ class AuditLog:
         self._waiting: deque[dict[str, Any]] = deque()
         self._lost = 0
         self._broken = False
+        """Whether the last write failed, so that the sink has to be opened again before the next one."""
         self._failing = False
+        """Whether the failure was logged already."""
         self._stop = threading.Event()
         try:
             self._open()
@@ -98,7 +103,7 @@ class AuditLog:
         self._thread.start()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Take a record; returns at once. The time of the call becomes the record's."""
+        """Add a record, with the time of this call; returns at once."""
         if len(self._waiting) >= MOST_WAITING:
             self._lost += 1
             AUDIT_LOST.inc()
@@ -106,10 +111,10 @@ class AuditLog:
         self._waiting.append({"time": _now(), **record})
 
     def close(self) -> None:
-        """Write what waits, and end. What cannot be written now is lost."""
+        """Write the waiting records, and close the log. Records that cannot be written now are lost."""
         self._stop.set()
         self._thread.join(STOP_S)
-        if self._thread.is_alive():  # nobody reads the standard output, say
+        if self._thread.is_alive():  # for example, the reader of the standard output has stopped reading
             logger.error("event=audit_failed error=a write has not ended; records=%d are lost", len(self._waiting))
             return
         if not self._broken:
@@ -120,7 +125,8 @@ class AuditLog:
         stop = False
         while not stop:
             stop = self._stop.wait(self._flush_s)
-            self._flush()  # the last one here too: a write may never end, and whoever closes does not wait for ever
+            # The last write is made here too and not by `close`: it may never end, and `close` must.
+            self._flush()
 
     def _head(self) -> Head:
         return Head(self._chain.seq, self._chain.head, self._sink.name)
@@ -129,14 +135,14 @@ class AuditLog:
         expected = self._chain.seq
         recovered = self._sink.open(self._chain)
         for _ in range(self._chain.seq - expected if self._broken else 0):
-            self._waiting.popleft()  # got through before the failure
+            self._waiting.popleft()  # this record was written before the failure
         self._broken = False
         if recovered:
             logger.warning("event=audit_%s torn_bytes=%d", recovered["event"], recovered.get("torn_bytes", 0))
             self._waiting.appendleft({"time": _now(), **recovered})
 
     def _flush(self) -> None:
-        """Write all that waits now; on failure it waits on, less what did get through."""
+        """Write all waiting records. After a failure they wait for the next attempt, except those that were written."""
         batch: list[dict[str, Any]] = []
         before = self._chain.seq, self._chain.head
         try:
@@ -155,7 +161,7 @@ class AuditLog:
             self._heads.note(self._head(), now=begun)
             AUDIT_LINES.inc(len(batch))
             self._failing = False
-        except Exception as error:  # whatever it is, the thread must live on
+        except Exception as error:  # any exception would end the thread, and with it the audit log
             self._failed(error, batch, before)
         AUDIT_WAITING.set(len(self._waiting))
 
@@ -164,11 +170,11 @@ class AuditLog:
             record = {**record, "texts": [redacted(text, TEXT_CHARACTERS) for text in record["texts"]]}
         try:
             return self._chain.line(record)
-        except TypeError:  # not Unicode: it must not stop the others
+        except TypeError:  # a string with lone surrogates, for example; it must not stop the other records
             return self._chain.line({"time": record["time"], "event": "unwritable"})
 
     def _failed(self, error: Exception, batch: list[dict[str, Any]], before: tuple[int, str]) -> None:
-        if not self._failing:  # once, not at every attempt
+        if not self._failing:  # logged once, not at every attempt
             logger.error("event=audit_failed error=%s: %s", type(error).__name__, error)
         AUDIT_ERRORS.inc()
         self._chain.seq, self._chain.head = before
@@ -181,10 +187,10 @@ def _now() -> str:
 
 
 def key_of(file: Path | None) -> bytes | None:
-    """The key in a file, without white space around it; None for no file.
+    """Read the key in a file, without white space around it; None for no file.
 
     Raises:
-        BadInput: it cannot be read or is too short.
+        BadInput: the file cannot be read, or the key is too short.
     """
     if file is None:
         return None

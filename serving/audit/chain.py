@@ -1,10 +1,10 @@
-"""The form of an audit log: JSON lines that are chained by hashes, so that a change shows.
+"""The format of an audit log: JSON lines that are chained by hashes, so that changes can be detected.
 
-Each line has a number `seq`, the `hash` of the line before it in `prev`, and last its own `hash`: SHA-256 over its
-bytes up to there or, with a key, HMAC-SHA256 (RFC 2104). Without a key only someone who can rewrite the whole rest of
-the log can hide a change; with one, only someone who has the key. A shortened end shows against a head that was noted
-elsewhere (`slipway.serving.audit.heads`), and missing oldest files by the first line: it follows from none that was
-removed.
+Each line has a number `seq`, the `hash` of the line before it as `prev`, and at its end its own `hash`: SHA-256 over
+its bytes up to there or, with a key, HMAC-SHA256 (RFC 2104). Without a key, only someone who can rewrite the whole rest
+of the log can hide a change; with a key, only someone who has the key. `verify` detects a missing end by a head that
+was noted elsewhere (`slipway.serving.audit.heads`). It detects missing oldest files by the first line that is left: no
+record says that a server removed the line before it.
 """
 
 import hashlib
@@ -20,14 +20,15 @@ import orjson
 GENESIS = "0" * 64
 """`prev` of the first line."""
 RECOVERED = "recovered"
-"""Event of the line after a torn one: it names the size and SHA-256 of what a killed server left half written."""
+"""Event of the line after a torn one, that is, one that a killed server left half written: has its size and SHA-256."""
 REMOVED, THROUGH = "removed", "through"
-"""Event of the line that names the last line of the files which the server removes, since only so many are kept."""
+"""Event of a server that removes its oldest files: names the last line in them."""
 KEYED, UNKEYED = "keyed", "unkeyed_through"
-"""Event of the first line with a key in a log that was begun without one; it names the last line before it."""
+"""Event of the first line with a key in a log that was begun without one: names the last line before it."""
 CHANGED = "changed"
-"""Event of a server that started and did not find in the log what had been noted elsewhere."""
-_TELLING = re.compile(rb'"event":"(?:removed|changed)"')
+"""Event of a server whose log lacked, at its start, lines that had been noted elsewhere."""
+_LOG_EVENT = re.compile(rb'"event":"(?:removed|changed)"')
+"""Matches lines about the log itself. It is a quick check, so that not every line has to be decoded."""
 _LINE = re.compile(rb'(\{"seq":(\d{1,18}),"prev":"([0-9a-f]{64})",.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 
 
@@ -38,17 +39,20 @@ def digest(body: bytes, key: bytes | None) -> str:
 
 @dataclass
 class Chain:
-    """Where a log stands: makes its next lines."""
+    """The end of a log; makes the next lines."""
 
     key: bytes | None = None
+    """Key of the HMAC; None for plain SHA-256."""
     seq: int = 0
+    """Number of the last line; 0 for none."""
     head: str = GENESIS
+    """Hash of the last line."""
 
     def line(self, record: dict[str, Any]) -> bytes:
         """The record as the next line, with its newline.
 
         Raises:
-            TypeError: it is not JSON, or not Unicode; the chain stays where it was.
+            TypeError: the record is not JSON, or not valid Unicode. The chain is not changed then.
         """
         body = orjson.dumps({"seq": self.seq + 1, "prev": self.head, **record})[:-1]
         self.seq += 1
@@ -58,7 +62,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Line:
-    """What a line says of its place; `body` is what its hash is over."""
+    """The parts of a line. `hash` is over `body`: the bytes before it."""
 
     seq: int
     prev: str
@@ -66,11 +70,11 @@ class Line:
     body: bytes
 
     def intact(self, key: bytes | None) -> bool:
-        """Whether the hash fits the content."""
+        """Whether the hash is that of the content."""
         return hmac.compare_digest(digest(self.body, key), self.hash)
 
     def record(self) -> dict[str, Any]:
-        """The content; empty if it is not JSON."""
+        """The content as JSON; empty if it is not JSON."""
         try:
             content: dict[str, Any] = json.loads(self.body + b"}")
         except ValueError:
@@ -79,14 +83,14 @@ class Line:
 
 
 def parsed(raw: bytes) -> Line | None:
-    """A line without its newline, taken apart; None when it has not the form of one."""
+    """The parts of a line, given without its newline; None if it does not have the format of a line."""
     match = _LINE.fullmatch(raw)
     return Line(int(match[2]), match[3].decode(), match[4].decode(), match[1]) if match else None
 
 
 @dataclass(frozen=True)
 class Place:
-    """A raw line, without its newline, and where it is."""
+    """A raw line, without its newline, and its position."""
 
     file: str
     number: int
@@ -97,16 +101,20 @@ class Place:
 
 @dataclass
 class Verification:
-    """What a walk over a log found."""
+    """The result of `verify`."""
 
     lines: int = 0
+    """Number of lines."""
     first: int = 0
+    """Number `seq` of the first line."""
     seq: int = 0
-    """Of the last line in the chain; with `head`, its hash, it can be compared with what was noted elsewhere."""
+    """Number `seq` of the last line in the chain."""
     head: str = GENESIS
+    """Hash of the last line in the chain."""
     problems: list[str] = field(default_factory=list)
+    """Signs that the log was changed."""
     notes: list[str] = field(default_factory=list)
-    """What is unusual, but no sign of a change."""
+    """What is unusual, but not a sign of a change."""
 
 
 Numbered = tuple[int, str]
@@ -116,18 +124,20 @@ Numbered = tuple[int, str]
 def verify(
     places: Iterable[Place], key: bytes | None = None, heads: Iterable[Numbered] = (), whole: bool = False
 ) -> Verification:
-    """Walk over the lines of one log, in the order of its files, and name each that does not fit.
+    """Verify the chain of one log, and report each line that does not fit.
 
     Args:
-        places: all lines.
-        key: of the HMAC; None for plain SHA-256.
-        heads: of lines that were noted elsewhere.
-        whole: whether these are all lines that the server kept, not a part that somebody else kept.
+        places: the lines, in the order of the files.
+        key: key of the HMAC; None for plain SHA-256.
+        heads: lines that were noted elsewhere.
+        whole: whether these are all lines in the server's folder. A part of a log may begin and end anywhere.
     """
     return _Walk(key, heads, whole).over(iter(places))
 
 
 class _Walk:
+    """One pass over the lines of a log. Some lines can be judged only by a later one, and wait for it here."""
+
     def __init__(self, key: bytes | None, heads: Iterable[Numbered], whole: bool) -> None:
         self.key, self.whole = key, whole
         self.heads: dict[int, set[str]] = {}
@@ -135,17 +145,18 @@ class _Walk:
             if seq:
                 self.heads.setdefault(seq, set()).add(value)
         self.keyed = False
-        """Whether a line with the key was there."""
+        """Whether a line with the key has come."""
         self.unkeyed: list[str] = []
-        """Where the lines before it are."""
+        """Positions of the first and the last line without the key, before the first line with it."""
         self.before: Numbered = (0, GENESIS)
-        """The line before the first."""
+        """The line that the first line follows."""
         self.removed: set[Numbered] = set()
-        self.found = Verification()
+        """Lines that, by the log, were the last in removed files."""
+        self.result = Verification()
         self.missing: dict[int, str] = {}
-        """Numbers that were passed over, and where; those that turn up later are out of place, not missing."""
+        """Skipped numbers, each with the position of the line after the gap. One that comes later is out of order."""
         self.torn: list[Place] = []
-        """Lines without form, until the next one that has it tells what they are."""
+        """Lines without the format of a line, until the next line with it explains them."""
 
     def over(self, places: Iterator[Place]) -> Verification:
         for place in places:
@@ -160,33 +171,33 @@ class _Walk:
         self._gaps()
         self._judge_beginning()
         self._judge_heads()
-        return self.found
+        return self.result
 
     def _judge_torn(self, line: Line | None) -> None:
-        """Judge lines without form by the one after them, or by the end."""
+        """Judge lines without the format of a line by the line after them, or by the end of the log."""
         if not self.torn:
             return
         torn, self.torn = self.torn, []
         record = line.record() if line else {}
         content = b"\n".join(place.raw for place in torn)
         if len(torn) > 1 or not self._begins_next(torn[0].raw):
-            self.found.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
+            self.result.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
         elif record.get("event") == RECOVERED and record.get("torn_sha256") == hashlib.sha256(content).hexdigest():
-            self.found.notes.append(f"{self._at(torn[0])} is torn: the server was killed here and went on after it")
+            self.result.notes.append(f"{self._at(torn[0])} is torn: the server was killed here and went on after it")
         elif line is None and not torn[-1].complete:
-            self.found.notes.append(f"{self._at(torn[0])} is torn: the server was killed, or is writing it now")
+            self.result.notes.append(f"{self._at(torn[0])} is torn: the server was killed, or is writing it now")
         else:
-            self.found.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
+            self.result.problems += [f"{self._at(place)} is not an audit line: altered" for place in torn]
 
     def _begins_next(self, torn: bytes) -> bool:
-        """Whether a line without form can be the beginning of the next: a killed server leaves one such, no more."""
-        if not self.found.lines and not self.whole:
+        """Whether a torn line can be the beginning of the chain's next line. A killed server leaves at most one."""
+        if not self.result.lines and not self.whole:
             return torn.startswith(b'{"seq":')
-        expected = b'{"seq":%d,"prev":"%b",' % (self.found.seq + 1, self.found.head.encode())
+        expected = b'{"seq":%d,"prev":"%b",' % (self.result.seq + 1, self.result.head.encode())
         return torn[: len(expected)] == expected[: len(torn)]
 
     def _judge_hash(self, place: Place, line: Line) -> None:
-        """See that a line's hash fits; of a log that got a key later, the lines before it have none."""
+        """Check the hash of a line. In a log that got a key later, the lines before have hashes without the key."""
         if line.intact(self.key):
             if self.key and not self.keyed:
                 self.keyed = True
@@ -200,71 +211,71 @@ class _Walk:
             self._problem(place, f"(seq {line.seq}) is another one than was noted: its hash was {', '.join(noted)}")
 
     def _judge_unkeyed(self, line: Line | None) -> None:
-        """Judge the lines without the key by the first one that has it."""
+        """Judge the lines without the key by the first line with it, which should name the last one without."""
         if not self.unkeyed:
             return
-        known = line and line.prev == self.found.head and line.record().get(UNKEYED) == self.found.seq
-        which = " to ".join(self.unkeyed)
-        if known:
-            self.found.notes.append(f"{which}: written before the log had a key")
+        confirmed = line and line.prev == self.result.head and line.record().get(UNKEYED) == self.result.seq
+        lines = " to ".join(self.unkeyed)
+        if confirmed:
+            self.result.notes.append(f"{lines}: written before the log had a key")
         else:
-            self.found.problems.append(f"{which}: written without the key, by a server that has none or somebody else")
+            self.result.problems.append(f"{lines}: written without the key, by a server that has none or somebody else")
         self.unkeyed = []
 
     def _judge_beginning(self) -> None:
-        """The first line follows from none, or from one that the server removed."""
-        found = self.found
-        if found.first <= 1:
+        """Check that the first line has number 1, or follows a line that a server removed."""
+        result = self.result
+        if result.first <= 1:
             return
         if self.before in self.removed:
-            found.notes.append(f"the log begins with seq {found.first}; the server removed the files before it")
+            result.notes.append(f"the log begins with seq {result.first}; the server removed the files before it")
         elif self.whole:
-            found.problems.append(
-                f"the log begins with seq {found.first}, and no line says that a server removed the files before it"
+            result.problems.append(
+                f"the log begins with seq {result.first}, and no line says that a server removed the files before it"
             )
         else:
-            found.notes.append(f"the log begins with seq {found.first}; the files before it are not here")
+            result.notes.append(f"the log begins with seq {result.first}; the files before it are not here")
 
     def _judge_heads(self) -> None:
-        """What was noted elsewhere and is not there; what is older than the first line was judged with that."""
-        found = self.found
-        beyond = [seq for seq in self.heads if seq > found.seq]
+        """Report noted lines that are missing. Those before the first line were judged by `_judge_beginning`."""
+        result = self.result
+        beyond = [seq for seq in self.heads if seq > result.seq]
         if beyond:
-            end = f"the log ends with seq {found.seq}, but seq {max(beyond)} was noted"
-            found.problems.append(f"{end}: its end is missing, or the whole")
-        lost = sorted(seq for seq in self.heads if found.first <= seq <= found.seq)
-        found.problems += [f"seq {seq} was noted and is not there" for seq in lost]
+            end = f"the log ends with seq {result.seq}, but seq {max(beyond)} was noted"
+            result.problems.append(f"{end}: its end is missing, or the whole")
+        lost = sorted(seq for seq in self.heads if result.first <= seq <= result.seq)
+        result.problems += [f"seq {seq} was noted and is not there" for seq in lost]
 
     def _judge_event(self, place: Place, line: Line) -> None:
-        """Take what the server itself says of its log."""
-        record = line.record() if _TELLING.search(line.body) else {}
+        """Use the events by which a server describes its log."""
+        record = line.record() if _LOG_EVENT.search(line.body) else {}
         if record.get("event") == REMOVED:
             self.removed.add((int(record[THROUGH][0]), str(record[THROUGH][1])))
         elif record.get("event") == CHANGED:
             self._problem(place, f"is of a server that missed seq {record.get('missing')} of the log when it started")
 
     def _line(self, place: Place, line: Line) -> None:
-        found = self.found
-        found.lines += 1
+        result = self.result
+        result.lines += 1
         self._judge_hash(place, line)
         self._judge_event(place, line)
-        if found.lines == 1:
-            found.first, self.before = line.seq, (line.seq - 1, line.prev)
+        if result.lines == 1:
+            result.first, self.before = line.seq, (line.seq - 1, line.prev)
             if line.seq == 1 and line.prev != GENESIS:
                 self._problem(place, "is the first, but does not say so")
-        elif line.seq <= found.seq:
-            late = self.missing.pop(line.seq, None)
-            self._problem(place, f"(seq {line.seq}) {'is out of its order' if late else 'is there twice'}")
+        elif line.seq <= result.seq:
+            was_missing = self.missing.pop(line.seq, None)
+            self._problem(place, f"(seq {line.seq}) {'is out of its order' if was_missing else 'is there twice'}")
             return
-        elif line.seq > found.seq + 1:
-            for seq in range(found.seq + 1, min(line.seq, found.seq + 1001)):
+        elif line.seq > result.seq + 1:
+            for seq in range(result.seq + 1, min(line.seq, result.seq + 1001)):  # a forged number may be any
                 self.missing[seq] = self._at(place)
-        elif line.prev != found.head:
+        elif line.prev != result.head:
             self._problem(place, f"(seq {line.seq}) does not follow from the line before it, which was exchanged")
-        found.seq, found.head = line.seq, line.hash
+        result.seq, result.head = line.seq, line.hash
 
     def _gaps(self) -> None:
-        """Report what is missing, neighbours together."""
+        """Report the missing numbers, consecutive ones as one range."""
         runs: list[list[int]] = []
         for seq in sorted(self.missing):
             if runs and seq == runs[-1][-1] + 1:
@@ -272,11 +283,11 @@ class _Walk:
             else:
                 runs.append([seq])
         for run in runs:
-            which = f"seq {run[0]} is" if len(run) == 1 else f"seq {run[0]} to {run[-1]} are"
-            self.found.problems.append(f"{which} missing before {self.missing[run[0]]}")
+            numbers = f"seq {run[0]} is" if len(run) == 1 else f"seq {run[0]} to {run[-1]} are"
+            self.result.problems.append(f"{numbers} missing before {self.missing[run[0]]}")
 
     def _at(self, place: Place) -> str:
         return f"{place.file}, line {place.number}"
 
     def _problem(self, place: Place, what: str) -> None:
-        self.found.problems.append(f"{self._at(place)} {what}")
+        self.result.problems.append(f"{self._at(place)} {what}")

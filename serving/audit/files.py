@@ -1,4 +1,4 @@
-"""Where an audit log is kept: numbered files in a folder of its own, or the standard output."""
+"""The destinations of an audit log: numbered files in a folder of its own, or the standard output."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from slipway.serving.audit.chain import GENESIS, KEYED, RECOVERED, REMOVED, THRO
 from slipway.serving.audit.heads import Head
 
 LOCK_S = 3.0
-"""For so long a server that is ending may still hold the log."""
+"""How long to wait for the lock of the folder, which a server that is ending may still hold."""
 _NAME = re.compile(r"audit-(\d{6})\.jsonl")
 
 
@@ -31,12 +31,12 @@ def places(files: list[Path]) -> Iterator[Place]:
 
 
 class FolderSink:
-    """Appends to the newest file of a folder, and begins the next when it is full.
+    """Appends to the newest file in a folder, and begins the next one when it is full.
 
     Args:
-        folder: made if it is not there; no other process may write to it.
-        file_bytes: size from which on a new file is begun.
-        keep: how many files to keep; 0 keeps all.
+        folder: the folder, which is made if it does not exist. No other process may write to it.
+        file_bytes: size at which a new file is begun.
+        keep: number of files to keep; 0 keeps all.
 
     Raises:
         BadInput: the folder cannot be written, or another server writes to it.
@@ -56,13 +56,13 @@ class FolderSink:
             raise BadInput(f"the audit log cannot be written to {folder}: {error.strerror}") from error
 
     def open(self, chain: Chain) -> dict[str, Any] | None:
-        """Go on where the newest file ends.
+        """Continue at the end of the newest file.
 
         Args:
-            chain: is set to the last line that has the form of one.
+            chain: is set to the last complete line in the files.
 
         Returns:
-            what to record of a line that was left half written, or that was the last one without a key; else None.
+            a record that names a line that was left half written, or the last line without a key; else None.
 
         Raises:
             OSError: the file cannot be read or written.
@@ -91,21 +91,21 @@ class FolderSink:
 
     @property
     def name(self) -> str:
-        """Of the file that is written."""
+        """Name of the file that is written; empty before `open`."""
         return Path(str(self._file.name)).name if self._file else ""
 
     def has(self, head: Head) -> bool:
-        """Whether the log has a line; looked for in the newest files first."""
-        wanted = b',"hash":"%b"}' % head.hash.encode()
+        """Whether the log contains a line. The newest files are searched first, since notes are about recent lines."""
+        line_end = b',"hash":"%b"}' % head.hash.encode()
         for path in reversed(audit_files(self.folder)):
             content = path.read_bytes()
-            if (at := content.find(wanted)) >= 0:
-                line = parsed(content[content.rfind(b"\n", 0, at) + 1 : at + len(wanted)])
+            if (position := content.find(line_end)) >= 0:
+                line = parsed(content[content.rfind(b"\n", 0, position) + 1 : position + len(line_end)])
                 return line is not None and line.seq == head.seq
         return False
 
     def outdated(self) -> dict[str, Any] | None:
-        """What to record before `remove`: the last line of the files that are not to be kept."""
+        """A record to write before `remove`: it names the last line of the files that will be removed."""
         for path in reversed(self._outdated()):
             line, _ = _last_line(path.read_bytes())
             if line:
@@ -113,9 +113,9 @@ class FolderSink:
         return None
 
     def remove(self) -> None:
-        """Remove the files that are not to be kept."""
-        for old in self._outdated():
-            old.unlink()
+        """Remove the oldest files, beyond the number to keep."""
+        for path in self._outdated():
+            path.unlink()
 
     def _outdated(self) -> list[Path]:
         return audit_files(self.folder)[: -self.keep] if self.keep else []
@@ -125,10 +125,10 @@ class FolderSink:
         return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
 
     def write(self, lines: bytes) -> bool:
-        """Append whole lines and bring them to the disk; returns whether this was the last write to a file.
+        """Append whole lines and sync them to the disk; returns whether a new file was begun after them.
 
         Raises:
-            OSError: they could not be written, or not all; `open` finds out how far it got.
+            OSError: not all lines were written; `open` finds out which ones were.
         """
         self.append(lines)
         assert self._file is not None
@@ -138,7 +138,7 @@ class FolderSink:
         return True
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines, whatever the size of the file; raises OSError as `write` does."""
+        """Append whole lines and sync them, whatever the size of the file. Raises OSError as `write` does."""
         assert self._file is not None
         written = self._file.write(lines)
         if written != len(lines):
@@ -150,20 +150,20 @@ class FolderSink:
         number = int(_NAME.fullmatch(files[-1].name)[1]) + 1  # type: ignore[index]
         self.close()
         self._file = self._append_to(self.folder / f"audit-{number:06d}.jsonl")
-        whole_file.sync(self.folder)  # so that the new name survives a loss of power too
+        whole_file.sync(self.folder)  # so that the name of the new file survives a power failure
 
     def close(self) -> None:
-        """Let go of the file; the folder stays locked until the process ends."""
+        """Close the file. The folder stays locked until the process ends."""
         if self._file:
             self._file.close()
             self._file = None
 
 
 def _last_line(content: bytes) -> tuple[Line | None, bytes]:
-    """The last whole line of an audit log, and what is after it: what a killed server left half written."""
+    """The last complete line of a file, and the bytes after it, which a killed server left half written."""
     end = content.rfind(b"\n")
     if line := parsed(content[end + 1 :]):
-        return line, b""  # only its newline is missing
+        return line, b""  # the line is complete, and lacks only its newline
     while end >= 0:
         start = content.rfind(b"\n", 0, end) + 1
         if line := parsed(content[start:end]):
@@ -173,17 +173,21 @@ def _last_line(content: bytes) -> tuple[Line | None, bytes]:
 
 
 class StreamSink:
-    """Writes to the standard output, which the platform's log collector keeps; each process begins a new chain."""
+    """Writes to the standard output, which the platform's log collector keeps. Each process begins a new chain.
+
+    Args:
+        stream: binary stream of the standard output.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = getattr(stream, "raw", stream)  # a buffer would write what failed a second time
+        self._stream = getattr(stream, "raw", stream)  # a buffer would write bytes again after a failure
         self._rest = b""
-        """Of a line that is half written."""
+        """The rest of a line that was written in part."""
         self._last: Line | None = None
-        """That was written, if only half."""
+        """The last line that was written, at least in part."""
 
     def open(self, chain: Chain) -> None:
-        """Go on behind the last line, after a failure."""
+        """Continue after the last line; called again after a failure."""
         if self._last:
             chain.seq, chain.head = self._last.seq, self._last.hash
 
@@ -191,37 +195,39 @@ class StreamSink:
         """Append whole lines.
 
         Raises:
-            OSError: they could not be written, or not all; `open` says how far it got.
+            OSError: not all lines were written; `open` continues after those that were.
         """
-        whole, sent = self._rest + lines, 0
+        data, sent = self._rest + lines, 0
         try:
-            while sent < len(whole):
-                written = self._stream.write(memoryview(whole)[sent:])
+            while sent < len(data):
+                written = self._stream.write(memoryview(data)[sent:])
                 if written is None:
                     raise BlockingIOError("the standard output takes no more")
                 sent += written
         finally:
-            begun = whole.find(b"\n", max(sent - 1, 0)) + 1 if sent else len(self._rest)
-            self._rest = whole[sent:begun]
-            self._last = parsed(whole[:begun].rstrip(b"\n").rpartition(b"\n")[2]) or self._last
+            # A line of which some bytes were sent counts as written. Its rest is sent first the next time, so that no
+            # line in the stream is broken.
+            begun = data.find(b"\n", max(sent - 1, 0)) + 1 if sent else len(self._rest)
+            self._rest = data[sent:begun]
+            self._last = parsed(data[:begun].rstrip(b"\n").rpartition(b"\n")[2]) or self._last
         return False
 
     name = ""
-    """It is no file."""
+    """Empty, since there is no file."""
 
-    def has(self, head: Head) -> bool:  # noqa: ARG002 (what was written is with the platform)
-        """Whether the log has a line: this process begins a new one."""
+    def has(self, head: Head) -> bool:  # noqa: ARG002 (the platform has the lines that were written)
+        """Always True, since earlier lines cannot be read."""
         return True
 
     def append(self, lines: bytes) -> None:
-        """As `write`."""
+        """Append whole lines; the same as `write`."""
         self.write(lines)
 
     def outdated(self) -> None:
-        """Nothing: the platform keeps the lines."""
+        """Does nothing, since the platform keeps the lines."""
 
     def remove(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def close(self) -> None:
-        """The stream stays open."""
+        """Does nothing: the stream stays open."""

@@ -1,4 +1,4 @@
-"""The options of the command line that say where the audit log goes and what is in it."""
+"""The command-line options of the audit log: where it is written, and what it contains."""
 
 import argparse
 import logging
@@ -46,10 +46,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def audit_of(options: argparse.Namespace) -> "AuditLog | None":
-    """The log, opened; None when there is to be none.
+    """Open the audit log; returns None if the options ask for none.
 
     Raises:
-        BadInput: an option is out of its bounds, or the log cannot be opened.
+        BadInput: an option has a bad value, or the log cannot be opened.
     """
     from slipway.serving.audit.audit_log import AuditLog, key_of
     from slipway.serving.audit.files import FolderSink, StreamSink
@@ -63,7 +63,7 @@ def audit_of(options: argparse.Namespace) -> "AuditLog | None":
         raise BadInput(f"--audit_flush_seconds is {options.audit_flush_seconds:g}; expected more than 0 and at most 60")
     if options.audit_file_bytes < 1:
         raise BadInput(f"--audit_file_bytes is {options.audit_file_bytes}; expected at least 1")
-    if options.audit_keep < 0 or options.audit_keep == 1:  # with one, a new file would have no line before it
+    if options.audit_keep < 0 or options.audit_keep == 1:  # with one, the log would have no line before a new file
         raise BadInput(f"--audit_keep is {options.audit_keep}; expected 0 for all, or at least 2")
     key = key_of(options.audit_key)
     if key is None:

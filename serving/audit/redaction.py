@@ -1,13 +1,13 @@
-"""Takes out of a text what names a person or an account, by its form.
+"""Redacts texts for the audit log: e-mail addresses, IBANs, card and telephone numbers.
 
-Patterns see forms, not meaning: names and addresses stay, and a long order number is taken for a telephone number.
-Each is bounded, so that the time is linear in the text.
+Patterns match forms, not meaning: names and postal addresses stay, and a long order number is taken for a telephone
+number. Every repetition in them is bounded, so that the time is linear in the length of the text.
 """
 
 import re
 
 LONGEST = 320
-"""Characters of the longest e-mail address (RFC 5321 and its erratum 1690: 64 + 1 + 255)."""
+"""Most characters of an e-mail address, the longest of the forms (RFC 5321, section 4.5.3.1: 64 + 1 + 255)."""
 PATTERNS = (
     ("email", re.compile(r"[\w.%+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")),
     # ISO 13616: country, two check digits, up to 30 letters and digits, often in groups of four
@@ -21,9 +21,10 @@ def redacted(text: str, characters: int) -> str:
     """The text without e-mail addresses, IBANs, card and telephone numbers, cut to a length.
 
     Args:
-        text: as it came.
-        characters: of the result at most; what is cut off in the middle of a number leaves nothing of it behind.
+        text: the text of a request.
+        characters: most characters of the result. A number that the cut falls into is redacted as a whole.
     """
+    # The patterns see LONGEST characters beyond the cut, so that they match a number that begins before it.
     cut = len(text) > characters + LONGEST
     text = text[: characters + LONGEST]
     for name, pattern in PATTERNS:

@@ -1,7 +1,7 @@
-"""What the audit log says of requests by callers that nobody knows: a sample, and the number of all others.
+"""Limits the audit records of requests by unknown callers to a sample, and counts the others.
 
-Anybody can make such requests, at any rate. Were each of them a line, a single connection would fill the disk, or push
-the lines of real callers out of a log of limited size.
+Anybody can send such requests, at any rate. If each had a line, a single connection could fill the disk, or push the
+lines of real callers out of a log of limited size.
 """
 
 import time
@@ -10,30 +10,30 @@ from collections.abc import Callable
 from typing import Any
 
 from slipway.serving.telemetry.metrics import AUDIT_LEFT_OUT
-from slipway.serving.telemetry.rate_limit import Pace
+from slipway.serving.telemetry.rate_limit import RateLimit
 
 RATE, BURST = 1.0, 60
-"""Lines of strangers: a second in the long run, and at once."""
+"""Lines about unknown callers: most a second in the long run, and most at once."""
 REPORT_S = 10.0
-"""Between two lines that say how many were left out."""
+"""Shortest time between two lines with the number of requests that were left out."""
 
 
-class Strangers:
-    """Decides which of their requests get a line.
+class UnknownCallers:
+    """Decides which requests of unknown callers get a line in the audit log.
 
     Args:
-        now: the time, seconds.
+        now: a monotonic clock, seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._pace = Pace(RATE, BURST, now)
+        self._rate_limit = RateLimit(RATE, BURST, now)
         self._left_out: Counter[int] = Counter()
         self._report_at = 0.0
 
     def wants(self, status: int) -> bool:
-        """Whether a request that ended so gets a line; it is counted otherwise."""
-        if self._pace.allows():
+        """Whether a request with this HTTP status gets a line. Otherwise it is counted as left out."""
+        if self._rate_limit.allows():
             return True
         if not self._left_out:
             self._report_at = self._now() + REPORT_S
@@ -42,7 +42,14 @@ class Strangers:
         return False
 
     def report(self, at_once: bool = False) -> dict[str, Any] | None:
-        """A record of how many were left out since the last one, by status, if it is time for it."""
+        """A record of how many were left out since the last such record, by status.
+
+        Args:
+            at_once: whether to make it before its time.
+
+        Returns:
+            the record; None if none were left out, or if it is too early.
+        """
         if not self._left_out or (not at_once and self._now() < self._report_at):
             return None
         left_out, self._left_out = self._left_out, Counter()

@@ -1,1 +1,1 @@
-"""The gRPC side: connections, limits, services."""
+"""gRPC: connections, access checks, limits and services."""

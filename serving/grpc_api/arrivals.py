@@ -1,8 +1,8 @@
-"""Messages of gRPC that arrive: how many at a time, so that their bytes are bounded before anybody has read them.
+"""Limits how many messages of gRPC are read at the same time, so that their bytes fit into the budget.
 
-gRPC takes a message whole before it tells its size, and has one limit of size for all methods. But it takes no more
-than a small window of it until somebody reads, so what is bounded here is who may read at the same time: callers as
-far as the budget of bytes has room for a message of the largest size, strangers a few at a time.
+gRPC reads a message as a whole before its size is known, and has one size limit for all methods. But until `read` is
+called it buffers only a small window of the message. So this module limits who may call `read`: accepted callers while
+the budget has room for a message of the largest size, and unknown callers a few at a time.
 """
 
 import asyncio
@@ -17,43 +17,43 @@ from slipway.serving.errors import Overloaded, TooLarge, TooSlow
 from slipway.serving.limits import Limits
 
 OPEN_PLACES = 8
-"""Messages of methods that are open to everybody that may arrive at the same time."""
+"""Most messages of methods open to everybody that are read at the same time."""
 OPEN_SECONDS = 1.0
-"""That such a message may take."""
+"""Time limit for such a message to arrive."""
 OPEN_BYTES = 4096
-"""Of such a message: the name of a service or a model."""
+"""Most bytes of such a message, which contains only the name of a service or a model."""
 
 
 class Arrivals:
-    """Reads messages.
+    """Reads the messages of calls.
 
     Args:
-        budget: of bytes.
+        budget: bytes of all requests, shared with REST.
         limits: sizes and times.
     """
 
     def __init__(self, budget: Budget, limits: Limits) -> None:
         self._budget, self._limits = budget, limits
         self._waiting: dict[asyncio.Future[None], Portion] = {}
-        """Callers for whose messages there is no room yet, in the order in which they came."""
+        """The portions of calls that wait for room in the budget, in the order of arrival."""
         self._open: dict[asyncio.Timeout, None] = {}
-        """The strangers' messages that arrive, the oldest first."""
+        """The timeouts of the messages of open methods that are being read, the oldest first."""
 
     @contextmanager
     def portion(self, caller: Caller) -> Iterator[Portion]:
-        """The bytes of a call, until it is answered."""
+        """An empty portion for one call; its bytes are given back when the context ends."""
         with self._budget.portion(caller) as portion:
             try:
                 yield portion
             finally:
-                self._let_go(portion, 0)
+                self._shrink(portion, 0)
 
     async def message(self, portion: Portion, context: grpc.aio.ServicerContext) -> bytes | None:
-        """The message of a caller's call; None if there is none.
+        """Read the message of an accepted caller's call; None if the client sends none.
 
         Raises:
-            TooSlow: it did not arrive in time.
-            Overloaded: too many others were in memory all that time.
+            TooSlow: the message did not arrive in time.
+            Overloaded: the budget had no room in that time.
         """
         seconds = self._limits.body_seconds
         try:
@@ -65,18 +65,18 @@ class Arrivals:
             if not portion.size:
                 raise Overloaded("the messages of too many calls are in memory; try again later") from None
             raise TooSlow(f"the message did not arrive within {seconds:g} s") from None
-        self._let_go(portion, len(message or b""))
+        self._shrink(portion, len(message or b""))  # now that the size is known
         return message
 
     async def small_messages(self, portion: Portion, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        """The messages of a caller's conversation, one at a time, each as small as that of an open method.
+        """Read the messages of a bidirectional call, one at a time, each of at most `OPEN_BYTES` bytes.
 
         Raises:
-            TooSlow: one did not arrive in time.
-            TooLarge: one is larger.
-            Overloaded: there is no room for one.
+            TooSlow: a message did not arrive in time.
+            TooLarge: a message is larger.
+            Overloaded: the budget has no room for a message.
         """
-        portion.grow(self._limits.body)  # nobody knows the size of what comes next
+        portion.grow(self._limits.body)  # gRPC may buffer a message of the largest size before this code sees it
         while True:
             try:
                 async with asyncio.timeout(self._limits.body_seconds):
@@ -88,16 +88,16 @@ class Arrivals:
             yield _small(message)
 
     async def open_message(self, context: grpc.aio.ServicerContext) -> bytes | None:
-        """The message of a method that is open to everybody; when another needs its place the oldest is given up.
+        """Read the message of a method that is open to everybody. If too many are being read, the oldest is refused.
 
         Raises:
-            TooSlow: it did not arrive in time, or before too many others.
-            TooLarge: it is larger than what such a method needs.
+            TooSlow: the message did not arrive in time, or was the oldest of too many.
+            TooLarge: the message is larger than such a method needs.
         """
         if len(self._open) >= OPEN_PLACES:
             oldest = next(iter(self._open))
             del self._open[oldest]
-            oldest.reschedule(asyncio.get_running_loop().time())
+            oldest.reschedule(asyncio.get_running_loop().time())  # it times out now
         timeout = asyncio.timeout(OPEN_SECONDS)
         try:
             async with timeout:
@@ -110,32 +110,32 @@ class Arrivals:
         return message and _small(message)
 
     async def _room(self, portion: Portion) -> None:
-        """Wait in line for room in the budget."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[turn] = portion
-        self._call_next()  # those before may be of an identity that has its share
+        """Wait in the queue until the budget has room."""
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[room] = portion
+        self._grant_room()  # those before it may wait only for the share of their own identity
         try:
-            await turn
+            await room
         finally:
-            self._waiting.pop(turn, None)
+            self._waiting.pop(room, None)
 
-    def _let_go(self, portion: Portion, size: int) -> None:
+    def _shrink(self, portion: Portion, size: int) -> None:
         portion.resize(size)
         if self._waiting:
-            self._call_next()
+            self._grant_room()
 
-    def _call_next(self) -> None:
-        """Call those for whom there is room now."""
-        for turn, portion in list(self._waiting.items()):
-            if not turn.done() and portion.try_grow(self._limits.body):
-                turn.set_result(None)
-                del self._waiting[turn]
+    def _grant_room(self) -> None:
+        """Let the waiting calls go on for which the budget has room now."""
+        for room, portion in list(self._waiting.items()):
+            if not room.done() and portion.try_grow(self._limits.body):
+                room.set_result(None)
+                del self._waiting[room]
             elif not self._budget.has_room(self._limits.body):
                 break
 
 
 async def _read(context: grpc.aio.ServicerContext) -> bytes | None:
-    """The next message of a call, not decoded; None at the end."""
+    """Read the next message of a call, not decoded; None at the end of the stream."""
     message = await context.read()
     return None if message is grpc.aio.EOF else message
 

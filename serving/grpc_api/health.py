@@ -1,4 +1,4 @@
-"""The gRPC health service (grpc.health.v1) of a model server; its status is that of readiness, asked at each call."""
+"""The gRPC health service (grpc.health.v1) of a model server. Its status is the readiness of the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,17 +11,17 @@ from grpc_health.v1.health import SERVICE_NAME  # type: ignore[import-untyped]
 __all__ = ["SERVICE_NAME", "Health"]
 
 INTERVAL_S = 0.2
-"""Between two looks at readiness while somebody watches."""
+"""Time between two checks of readiness in a call of Watch."""
 WATCHERS = 100
-"""Calls of Watch at the same time, which needs no key."""
+"""Most calls of Watch at the same time. Watch needs no key, so anybody can hold such calls open."""
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc is not typed
-    """The status of some services, which are all ready or not ready together, and of the server (the empty name).
+    """The health service. The server (the empty name) and all services have the same status.
 
     Args:
-        ready: whether the server can answer.
-        services: names of services.
+        ready: returns whether the server can answer; called at each check.
+        services: names of the services.
     """
 
     def __init__(self, ready: Callable[[], Awaitable[bool]], services: tuple[str, ...]) -> None:
@@ -29,16 +29,16 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc is n
         self._services = ("", *services)
         self._watchers = 0
         self.closing = False
-        """Set when the server ends, so that those who watch are let go."""
+        """Set when the server stops, so that the calls of Watch end."""
 
     async def Check(self, request: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: N802  # of the protocol
-        """The status of a service now; NOT_FOUND when there is no such service."""
+        """The status of a service now; NOT_FOUND if there is no such service."""
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service '{request.service[:100]}'")
         return await self._status(request.service)
 
     async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802
-        """The status of a service now and whenever it changes, until the server ends."""
+        """The status of a service, now and whenever it changes, until the server stops."""
         if self._watchers >= WATCHERS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHERS} watch already; call Check")
         self._watchers += 1

@@ -1,4 +1,4 @@
-"""The gRPC side: V2, health and reflection, bound to a given address, with every error in its place."""
+"""The gRPC server: V2, health and reflection on a given address, with a status for every kind of error."""
 
 import asyncio
 import logging
@@ -17,8 +17,8 @@ from slipway.components.errors import BadInput
 from slipway.serving.access import Access
 from slipway.serving.access.byte_budget import Budget
 from slipway.serving.access.tls import Certificates, grpc_credentials
-from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, told
-from slipway.serving.grpc_api.access import Checked, Reception
+from slipway.serving.errors import Forbidden, InferenceFailed, Malformed, Overloaded, client_message
+from slipway.serving.grpc_api.access import AccessInterceptor, RefusalInterceptor
 from slipway.serving.grpc_api.arrivals import Arrivals
 from slipway.serving.grpc_api.connections import Connections
 from slipway.serving.grpc_api.health import SERVICE_NAME, Health
@@ -30,15 +30,15 @@ from slipway.serving.telemetry.request_record import Recorder
 
 logger = logging.getLogger("serving")
 CONNECTION_IDLE_MS = 300_000
-"""Without a call, until a connection is closed; clients open another when they need one."""
+"""Time after which a connection without a call is closed. Clients open another one when they need it."""
 CALLS_PER_CONNECTION = 1000
 HARD_LIMIT = 4
-"""Times the limit on connections: where gRPC itself takes no more, until `Connections` has made room."""
+"""gRPC itself accepts connections up to this multiple of the limit. Above the limit, `Connections` makes room."""
 UNREAD_BYTES = 16 * 1024
-"""Of each call that gRPC takes before anybody reads its message; the smallest that it can be told."""
+"""Bytes of a message that gRPC buffers before the message is read; the smallest value that gRPC accepts."""
 LEAVE_S = 0.2
-"""Between the first refusal of a stopping server and its end: gRPC cancels calls that arrive while it ends, so clients
-are told by UNAVAILABLE, which they may retry elsewhere, to send no more."""
+"""Time between the first refusal by a stopping server and its end. gRPC cancels calls that arrive while it ends. A
+client that gets UNAVAILABLE before can retry elsewhere, and sends no more calls."""
 CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     Malformed: grpc.StatusCode.INVALID_ARGUMENT,
@@ -52,7 +52,22 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
 
 
 class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
-    """Serves a data plane on one address."""
+    """Serves a data plane on one address.
+
+    Args:
+        dataplane: answers the requests.
+        repository: loads, unloads and lists the model.
+        host: address to bind to.
+        port: port to bind to.
+        limits: bounds on requests, connections and times.
+        recorder: is called for every request except probes.
+        access: the access checks.
+        budget: bytes for the messages of all requests, shared with REST.
+        certificates: for TLS; None for no TLS.
+
+    Raises:
+        BadInput: the certificates cannot be used.
+    """
 
     def __init__(
         self,
@@ -72,30 +87,30 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
         self._interceptor = ErrorInterceptor()
         self._connections = Connections(port, limits.connections)
         self._interceptors = (
-            Reception(access, Arrivals(budget, limits), self._connections),
+            AccessInterceptor(access, Arrivals(budget, limits), self._connections),
             ObservingInterceptor(recorder),
-            Checked(),
+            RefusalInterceptor(),
             self._interceptor,
         )
         self._credentials = grpc_credentials(certificates) if certificates else None
         self._health = Health(dataplane.ready, (SERVICE,))
 
     def bind(self) -> None:
-        """Take the address; needs the running event loop. Nothing is accepted before `start`.
+        """Bind the address; needs the running event loop. Calls are not answered before `start`.
 
         Raises:
-            BadInput: the port is in use.
+            BadInput: the port is in use, or the host is not an address of this machine.
         """
         options = [
             ("grpc.max_receive_message_length", self._limits.body),
-            ("grpc.so_reuseport", 0),  # on by default: a second server would silently share the port
+            ("grpc.so_reuseport", 0),  # on by default, so that a second server would silently share the port
             ("grpc.server_handshake_timeout_ms", round(1000 * self._limits.header_seconds)),
             ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
             ("grpc.max_allowed_incoming_connections", HARD_LIMIT * self._limits.connections),
             ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
-            ("grpc.http2.bdp_probe", 0),  # it would let connections with much traffic have more of them
+            ("grpc.http2.bdp_probe", 0),  # it would raise the lookahead of connections with much traffic
             ("grpc.max_connection_idle_ms", CONNECTION_IDLE_MS),
-            ("grpc.keepalive_time_ms", 60_000),  # to find out about clients that are gone
+            ("grpc.keepalive_time_ms", 60_000),  # detects clients that vanished without closing
             ("grpc.keepalive_timeout_ms", round(1000 * self._limits.send_seconds)),
         ]
         self._server = grpc.aio.server(ThreadPoolExecutor(1), interceptors=self._interceptors, options=options)
@@ -113,27 +128,28 @@ class GrpcServer(GRPCServer):  # type: ignore[misc]  # kserve is not typed
             raise BadInput(f"port {self._port} is in use or {self._host} is no address of this machine") from error
 
     async def start(self, max_workers: int = 1) -> None:  # noqa: ARG002  # kserve's signature
-        """Accept requests; returns at once."""
+        """Start to accept requests; returns at once."""
         await self._server.start()
         self._connections.watch()
 
     async def drain(self, grace: float) -> None:
-        """Take no more requests, and wait for those at hand for up to `grace` seconds."""
+        """Accept no more requests, and wait up to `grace` seconds for those at hand."""
         self._interceptor.closing = self._health.closing = True
         await asyncio.sleep(LEAVE_S)
         await self._server.stop(grace)
 
     async def end(self) -> None:
-        """Let go of the port at once, in whatever state the server is."""
+        """Close the port at once, in whatever state the server is."""
         self._connections.end()
         if self._server:
             await self._server.stop(0)
 
 
 class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
-    """Maps errors to status codes; kserve's own lets some through as UNKNOWN."""
+    """Maps errors to status codes. kserve's own interceptor leaves some of them as UNKNOWN."""
 
     closing = False
+    """Set when the server stops, so that new calls are refused."""
 
     async def intercept(
         self, method: Any, request_or_iterator: Any, context: grpc.aio.ServicerContext, method_name: str
@@ -151,12 +167,14 @@ class ErrorInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
         method_name: str,
     ) -> NoReturn:
         """End the call with the error's status."""
-        if isinstance(ex, grpc.aio.AbortError):  # the method has ended it itself, as the health service does
+        if isinstance(ex, grpc.aio.AbortError):  # the method has ended the call itself, as the health service does
             raise ex
         for kind, code in CODES.items():
             if isinstance(ex, kind):
-                logger.warning("event=refused method=%s status=%s reason=%r", method_name, code.name, told(ex))
-                await context.abort(code, told(ex))
+                logger.warning(
+                    "event=refused method=%s status=%s reason=%r", method_name, code.name, client_message(ex)
+                )
+                await context.abort(code, client_message(ex))
         logger.error("event=failed method=%s error=%s", method_name, type(ex).__name__, exc_info=ex)
         await context.abort(grpc.StatusCode.INTERNAL, "internal server error")
         raise ex

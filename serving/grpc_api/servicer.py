@@ -1,4 +1,4 @@
-"""The V2 service over gRPC: kserve's, which ignores versions, made to heed them and to say what it serves."""
+"""The V2 service over gRPC. kserve's service ignores versions; this one checks them, and states the served version."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ class VersionedServicer(InferenceServicer):  # type: ignore[misc]  # kserve is n
         return await super().ModelReady(request, context)
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Names, types and shapes, and the version."""
+        """Names, types and shapes of inputs and outputs, and the served version."""
         self._data_plane.check_version(request.name, request.version)
         metadata = await super().ModelMetadata(request, context)
         metadata.versions.extend(self._data_plane.versions(request.name))
         return metadata
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Answer texts."""
+        """Answer an inference request. Raises InvalidInput and ModelNotReady too."""
         _check_numbers(request)
         self._data_plane.check_version(request.model_name, request.model_version)
         if not await self._data_plane.model_ready(request.model_name, True):
@@ -38,7 +38,7 @@ class VersionedServicer(InferenceServicer):  # type: ignore[misc]  # kserve is n
 
 
 def _check_numbers(request: Any) -> None:
-    """Return when kserve can convert a request in no time: it makes an object of each item. Raises InvalidInput."""
+    """Check that the lists of a request are short, since kserve makes an object of each item. Raises InvalidInput."""
     for items, what in (
         (request.inputs, "'inputs'"),
         (request.outputs, "'outputs'"),

@@ -1,1 +1,1 @@
-"""The model that is served: loaded, batched, explained."""
+"""The served model: loading, sessions, batching, explanations, and the model repository."""

@@ -1,12 +1,12 @@
-"""Dynamic batching: the texts of all waiting requests share inferences, without one waiting on purpose.
+"""Dynamic batching: texts of concurrent requests share inferences, and no request waits for a batch to fill up.
 
-While one batch is computed the next requests queue up, so batches grow with the load and a lone request starts at once.
-The computing threads take their next batch themselves the moment that the last is done, so that inference never waits
-for the event loop, which reads and answers requests meanwhile. Long texts are tokenised in a thread of their own, short
-ones at once, which takes less than to hand them over. Both libraries release the GIL.
+While a batch is computed, the next requests queue up. So batches grow with the load, and a lone request starts at once.
+A computing thread takes its next batch itself, as soon as the last one is done. So inference never waits for the event
+loop, which reads and answers requests meanwhile. Long texts are tokenised in a separate thread, short ones on the event
+loop, which takes less time than to hand them over. Tokeniser and ONNX Runtime release the GIL.
 
-A batch has three bounds: its tokens, the share of them that is padding, and the time that it will take by the pace of
-the batches before it, so that a text that comes now is answered within about two such times while the server keeps up.
+A batch has three limits: its tokens, the share of padding among them, and its estimated time (`batch_ms`). A new text
+waits for the batch at hand and is then computed, so it takes about two such times while the server keeps up.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from slipway.serving.telemetry.metrics import ModelMetrics
 
 logger = logging.getLogger("serving")
 WARM_UP = ((1, 8), (1, 32), (1, 512), (8, 16), (32, 16))
-"""Texts and words of the inferences made at load, so that the first request finds memory and kernels ready."""
+"""Texts and words of each inference at load. ONNX Runtime allocates memory and prepares kernels at the first use."""
 SHORT = 4096
-"""Characters in all texts of a request that are tokenised without a thread of their own."""
+"""Most characters of a request whose texts are tokenised on the event loop."""
 PACE = 0.2
-"""Weight of the last batch in the mean time of a token."""
+"""Weight of the latest batch in the moving average of the time per token."""
 
 
 @dataclass
@@ -40,10 +40,13 @@ class Job:
     """The texts of one request, which may be spread over several batches."""
 
     logits: Floats
+    """Results so far, shape (texts, classes)."""
     result: asyncio.Future[Floats]
     left: int
+    """Number of texts without a result."""
     since: float = field(default_factory=time.perf_counter)
     begun: bool = False
+    """Whether one of its texts was in a batch."""
 
 
 @dataclass
@@ -64,11 +67,11 @@ class Batcher:
 
     Args:
         classifier: an opened bundle.
-        limits: bounds of the queue and of a batch.
-        metrics: of the model.
-        drift: looks at the texts that were answered.
-        streams: how many batches may be computed at the same time.
-        wide: the same bundle with more threads, for a batch that is alone; None for `classifier` itself.
+        limits: limits of the queue and of a batch.
+        metrics: metrics of the model.
+        drift: measures drift on the answered texts; None for no measurement.
+        streams: number of batches that may be computed at the same time.
+        wide: the same bundle with more threads, for a batch that is computed alone; None for `classifier` itself.
     """
 
     def __init__(
@@ -89,19 +92,21 @@ class Batcher:
         self._computing = ThreadPoolExecutor(streams, "compute")
         self._streams = streams
         self._lock = threading.Lock()
-        """Guards the two that all threads change."""
+        """Guards `_rows` and `_busy`, which all threads change."""
         self._rows: list[Row] = []
+        """Waiting texts, the oldest first."""
         self._busy = 0
-        """Computing threads that look after the rows."""
+        """Number of computing threads that take batches from the rows."""
         self._token_s = 0.0
-        """Seconds that a token takes, padding included; 0 while unknown."""
+        """Average seconds for a token, padding included; 0 while unknown."""
         self._admitted = 0
+        """Number of texts that are admitted and not answered yet."""
 
     def warm_up(self) -> None:
-        """Run inferences of several shapes, the last once more to learn the pace.
+        """Run inferences of several shapes, and the last one once more to measure the time per token.
 
         Raises:
-            InferenceFailed: the model cannot answer them.
+            InferenceFailed: the model raised, or returned unusable numbers.
         """
         for texts, words in WARM_UP:
             encoding = self.classifier.tokenizer.encode("a " * words)
@@ -115,8 +120,8 @@ class Batcher:
         """Class probabilities, shape (texts, classes).
 
         Raises:
-            Overloaded: more texts are waiting than the limits allow.
-            InferenceFailed: the model raised on one of these texts; other requests are not affected.
+            Overloaded: more texts would wait than the limits allow.
+            InferenceFailed: the model failed on one of these texts. Other requests are not affected.
         """
         with self._admission(len(texts)):
             encodings = await self._tokens(list(texts))
@@ -126,7 +131,7 @@ class Batcher:
         return probabilities
 
     async def logits(self, encodings: Sequence[Encoded]) -> Floats:
-        """Logits of texts that are tokens already, shape (texts, classes). Raises as `probabilities`."""
+        """Logits of tokenised texts, shape (texts, classes). Raises as `probabilities`."""
         with self._admission(len(encodings)):
             return await self._queued(encodings)
 
@@ -151,7 +156,7 @@ class Batcher:
         return await asyncio.get_running_loop().run_in_executor(self._tokenising, encode, texts)
 
     async def _queued(self, encodings: Sequence[Encoded]) -> Floats:
-        """Wait in line; logits, shape (texts, classes)."""
+        """Put texts into the queue and await their logits, shape (texts, classes)."""
         loop = asyncio.get_running_loop()
         logits = np.zeros((len(encodings), len(self.classifier.labels)), dtype=np.float32)
         job = Job(logits, loop.create_future(), len(encodings))
@@ -164,20 +169,20 @@ class Batcher:
         return await job.result
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a computing thread: compute batches until nothing waits."""
+        """Compute batches until no text waits; runs in a computing thread."""
         while rows := self._next_batch():
             results: list[Floats | InferenceFailed]
             try:
                 self._begin(rows)
                 results = self._compute(rows)
-            except Exception as error:  # it must not end the stream, nor leave these without an answer
+            except Exception as error:  # otherwise the thread would end, and these requests would wait forever
                 logger.error("event=failed in=batcher error=%s", type(error).__name__, exc_info=error)
                 results = [InferenceFailed("the model could not process the request")] * len(rows)
             loop.call_soon_threadsafe(self._deliver, rows, results)
 
     def _compute(self, rows: list[Row]) -> list[Floats | InferenceFailed]:
-        """The logits of each row; a batch that fails is repeated text by text, so that a bad text fails alone."""
-        alone = self._busy == 1 and not self._rows
+        """The logits of each row. A batch that fails is repeated text by text, so that only the bad text fails."""
+        alone = self._busy == 1 and not self._rows  # no lock: a stale value costs some time, but no wrong result
         classifier = self._wide if alone else self.classifier
         began = time.perf_counter()
         try:
@@ -190,37 +195,38 @@ class Batcher:
         return list(logits)
 
     def _next_batch(self) -> list[Row]:
-        """Take the oldest waiting text and those nearest to it in length, within the bounds of a batch.
+        """Take the oldest waiting text and those nearest to it in length, within the limits of a batch.
 
-        Texts whose client has gone are dropped here, before they cost compute.
+        Texts of clients that have disconnected are dropped here, before they cost compute.
         """
         with self._lock:
-            wanted = [row for row in self._rows if not row.job.result.done()]
-            self.metrics.dropped(len(self._rows) - len(wanted))
-            batch = self._fitting(wanted)
+            waiting = [row for row in self._rows if not row.job.result.done()]
+            self.metrics.dropped(len(self._rows) - len(waiting))
+            batch = self._fitting(waiting)
             taken = set(map(id, batch))
-            self._rows = [row for row in wanted if id(row) not in taken]
-            self._busy -= not batch
+            self._rows = [row for row in waiting if id(row) not in taken]
+            self._busy -= not batch  # within the lock, so that `_queued` starts a thread if this one is about to end
         return batch
 
     def _fitting(self, rows: list[Row]) -> list[Row]:
+        """The rows of the next batch: the first one, and others in the order of their difference in length."""
         budget = self.limits.batch_tokens
         if self._token_s:
             budget = min(budget, int(self.limits.batch_ms / 1000 / self._token_s))
         batch: list[Row] = []
         width = tokens = 0
         for row in sorted(rows, key=lambda row: abs(row.length - rows[0].length)):
-            wider = max(width, row.length)
-            whole = wider * (len(batch) + 1)
-            padding = whole - tokens - row.length
-            if batch and (whole > budget or padding > self.limits.batch_padding * whole):
+            new_width = max(width, row.length)
+            padded_tokens = new_width * (len(batch) + 1)
+            padding = padded_tokens - tokens - row.length
+            if batch and (padded_tokens > budget or padding > self.limits.batch_padding * padded_tokens):
                 break
             batch.append(row)
-            width, tokens = wider, tokens + row.length
+            width, tokens = new_width, tokens + row.length
         return batch
 
     def _begin(self, rows: list[Row]) -> None:
-        """Count a batch, and the wait of the requests whose first it is."""
+        """Count a batch, and the waiting time of the requests for which it is the first."""
         self.metrics.batch([row.length for row in rows])
         now = time.perf_counter()
         for row in rows:
@@ -241,7 +247,7 @@ class Batcher:
 
     @staticmethod
     def _deliver(rows: list[Row], results: list[Floats | InferenceFailed]) -> None:
-        """On the event loop: hand out the logits."""
+        """Give the results to their jobs; runs on the event loop, since futures are not thread-safe."""
         for row, result in zip(rows, results, strict=True):
             job = row.job
             if job.result.done():

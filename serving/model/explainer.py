@@ -1,6 +1,7 @@
-"""Explanations on demand: the inferences that they take go through the batcher, a few at a time.
+"""Explains the predictions of a model on request, by inferences that go through the batcher.
 
-So they share batches with other requests, wait their turn, and never hold up the queue by more than one portion each.
+They go a portion at a time. So they share batches with other requests, and each explanation never has more than one
+portion in the queue.
 """
 
 import asyncio
@@ -17,49 +18,49 @@ from slipway.serving.limits import Limits
 from slipway.serving.model.batcher import Batcher
 
 PORTION = 32
-"""Inferences that one explanation has in the queue at a time."""
+"""Most inferences that one explanation has in the queue at a time."""
 QUEUE_SHARE = 2
-"""All explanations together may have this part (a half) of the queue."""
+"""All explanations together may use 1 / QUEUE_SHARE of the queue."""
 
 
 class Explainer:
-    """Explains what the model of a batcher answers.
+    """Explains the predictions of a batcher's model.
 
     Args:
-        batcher: of the model.
-        limits: bounds of one request, and of requests at the same time.
+        batcher: runs the inferences.
+        limits: limits of one request, and of requests at the same time.
     """
 
     def __init__(self, batcher: Batcher, limits: Limits) -> None:
         self._batcher = batcher
         self._limits = limits
-        self._places = max(1, limits.waiting // PORTION // QUEUE_SHARE)
-        self._of: Counter[tuple[str, str]] = Counter()
-        """Explanations at hand, by identity."""
+        self._max_requests = max(1, limits.waiting // PORTION // QUEUE_SHARE)
+        self._requests: Counter[tuple[str, str]] = Counter()
+        """Number of requests at hand, by identity."""
 
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
         """Explanations in the order of the texts.
 
         Raises:
-            InvalidInput: more texts than the limits allow.
+            InvalidInput: there are more texts than the limits allow.
             Overloaded: too many explanations are at hand, or too many texts wait for inference.
-            InferenceFailed: the model raised on a text.
+            InferenceFailed: the model failed on a text.
         """
-        most = self._limits.explained_texts
-        if len(texts) > most:
-            raise InvalidInput(f"the request has {len(texts)} texts to explain; at most {most} are accepted")
+        max_texts = self._limits.explained_texts
+        if len(texts) > max_texts:
+            raise InvalidInput(f"the request has {len(texts)} texts to explain; at most {max_texts} are accepted")
         identity = current_caller().identity
-        if self._of[identity] >= self._limits.explaining:
+        if self._requests[identity] >= self._limits.explaining:
             raise Overloaded(f"{self._limits.explaining} requests of this caller are being explained; try again later")
-        if self._of.total() >= self._places:
+        if self._requests.total() >= self._max_requests:
             raise Overloaded("too many requests are being explained; try again later")
-        self._of[identity] += 1
+        self._requests[identity] += 1
         try:
             return [await self._explained(text) for text in texts]
         finally:
-            self._of[identity] -= 1
-            if not self._of[identity]:
-                del self._of[identity]
+            self._requests[identity] -= 1
+            if not self._requests[identity]:
+                del self._requests[identity]
 
     async def _explained(self, text: str) -> Explanation:
         question, rows = await asyncio.to_thread(self._question, text)

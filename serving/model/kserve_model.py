@@ -1,4 +1,4 @@
-"""A bundle as a KServe model: V2 and V1 requests in, label, score and probabilities of every class out."""
+"""A bundle as a KServe model: it answers V2 and V1 requests with label, score and the probabilities of all classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,9 @@ from slipway.serving.limits import Limits
 from slipway.serving.model.batcher import Batcher
 from slipway.serving.model.explainer import Explainer
 from slipway.serving.model.sessions import Engine
-from slipway.serving.protocol.request_parameters import wishes
+from slipway.serving.protocol.request_parameters import request_parameters
 from slipway.serving.protocol.request_texts import instance_texts, tensor_texts
-from slipway.serving.protocol.responses import Answers
+from slipway.serving.protocol.responses import Results
 from slipway.serving.telemetry.drift import Drift
 from slipway.serving.telemetry.metrics import ModelMetrics
 from slipway.serving.telemetry.request_record import note
@@ -29,7 +29,7 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         engine: an opened bundle, verified by the caller.
         digest: the bundle's digest; every V2 response carries it.
         version: the model version that responses and metadata state.
-        limits: what the server accepts.
+        limits: limits of the server.
     """
 
     def __init__(self, name: str, engine: Engine, digest: str, version: str, limits: Limits) -> None:
@@ -45,24 +45,24 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         self.limits = limits
 
     def load(self) -> bool:
-        """Make the model ready: it has answered requests of several shapes.
+        """Make the model ready, after it has answered test requests of several shapes.
 
         Raises:
-            InferenceFailed: it could not.
+            InferenceFailed: it could not answer one.
         """
         self.batcher.warm_up()
         self.ready = True
         return True
 
     def start(self) -> None:
-        """Called by kserve; readiness is decided by `load` alone."""
+        """Called by kserve. The base class would set the model ready, which only `load` may do."""
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Inputs for the V2 metadata."""
         return [{"name": TEXT, "datatype": "BYTES", "shape": [-1]}]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """Outputs for the V2 metadata: those that a request gets which asks for none by name."""
+        """Outputs for the V2 metadata: those of a request that asks for no output by name."""
         return [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
             {"name": "score", "datatype": "FP32", "shape": [-1]},
@@ -75,9 +75,9 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         headers: dict[str, str] | None = None,
         verb: InferenceVerb = InferenceVerb.PREDICT,
     ) -> tuple[InferResponse | dict[str, Any], dict[str, str]]:
-        """Answer a request, without kserve's stages before and after, which nobody needs here. Raises as `predict`."""
-        ask = self.explain if verb == InferenceVerb.EXPLAIN else self.predict
-        return await ask(body, headers), {}
+        """Answer a request, without kserve's stages before and after, which have no use here. Raises as `predict`."""
+        operation = self.explain if verb == InferenceVerb.EXPLAIN else self.predict
+        return await operation(body, headers), {}
 
     async def predict(
         self,
@@ -90,16 +90,17 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
             InvalidInput, Forbidden, Overloaded, InferenceFailed: see `slipway.serving.errors`.
         """
         if not isinstance(payload, InferRequest):
-            answers = await self._answers(instance_texts(payload, self.limits))
-            return {"predictions": answers.predictions()}
-        wanted = wishes(payload, len(self.labels))
+            results = await self._results(instance_texts(payload, self.limits))
+            return {"predictions": results.predictions()}
+        parameters = request_parameters(payload, len(self.labels))
         texts = tensor_texts(payload, self.limits)
-        if wanted.explained:
+        if parameters.explained:
             note(method="explain")
-        if wanted.explained and Scope.EXPLAIN not in current_caller().scopes:
+        # The access checks saw the path of an inference, before the body was decoded, so they required only `predict`.
+        if parameters.explained and Scope.EXPLAIN not in current_caller().scopes:
             raise Forbidden(f"'{current_caller().name[:100]}' lacks the scope for explanations: explain", Scope.EXPLAIN)
-        answers = await self._answers(texts, wanted.explained)
-        return answers.response(payload, wanted, self.name, self.version, self.digest)
+        results = await self._results(texts, parameters.explained)
+        return results.response(payload, parameters, self.name, self.version, self.digest)
 
     async def explain(
         self,
@@ -107,10 +108,10 @@ class BundleModel(Model):  # type: ignore[misc]  # kserve is not typed
         headers: dict[str, str] | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
         """Answer a V1 request with the explanation of the most probable label of each text. Raises as `predict`."""
-        answers = await self._answers(instance_texts(payload, self.limits), explained=True)
-        return {"explanations": [labels[0] for labels in answers.explained()]}
+        results = await self._results(instance_texts(payload, self.limits), explained=True)
+        return {"explanations": [labels[0] for labels in results.explained()]}
 
-    async def _answers(self, texts: Sequence[str], explained: bool = False) -> Answers:
+    async def _results(self, texts: Sequence[str], explained: bool = False) -> Results:
         charge(texts=len(texts), inferences=len(texts) - 1)
         explanations = await self.explainer.explain(texts) if explained else None
-        return Answers(self.labels, await self.batcher.probabilities(texts), explanations)
+        return Results(self.labels, await self.batcher.probabilities(texts), explanations)

@@ -1,4 +1,4 @@
-"""From a folder to a model that can answer: verify the signature, then decrypt, load and warm up."""
+"""Makes a model out of the folder of a bundle: verifies the signature, then decrypts, loads and warms up."""
 
 import logging
 import os
@@ -16,20 +16,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("serving")
 VERSION_DIGITS = 12
+"""Digits of the bundle's digest in the default version."""
 
 
 class LoadFailed(SlipwayError):
-    """The bundle is what was signed, but its model cannot be loaded or cannot answer."""
+    """The signature of the bundle is valid, but its model cannot be loaded or cannot answer."""
 
 
 def verified(
     folder: Path, public_key: Path | None, wanted: "Wanted", decryption_key: BundleKey | None = None
 ) -> Bundle:
-    """The bundle in memory, once its signature is found good; without a public key as it is, with a warning.
+    """Read a bundle into memory and verify its signature.
+
+    Args:
+        folder: folder of the bundle.
+        public_key: key of the signer, or folder of several keys; None to skip the verification, with a warning.
+        wanted: name of the model and digest that the bundle must have.
+        decryption_key: opens an encrypted bundle.
 
     Raises:
         BadInput: the folder is not a bundle, or the key cannot be used.
-        BundleRefused: the bundle is unsigned, altered, signed by someone else, or another than the wanted one.
+        BundleRefused: the bundle is unsigned, altered, signed by someone else, or not the wanted one.
     """
     if not folder.is_dir():
         raise BadInput(f"the bundle {folder} is not a folder; give the folder with bundle.json")
@@ -46,7 +53,7 @@ def verified(
 
 
 def public_reason(error: BundleRefused, folder: Path) -> str:
-    """Why a bundle was refused, without where it is."""
+    """Why a bundle was refused, without the path of the bundle; for clients."""
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     for path in {str(folder.resolve()), str(folder)}:
         reason = reason.replace(path, "the bundle") if os.sep in path else reason
@@ -54,14 +61,14 @@ def public_reason(error: BundleRefused, folder: Path) -> str:
 
 
 def load_model(name: str, version: str, bundle: Bundle, threads: int, limits: "Limits") -> "BundleModel":
-    """The model, warmed up. Of the bundle only `info` can be read then.
+    """Load and warm up the model of a bundle. Afterwards only `info` of the bundle can be read, to free its memory.
 
     Args:
-        name: in the paths of the protocols.
-        version: stated in answers; empty for the start of the digest.
-        bundle: in memory, verified.
-        threads: of one inference; 0 to find out.
-        limits: what the server accepts.
+        name: name in the paths of the protocols.
+        version: version in responses; empty for the start of the digest.
+        bundle: verified bundle in memory.
+        threads: threads of one inference; 0 to measure what is best here.
+        limits: limits of the server.
 
     Raises:
         BundleRefused: it cannot be decrypted.

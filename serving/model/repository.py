@@ -1,7 +1,7 @@
-"""Load, unload and list: the V2 model repository extension, for the one bundle that a server was started with.
+"""The V2 model repository extension (load, unload, index) for the one bundle that a server was started with.
 
-What is served is decided at the start of the server. To load means to verify the signature of that bundle again and to
-open it again; meanwhile the former model answers. To unload frees the model's memory; the server is then not ready.
+Load verifies and opens that bundle again, while the former model still answers; it cannot load another one. Unload
+frees the memory of the model, and the server is then not ready.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ UNLOADED = "it was unloaded"
 
 
 class Unloaded(Model):  # type: ignore[misc]  # kserve is not typed
-    """In place of a model that is not in memory.
+    """A placeholder for a model that is not in memory; it is not ready.
 
     Args:
-        name: the model's.
-        version: as it was, or would be.
-        metrics: of the model.
-        reason: why it is not in memory; everybody who asks for readiness reads it.
+        name: name of the model.
+        version: its version.
+        metrics: its metrics.
+        reason: why it is not in memory. Readiness probes return it, so anybody can read it.
     """
 
     def __init__(self, name: str, version: str, metrics: ModelMetrics, reason: str) -> None:
@@ -38,22 +38,22 @@ class Unloaded(Model):  # type: ignore[misc]  # kserve is not typed
         self.reason = reason
 
     def start(self) -> None:
-        """Called by kserve, which would make any model ready."""
+        """Called by kserve. The base class would set the model ready."""
 
     async def predict(self, *_: Any) -> NoReturn:
-        """A request that came with the unload."""
+        """Raises ModelNotReady. A request gets here if the model is unloaded after the check of its readiness."""
         raise ModelNotReady(self.name)
 
     async def explain(self, *_: Any) -> NoReturn:
-        """Likewise."""
+        """Raises ModelNotReady; see `predict`."""
         raise ModelNotReady(self.name)
 
 
 class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
-    """The extension.
+    """The model repository of a server.
 
     Args:
-        models: of the server.
+        models: kserve's registry of the server's models.
         load: verifies and loads the bundle.
     """
 
@@ -63,10 +63,10 @@ class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
         self._changing = asyncio.Lock()
 
     async def load(self, model_name: str) -> dict[str, Any]:
-        """Verify the bundle again, open it again, and serve it. A model that is loaded stays if that fails.
+        """Verify the bundle, open it again, and serve it. If that fails, a loaded model stays in use.
 
         Raises:
-            ModelNotFound: the server has another model.
+            ModelNotFound: the server does not have this model.
             ModelNotReady: the bundle was refused or cannot answer.
         """
         self._known(model_name)
@@ -85,10 +85,10 @@ class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
         return {"name": model_name, "load": True}
 
     async def unload(self, model_name: str) -> dict[str, Any]:
-        """Free the model; what it has accepted it still answers.
+        """Unload the model. It still answers the requests that it has accepted, and is then freed.
 
         Raises:
-            ModelNotFound: the server has another model.
+            ModelNotFound: the server does not have this model.
         """
         async with self._changing:
             known = self._known(model_name)
@@ -97,7 +97,7 @@ class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
         return {"name": model_name, "unload": True}
 
     async def index(self, filter_ready: bool | None = False) -> list[dict[str, str]]:
-        """The model, with its state."""
+        """The model with its state; nothing if `filter_ready` is set and it is not ready."""
         return [
             {
                 "name": name,
@@ -110,7 +110,7 @@ class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
         ]
 
     def reason(self, model_name: str) -> str:
-        """Why a model is not loaded; empty when it is."""
+        """Why a model is not loaded; empty if it is."""
         return getattr(self._models.get_model(model_name), "reason", "")
 
     def _known(self, model_name: str) -> BundleModel | Unloaded:
@@ -121,7 +121,7 @@ class BundleRepository(ModelRepositoryExtension):  # type: ignore[misc]
 
 
 def _public_reason(error: SlipwayError) -> str:
-    """Without paths and other internals; the log has all of it."""
+    """The reason for clients, without paths and other internals; the log has the full message."""
     if isinstance(error, BundleRefused):
         return (
             "BundleRefused: the bundle is unsigned, altered, incomplete, signed by someone else, or another than the "

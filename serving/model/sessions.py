@@ -1,9 +1,10 @@
-"""The sessions of a model server: how many inferences at a time, with how many threads each.
+"""Opens the ONNX Runtime sessions of a model server: how many inferences run at a time, with how many threads each.
 
-Two inferences of one thread each do more than one of two threads, which wait for one another after each operator. But a
-text that is alone wants all cores. So a busy server computes in as many streams as there are cores, and a batch that
-has the machine to itself goes to a second session with all threads, if that has proved faster for this model here.
-The operating system places the threads: pinned ones measured slower (benchmarks/serving); the event loop needs a core.
+Two inferences with one thread each compute more than one inference with two threads, which wait for each other after
+each operator. But a single text is faster with all cores. So a busy server runs as many inferences as there are cores,
+with one thread each. A batch that is computed alone goes to a second session with all threads, if that was faster in a
+measurement at load. Threads are not pinned to cores, which was slower (benchmarks/serving): the event loop needs a core
+too.
 """
 
 import logging
@@ -16,43 +17,49 @@ from slipway.components.machine.cpu_count import cores
 
 logger = logging.getLogger("serving")
 WORTH = 0.85
-"""Time of a lone text in the wide session, as a share of that in the narrow one, up to which it is worth its memory."""
+"""The wide session is kept if it takes less than this share of the narrow one's time for a single text. It costs the
+model's memory once more."""
 WORDS, ROUNDS, RUNS = 24, 3, 5
+"""Words of the text for the measurement, its rounds, and the inferences in each round."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An opened bundle."""
+    """The sessions of an opened bundle."""
 
     classifier: Classifier
+    """The narrow session."""
     streams: int = 1
-    """Inferences at the same time."""
+    """Number of inferences at the same time."""
     wide: Classifier | None = None
-    """With more threads, for a batch that is alone."""
+    """A session with more threads, for a batch that is computed alone; None for none."""
 
 
 def open_engine(bundle: Bundle, threads: int = 0) -> Engine:
     """Open a bundle for the cores that this process may use.
 
     Args:
-        bundle: verified.
-        threads: of one inference; 0 to find out what is best here.
+        bundle: verified bundle in memory.
+        threads: threads of one inference; 0 to measure what is best here.
 
     Raises:
         BadInput, BundleRefused: see `Classifier`.
     """
-    most = cores()
-    if threads or most == 1:
+    core_count = cores()
+    if threads or core_count == 1:
         threads = threads or 1
-        return Engine(Classifier(bundle, threads), max(1, most // threads))
-    narrow, wide = Classifier(bundle, 1), Classifier(bundle, most, spin=True)
-    alone, together = _milliseconds(narrow, wide)
-    logger.info("event=threads one_thread_ms=%.2f all_threads_ms=%.2f streams=%d", alone, together, most)
-    return Engine(narrow, most, wide if together < WORTH * alone else None)
+        return Engine(Classifier(bundle, threads), max(1, core_count // threads))
+    narrow, wide = Classifier(bundle, 1), Classifier(bundle, core_count, spin=True)
+    narrow_ms, wide_ms = _milliseconds(narrow, wide)
+    logger.info("event=threads one_thread_ms=%.2f all_threads_ms=%.2f streams=%d", narrow_ms, wide_ms, core_count)
+    return Engine(narrow, core_count, wide if wide_ms < WORTH * narrow_ms else None)
 
 
 def _milliseconds(*classifiers: Classifier) -> list[float]:
-    """Best times for a lone text of usual length: a server that starts beside others is disturbed."""
+    """The best time of each classifier for one text of usual length, in milliseconds.
+
+    The best of several times in turn, since other processes disturb a server that starts.
+    """
     encoding = classifiers[0].tokenizer.encode("a " * WORDS)
     times: list[list[float]] = [[] for _ in classifiers]
     for _ in range(ROUNDS):

@@ -1,1 +1,1 @@
-"""From a request of the protocols V1 and V2 to texts, and from predictions to responses."""
+"""The protocols V1 and V2: decodes requests into texts, and encodes predictions as responses."""

@@ -1,7 +1,7 @@
-"""KServe's data plane with the answers that operators and clients can rely on.
+"""KServe's data plane, with stricter readiness and with its own decoding of requests.
 
-Readiness is true only when the model can answer and the server is not draining; while it drains it still answers the
-requests that come. Bodies are decoded by their content, whatever Content-Type says.
+Readiness is true only if the model can answer and the server is not draining. A draining server still answers requests.
+Bodies are decoded by their content, whatever Content-Type says.
 """
 
 import re
@@ -18,24 +18,27 @@ from slipway.serving.protocol.parsing import LARGE
 
 PLATFORM = "onnx_onnxv1"  # the V2 specification's name for ONNX
 MOST_ITEMS = 64
-"""Inputs, outputs or parameters of a request, and extents of a shape; nobody needs so many, and each costs time."""
+"""Most inputs, outputs or parameters of a request, and most dimensions of a shape. A model here needs fewer, and each
+one costs time."""
 MOST_CONTAINERS = 10_000
-"""Lists and objects in a large body: to make hundreds of thousands of them stops the whole process for a second."""
+"""Most lists and objects in a large body. To make hundreds of thousands of Python objects stops the whole process for
+a second, since the parser holds the GIL."""
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)', re.DOTALL)
-"""In JSON. It matches at every quotation mark, closed or not, so that the time is linear in the body."""
+"""A JSON string. It matches at every quotation mark, even without a closing one, so that the time is linear."""
 SWITCHES = ("binary_data", "binary_data_output")
 """Parameters of V2's binary tensor data extension that are true or false."""
 
 
 class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
-    """The data plane of a server with bundles."""
+    """The data plane of a model server for bundles."""
 
     def __init__(self, model_registry: ModelRepository) -> None:
         super().__init__(model_registry)
         self.draining = False
+        """Set when the server stops: it is then not ready, but still answers requests."""
 
     async def ready(self) -> bool:
-        """Whether every model can answer and new requests are welcome."""
+        """Whether there is a model, every model can answer, and the server is not draining."""
         models = list(self.model_registry.get_models())
         return bool(models) and all([await self.model_ready(name) for name in models])
 
@@ -43,9 +46,9 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
         """Whether the model can answer.
 
         Args:
-            model_name: its name.
-            disable_predictor_health_check: kserve sets it when it asks for the sake of a request at hand, which is
-                answered even while draining.
+            model_name: the model.
+            disable_predictor_health_check: True for a check on behalf of a request, which is answered even while the
+                server drains. The name is kserve's.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -54,7 +57,7 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
         return ready and (disable_predictor_health_check or not self.draining)
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
-        """V2 metadata with platform and version."""
+        """V2 metadata of a model, with platform and version."""
         metadata: dict[str, Any] = await super().model_metadata(model_name)
         return {**metadata, "platform": PLATFORM, "versions": self.versions(model_name)}
 
@@ -63,7 +66,7 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
         return [self.get_model_from_registry(model_name).version]
 
     def check_version(self, model_name: str, version: str) -> None:
-        """Return when a version of a model is the served one; the empty version is.
+        """Check that a model is served in this version; the empty version stands for any.
 
         Raises:
             ModelNotFound: there is no such model or version.
@@ -74,14 +77,14 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
             raise VersionNotFound(model_name[:100], version[:100])
 
     def reason(self) -> str:
-        """Why the server is not ready, as far as it may be told; empty when there is nothing to tell."""
+        """Why the server is not ready, in words that clients may read; empty if there is no reason to give."""
         if self.draining:
             return "It is shutting down."
         reasons = [getattr(model, "reason", "") for model in self.model_registry.get_models().values()]
         return " ".join(filter(None, reasons))
 
     def metadata(self) -> dict[str, Any]:
-        """V2 metadata of the server, with the extensions that there are."""
+        """V2 metadata of the server, with the extensions that it supports."""
         metadata: dict[str, Any] = super().metadata()
         return metadata | {"extensions": ["model_repository_extension", "binary_tensor_data"]}
 
@@ -92,21 +95,28 @@ class BundleDataPlane(DataPlane):  # type: ignore[misc]  # kserve is not typed
         protocol_version: str = "v1",
         model_name: str | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Decode a V1 body as JSON, also when Content-Type is missing or has a charset; of a cloud event its data."""
+        """Decode a V1 body: JSON, whatever Content-Type says, or the data of a cloud event.
+
+        Returns:
+            the decoded body, and the attributes of the cloud event, which are empty for JSON.
+
+        Raises:
+            InvalidInput: the body is not JSON, or the cloud event is not valid.
+        """
         decoded: tuple[Any, dict[str, Any]]
         if isinstance(body, bytes) and not any(name.startswith("ce-") for name in headers or {}):
             decoded = self.decode_cloudevent(_json(body))
         else:
             try:
                 decoded = super().decode(body, headers, protocol_version, model_name)
-            except (InvalidInput, AttributeError) as error:  # the latter for an empty body, or one that is no JSON
+            except (InvalidInput, AttributeError) as error:  # kserve raises AttributeError if the body is not JSON
                 raise InvalidInput("the cloud event is not as CloudEvents 1.0 specifies, or not JSON") from error
         return decoded
 
     def encode(
         self, model_name: str, response: Any, headers: dict[str, str], req_attributes: dict[str, Any]
     ) -> tuple[Any, dict[str, str]]:
-        """Encode a V1 answer: a cloud event for those who sent one, whatever their headers say."""
+        """Encode a V1 response: as a cloud event if the request was one, whatever its other headers say."""
         encoded: tuple[Any, dict[str, str]] = super().encode(
             model_name, response, headers if req_attributes else {}, req_attributes
         )
@@ -118,12 +128,12 @@ def v2_request(body: bytes, json_length: str | None, model_name: str) -> InferRe
 
     Args:
         body: JSON, with the binary tensors after it if there are any.
-        json_length: the header Inference-Header-Content-Length; None when the whole body is JSON.
-        model_name: from the path.
+        json_length: the header Inference-Header-Content-Length; None if the whole body is JSON.
+        model_name: the model in the path.
 
     Raises:
-        InvalidInput: not JSON, or binary data that does not fit its description.
-        Malformed: JSON, but not an inference request.
+        InvalidInput: the body is not JSON, or its binary data does not fit the description.
+        Malformed: the body is JSON, but not an inference request.
     """
     length = _length(json_length, len(body))
     content = _json(body[:length])
@@ -149,13 +159,13 @@ def v2_request(body: bytes, json_length: str | None, model_name: str) -> InferRe
 
 
 def check_number(count: int, what: str) -> None:
-    """Return when a list of a request has a number of items that somebody could need. Raises InvalidInput."""
+    """Check that a list in a request has at most `MOST_ITEMS` items. Raises InvalidInput."""
     if count > MOST_ITEMS:
         raise InvalidInput(f"{what} has more than {MOST_ITEMS} items")
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Decode a JSON object. Raises InvalidInput when it is not JSON, Malformed when it is another value."""
+    """Decode a JSON object. Raises InvalidInput if the body is not JSON, Malformed if it is another JSON value."""
     return _mapping(_json(body), "the request")
 
 
@@ -168,6 +178,7 @@ def _length(json_length: str | None, whole: int) -> int:
 
 
 def _json(body: bytes) -> Any:
+    # The first count is quick and includes brackets in strings; only if it is too high are the strings taken out.
     if (
         len(body) >= LARGE
         and _containers(body) > MOST_CONTAINERS
@@ -199,13 +210,13 @@ def _items(fields: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _parameters(fields: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a request, an input or an output: strings, numbers, true and false."""
+    """The parameters of a request, an input or an output: strings, numbers, true or false."""
     parameters = fields.get("parameters")
     if parameters is None:
         return {}
     check_number(len(_mapping(parameters, "'parameters'")), "'parameters'")
     for name, value in parameters.items():
-        if not isinstance(value, str | int | float):  # true and false are integers to Python
+        if not isinstance(value, str | int | float):  # bool is a subclass of int
             raise Malformed(f"the parameter '{name[:40]}' is neither a string nor a number nor true or false")
         if name in SWITCHES and not isinstance(value, bool):
             raise Malformed(f"the parameter '{name}' must be true or false")
@@ -213,7 +224,7 @@ def _parameters(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def whole(value: Any) -> int | None:
-    """A JSON number without a fraction (2 and 2.0 are the same to JSON) as an integer; None for anything else."""
+    """A JSON number without a fraction as an integer (2 and 2.0 are the same in JSON); None for any other value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if type(value) is int else None
@@ -231,11 +242,11 @@ def _output(fields: dict[str, Any]) -> RequestedOutput:
 
 
 def _tensor(fields: dict[str, Any], binary: memoryview) -> tuple[InferInput, memoryview]:
-    """One input and the binary data that is left for those after it."""
+    """Decode one input; returns it, and the binary data that is left for the inputs after it."""
     name = _text(fields, "name", "an input")
     datatype = _text(fields, "datatype", f"input '{name[:40]}'")
-    given = fields.get("shape")
-    shape = [whole(extent) for extent in given[: MOST_ITEMS + 1]] if isinstance(given, list) else [None]
+    extents = fields.get("shape")
+    shape = [whole(extent) for extent in extents[: MOST_ITEMS + 1]] if isinstance(extents, list) else [None]
     check_number(len(shape), f"'shape' of input '{name[:40]}'")
     if None in shape:
         raise Malformed(f"'shape' of input '{name[:40]}' is missing or not a list of integers")
@@ -248,7 +259,7 @@ def _tensor(fields: dict[str, Any], binary: memoryview) -> tuple[InferInput, mem
         if not 0 <= size <= len(binary):
             raise InvalidInput(f"'binary_data_size' of input '{name[:40]}' is {size}; the body has {len(binary)} left")
         tensor = InferInput(name=name, shape=shape, datatype=datatype, data=None, parameters=parameters)
-        tensor._raw_data = bytes(binary[:size])  # as kserve does with that of gRPC
+        tensor._raw_data = bytes(binary[:size])  # where kserve keeps the raw contents of gRPC; there is no public way
         return tensor, binary[size:]
     if not isinstance(data, list):
         raise Malformed(f"'data' of input '{name[:40]}' is not a list")

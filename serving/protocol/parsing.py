@@ -1,4 +1,4 @@
-"""Large bodies are parsed in a thread of their own, one at a time, so that the event loop goes on answering others."""
+"""Parses large bodies in a separate thread, one at a time, so that the event loop can answer other requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LARGE = 64 * 1024
-"""Bytes from which on a body goes to the thread; a smaller one is parsed in less time than it takes to hand it over."""
+"""Bytes from which on a body is parsed in the thread. Smaller ones are parsed faster than they are handed over."""
 _thread = ThreadPoolExecutor(1, "parse")
 
 
 async def off_loop(size: int, parse: Callable[..., T], *arguments: object) -> T:
-    """What `parse(*arguments)` gives or raises; `size` is that of the body, bytes."""
+    """Return or raise what `parse(*arguments)` does; `size` is the size of the body in bytes."""
     if size < LARGE:
         return parse(*arguments)
     return await asyncio.get_running_loop().run_in_executor(_thread, parse, *arguments)

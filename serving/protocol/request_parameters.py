@@ -1,7 +1,7 @@
-"""What a V2 request asks for besides its texts: which outputs, how many labels, explanations or not.
+"""The parameters of a V2 request: which outputs it asks for, how many labels, and whether with explanations.
 
-Parameters of the request: `top_k` (integer, 1 to the number of classes) adds the outputs `top_labels` and `top_scores`;
-`explain` (true) adds `explanation`. Others are ignored, as the specification of V2 allows.
+The parameter `top_k` (integer, 1 to the number of classes) adds the outputs `top_labels` and `top_scores`. The
+parameter `explain` (true) adds `explanation`. Others are ignored, as the V2 specification allows.
 """
 
 from collections.abc import Mapping
@@ -18,41 +18,48 @@ OUTPUTS = ("label", "score", "probabilities")
 TOP = ("top_labels", "top_scores")
 EXPLANATION = "explanation"
 NEEDED = dict.fromkeys(TOP, "top_k") | {EXPLANATION: "explain"}
-"""Outputs that a parameter of the request adds."""
+"""The parameter of the request that each of these outputs needs."""
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """The wishes of one request."""
+class RequestParameters:
+    """What one request asks for."""
 
     outputs: tuple[str, ...]
-    """Names, in the order in which they are wanted."""
+    """Names of the outputs, in the order of the request."""
     top: int
-    """Labels in `top_labels`, `top_scores` and `explanation`."""
+    """Number of labels for each text in `top_labels`, `top_scores` and `explanation`."""
 
     @property
     def explained(self) -> bool:
-        """Whether an explanation is wanted."""
+        """Whether the request asks for explanations."""
         return EXPLANATION in self.outputs
 
 
-def wishes(request: InferRequest, classes: int) -> Wishes:
-    """The wishes of a request. Its wish for binary outputs is made to hold where an output says nothing.
+def request_parameters(request: InferRequest, classes: int) -> RequestParameters:
+    """Read what a request asks for.
+
+    It also sets `binary_data` of every requested output that does not state it to the request's `binary_data_output`:
+    kserve ignores that of the request when outputs are requested by name.
+
+    Args:
+        request: the request; its outputs are changed.
+        classes: number of classes of the model.
 
     Raises:
-        InvalidInput: an output or the value of a parameter is none that there is.
+        InvalidInput: an output is unknown, or a parameter has a bad value.
     """
     parameters = to_http_parameters(request.parameters or {})
     top, explain = _top(parameters, classes), _explain(parameters)
-    given = OUTPUTS + TOP * bool(top) + (EXPLANATION,) * explain
-    wanted = []
+    available = OUTPUTS + TOP * bool(top) + (EXPLANATION,) * explain
+    requested = []
     for output in request.request_outputs or ():
-        if output.name not in given:
-            _refuse(output.name, given)
+        if output.name not in available:
+            _refuse(output.name, available)
         if output.binary_data is None and not request.from_grpc:
             output.parameters = {**(output.parameters or {}), "binary_data": request.use_binary_outputs}
-        wanted.append(output.name)
-    return Wishes(tuple(wanted) or given, top or 1)
+        requested.append(output.name)
+    return RequestParameters(tuple(requested) or available, top or 1)
 
 
 def _top(parameters: Mapping[str, Any], classes: int) -> int:
@@ -71,7 +78,7 @@ def _explain(parameters: Mapping[str, Any]) -> bool:
     return explain
 
 
-def _refuse(name: str, given: tuple[str, ...]) -> None:
+def _refuse(name: str, available: tuple[str, ...]) -> None:
     if name in NEEDED:
         raise InvalidInput(f"the output '{name}' needs the parameter '{NEEDED[name]}'")
-    raise InvalidInput(f"unknown output '{name[:40]}'; there are {', '.join(given)}")
+    raise InvalidInput(f"unknown output '{name[:40]}'; there are {', '.join(available)}")

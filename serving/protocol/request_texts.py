@@ -1,4 +1,4 @@
-"""From a request to the texts in it: V2 tensors over REST or gRPC, and V1 instances, checked against the limits."""
+"""Extracts the texts of a request, V2 tensors over REST or gRPC or V1 instances, and checks them against the limits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,28 +33,28 @@ def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
 
 
 def _elements(tensor: InferInput, shape: Sequence[int]) -> list[Any]:
-    """The elements of a tensor, as many as its shape says; no time is spent on more.
+    """The elements of a tensor, as many as its shape says. Data with more elements is refused without decoding it.
 
     Raises:
-        ValueError, TypeError: there are others.
+        ValueError, TypeError: the data does not fit the shape.
     """
-    raw = tensor._raw_data  # kserve has no public name for it
+    raw = tensor._raw_data  # kserve has no public attribute for it
     if raw is None:
         if isinstance(tensor.data, list) and len(tensor.data) > shape[0]:
             raise ValueError("more elements")
-        found: list[Any] = tensor.as_numpy().ravel().tolist()
-        return found
+        elements: list[Any] = tensor.as_numpy().ravel().tolist()
+        return elements
     return bytes_elements(raw, shape[0])
 
 
 def _text_tensor(inputs: Sequence[InferInput]) -> InferInput:
     if len(inputs) == 1:
         return inputs[0]
-    wanted = f"the input '{TEXT}' (BYTES, shape [n])"
+    expected = f"the input '{TEXT}' (BYTES, shape [n])"
     if not inputs:
-        raise InvalidInput(f"{wanted} is missing; got no inputs")
+        raise InvalidInput(f"{expected} is missing; got no inputs")
     names = ", ".join(tensor.name[:40] for tensor in inputs[:5])
-    raise InvalidInput(f"{wanted} is the only one; got {len(inputs)} inputs: {names}")
+    raise InvalidInput(f"{expected} is the only one; got {len(inputs)} inputs: {names}")
 
 
 def instance_texts(payload: Any, limits: Limits) -> list[str]:
@@ -70,10 +70,11 @@ def instance_texts(payload: Any, limits: Limits) -> list[str]:
 
 
 def checked(elements: list[Any], limits: Limits) -> list[str]:
-    """The elements as texts.
+    """Convert the elements to texts, and note them in the record of the request.
 
     Raises:
-        InvalidInput: none or too many, one that is not a text, not UTF-8, or too long; it is named by its position.
+        InvalidInput: there are no elements or too many, or one is not a text, not UTF-8 or too long. The message gives
+            its position.
     """
     _check_count(len(elements), limits)
     texts = []

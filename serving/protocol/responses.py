@@ -1,4 +1,4 @@
-"""From probabilities and explanations to answers: tensors in V2, JSON objects in V1."""
+"""Encodes probabilities and explanations as responses: tensors in V2, JSON objects in V1."""
 
 import json
 import uuid
@@ -11,16 +11,16 @@ from kserve import InferOutput, InferRequest, InferResponse
 
 from slipway.components.artifacts.onnx_classifier import Floats
 from slipway.components.explanation.shapley import Explanation
-from slipway.serving.protocol.request_parameters import EXPLANATION, Wishes
+from slipway.serving.protocol.request_parameters import EXPLANATION, RequestParameters
 
 
-class Answers:
-    """The answers to the texts of one request.
+class Results:
+    """The results for the texts of one request.
 
     Args:
         labels: names of the classes.
         probabilities: shape (texts, classes).
-        explanations: of each text, if they are wanted.
+        explanations: one for each text; None if the request asks for none.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Answers:
         self._ranking = np.argsort(-probabilities, axis=1, kind="stable")
 
     def predictions(self) -> list[dict[str, Any]]:
-        """V1: label, score and the probability of every label."""
+        """Results in V1: for each text the label, its score and the probability of every label."""
         return [
             {
                 "label": self._labels[ranks[0]],
@@ -44,18 +44,21 @@ class Answers:
 
     def explained(self, top: int = 1) -> list[list[dict[str, Any]]]:
         """The explanations of the `top` most probable labels of each text, best first; `score` is the probability."""
+        results = zip(self._explanations or (), self._ranking, self._probabilities, strict=True)
         return [
-            [told.to_json(int(rank), self._labels[rank]) | {"score": float(row[rank])} for rank in ranks[:top]]
-            for told, ranks, row in zip(self._explanations or (), self._ranking, self._probabilities, strict=True)
+            [explanation.to_json(int(rank), self._labels[rank]) | {"score": float(row[rank])} for rank in ranks[:top]]
+            for explanation, ranks, row in results
         ]
 
-    def response(self, request: InferRequest, wishes: Wishes, name: str, version: str, digest: str) -> InferResponse:
-        """V2: the tensors that are wanted."""
+    def response(
+        self, request: InferRequest, parameters: RequestParameters, name: str, version: str, digest: str
+    ) -> InferResponse:
+        """The V2 response, with the tensors that the request asks for."""
         return InferResponse(
             response_id=request.id or str(uuid.uuid4()),
             model_name=name,
             model_version=version,
-            infer_outputs=[self._output(output, wishes.top, request) for output in wishes.outputs],
+            infer_outputs=[self._output(output, parameters.top, request) for output in parameters.outputs],
             parameters={"bundle_digest": digest},
             use_binary_outputs=request.use_binary_outputs,
             requested_outputs=request.request_outputs or None,
@@ -64,7 +67,7 @@ class Answers:
     def _values(self, output: str, top: int) -> npt.NDArray[Any]:
         best = self._ranking[:, :top]
         if output == EXPLANATION:
-            rows = [[json.dumps(told, ensure_ascii=False) for told in row] for row in self.explained(top)]
+            rows = [[json.dumps(explanation, ensure_ascii=False) for explanation in row] for row in self.explained(top)]
             return np.array(rows, dtype=object)
         if output.startswith("top_"):
             scores = np.take_along_axis(self._probabilities, best, axis=1)
@@ -75,7 +78,7 @@ class Answers:
         return self._labels[first] if output == "label" else self._probabilities[np.arange(len(first)), first]
 
     def _output(self, name: str, top: int, request: InferRequest) -> InferOutput:
-        """One tensor; `probabilities` carries the class names of its columns as a JSON list."""
+        """One tensor. `probabilities` has a parameter with the class names of its columns, as a JSON list."""
         values = self._values(name, top)
         labels = {"labels": json.dumps(self._labels.tolist(), ensure_ascii=False)}
         output = InferOutput(
@@ -85,9 +88,9 @@ class Answers:
             parameters=labels if name == "probabilities" else None,
         )
         if not request.from_grpc:
-            output.data = values  # kserve encodes arrays as JSON or binary, as the request asks for
+            output.data = values  # kserve encodes an array as JSON or binary, by what the request asks for
         elif request.use_binary_outputs:
             output.set_data_from_numpy(values)
         else:
-            output.data = values.ravel().tolist()  # typed contents, as in the request
+            output.data = values.ravel().tolist()  # typed contents, since the request has them and not raw contents
         return output

@@ -1,1 +1,1 @@
-"""The REST side: connections, limits, endpoints."""
+"""REST: connections, access checks, limits and endpoints."""

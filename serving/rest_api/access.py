@@ -1,4 +1,7 @@
-"""The access checks of REST: before a body is read, and around the answer. What is open to everybody takes no body."""
+"""The access checks of REST. They come before the body is read, and the caller's quota is held until the response.
+
+Paths that are open to everybody never read a body, so that unknown clients cannot fill the memory.
+"""
 
 import logging
 from contextlib import ExitStack
@@ -8,19 +11,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from slipway.serving.access import API_KEY, Access, Credentials
 from slipway.serving.access.caller import ANONYMOUS, set_caller
 from slipway.serving.access.rules import OPEN, Needed, path_needs
-from slipway.serving.errors import Forbidden, Unauthenticated, told
+from slipway.serving.errors import Forbidden, Unauthenticated, client_message
 from slipway.serving.rest_api.early_responses import REFUSALS, answer_unread, refuse
 
 logger = logging.getLogger("serving")
 CERTIFICATE = "client_certificate"
-"""Where in a request's `state` the name of the client certificate is, if there is one."""
+"""Key in a request's `state` of the name in the client certificate, if there is one."""
 
 KNOWN = "known"
-"""Where in a request's `state` is what to call when its caller may call, until that was done on the connection."""
+"""Key in a request's `state` of a function to call once the caller has passed the checks. The connection sets it until
+it was called once."""
 
 
-class Checked:
-    """An ASGI application that only those reach who may."""
+class AccessMiddleware:
+    """ASGI middleware that passes on only the requests of callers who may make them."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
@@ -31,7 +35,7 @@ class Checked:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        set_caller(ANONYMOUS)  # a task may have been started by that of the request before
+        set_caller(ANONYMOUS)  # a new task inherits the context, and so the caller, of the task that started it
         path = scope["path"]
         with ExitStack() as held:
             try:
@@ -40,33 +44,42 @@ class Checked:
                 set_caller(caller)
                 held.enter_context(self.access.admitted(caller))
             except REFUSALS as error:
-                reason = (path[:200], type(error).__name__, told(error))
+                reason = (path[:200], type(error).__name__, client_message(error))
                 logger.warning("event=denied path=%r error=%s reason=%r", *reason)
                 await refuse(error, scope, receive, send)
                 return
             if needed is OPEN:
                 await answer_unread(self.app, scope, receive, send)
                 return
-            if known := scope["state"].get(KNOWN):
-                known()
+            if mark_known := scope["state"].get(KNOWN):
+                mark_known()
             await self.app(scope, receive, send)
 
 
 def _needs(path: str) -> Needed:
-    """Of a path. Raises Forbidden when its characters could be read otherwise by the router: `$` matches before \\n."""
+    """The scopes for a path.
+
+    Raises:
+        Forbidden: the path has characters that are not printable. The router could match such a path to another route
+            than `path_needs` does, since `$` in its patterns also matches before a final newline.
+    """
     if not path.isprintable():
         raise Forbidden("the path has characters that no path here has")
     return path_needs(path)
 
 
 def _credentials(scope: Scope) -> Credentials:
-    """Of a request. Raises Unauthenticated when a header is there twice: proxies might look at the other one."""
-    found: dict[str, str] = {}
+    """The credentials of a request.
+
+    Raises:
+        Unauthenticated: a header is there twice. A proxy in front might have checked the other one.
+    """
+    values: dict[str, str] = {}
     for raw, value in scope["headers"]:
         name = raw.decode("latin-1")
         if name in ("authorization", API_KEY):
-            if name in found:
+            if name in values:
                 raise Unauthenticated(f"the header {name} is there twice", given=True)
-            found[name] = value.decode("latin-1").strip()
+            values[name] = value.decode("latin-1").strip()
     certificate = scope.get("state", {}).get(CERTIFICATE)
-    return Credentials(found.get("authorization"), found.get(API_KEY), certificate)
+    return Credentials(values.get("authorization"), values.get(API_KEY), certificate)

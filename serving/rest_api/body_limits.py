@@ -1,5 +1,4 @@
-"""The last stage before the application of REST: whole bodies of acceptable size, that arrived in time and fit into
-the memory that there is for all of them."""
+"""The innermost middleware of REST: it reads the whole body of a request, within limits of size, time and memory."""
 
 import asyncio
 import math
@@ -16,8 +15,11 @@ from slipway.serving.protocol.dataplane import BundleDataPlane
 from slipway.serving.rest_api.early_responses import body_size, refuse
 
 
-class Guard:
-    """Ends requests with too large or too slow a body early, and keep-alive connections when the server drains."""
+class BodyLimitMiddleware:
+    """ASGI middleware that refuses bodies that are too large or too slow.
+
+    It also ends keep-alive connections while the server drains, and cancels the work for a client that has gone.
+    """
 
     def __init__(self, app: ASGIApp, dataplane: BundleDataPlane, limits: Limits, budget: Budget) -> None:
         self.app = app
@@ -58,28 +60,28 @@ class Guard:
         async def receive_body() -> Message:
             return next(messages, None) or await receive()
 
-        await self._unless_gone(self.app(scope, receive_body, send_closing), receive)
+        await self._until_disconnect(self.app(scope, receive_body, send_closing), receive)
 
     @staticmethod
-    async def _unless_gone(answer: Awaitable[None], receive: Receive) -> None:
-        """Answer, but stop, and so give up the place in the queue, when the client goes before the answer is there."""
-        answering = asyncio.ensure_future(answer)
-        leaving = asyncio.ensure_future(receive())  # after the body, only the client's leaving can come
+    async def _until_disconnect(response: Awaitable[None], receive: Receive) -> None:
+        """Await the response, or cancel it when the client disconnects: its texts then leave the queue."""
+        responding = asyncio.ensure_future(response)
+        disconnect = asyncio.ensure_future(receive())  # after the body, ASGI has only the message of a disconnect
         try:
-            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((responding, disconnect), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leaving.cancel()
-            answering.cancel()
+            disconnect.cancel()
+            responding.cancel()
         with suppress(asyncio.CancelledError):
-            await answering
+            await responding
 
     async def _body(self, portion: Portion, scope: Scope, receive: Receive) -> bytes:
-        """The whole body; its bytes are taken from the budget before they are read, as far as the head announces them.
+        """Read the whole body. Bytes that the head announces are taken from the budget before they are read.
 
         Raises:
-            TooLarge: it has more bytes than are accepted.
-            Overloaded: the budget has no room for it.
-            ConnectionError: the client has gone.
+            TooLarge: the body has more bytes than the server accepts.
+            Overloaded: the budget has no room for the body.
+            ConnectionError: the client has disconnected.
         """
         limit = self.limits.body
         if limit < (declared := body_size(scope)) < math.inf:

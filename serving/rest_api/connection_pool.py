@@ -1,8 +1,8 @@
-"""The open connections of REST: how many there may be, and who makes room for a new one.
+"""The open connections of REST: how many there may be, and which one is closed to make room for a new one.
 
-A connection is counted from the moment that it is accepted, so before its TLS handshake. One whose request is there
-as a whole is left alone until it has been answered; all others may be closed to make room, those first who have shown
-least. So a stranger can neither keep the places by holding them, nor end the request of anybody else.
+A connection is counted from accept on, so before its TLS handshake. A connection with a complete request is never
+closed before the response. All others may be closed to make room, in the order of `Standing`. So an unknown client can
+neither block the server by holding connections open, nor end the request of another client.
 """
 
 from enum import IntEnum
@@ -10,43 +10,43 @@ from typing import Protocol
 
 
 class Standing(IntEnum):
-    """What a connection without a whole request is about; those of the lowest number make room first."""
+    """The state of a connection without a complete request. The lowest state is closed first."""
 
     FRESH = 0
-    """It never had the head of a request."""
+    """No head of a request has arrived yet."""
     STRANGER = 1
-    """Nobody is known on it: the body that its head announced has not come, or it waits for another request."""
+    """No caller has passed the access checks on it, and it waits for a body or for another request."""
     IDLE = 2
-    """A caller is known, and has no request at hand: to close it may meet one that is on its way."""
+    """A caller has passed the checks on it, and it has no request. One may be on its way, which closing would lose."""
     ARRIVING = 3
-    """A caller is known, and the body of the request has not come."""
+    """A caller has passed the checks, and the body of the request has not arrived."""
     LEAVING = 4
-    """The answer is there, and the client does not read it."""
+    """The response is ready, and the client does not read it."""
 
 
 class Member(Protocol):
-    """A connection as the crowd sees it."""
+    """A connection in the pool."""
 
     def drop(self) -> None:
-        """Close at once, to make room."""
+        """Close the connection at once, to make room."""
 
 
 class ConnectionPool:
     """The open connections of a server.
 
     Args:
-        limit: how many there may be.
+        limit: most connections.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: dict[Member, Standing | None] = {}
-        """None: it is at work."""
+        """The standing of each connection; None for one with a complete request."""
         self._waiting: tuple[dict[Member, None], ...] = tuple({} for _ in Standing)
-        """Those of each standing, the longest waiting first."""
+        """The connections of each standing, the one that has waited longest first (a dict keeps the order)."""
 
     def enter(self, member: Member) -> None:
-        """A new connection; when there are too many, one that has no whole request goes, maybe this one."""
+        """Add a new connection. If there are too many, one without a complete request is closed, or else this one."""
         if len(self._open) >= self._limit:
             oldest = next((next(iter(waiting)) for waiting in self._waiting if waiting), None)
             if oldest is None:
@@ -58,24 +58,24 @@ class ConnectionPool:
         self.wait(member, Standing.FRESH)
 
     def wait(self, member: Member, standing: Standing) -> None:
-        """From now on it may be closed to make room."""
+        """Set the standing of a connection: from now on it may be closed to make room."""
         if member in self._open:
             self.work(member)
             self._open[member] = standing
             self._waiting[standing][member] = None
 
     def work(self, member: Member) -> None:
-        """It has a whole request."""
+        """Note that a connection has a complete request, so that it is not closed."""
         standing = self._open.get(member)
         if standing is not None:
             del self._waiting[standing][member]
             self._open[member] = None
 
     def standing(self, member: Member) -> Standing | None:
-        """What it waits for; None when it is at work or closed."""
+        """The standing of a connection; None if it has a complete request or is closed."""
         return self._open.get(member)
 
     def leave(self, member: Member) -> None:
-        """It is closed."""
+        """Remove a closed connection."""
         self.work(member)
         self._open.pop(member, None)

@@ -1,7 +1,7 @@
-"""The paths of REST: V2 with versions and the index of its model repository extension, and V1.
+"""The endpoints of REST: V2 with versions and its model repository extension, and V1.
 
-They stand in place of kserve's own, which answer versioned paths with 501, take no body without a Content-Type, and
-send the headers of a request for an explanation back. What they do is kserve's data plane's business, as before.
+They replace kserve's endpoints, which answer versioned paths with 501, accept no body without a Content-Type, and send
+the headers of a request for an explanation back. Like those, they leave the work to the data plane.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,11 +27,11 @@ VERSION = f"{MODEL}/versions/{{model_version}}"
 
 
 class Endpoints:
-    """Answers requests of REST.
+    """The handlers of REST.
 
     Args:
-        dataplane: knows the model.
-        repository: loads, unloads and lists it.
+        dataplane: decodes requests and calls the model.
+        repository: loads, unloads and lists the model.
     """
 
     def __init__(self, dataplane: BundleDataPlane, repository: BundleRepository) -> None:
@@ -70,31 +70,31 @@ class Endpoints:
         ]
 
     async def _alive(self, _: Request) -> Response:
-        return answer(await self._dataplane.live())
+        return json_response(await self._dataplane.live())
 
     async def _live(self, _: Request) -> Response:
-        return answer({"live": True})
+        return json_response({"live": True})
 
     async def _ready(self, _: Request) -> Response:
         if not await self._dataplane.ready():
             raise ServerNotReady(self._dataplane.reason())
-        return answer({"ready": True})
+        return json_response({"ready": True})
 
     async def _server_metadata(self, _: Request) -> Response:
-        return answer(self._dataplane.metadata())
+        return json_response(self._dataplane.metadata())
 
     async def _models(self, _: Request) -> Response:
-        return answer({"models": list(self._dataplane.model_registry.get_models())})
+        return json_response({"models": list(self._dataplane.model_registry.get_models())})
 
     async def _model_metadata(self, request: Request) -> Response:
-        name = self._addressed(request)
-        return answer(await self._dataplane.model_metadata(name))
+        name = self._model_name(request)
+        return json_response(await self._dataplane.model_metadata(name))
 
     async def _model_ready(self, request: Request) -> Response:
-        name = self._addressed(request)
+        name = self._model_name(request)
         if not await self._dataplane.model_ready(name):
             raise ModelNotReady(name, self._dataplane.reason())
-        return answer({"name": name, "ready": True})
+        return json_response({"name": name, "ready": True})
 
     async def _v1_model_ready(self, request: Request) -> Response:
         if request.path_params["model_name"].endswith((":predict", ":explain")):
@@ -102,14 +102,14 @@ class Endpoints:
         return await self._model_ready(request)
 
     async def _infer(self, request: Request) -> Response:
-        name = await self._asked(request)
+        name = await self._ready_model(request)
         headers = dict(request.headers)
         body = await request.body()
         payload = await off_loop(len(body), v2_request, body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER), name)
         response, _ = await self._dataplane.infer(name, payload, headers)
         content, json_length = response.to_rest()
         if json_length is None:
-            return answer(content)
+            return json_response(content)
         binary = {INFERENCE_CONTENT_LENGTH_HEADER: str(json_length)}
         return Response(content, media_type="application/octet-stream", headers=binary)
 
@@ -119,45 +119,45 @@ class Endpoints:
     async def _explain(self, request: Request) -> Response:
         return await self._v1(request, self._dataplane.explain)
 
-    async def _v1(self, request: Request, ask: Callable[..., Awaitable[tuple[Any, Any]]]) -> Response:
-        """Answer JSON with JSON, and a cloud event with a cloud event."""
-        name = await self._asked(request)
+    async def _v1(self, request: Request, operation: Callable[..., Awaitable[tuple[Any, Any]]]) -> Response:
+        """Answer a V1 request: JSON with JSON, and a cloud event with a cloud event."""
+        name = await self._ready_model(request)
         headers = dict(request.headers)
         body = await request.body()
         payload, attributes = await off_loop(len(body), self._dataplane.decode, body, headers)
-        response, _ = await ask(model_name=name, request=payload, headers=headers)
-        content, added = self._dataplane.encode(name, response, headers, attributes)
+        response, _ = await operation(model_name=name, request=payload, headers=headers)
+        content, response_headers = self._dataplane.encode(name, response, headers, attributes)
         if isinstance(content, bytes | str):
-            return Response(content, headers=added)
-        return answer(content, added)
+            return Response(content, headers=response_headers)
+        return json_response(content, response_headers)
 
     async def _index(self, request: Request) -> Response:
         body = await request.body()
         ready_only = (await off_loop(len(body), json_object, body)).get("ready", False) if body.strip() else False
         if not isinstance(ready_only, bool):
             raise Malformed("'ready' must be true or false")
-        return answer(await self._repository.index(ready_only))
+        return json_response(await self._repository.index(ready_only))
 
     async def _load(self, request: Request) -> Response:
-        return answer(await self._repository.load(request.path_params["model_name"]))
+        return json_response(await self._repository.load(request.path_params["model_name"]))
 
     async def _unload(self, request: Request) -> Response:
-        return answer(await self._repository.unload(request.path_params["model_name"]))
+        return json_response(await self._repository.unload(request.path_params["model_name"]))
 
-    def _addressed(self, request: Request) -> str:
-        """The name of the model in the path. Raises ModelNotFound for another model or version than the served one."""
+    def _model_name(self, request: Request) -> str:
+        """The name of the model in the path. Raises ModelNotFound for a model or version that is not served."""
         name: str = request.path_params["model_name"]
         self._dataplane.check_version(name, request.path_params.get("model_version", ""))
         return name
 
-    async def _asked(self, request: Request) -> str:
-        """The name of a model that can answer. Raises ModelNotFound and ModelNotReady."""
-        name = self._addressed(request)
+    async def _ready_model(self, request: Request) -> str:
+        """The name of the model in the path, if it can answer. Raises ModelNotFound and ModelNotReady."""
+        name = self._model_name(request)
         if not await self._dataplane.model_ready(name, True):
             raise ModelNotReady(name, self._dataplane.reason())
         return name
 
 
-def answer(content: Any, headers: dict[str, str] | None = None) -> Response:
-    """An answer in JSON."""
+def json_response(content: Any, headers: dict[str, str] | None = None) -> Response:
+    """A response with `content` as JSON."""
     return Response(orjson.dumps(content), media_type="application/json", headers=headers)

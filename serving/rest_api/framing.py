@@ -1,4 +1,4 @@
-"""What the head of a request may say about the request itself (RFC 9110 and 9112); all else is for the application."""
+"""Checks of the framing in the head of a request: Host, body length and transfer coding (RFC 9110 and 9112)."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -7,7 +7,7 @@ Field = tuple[bytes, bytes]
 
 
 class BadFraming(ValueError):
-    """The head is none that can be answered; the connection ends."""
+    """The framing of a request is not accepted. The connection is closed, since its next byte has no clear meaning."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
@@ -15,16 +15,16 @@ class BadFraming(ValueError):
 
 
 def check_framing(fields: Sequence[Field], version: str, upgrade: bool) -> None:
-    """Return when a request is framed in a way that everybody before this server reads in the same way.
+    """Check that every proxy in front of this server finds the same end of the request (no request smuggling).
 
     Args:
-        fields: of the head, names in lower case.
-        version: of HTTP.
-        upgrade: whether the parser takes it for a request to upgrade, which has no body to it: the body would be read
-            as another request.
+        fields: header fields, with names in lower case.
+        version: HTTP version, such as `1.1`.
+        upgrade: whether the parser takes the request for one to upgrade. Such a request has no body to the parser,
+            which would read the bytes of a body as another request.
 
     Raises:
-        BadFraming: it is not, or the body is in a coding that the server does not know.
+        BadFraming: proxies may disagree, or the server does not know the transfer coding of the body.
     """
     hosts = 0
     for name, value in fields:

@@ -1,4 +1,4 @@
-"""Where the connections of REST come in: each is counted when it is accepted, before TLS if there is any."""
+"""Accepts the connections of REST, and counts each from accept on, so before its TLS handshake."""
 
 import asyncio
 import logging
@@ -18,58 +18,60 @@ from slipway.serving.rest_api.connection_pool import ConnectionPool
 
 logger = logging.getLogger("serving")
 NOT_ACCEPTED_S = 0.05
-"""Until the next try after a connection could not be accepted."""
+"""Pause after a connection could not be accepted. With too many open files, accept would fail in a busy loop."""
 
 
 class Listening(Protocol):
-    """What uvicorn ends, as `asyncio.Server`."""
+    """The part of `asyncio.Server` that uvicorn uses to stop listening."""
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
 
     async def wait_closed(self) -> None:
-        """Wait for the end."""
+        """Wait until the listener has stopped."""
 
 
 async def listen(
     listener: socket.socket, config: uvicorn.Config, state: ServerState, lifespan: Any, limits: Limits
 ) -> Listening:
-    """Take connections on a socket that is bound.
+    """Accept connections on a bound socket.
 
     Args:
         listener: the socket.
-        config: uvicorn's.
-        state: uvicorn's, of its server.
-        lifespan: uvicorn's, of the application.
+        config: uvicorn's configuration.
+        state: uvicorn's state of its server.
+        lifespan: uvicorn's lifespan of the application.
         limits: times and sizes.
     """
-    crowd = ConnectionPool(limits.connections)
+    pool = ConnectionPool(limits.connections)
 
     def connect() -> Connection:
-        return Connection(limits, crowd, config=config, server_state=state, app_state=lifespan.state)
+        return Connection(limits, pool, config=config, server_state=state, app_state=lifespan.state)
 
     if config.ssl:
         listener.listen(config.backlog)
-        return _TlsListening(listener, connect, config.ssl, crowd, limits.header_seconds)
+        return _TlsListening(listener, connect, config.ssl, pool, limits.header_seconds)
     return await asyncio.get_running_loop().create_server(connect, sock=listener, backlog=config.backlog)
 
 
 def descriptors() -> int:
-    """How many files and sockets the process may have open, once it has taken all that it may have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+    """Raise the soft limit of open files and sockets to the hard limit, and return it."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    return hard_limit
 
 
 class _TlsListening:
-    """Takes connections and does their handshakes; asyncio by itself tells of no connection before it has done that.
+    """Accepts connections and does their TLS handshakes.
+
+    asyncio's own server reports a connection only after its handshake. Connections in a handshake would not be counted.
 
     Args:
-        listener: a socket that listens.
-        connect: makes what talks to the client once TLS is done.
-        context: of TLS.
-        crowd: of all connections of the server.
-        seconds: that a handshake may take.
+        listener: a listening socket.
+        connect: makes the protocol of a connection whose handshake is done.
+        context: TLS context.
+        pool: all connections of the server.
+        seconds: time limit of a handshake.
     """
 
     def __init__(
@@ -77,23 +79,23 @@ class _TlsListening:
         listener: socket.socket,
         connect: Callable[[], Connection],
         context: ssl.SSLContext,
-        crowd: ConnectionPool,
+        pool: ConnectionPool,
         seconds: float,
     ) -> None:
         self._listener, self._connect, self._context = listener, connect, context
-        self._crowd, self._seconds = crowd, seconds
-        self._shaking: set[asyncio.Task[None]] = set()
+        self._pool, self._seconds = pool, seconds
+        self._handshakes: set[asyncio.Task[None]] = set()
         listener.setblocking(False)
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     def close(self) -> None:
-        """Take no more connections, and give up those whose handshakes are not done."""
-        for task in (self._accepting, *self._shaking):
+        """Accept no more connections, and cancel the handshakes that are not done."""
+        for task in (self._accepting, *self._handshakes):
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait for the end."""
-        await asyncio.gather(self._accepting, *self._shaking, return_exceptions=True)
+        """Wait until all tasks have ended."""
+        await asyncio.gather(self._accepting, *self._handshakes, return_exceptions=True)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -106,15 +108,15 @@ class _TlsListening:
                 continue
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             handshake = _Handshake(accepted)
-            self._crowd.enter(handshake)
-            task = loop.create_task(self._shake(handshake))
-            self._shaking.add(task)
-            task.add_done_callback(self._shaking.discard)
+            self._pool.enter(handshake)
+            task = loop.create_task(self._do_handshake(handshake))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
 
-    async def _shake(self, handshake: "_Handshake") -> None:
+    async def _do_handshake(self, handshake: "_Handshake") -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._connect,  # it enters the crowd by itself; for a moment the two are counted
+                self._connect,  # the connection enters the pool by itself, so for a moment it is counted twice
                 handshake.socket,
                 ssl=self._context,
                 ssl_handshake_timeout=self._seconds,
@@ -122,16 +124,16 @@ class _TlsListening:
         except (OSError, ssl.SSLError) as error:
             logger.warning("event=refused_handshake error=%s", type(error).__name__)
         finally:
-            self._crowd.leave(handshake)
+            self._pool.leave(handshake)
 
 
 class _Handshake:
-    """A connection until TLS is done."""
+    """A connection whose TLS handshake is not done; a member of the pool."""
 
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
 
     def drop(self) -> None:
-        """Make room; whoever does the handshake sees that the other side has closed."""
+        """Shut the socket down, to make room. The handshake then fails as if the client had closed the connection."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)

@@ -1,21 +1,21 @@
-"""A port for the metrics alone: who scrapes has no key, and clients and their gateways have no way there."""
+"""A port for the metrics alone. Scrapers need no key there, and clients and their gateways should not reach it."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway.serving.access.rules import METRICS
-from slipway.serving.rest_api.endpoints import Handler, answer
+from slipway.serving.rest_api.endpoints import Handler, json_response
 
 READING = ("GET", "HEAD")
 
 
 class MetricsPort:
-    """The outermost part of an application on two ports: on one of them it answers with its metrics and nothing else.
+    """ASGI middleware for an application on two ports: on one of them it serves the metrics and nothing else.
 
     Args:
-        app: answers on the other port.
-        port: where the metrics are.
-        page: answers with them.
+        app: the application, which answers on the other port.
+        port: the port of the metrics.
+        page: makes the response with the metrics.
     """
 
     def __init__(self, app: ASGIApp, port: int, page: Handler) -> None:
@@ -24,13 +24,14 @@ class MetricsPort:
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request (ASGI). By which port it came says the connection, not a header of the request."""
+        """Handle one request (ASGI)."""
+        # `server` is the socket's address, not the header Host, which the client could set to the other port.
         if scope["type"] != "http" or scope["server"][1] != self._port:
             await self.app(scope, receive, send)
             return
         if scope["path"] == METRICS and scope["method"] in READING:
-            found = await self._page(Request(scope))
+            response = await self._page(Request(scope))
         else:
-            found = answer({"error": f"here is only GET {METRICS}"}, {"connection": "close"})
-            found.status_code = 404
-        await found(scope, receive, send)
+            response = json_response({"error": f"here is only GET {METRICS}"}, {"connection": "close"})
+            response.status_code = 404
+        await response(scope, receive, send)

@@ -1,7 +1,7 @@
-"""The OpenAPI document that the server serves of itself at `/openapi.json`: its paths, and what each takes and gives.
+"""The OpenAPI document of the server, at `/openapi.json`: its paths, and their requests and responses.
 
-It is about the model that is served: its name, version and classes are in the document. JSON Schema cannot say that
-`shape` must fit `data`; the descriptions do.
+The document describes the served model: it contains the name, version and classes. JSON Schema cannot express that
+`shape` must fit `data`, so the descriptions state it.
 """
 
 from importlib.metadata import version
@@ -22,11 +22,11 @@ REFUSALS = {
     503: "not ready, or shutting down; the reason is in the answer",
 }
 BODY = (400, 408, 413, 422)
-"""What can be wrong with a body."""
+"""Statuses of a request with a bad body."""
 
 
 def document(served: Served) -> Schema:
-    """The document, in OpenAPI 3.1."""
+    """The document for a served model, in OpenAPI 3.1."""
     content: Schema = {
         "openapi": "3.1.0",
         "info": {"title": f"Slipway model server: {served.name}", "version": version("slipway")},
@@ -43,7 +43,7 @@ def document(served: Served) -> Schema:
 
 
 def _paths(served: Served) -> Schema:
-    """Every path, with its operations."""
+    """The paths, with their operations."""
     model, of_version = "/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}"
     named = [_path_parameter("model_name", served.name, "the served model")]
     versioned = [*named, _path_parameter("model_version", served.version, "the served version")]
@@ -70,7 +70,7 @@ def _paths(served: Served) -> Schema:
         operation = _operation(served, f"{verb.capitalize()} the model", _json(verb.capitalize()), (404, 503))
         operation["responses"] |= _refusals((401,))
         paths[f"/v2/repository/models/{{model_name}}/{verb}"] = {"post": operation, "parameters": named}
-    for path, item in paths.items():  # a name may have characters that no path is allowed to have
+    for path, item in paths.items():  # a name in a path may have characters that the access checks refuse with 403
         for verb in set(item) - {"parameters"} if "{" in path else ():
             item[verb]["responses"] |= _refusals((403,))
     return paths
@@ -90,10 +90,10 @@ def _get(
 
 def _operation(served: Served, summary: str, content: Schema, refusals: tuple[int, ...], probe: bool = False) -> Schema:
     """One operation; a probe needs no credentials."""
-    more = (401, 403, 429) if served.secured and not probe else ()
+    access_refusals = (401, 403, 429) if served.secured and not probe else ()
     operation = {
         "summary": summary,
-        "responses": {"200": {"description": "done", "content": content}} | _refusals((*refusals, *more)),
+        "responses": {"200": {"description": "done", "content": content}} | _refusals((*refusals, *access_refusals)),
     }
     return operation | ({"security": []} if probe and served.secured else {})
 

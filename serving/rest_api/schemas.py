@@ -1,4 +1,4 @@
-"""The JSON Schemas of what the server takes and gives, as far as they can be told; for its OpenAPI document."""
+"""The JSON Schemas of the server's requests and responses, for its OpenAPI document."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True)
 class Served:
-    """What the document is about."""
+    """The facts about a server that its OpenAPI document contains."""
 
     name: str
     version: str
@@ -23,7 +23,7 @@ class Served:
 
 
 def schemas(served: Served) -> Schema:
-    """Every schema of requests and answers."""
+    """The schemas of all requests and responses, by name."""
     text = {"type": "string", "maxLength": served.limits.characters}
     explained = {"items": text, "type": "array", "minItems": 1, "maxItems": served.limits.explained_texts}
     string: Schema = {"type": "string"}
@@ -74,12 +74,12 @@ def schemas(served: Served) -> Schema:
 
 
 def _request(served: Served, text: Schema) -> Schema:
-    """What may be left out may be null, too: some clients send it so."""
+    """A V2 inference request. Optional members may be null too, since some clients send them so."""
     value = {"type": ["string", "number", "boolean"]}
     parameters = {"type": ["object", "null"], "additionalProperties": value}
-    most = served.limits.texts
+    max_texts = served.limits.texts
     top = {"type": "integer", "minimum": 1, "maximum": max(1, len(served.labels))}
-    wishes = parameters | {
+    request_parameters = parameters | {
         "properties": {
             "top_k": top | {"description": f"adds the outputs {' and '.join(TOP)}, of shape [n, top_k]"},
             "explain": {
@@ -96,12 +96,12 @@ def _request(served: Served, text: Schema) -> Schema:
             "shape": {
                 "type": "array",
                 "description": "[n] or [n, 1], for n texts",
-                "prefixItems": [{"type": "integer", "minimum": 1, "maximum": most}, {"const": 1}],
+                "prefixItems": [{"type": "integer", "minimum": 1, "maximum": max_texts}, {"const": 1}],
                 "minItems": 1,
                 "maxItems": 2,
             },
             "datatype": {"const": "BYTES"},
-            "data": {"type": "array", "items": text, "minItems": 1, "maxItems": most, "description": "n texts"},
+            "data": {"type": "array", "items": text, "minItems": 1, "maxItems": max_texts, "description": "n texts"},
         }
     )
     tensor["properties"]["parameters"] = parameters
@@ -109,7 +109,7 @@ def _request(served: Served, text: Schema) -> Schema:
     output["properties"]["parameters"] = parameters | {"properties": {"binary_data": {"type": "boolean"}}}
     request = _object({"inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1}})
     outputs = _list(output) | {"type": ["array", "null"]}
-    request["properties"] |= {"id": {"type": ["string", "null"]}, "parameters": wishes, "outputs": outputs}
+    request["properties"] |= {"id": {"type": ["string", "null"]}, "parameters": request_parameters, "outputs": outputs}
     example = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["my parcel never came"]}]}
     return request | {"examples": [example]}
 
@@ -138,7 +138,7 @@ def _response() -> Schema:
 
 
 def _explanation(label: Schema, share: Schema) -> Schema:
-    """`attributions` sum to `logit` minus `baseline`; see `slipway.components.explanation.shapley`."""
+    """An explanation. `attributions` sum to `logit` minus `baseline`; see `slipway.components.explanation.shapley`."""
     number: Schema = {"type": "number"}
     return _object(
         {

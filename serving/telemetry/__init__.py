@@ -1,1 +1,1 @@
-"""What a server tells of its work: metrics, drift, the log, and the record of each request."""
+"""Telemetry of a model server: metrics, drift, the log, and the record of each request."""

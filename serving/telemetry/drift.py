@@ -1,4 +1,4 @@
-"""Whether the texts of today are still like those that the model was chosen on: indices over a sliding window."""
+"""Measures drift: compares the latest texts with those that the model was evaluated on, over a sliding window."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from slipway.serving.telemetry.metrics import ModelMetrics
 from slipway.serving.telemetry.request_record import COMPARISON, current_exchange
 
 WINDOW = 2000
-"""Texts of clients that are compared with the reference."""
+"""Number of the latest texts of clients that are compared with the reference."""
 EVERY = 100
-"""Texts between two computations of the indices; a scrape computes them too."""
+"""Number of texts between two computations of the indices. A scrape of the metrics computes them too."""
 
 
 class Drift:
-    """Compares what a model answers with the reference in its bundle. Without one, it only counts labels.
+    """Compares texts and predictions of a model with the reference in its bundle. Without one, it only counts labels.
 
     Args:
         classifier: an opened bundle.
-        metrics: of its model.
-        window: how many of the last texts are compared.
+        metrics: metrics of its model.
+        window: number of the latest texts that are compared.
     """
 
     def __init__(self, classifier: Classifier, metrics: ModelMetrics, window: int = WINDOW) -> None:
@@ -35,14 +35,15 @@ class Drift:
         self._counts = {name: [0] * len(bins.counts) for name, bins in self._reference.items()}
         self._window = window
         self._texts: deque[tuple[int, ...]] = deque()
-        """Of each text in the window, its bin in each histogram."""
+        """For each text in the window, its bin in each histogram."""
         self._new: list[tuple[Sequence[str], Sequence[Encoded], Floats]] = []
         self._count = 0
 
     def answered(self, texts: Sequence[str], encodings: Sequence[Encoded], probabilities: Floats) -> None:
-        """Take the texts of one request; `probabilities` has the shape (texts, classes).
+        """Add the texts of one request; `probabilities` has the shape (texts, classes).
 
-        Those of a rollout that asks both revisions are left out: they are no sample of what clients send.
+        Requests by which a rollout compares both revisions are left out, since they are not a sample of what clients
+        send.
         """
         exchange = current_exchange()
         if exchange is not None and exchange.source == COMPARISON:
@@ -53,7 +54,7 @@ class Drift:
             self.update()
 
     def update(self) -> None:
-        """Move the window on over the new texts, and compute the indices."""
+        """Move the window over the new texts, and compute the indices (Population Stability Index of each feature)."""
         if self._new:
             texts, encodings, probabilities = zip(*self._new, strict=True)
             self._new, self._count = [], 0
@@ -64,18 +65,18 @@ class Drift:
         self._metrics.drift_texts(len(self._texts))
 
     def _absorb(self, texts: Sequence[str], encodings: Sequence[Encoded], probabilities: Floats) -> None:
-        best = np.bincount(probabilities.argmax(axis=1), minlength=len(self._labels))
-        self._metrics.predicted(dict(zip(self._labels, best.tolist(), strict=True)))
+        label_counts = np.bincount(probabilities.argmax(axis=1), minlength=len(self._labels))
+        self._metrics.predicted(dict(zip(self._labels, label_counts.tolist(), strict=True)))
         if not self._reference:
             return
         values = self._features(texts, encodings, probabilities)
         bins = [bins_of(self._reference[name].bounds, values[name]).tolist() for name in self._reference]
-        for text in zip(*bins, strict=True):
-            self._count_in(text, 1)
-            self._texts.append(text)
+        for text_bins in zip(*bins, strict=True):
+            self._add_to_counts(text_bins, 1)
+            self._texts.append(text_bins)
             if len(self._texts) > self._window:
-                self._count_in(self._texts.popleft(), -1)
+                self._add_to_counts(self._texts.popleft(), -1)
 
-    def _count_in(self, text: tuple[int, ...], change: int) -> None:
-        for counts, index in zip(self._counts.values(), text, strict=True):
+    def _add_to_counts(self, text_bins: tuple[int, ...], change: int) -> None:
+        for counts, index in zip(self._counts.values(), text_bins, strict=True):
             counts[index] += change

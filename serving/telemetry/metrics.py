@@ -1,8 +1,8 @@
-"""Prometheus metrics of one model server: what `GET /metrics` shows.
+"""The Prometheus metrics of a model server, which `GET /metrics` returns.
 
-One process serves one bundle, so every sample carries the name and version of that model, whatever name a request
-asked for: a client can neither invent label values nor hide refused requests from the model's counts. Identities and
-texts are no labels. With PROMETHEUS_MULTIPROC_DIR set, the processes that share that folder answer for each other.
+One process serves one bundle. So every sample has the name and version of that model, whatever model a request named:
+a client can neither invent label values nor hide refused requests from the model's counts. Identities and texts are
+never labels. If PROMETHEUS_MULTIPROC_DIR is set, the processes that share that folder report their metrics together.
 """
 
 import os
@@ -27,7 +27,8 @@ REGISTRY = CollectorRegistry()
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 LONGEST_MS = 30_000
 SECONDS = tuple(round(bound / 1000, 6) for bound in LATENCY_BOUNDS_MS if bound <= LONGEST_MS)
-"""Upper bounds of the latency buckets: those of a rollout's histograms, so that its counts need no conversion."""
+"""Upper bounds of the latency buckets in seconds. They are those of a rollout's histograms, so that a rollout can use
+the counts without conversion."""
 POWERS_OF_2 = tuple(2**power for power in range(12))
 MODEL = ("model_name", "model_version")
 
@@ -132,18 +133,18 @@ AUDIT_WAITING = Gauge(
     multiprocess_mode="livesum",
 )
 TIMED = frozenset({"infer", "predict", "explain"})
-if MULTIPROCESS not in os.environ:  # these describe one process
+if MULTIPROCESS not in os.environ:  # these collectors describe one process, and cannot be added up
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=REGISTRY)
 
 
 class ModelMetrics:
-    """The samples of one model.
+    """The metrics of one model.
 
     Args:
-        name: as in the protocols' paths; empty while no model is loaded.
-        version: that answers state.
-        digest: of the bundle.
+        name: name in the paths of the protocols; empty while no model is loaded.
+        version: version in responses.
+        digest: digest of the bundle.
     """
 
     def __init__(self, name: str = "", version: str = "", digest: str = "") -> None:
@@ -154,20 +155,28 @@ class ModelMetrics:
         self._children: dict[Any, Any] = {}
 
     def _of(self, metric: Any) -> Any:
-        """The samples of a metric that is labelled with the model alone; prometheus_client looks them up slowly."""
+        """The child of a metric whose only labels are the model's. It is cached, since `labels` is slow."""
         child = self._children.get(metric)
         if child is None:
             child = self._children[metric] = metric.labels(*self._model)
         return child
 
     def answered(self, protocol: str, method: str, code: int, source: str, seconds: float) -> None:
-        """Count an outcome. `code` is an HTTP status; 499 when the client went before it was answered."""
+        """Count a request with its outcome.
+
+        Args:
+            protocol: `rest` or `grpc`.
+            method: see `slipway.serving.telemetry.request_record.Exchange`.
+            code: HTTP status; 499 if the client disconnected before the response.
+            source: `client`, `comparison` or `stranger`.
+            seconds: time from the head of the request to the head of the response.
+        """
         REQUESTS.labels(*self._model, protocol, method, str(code), source).inc()
-        if method in TIMED and 200 <= code < 300:  # a refusal is quick, and would make the model look so
+        if method in TIMED and 200 <= code < 300:  # refusals are quick, and would make the model look faster than it is
             DURATION.labels(*self._model, protocol, method, source).observe(seconds)
 
     def state(self, ready: bool) -> None:
-        """State which model is served and whether it can answer; what was stated of another model is forgotten."""
+        """Set which model is served and whether it can answer. Gauges of a model served before are removed."""
         for gauge in (INFO, READY, DRIFT, DRIFT_BY_CHANCE, DRIFT_TEXTS) if MULTIPROCESS not in os.environ else ():
             gauge.clear()
         if self.name:
@@ -175,41 +184,41 @@ class ModelMetrics:
         READY.labels(*self._model).set(ready)
 
     def waited(self, seconds: float) -> None:
-        """A request's first text is in a batch."""
+        """Observe how long a request waited until its first text was in a batch."""
         self._of(QUEUE_WAIT).observe(seconds)
 
     def waiting(self, texts: int) -> None:
-        """State how many texts wait."""
+        """Set the number of waiting texts."""
         self._of(WAITING).set(texts)
 
     def dropped(self, texts: int) -> None:
-        """Count texts that are not computed because nobody waits for them any more."""
+        """Count texts that were not computed, since their clients had disconnected."""
         self._of(DROPPED).inc(texts)
 
     def batch(self, lengths: Sequence[int]) -> None:
-        """Count an inference by the tokens of its texts."""
+        """Count an inference; `lengths` are the tokens of its texts."""
         tokens = sum(lengths)
         self._of(BATCH_TEXTS).observe(len(lengths))
         TOKENS.labels(*self._model, "text").inc(tokens)
         TOKENS.labels(*self._model, "padding").inc(max(lengths) * len(lengths) - tokens)
 
     def predicted(self, labels: Mapping[str, int]) -> None:
-        """Count texts by label."""
+        """Count texts by predicted label."""
         for label, count in labels.items():
             PREDICTIONS.labels(*self._model, label).inc(count)
 
     def drift(self, feature: str, index: float, by_chance: float) -> None:
-        """State how far the texts of today are from the reference."""
+        """Set the drift index of a feature, and the index that chance exceeds in 1 % of cases."""
         DRIFT.labels(*self._model, feature).set(index)
         DRIFT_BY_CHANCE.labels(*self._model, feature).set(by_chance)
 
     def drift_texts(self, texts: int) -> None:
-        """State how many texts that is about."""
+        """Set the number of texts that the drift indices are computed from."""
         DRIFT_TEXTS.labels(*self._model).set(texts)
 
 
-def page(accept: str) -> tuple[bytes, str]:
-    """All samples in the form that the header Accept asks for, and its content type."""
+def metrics_text(accept: str) -> tuple[bytes, str]:
+    """All metrics in the format that the header Accept asks for, and the content type of that format."""
     registry = REGISTRY
     if MULTIPROCESS in os.environ:
         registry = CollectorRegistry()

@@ -1,7 +1,7 @@
-"""Where exchanges are seen: around the REST application and around every gRPC handler.
+"""Records each request and its outcome: an ASGI middleware for REST and an interceptor for gRPC.
 
-Both stand outermost, so that an answer given by an access check, a limit or an error handler is seen like any other,
-exactly once and before it leaves. Probes and scrapes, which machines send every few seconds, are not seen.
+Both are outermost. So a response by an access check, a limit or an error handler is recorded like any other, exactly
+once and before it is sent. Probes and scrapes are not recorded, since machines send them every few seconds.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from slipway.serving.telemetry.request_record import ABANDONED, COMPARISON, Exchange, Observation, Recorder
 
 SOURCE = "x-slipway-source"
-"""Header or metadata that says `comparison` in the questions of a rollout; `Exchange.source` says who is believed."""
+"""Header or metadata in which a rollout marks its own requests by `comparison`. `Exchange.source` decides whether the
+mark counts."""
 REQUEST_ID = "x-request-id"
 MODEL = r"/v[12]/models/[^/:]+(/versions/[^/]+)?"
 REST_METHODS = tuple(
@@ -60,14 +61,15 @@ STATUS = {
 }
 """HTTP counterparts, as google/rpc/code.proto (googleapis) maps them."""
 TOO_LARGE = STATUS[grpc.StatusCode.RESOURCE_EXHAUSTED]
-"""Of a call whose message gRPC itself has refused, which no handler sees."""
+"""Status of a call whose message gRPC itself refused as too large. Such a call reaches no handler."""
 REFUSED_WITHIN_S = 0.5
+"""Time within which gRPC cancels such a call."""
 UNREADABLE = object()
-"""In place of a message that cannot be decoded."""
+"""Stands for a message that cannot be decoded."""
 
 
-class Observed:
-    """An ASGI application whose requests are recorded."""
+class ObservingMiddleware:
+    """ASGI middleware that records the requests."""
 
     def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
         self.app = app
@@ -95,21 +97,22 @@ class Observed:
         try:
             await self.app(scope, receive_observed, send_observed)
         except asyncio.CancelledError:
-            code = 503  # a stopping server has given up on it
+            code = 503  # a stopping server cancels the requests that outlast the grace period
             raise
         except Exception:
-            code = 500  # answered by Starlette, further out
+            code = 500  # Starlette's outer error middleware sends the response
             raise
         finally:
             observation.close(code)
 
 
 def rest_exchange(scope: Scope) -> Exchange | None:
-    """The exchange that a request begins; None for probes and scrapes."""
+    """The record of a new request; None for probes and scrapes."""
     verb, path = scope["method"], scope["path"]
     if verb in ("GET", "HEAD") and PROBES.fullmatch(path):
         return None
-    method = next((name for verb_, pattern, name in REST_METHODS if verb == verb_ and pattern.fullmatch(path)), "other")
+    matches = (name for expected, pattern, name in REST_METHODS if verb == expected and pattern.fullmatch(path))
+    method = next(matches, "other")
     headers = dict(scope["headers"])
     marked = headers.get(SOURCE.encode(), b"") == COMPARISON.encode()
     request_id = headers.get(REQUEST_ID.encode(), b"").decode("latin-1")
@@ -132,7 +135,7 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  #
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
-        """Begin an exchange, and wrap the handler that answers it."""
+        """Begin the record of a call, and wrap its handler."""
         method = GRPC_METHODS.get(handler_call_details.method)
         if method is None:
             return await continuation(handler_call_details)
@@ -171,14 +174,14 @@ async def _answer(method: Any, request: Any, context: "_ObservedContext", observ
         observation.outcome(ABANDONED)
         raise
     except Exception:
-        observation.outcome(STATUS[grpc.StatusCode.UNKNOWN])  # what gRPC makes of an error that nobody maps
+        observation.outcome(STATUS[grpc.StatusCode.UNKNOWN])  # gRPC's status for an exception that nothing maps
         raise
     observation.outcome(STATUS.get(context.code() or grpc.StatusCode.OK, 500), response.ByteSize())
     return response
 
 
 async def _no_message(context: "_ObservedContext", observation: Observation) -> None:
-    """End a call that came without a message; one that gRPC has refused as too large is cancelled within a moment."""
+    """End a call without a message. If gRPC refused the message as too large, it cancels the call first."""
     try:
         await asyncio.sleep(REFUSED_WITHIN_S)
     except asyncio.CancelledError:
@@ -188,7 +191,7 @@ async def _no_message(context: "_ObservedContext", observation: Observation) -> 
 
 
 class _ObservedContext:
-    """A call's context that reports an abort before the client learns of it."""
+    """A call's context that records an abort before the status is sent to the client."""
 
     def __init__(self, context: grpc.aio.ServicerContext, observation: Observation) -> None:
         self._context = context

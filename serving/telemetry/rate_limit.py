@@ -1,16 +1,16 @@
-"""So many of a kind in a second, and no more: for what is written of calls that anybody can make."""
+"""A rate limit for log lines and audit records that anybody can cause."""
 
 import time
 from collections.abc import Callable
 
 
-class Pace:
-    """A token bucket, as the generic cell rate algorithm (ITU-T I.371) keeps it.
+class RateLimit:
+    """A token bucket, in the form of the generic cell rate algorithm (ITU-T I.371).
 
     Args:
-        rate: a second.
-        burst: at once after a pause.
-        now: the time, seconds.
+        rate: events a second in the long run.
+        burst: events at once after a pause.
+        now: a monotonic clock, seconds.
     """
 
     def __init__(self, rate: float, burst: int, now: Callable[[], float] = time.monotonic) -> None:
@@ -18,7 +18,7 @@ class Pace:
         self._full_at = 0.0
 
     def allows(self) -> bool:
-        """Whether one more may be; it counts as done if so."""
+        """Whether one more event is allowed; an allowed one is counted."""
         now = self._now()
         full_at = max(now, self._full_at)
         allowed = full_at - now <= (self._burst - 1) * self._interval

@@ -1,4 +1,4 @@
-"""One request and its outcome, as the metrics and the audit log see it; the same for REST and gRPC."""
+"""The record of one request and its outcome, for the metrics and the audit log; the same for REST and gRPC."""
 
 import time
 from collections.abc import Sequence
@@ -9,40 +9,42 @@ from typing import Protocol
 from slipway.serving.access.caller import ANONYMOUS, Scope, current_caller
 
 ABANDONED = 499
-"""The client went before it was answered; the code that nginx made usual."""
+"""Status of a request whose client disconnected before the response. nginx introduced this code."""
 
 CLIENT, COMPARISON, STRANGER = "client", "comparison", "stranger"
-"""Sources: a rollout that asks both revisions directly marks its questions, which are no client's traffic; a stranger
-has shown no credentials that are good, so nothing that becomes of its requests says anything about the model."""
+"""Sources of requests. A rollout that compares both revisions marks its own requests as `comparison`, since they are
+not traffic of clients. A `stranger` has shown no valid credentials, so its refused requests say nothing about the
+model."""
 
 
 @dataclass
 class Exchange:
-    """A request at hand. What is inside it is noted by those who decode it."""
+    """A request that is being answered. `note` adds its content once it is decoded."""
 
     protocol: str
     """`rest` or `grpc`."""
     method: str
     """`infer`, `predict`, `explain`, `load`, `unload`, `metadata` or `other`."""
     marked: bool = False
-    """Whether its head says that a rollout compares with it. Anybody can say so: see `source`."""
+    """Whether its head marks it as `comparison`. Any client can send the mark: see `source`."""
     bytes_in: int = 0
+    """Bytes of the body of the request, without the head."""
     bytes_out: int = 0
-    """Of bodies, without heads."""
+    """Bytes of the body of the response, without the head."""
     code: int = 0
-    """HTTP status; 0 until there is an outcome."""
+    """HTTP status of the outcome; 0 until there is one."""
     seconds: float = 0.0
-    """From the head of the request to the outcome."""
+    """Time from the head of the request to the outcome."""
     request_id: str = ""
     texts: Sequence[str] = ()
     started: float = field(default_factory=time.perf_counter)
 
     @property
     def source(self) -> str:
-        """`CLIENT`, `COMPARISON` or `STRANGER`, by the caller of the request that this task answers.
+        """`CLIENT`, `COMPARISON` or `STRANGER`, by the caller of this task's request.
 
-        The mark is believed of those alone who may drive rollouts, or else any client could hide its requests from a
-        rollout's evidence.
+        The mark counts only from callers with the scope `rollout`. Otherwise any client could hide its requests from
+        the evidence of a rollout.
         """
         caller = current_caller()
         if caller == ANONYMOUS:
@@ -51,31 +53,37 @@ class Exchange:
 
 
 class Recorder(Protocol):
-    """Who is told of exchanges."""
+    """Is called at each stage of a request."""
 
     def began(self, exchange: Exchange) -> None:
-        """A request has come."""
+        """Called when a request begins."""
 
     def answered(self, exchange: Exchange) -> None:
-        """It has its only outcome, which the client does not know yet; called in the context of the request."""
+        """Called once per request, with its outcome, before the client gets it; runs in the request's context."""
 
     def ended(self, exchange: Exchange) -> None:
-        """Nothing is left to do for it."""
+        """Called when a request is over."""
 
     def ready(self, ready: bool) -> None:
-        """Whether the server can answer, as of now."""
+        """Called before a scrape, with whether the server can answer now."""
 
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
 def current_exchange() -> Exchange | None:
-    """The request that this task answers; None outside of one."""
+    """The record of the request that this task answers; None outside of a request."""
     return _current.get()
 
 
 def note(texts: Sequence[str] = (), request_id: str | None = None, method: str | None = None) -> None:
-    """Say what the request at hand asks about, once it is decoded; an id in its head goes before one in its body."""
+    """Add the content of the current request to its record, once it is decoded.
+
+    Args:
+        texts: the texts of the request.
+        request_id: the id in the body. An id in the head takes precedence.
+        method: the method, if the body changes it.
+    """
     if exchange := _current.get():
         exchange.texts = texts or exchange.texts
         exchange.request_id = exchange.request_id or request_id or ""
@@ -83,7 +91,7 @@ def note(texts: Sequence[str] = (), request_id: str | None = None, method: str |
 
 
 class Observation:
-    """Follows one exchange from here to its only outcome."""
+    """Reports one request to a recorder: its begin, its only outcome and its end."""
 
     def __init__(self, exchange: Exchange, recorder: Recorder) -> None:
         self.exchange = exchange
@@ -93,7 +101,7 @@ class Observation:
         recorder.began(exchange)
 
     def outcome(self, code: int, bytes_out: int = 0) -> None:
-        """Report the outcome, if it is the first."""
+        """Report an outcome; all but the first are ignored."""
         if not self.exchange.code:
             self.exchange.code = code
             self.exchange.bytes_out = bytes_out
@@ -101,7 +109,7 @@ class Observation:
             self._recorder.answered(self.exchange)
 
     def close(self, code: int) -> None:
-        """The exchange is over; `code` is its outcome if there was none. Once is enough."""
+        """Report the end of the request, once; `code` is the outcome if none was reported before."""
         self.outcome(code)
         if not self._over:
             self._over = True

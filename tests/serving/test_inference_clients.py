@@ -18,8 +18,8 @@ from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
 from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.clients.v2_client import AsyncClient, Client
+from slipway.components.clients.v2_operations import ModelStatus
 from slipway.components.clients.v2_protocol import Predictions
-from slipway.components.clients.v2_questions import ModelStatus
 from slipway.components.errors import BadInput, ModelNotFound, NoAnswer, SlipwayError, Unavailable
 from tests.serving.conftest import Server, Start
 

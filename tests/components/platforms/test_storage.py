@@ -100,13 +100,13 @@ def test_a_bundle_is_replaced_without_leftovers(place: str, bundle: Path, tmp_pa
 @pytest.mark.usefixtures("store")
 def test_a_reader_never_sees_bundle_json_before_all_other_files(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, bool]] = []
-    upload = s3.Place.upload
+    upload = s3.S3Location.upload
 
-    def watched(place: s3.Place, path: Path, name: str) -> None:
+    def watched(place: s3.S3Location, path: Path, name: str) -> None:
         seen.append((name, "bundle.json" in place.names()))
         upload(place, path, name)
 
-    monkeypatch.setattr(s3.Place, "upload", watched)
+    monkeypatch.setattr(s3.S3Location, "upload", watched)
     for _ in range(2):  # also when it replaces an older bundle
         seen.clear()
         storage.upload_folder(bundle, "s3://models/x")

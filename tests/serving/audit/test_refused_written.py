@@ -15,10 +15,10 @@ from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
 from slipway.serving.audit.chain import verify
 from slipway.serving.audit.files import audit_files, places
-from slipway.serving.audit.unknown_callers import BURST, REPORT_S, Strangers
-from slipway.serving.errors import TOLD, told
-from slipway.serving.telemetry.log import CHARACTERS, ShortLines, Sparing
-from slipway.serving.telemetry.rate_limit import Pace
+from slipway.serving.audit.unknown_callers import BURST, REPORT_S, UnknownCallers
+from slipway.serving.errors import MESSAGE_LIMIT, client_message
+from slipway.serving.telemetry.log import CHARACTERS, ShortLines, WarningLimit
+from slipway.serving.telemetry.rate_limit import RateLimit
 from tests.serving.audit.test_audit_server import records, stop
 
 LONG = "n" * 500_000
@@ -47,8 +47,8 @@ def test_a_long_path_is_short_in_the_log(server):
 
 
 def test_messages_are_told_whole_up_to_a_length():
-    assert told(ValueError("short")) == "short"
-    assert len(told("x" * 10**6)) < TOLD + 40
+    assert client_message(ValueError("short")) == "short"
+    assert len(client_message("x" * 10**6)) < MESSAGE_LIMIT + 40
 
 
 def test_refused_strangers_are_a_sample_in_the_audit_log_and_callers_are_all_there(
@@ -91,7 +91,7 @@ class Clock:
 
 def test_the_number_of_those_left_out_is_written_from_time_to_time():
     clock = Clock()
-    strangers = Strangers(clock)
+    strangers = UnknownCallers(clock)
     assert sum(strangers.wants(401) for _ in range(BURST + 5)) == BURST
     assert strangers.report() is None
     clock.now += REPORT_S
@@ -101,7 +101,7 @@ def test_the_number_of_those_left_out_is_written_from_time_to_time():
 
 def test_a_pace_is_a_burst_and_then_the_rate():
     clock = Clock()
-    pace = Pace(2.0, 3, clock)
+    pace = RateLimit(2.0, 3, clock)
     assert [pace.allows() for _ in range(5)] == [True, True, True, False, False]
     clock.now += 0.51
     assert [pace.allows() for _ in range(2)] == [True, False]
@@ -112,7 +112,7 @@ def logged(text: str, *values: object, level: int = logging.WARNING) -> logging.
 
 
 def test_warnings_of_a_kind_are_written_now_and_then_and_others_are_not_kept_back():
-    sparing = Sparing()
+    sparing = WarningLimit()
     assert sum(sparing.filter(logged("event=denied path=%r", number)) for number in range(1000)) < 200
     assert sparing.filter(logged("event=refused path=%r", "/"))
     assert all(sparing.filter(logged("event=denied", level=logging.ERROR)) for _ in range(1000))
