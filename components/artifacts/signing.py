@@ -312,6 +312,7 @@ def _write_once(path: Path, content: bytes) -> None:
             file.write(content)
         whole_file.sync(Path(temporary))
         os.link(temporary, path)  # fails if the file exists, where a rename would replace it
+        whole_file.sync(path.parent)  # what the key signs must not outlive it when power is lost
     except FileExistsError:
         pass
     finally:
