@@ -104,14 +104,19 @@ def kind(words: list[str]) -> None:
 
 
 def kubectl(words: list[str]) -> None:
-    """The kustomization is there; a service that is forwarded has the port; other verbs only read."""
+    """The kustomization is there, as are a forwarded service's port and the label that goes; other verbs only read."""
     verb = words[1]
-    if verb == "apply":
+    if verb in ("apply", "delete"):
+        assert "-k" in words, "objects of our kustomizations alone"
         folder = ROOT / words[words.index("-k") + 1]
         assert (folder / "kustomization.yaml").is_file(), f"{folder} has no kustomization.yaml"
     elif verb == "port-forward":
         place, ports = words[-2], words[-1]
         assert (place, ports.rpartition(":")[2]) in {*services(), ("service/ml-pipeline-ui", "80")}, words
+    elif verb == "label":
+        namespace = yaml.safe_load((ROOT / "manifests/base/namespace.yaml").read_text("utf-8"))["metadata"]
+        assert words[2:4] == ["namespace", namespace["name"]], words
+        assert words[4].removesuffix("-") in namespace["labels"], words
     else:
         assert verb in ("get", "logs", "describe", "wait", "annotate"), f"no rule for kubectl {verb}"
 

@@ -53,6 +53,7 @@ def test_every_command_shown_would_work(block: Block) -> None:
         "kubectl apply -k manifests/overlays/nowhere",
         "kubectl port-forward service/mlflow 5001",
         "kubectl delete namespace slipway",
+        "kubectl label namespace slipway slipway.dev/nothing-",
         "curl http://127.0.0.1:8080/v2/model/messages",
         "docker build -t slipway/slipway-python:0.0.1 .",
         "python -m benchmarks.nothing",
