@@ -8,7 +8,7 @@ UV := uv==0.13.9
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 JOBS ?= 2
 
-.PHONY: setup run test check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
+.PHONY: setup run test test-together test-alone check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
 setup: $(VENV)/installed
 
@@ -40,9 +40,14 @@ check: setup docs
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-# JOBS side by side, each file in one of them; then, with nothing beside them, those that measure memory or time.
-test: check
-	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not cluster and not alone'
+test: check test-together test-alone
+
+# JOBS files of tests side by side.
+test-together: setup
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --durations=40 -m 'not cluster and not alone'
+
+# Those that measure memory or time.
+test-alone: setup
 	$(BIN)/pytest -m 'alone and not cluster'
 
 # On the cluster of KUBECONFIG, or on the kit beside this folder.
