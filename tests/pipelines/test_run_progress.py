@@ -47,6 +47,7 @@ def followed(kubeflow: Kubeflow, user: User, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(run_progress, "RECORD_SECONDS", 0.0)
     monkeypatch.setattr(submit, "REPORT_SECONDS", 0.0)
     monkeypatch.setattr("slipway.pipelines.progress_view.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("slipway.pipelines.progress_view.LINE_SECONDS", 600.0)  # however busy the machine is
     return Followed(kubeflow, user)
 
 
