@@ -196,9 +196,9 @@ def test_the_counts_of_a_prometheus_decide_as_the_pods_own(
     model = Model(Serving(**{**vars(messages.serving), "settings": settings}), messages.name, messages.registry)
     with model.clients([f"my parcel is late {TRIGGER}", "my parcel is late"]) as clients:
         bad = model.roll_out(model.register("raising"))
-    assert bad["outcome"] == "rolled_back", bad["reason"]
-    assert "errors" in bad["reason"]
-    assert 0 < len(clients.failures) <= bad["requests"]["challenger_errors"]
+    assert bad.outcome == "rolled_back", bad.reason
+    assert "errors" in bad.reason
+    assert 0 < len(clients.failures) <= bad.requests.challenger_errors
     model.serves(champion)
     version = model.register("first")
     with model.clients() as clients:
