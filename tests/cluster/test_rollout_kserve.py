@@ -203,8 +203,8 @@ def test_the_counts_of_a_prometheus_decide_as_the_pods_own(
     version = model.register("first")
     with model.clients() as clients:
         good = model.roll_out(version)
-    assert good["outcome"] == "promoted", good["reason"]
-    assert good["requests"]["challenger"] >= QUICK.minimum_requests
+    assert good.outcome == "promoted", good.reason
+    assert good.requests.challenger >= QUICK.minimum_requests
     assert clients.failures == []
     model.serves(version)
 
