@@ -60,13 +60,18 @@ def load_config(folder: str | Path) -> PretrainedConfig:
     Raises:
         BadInput: the configuration cannot be loaded, or names code of its own.
     """
+    config: PretrainedConfig = _loaded(AutoConfig, folder, "config.json")
+    return config
+
+
+def _loaded(kind: type[AutoConfig | AutoTokenizer], folder: str | Path, file: str) -> Any:
+    """What transformers loads from a file of an encoder or checkpoint. Raises BadInput as `load_config`."""
     try:
-        _refuse_code(folder, "config.json")
+        _refuse_code(folder, file)
         name, revision = split_revision(str(folder))
-        config: PretrainedConfig = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        return kind.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _unknown(str(folder), error) from error
-    return config
 
 
 def _refuse_code(folder: str | Path, name: str) -> None:
@@ -86,14 +91,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         BadInput: the tokenizer cannot be loaded, or names code of its own.
     """
-    try:
-        _refuse_code(folder, "tokenizer_config.json")
-        name, revision = split_revision(str(folder))
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            name, revision=revision, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise _unknown(str(folder), error) from error
+    tokenizer: PreTrainedTokenizerBase = _loaded(AutoTokenizer, folder, "tokenizer_config.json")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

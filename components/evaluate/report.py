@@ -35,7 +35,7 @@ def _verdict(result: EvaluateResult) -> str:
         return html.notice(f"The challenger is the champion, version {result.identical_to_champion}.", "good")
     if result.gate.passed:
         return html.notice("The gate lets the challenger pass: all checks are met.", "good")
-    failed = [check.words for check in result.gate.checks if not check.passed]
+    failed = result.gate.failures
     return html.notice(f"The gate refuses the challenger: {'; '.join(failed)}.", "bad")
 
 

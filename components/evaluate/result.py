@@ -37,6 +37,11 @@ class Verdict(ResultPart):
     checks: list[Check] = []
     """The checks, in the same order."""
 
+    @property
+    def failures(self) -> list[str]:
+        """A sentence for each check that failed."""
+        return [check.words for check in self.checks if not check.passed]
+
 
 @dataclass(frozen=True)
 class Membership:

@@ -60,9 +60,8 @@ def holder(path: Path) -> str | None:
     except OSError:
         return None
     with file:
-        return (
-            None if _locked(file, fcntl.LOCK_SH) else file.read()
-        )  # a shared lock, so that two callers of `holder` do not take each other for the holder
+        # A shared lock, so that two callers of `holder` do not take each other for the holder.
+        return None if _locked(file, fcntl.LOCK_SH) else file.read()
 
 
 def _locked(file: IO[str], mode: int) -> bool:

@@ -26,9 +26,8 @@ def replacing(path: Path, mode: int = 0o666, durable: bool = True) -> Iterator[P
     Raises:
         OSError: the file cannot be written.
     """
-    new = path.with_name(
-        f".{path.name}.{secrets.token_hex(8)}"
-    )  # a random name, so no other user can have put a link there
+    # A random name, so no other user can have put a link there.
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
     try:
         yield new

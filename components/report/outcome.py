@@ -29,7 +29,7 @@ def outcome_of(record: Record) -> Outcome:
         return Outcome(title, f"{failure['step']}: {failure['message']}", failure["exit_code"], tone)
     evaluation = GateResult.found_in(record.results)
     if evaluation and not evaluation.gate.passed:
-        reasons = "; ".join(check.words for check in evaluation.gate.checks if not check.passed)
+        reasons = "; ".join(evaluation.gate.failures)
         return Outcome("gate refused", f"Nothing was registered: {reasons}", GateRefused.exit_code, "bad")
     if rollout := RolloutEnd.found_in(record.results):
         return _of_rollout(rollout)

@@ -51,7 +51,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path, sma
             tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
             target="local",
         )
-        around(folder=str(small_dataset.folder), tasks=step.plan(select, settings), request=request.plain())
+        tasks = [task.model_dump(mode="json") for task in step.plan(select, settings)]
+        around(folder=str(small_dataset.folder), tasks=tasks, request=request.plain())
         return tmp_path
 
     return run

@@ -44,9 +44,8 @@ class Tap:
     """
 
     def __init__(self, admits: Callable[[Mapping[str, str]], bool] = lambda _: True) -> None:
-        self._folder = Path(
-            tempfile.mkdtemp(prefix="slipway-")
-        )  # a short path: the path of a socket has at most 107 bytes
+        # A short path: the path of a socket has at most 107 bytes.
+        self._folder = Path(tempfile.mkdtemp(prefix="slipway-"))
         self.path = self._folder / "tap"
         self._texts: deque[str] = deque(maxlen=KEPT)
         self._server = _Server(str(self.path), _handler(self._texts, admits))

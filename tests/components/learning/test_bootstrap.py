@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from slipway.components.learning.bootstrap import Resamples, histogram, interval
+from slipway.components.learning.bootstrap import Histogram, Resamples, histogram, interval
 from slipway.components.learning.scores import Indices, confusion_matrix, macro_f1
 
 
@@ -103,6 +103,6 @@ def test_a_single_text_is_right_or_wrong() -> None:
 
 
 def test_the_histogram_counts_every_resample() -> None:
-    assert sum(histogram(np.zeros(50))["counts"]) == 50
-    assert histogram(np.array([0.0, 0.1, 1.0]), bins=2) == {"counts": [2, 1], "edges": [0.0, 0.5, 1.0]}
-    assert len(histogram(np.zeros(50))["edges"]) == 42
+    assert sum(histogram(np.zeros(50)).counts) == 50
+    assert histogram(np.array([0.0, 0.1, 1.0]), bins=2) == Histogram(counts=[2, 1], edges=[0.0, 0.5, 1.0])
+    assert len(histogram(np.zeros(50)).edges) == 42

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -73,6 +74,27 @@ class Site:
     @property
     def lost(self) -> dict[tuple[int, str], int]:
         return {answer: count for answer, count in self.cluster.answers.items() if answer[0] != httpx.codes.OK}
+
+
+class OneProcess:
+    """KServe's Standard mode as `kserve_cluster` plays it."""
+
+    standing: Revision | None = None
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._numbers = site, count(1)
+
+    def target(self) -> KServeTarget:
+        return self._site.target
+
+    def good(self) -> Revision:
+        version = str(next(self._numbers))
+        return Revision(version, f"s3://models/{version}", digest_for(version))
+
+    def broken(self) -> Revision:
+        revision = self.good()
+        self._site.cluster.refused.add(revision.version)
+        return revision
 
 
 def use(api: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

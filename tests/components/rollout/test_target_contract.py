@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from slipway.components.rollout.kserve.target import KServeTarget
 from slipway.components.rollout.target import Revision
 from tests.components.rollout.conftest import Behaviour, FakeTarget, sites
-from tests.components.rollout.kserve_cluster import digest_for
-from tests.components.rollout.kserve_site import Site
+from tests.components.rollout.kserve_site import OneProcess
 from tests.components.rollout.target_contract import TargetContract
 
 
@@ -32,27 +30,6 @@ class Memory:
 
     def broken(self) -> Revision:
         return self.good(refuses=True)
-
-
-class OneProcess:
-    """KServe's Standard mode as `kserve_cluster` plays it."""
-
-    standing: Revision | None = None
-
-    def __init__(self, site: Site) -> None:
-        self._site, self._numbers = site, count(1)
-
-    def target(self) -> KServeTarget:
-        return self._site.target
-
-    def good(self) -> Revision:
-        version = str(next(self._numbers))
-        return Revision(version, f"s3://models/{version}", digest_for(version))
-
-    def broken(self) -> Revision:
-        revision = self.good()
-        self._site.cluster.refused.add(revision.version)
-        return revision
 
 
 class TestTargetOfTheDriversTests(TargetContract):
