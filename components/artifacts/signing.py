@@ -1,39 +1,29 @@
-"""Signs bundles, and verifies them before they are loaded: OpenSSF model-signing with an ECDSA P-256 key pair.
-
-private.pem   PKCS #8, mode 0600; never leaves the machine or secret store that signs. There is none for a key in KMS.
-public.pem    the public key that every server needs to load bundles
-"""
+"""Signs bundles, and verifies them before they are loaded: OpenSSF model-signing with an ECDSA P-256 key pair."""
 
 import base64
 import hashlib
 import json
-import os
 import re
-import shlex
-import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, manifest, signing, verifying
 from model_signing._hashing.hashing import Digest  # has no public name, but a manifest consists of these
 
 from slipway.components import formats
-from slipway.components.artifacts import trusted_keys
+from slipway.components.artifacts import key_files, trusted_keys
 from slipway.components.artifacts.bundle import SIGNATURE, Bundle, contents_of
 from slipway.components.artifacts.encryption import BundleKey
 from slipway.components.errors import BadInput, BundleRefused
 
 if TYPE_CHECKING:
     from slipway.components.artifacts.signing_kms import KmsSigningKey
-from slipway.components.machine import whole_file
 
-PRIVATE, PUBLIC = "private.pem", "public.pem"
 FORMAT = 1
 """Format of signatures: the major version of model-signing's predicate."""
 _PREDICATE = re.compile(r"https://model_signing/signature/v(\d{1,9})\.\d{1,9}")
@@ -84,35 +74,15 @@ def key_pair(folder: Path, signing_key: str = "") -> KeyPair:
             from slipway.components.artifacts.signing_kms import KmsSigningKey
 
             key = KmsSigningKey(signing_key)
-            return KeyPair(key, _public_file(folder, _public_pem(key), signing_key))
-        private_key = folder / PRIVATE
-        if not private_key.exists():
-            # The second check of the private key: another process may have made the pair since the first one.
-            if (folder / PUBLIC).exists() and not private_key.exists():
-                raise BadInput(
-                    f"{folder} has {PUBLIC} but not {PRIVATE}; restore the private key, or remove {PUBLIC} for a new "
-                    "pair (bundles signed with the old one are then refused)"
-                )
-            _write_once(private_key, _private_pem(ec.generate_private_key(ec.SECP256R1())))
-        return KeyPair(private_key, _public_file(folder, _public_pem(_load_private(private_key)), PRIVATE))
+            return KeyPair(key, key_files.public_file(folder, key.public_key(), signing_key))
+        private_key = key_files.private_file(folder)
+        public_key = key_files.load_private(private_key).public_key()
+        return KeyPair(private_key, key_files.public_file(folder, public_key, key_files.PRIVATE))
     except OSError as error:
         raise BadInput(
             f"the signing keys in {folder} cannot be used ({error}); set another folder for them, or on a cluster make "
             "the Secret by `manifests/install.sh secrets`"
         ) from error
-
-
-def _public_file(folder: Path, public: bytes, signer: str) -> Path:
-    """The file with the public key of a signer, which is written if it does not exist."""
-    path = folder / PUBLIC
-    if not path.exists() and not os.access(folder, os.W_OK):
-        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / PUBLIC
-    _write_once(path, public)
-    if path.read_bytes() != public:
-        raise BadInput(
-            f"{PUBLIC} in {folder} and {signer} do not belong together; rename (any *.pem is trusted) or remove it"
-        )
-    return path
 
 
 def identity(public_key: Path) -> str:
@@ -121,7 +91,7 @@ def identity(public_key: Path) -> str:
     Raises:
         BadInput: the file is not a public key.
     """
-    der = _load_public(public_key).public_bytes(
+    der = key_files.load_public(public_key).public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return f"sha256:{hashlib.sha256(der).hexdigest()}"
@@ -152,7 +122,7 @@ def sign_digests(digests: Mapping[str, str], private_key: "Path | KmsSigningKey"
         raise BadInput(f"a bundle with the files {sorted(digests)} cannot be signed; expected all but {SIGNATURE}")
     config = signing.Config().set_hashing_config(_Digests(digests))  # type: ignore[no-untyped-call]
     if isinstance(private_key, Path):
-        _load_private(private_key)
+        key_files.load_private(private_key)
         config.use_elliptic_key_signer(private_key=private_key)
     else:
         from slipway.components.artifacts.signing_kms import KmsSigner
@@ -226,7 +196,7 @@ def verify(bundle: Path, public_key: Path) -> dict[str, bytes]:
     """
     keys = trusted_keys.public_keys(public_key)
     for key in keys:
-        _load_public(key)
+        key_files.load_public(key)
     contents = contents_of(bundle.resolve())
     if SIGNATURE not in contents:
         raise BundleRefused(f"{bundle} is unsigned: it has no {SIGNATURE}")
@@ -300,65 +270,3 @@ def _reason(bundle: Path, error: Exception) -> str:
         added = [f"{names} was added" for names in re.findall(r"Extra files found in model '[^']*': ([^\"]+)", text)]
         return f"{bundle} is not what was signed: {'; '.join(altered + missing + added) or text}"
     return f"{SIGNATURE} of {bundle} is not a model signature ({type(error).__name__}: {text[:200]})"
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    """Write a file as a whole and with mode 0600, unless it exists. Of several writers the first one wins."""
-    if path.exists():
-        return
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        whole_file.sync(Path(temporary))
-        os.link(temporary, path)  # fails if the file exists, where a rename would replace it
-        whole_file.sync(path.parent)  # what the key signs must not outlive it when power is lost
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary)
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _public_pem(key: "ec.EllipticCurvePrivateKey | KmsSigningKey") -> bytes:
-    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _check_private(path: Path) -> None:
-    """Refuse a private key that other users of this machine can read or change.
-
-    Files on a read-only file system are accepted: Kubernetes mounts a Secret so, for one pod, where the mode of the
-    file protects it from nobody.
-    """
-    mode = path.stat().st_mode
-    if mode & 0o077 and not os.statvfs(path).f_flag & os.ST_RDONLY:
-        raise BadInput(
-            f"the private key {path} has the mode {stat.S_IMODE(mode):04o}, so others can read or change it; "
-            f"`chmod 600 {shlex.quote(str(path))}`, and make a new pair if somebody may have read it"
-        )
-
-
-def _load_private(path: Path) -> ec.EllipticCurvePrivateKey:
-    try:
-        _check_private(path)
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadInput(f"{path} is not an unencrypted PEM private key ({error})") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise BadInput(f"{path} is not an ECDSA P-256 key; remove both key files for a new pair")
-    return key
-
-
-def _load_public(path: Path) -> ec.EllipticCurvePublicKey:
-    try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise BadInput(f"{path} is not a PEM public key ({error})") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise BadInput(f"{path} is not an ECDSA P-256 public key; give the signer's {PUBLIC}")
-    return key

@@ -10,11 +10,11 @@ once no bundle that serves, or may serve again, is signed with the old one.
 
 from pathlib import Path
 
+from slipway.components.artifacts.key_files import PRIVATE
 from slipway.components.errors import BadInput
 from slipway.components.platforms import identifiers
 
 REFUSED = "refused-digests.txt"
-PRIVATE = "private.pem"
 
 
 def public_keys(place: Path) -> list[Path]:

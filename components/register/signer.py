@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from slipway.components.artifacts import signing
+from slipway.components.artifacts import key_files, signing
 from slipway.components.errors import BadInput
 from slipway.components.platforms.container_image import SIGNING_FOLDER
 
@@ -30,7 +30,7 @@ def main(folder: str = SIGNING_FOLDER) -> None:
         BadInput: the digests or the key cannot be used.
     """
     digests = json.loads(os.environ.get(FILES_VARIABLE, "{}"))
-    signature = signing.sign_digests(digests, Path(folder) / signing.PRIVATE)
+    signature = signing.sign_digests(digests, Path(folder) / key_files.PRIVATE)
     print(f"{ANSWER}{base64.b64encode(signature).decode()}", flush=True)
 
 

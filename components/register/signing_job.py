@@ -17,7 +17,7 @@ from typing import Any
 
 from kubernetes import client, watch
 
-from slipway.components.artifacts import signing
+from slipway.components.artifacts import key_files, signing
 from slipway.components.artifacts.bundle import SIGNATURE, contents_of
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.platforms.cluster_settings import PUBLIC_KEY, SECRETS, own_namespace
@@ -89,10 +89,10 @@ class SigningJob:
     @cached_property
     def public_key(self) -> Path:
         """The public key of the namespace, in a file."""
-        if signing.PUBLIC not in self.public_keys:
-            raise BadInput(f"the ConfigMap {PUBLIC_KEY} in namespace {self._namespace} has no {signing.PUBLIC}")
-        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / signing.PUBLIC
-        path.write_text(self.public_keys[signing.PUBLIC], "utf-8")
+        if key_files.PUBLIC not in self.public_keys:
+            raise BadInput(f"the ConfigMap {PUBLIC_KEY} in namespace {self._namespace} has no {key_files.PUBLIC}")
+        path = Path(tempfile.mkdtemp(prefix="slipway-public-key-")) / key_files.PUBLIC
+        path.write_text(self.public_keys[key_files.PUBLIC], "utf-8")
         return path
 
     @cached_property

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from slipway.components.artifacts import signing, trusted_keys
+from slipway.components.artifacts import key_files, signing, trusted_keys
 from slipway.components.artifacts.bundle import SIGNATURE, Bundle, contents_of
 from slipway.components.errors import BadInput, BundleRefused
 
@@ -57,7 +57,7 @@ def test_a_key_of_another_kind_neither_signs_nor_verifies(
 ) -> None:
     key, folder = make(), tmp_path / "other"
     folder.mkdir(mode=0o700)
-    private, public = folder / signing.PRIVATE, folder / signing.PUBLIC
+    private, public = folder / key_files.PRIVATE, folder / key_files.PUBLIC
     private.touch(mode=0o600)
     private.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -167,7 +167,7 @@ def test_a_mounted_private_key_alone_is_enough_though_its_folder_cannot_be_writt
 ) -> None:
     folder, identity = keys.private_key.parent, signing.identity(keys.public_key)
     keys.public_key.unlink()
-    monkeypatch.setattr(signing.os, "access", lambda path, _mode: path != folder)  # the tests may run as root
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != folder)  # the tests may run as root
     pair = signing.key_pair(folder)
     assert signing.identity(pair.public_key) == identity
     assert [path.name for path in folder.iterdir()] == ["private.pem"]
