@@ -1,10 +1,9 @@
 """Shows the evidence of a rollout in progress in the terminal: a row for each metric."""
 
-from typing import Any
-
 from rich.table import Table
 
 from slipway.components.rollout.charts import TITLES, verdict_text
+from slipway.components.rollout.rollout_progress import MetricProgress
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 24
@@ -12,27 +11,29 @@ WIDTH = 24
 STYLES = {"roll back": "red", "go on": "green", "hold": "yellow"}
 
 
-def evidence_table(rows: list[dict[str, Any]]) -> Table:
+def evidence_table(rows: list[MetricProgress]) -> Table:
     """A table with shares of both revisions, harm with its bounds, margin, course and verdict of each metric.
 
     Args:
-        rows: `evidence` of `state.summary`.
+        rows: the evidence of a rollout.
     """
     table = Table(
         "", "champion", "challenger", "harm", "bounds", "margin", "course", "verdict", box=None, pad_edge=False
     )
     for row in rows:
-        known = row["harm"] is not None
-        verdict = verdict_text(row["verdict"], row["upper"], row["margin"]) if known else "no data"
+        harm, bounds, verdict = "–", "–", "no data"
+        if row.harm is not None:
+            harm, bounds = _points(row.harm), f"{_points(row.lower)} to {_points(row.upper)}"
+            verdict = verdict_text(row.verdict, row.upper, row.margin)
         table.add_row(
-            TITLES[row["metric"]],
-            _percent(row["champion"]),
-            _percent(row["challenger"]),
-            _points(row["harm"]) if known else "–",
-            f"{_points(row['lower'])} to {_points(row['upper'])}" if known else "–",
-            _points(row["margin"]),
-            course(row["course"], row["margin"]),
-            f"[{STYLES[row['verdict']]}]{verdict}[/]",
+            TITLES[row.metric],
+            _percent(row.champion),
+            _percent(row.challenger),
+            harm,
+            bounds,
+            _points(row.margin),
+            course(row.course, row.margin),
+            f"[{STYLES[row.verdict]}]{verdict}[/]",
         )
     return table
 

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -11,6 +10,7 @@ from slipway.components.clients.v2_client import Client
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import manual_control
 from slipway.components.rollout.manual_control import ManualTarget
+from slipway.components.rollout.rollout_progress import RolloutProgress
 from slipway.components.rollout.target import Revision
 
 
@@ -57,8 +57,8 @@ class Status(BaseModel):
     proxy: ProxyStatus | None = None
     champion: RevisionStatus | None = None
     challenger: RevisionStatus | None = None
-    rollout: dict[str, Any] | None = None
-    """Progress of a rollout that goes on or is held; see `slipway.components.rollout.state.summary`."""
+    rollout: RolloutProgress | None = None
+    """Progress of a rollout that goes on or is held."""
     held_by: str | None = None
     """The process that drives a rollout now."""
 

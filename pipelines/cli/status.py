@@ -32,15 +32,15 @@ def show(status: "Status", console: Console) -> None:
     console.print(table)
     if rollout := status.rollout:
         console.print(
-            f"rollout of version {rollout['version']}: {rollout['phase']} ({rollout['percent']} %), "
-            f"{rollout['requests']} requests and {rollout['texts']} labelled texts so far, "
-            f"verdict: {rollout['verdict'] or 'none yet'}",
+            f"rollout of version {rollout.version}: {rollout.phase} ({rollout.percent} %), "
+            f"{rollout.requests} requests and {rollout.texts} labelled texts so far, "
+            f"verdict: {rollout.verdict or 'none yet'}",
             highlight=False,
         )
-        if rollout["evidence"]:
+        if rollout.evidence:
             from slipway.components.rollout.live import evidence_table
 
-            console.print(evidence_table(rollout["evidence"]))
+            console.print(evidence_table(rollout.evidence))
 
 
 def _address_of(endpoint: dict[str, str]) -> str:

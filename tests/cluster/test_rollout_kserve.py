@@ -334,7 +334,8 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(messages: Model) -> None:
         killed.wait()
         revisions = messages.revisions()
         status = messages.served.status()
-        assert (status.rollout or {})["phase"] == "traffic"
+        assert status.rollout
+        assert status.rollout.phase == "traffic"
         assert status.challenger
         assert status.challenger.percent > 0
         until(lambda: messages.target.holder() is None, "the end of the killed driver's lease")

@@ -111,17 +111,17 @@ def test_a_killed_rollout_goes_on_where_it_was(site):
     longer = site.settings.model_copy(update={"minimum_requests": 60})
     plain = RolloutRequest(**given | {"settings": longer}).model_dump_json()
     process = subprocess.Popen([sys.executable, "-c", STEP, plain], stderr=subprocess.DEVNULL)
-    while (rollout := (site.model.status().rollout or {})).get("phase") != "traffic":
+    while (rollout := site.model.status().rollout) is None or rollout.phase != "traffic":
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert rollout["texts"] > 0
+    assert rollout.texts > 0
     assert site.ask("my parcel is late").status_code == 200
     result = step.run(RolloutRequest(**given))
     assert result.outcome == "promoted"
     assert result.resumed == 1
-    assert result.requests.challenger >= rollout["requests"]
+    assert result.requests.challenger >= rollout.requests
     assert site.serving() == given["version"]
 
 

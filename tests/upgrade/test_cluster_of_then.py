@@ -12,6 +12,7 @@ from slipway.components.rollout import state
 from slipway.components.rollout.kserve import record
 from slipway.components.rollout.kserve.manifest import Mode
 from slipway.components.rollout.kserve.model import ClusterModel
+from slipway.components.rollout.rollout_progress import progress_of
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster
 from tests.components.rollout.kserve_http import serving
 from tests.components.rollout.kserve_site import use
@@ -31,7 +32,7 @@ def test_who_serves_and_who_is_rolled_out_is_read(mode: str) -> None:
     assert found.state
     kept = state.from_json(found.state)
     assert (kept.phase, kept.revision, kept.champion) == ("traffic", found.challenger, found.champion)
-    assert state.summary(found.state)["requests"] == kept.requests[0] > 0
+    assert progress_of(kept).requests == kept.requests[0] > 0
 
 
 def test_there_are_services_of_every_mode() -> None:
@@ -53,4 +54,4 @@ def test_status_of_a_service_of_then(user: Path, monkeypatch: pytest.MonkeyPatch
     assert found.challenger
     assert (found.champion.version, found.challenger.version, found.challenger.percent) == ("1", "2", 10)
     assert found.rollout
-    assert found.rollout["phase"] == "traffic"
+    assert found.rollout.phase == "traffic"

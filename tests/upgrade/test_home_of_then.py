@@ -80,7 +80,15 @@ def test_the_service_says_where_it_was(model: LocalModel) -> None:
     assert (found.champion.version, found.challenger.version) == ("1", "2")
     assert found.message == "stopped; `slipway start` serves again"
     assert found.rollout
-    assert (found.rollout["phase"], found.rollout["percent"]) == ("traffic", 10)
+    assert (found.rollout.phase, found.rollout.percent) == ("traffic", 10)
+
+
+def test_a_rollout_of_a_later_slipway_is_told_and_hides_nothing_else(model: LocalModel) -> None:
+    (model.folder / "rollout.json").write_text(json.dumps({"format": 99}), "utf-8")
+    found = model.status()
+    assert found.champion
+    assert found.rollout is None
+    assert "the kept state of a rollout has format 99; this Slipway reads up to 1: upgrade Slipway" in found.message
 
 
 def test_a_rollout_of_then_is_kept_without_loss(places: Places) -> None:

@@ -10,10 +10,11 @@ from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput
 from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
 from slipway.components.platforms.model_registry import Registry, Version
-from slipway.components.rollout import manual_control, state
+from slipway.components.rollout import manual_control
 from slipway.components.rollout.kserve import gateway, readiness
 from slipway.components.rollout.kserve.endpoint import client_of
 from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.rollout_progress import read_progress
 from slipway.components.rollout.served_model import RevisionStatus, ServedModel, Status
 from slipway.components.rollout.target import Revision
 
@@ -69,6 +70,7 @@ class ClusterModel(ServedModel):
             problems.append(
                 "the specification is not back at the champion after a roll back; `slipway status --repair`"
             )
+        rollout = read_progress(current.state, problems)
         endpoint = target.endpoint()
         return Status(
             served=champion is not None,
@@ -80,7 +82,7 @@ class ClusterModel(ServedModel):
             endpoint={"rest": endpoint.base, "host": endpoint.host or urlsplit(endpoint.base).netloc},
             champion=champion,
             challenger=challenger,
-            rollout=state.summary(current.state) if current.state else None,
+            rollout=rollout,
             held_by=target.holder(),
         )
 

@@ -5,20 +5,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from slipway.components.clients.credentials import api_key
 from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.clients.v2_client import Client
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.platforms.model_registry import Registry, Version
-from slipway.components.rollout import bundles, manual_control, state
+from slipway.components.rollout import bundles, manual_control
 from slipway.components.rollout.local import access, service
 from slipway.components.rollout.local import state as local_state
 from slipway.components.rollout.local.client import RestClient
 from slipway.components.rollout.local.service import Service
 from slipway.components.rollout.local.state import Server
 from slipway.components.rollout.local.target import DRIVER_STATE, LocalTarget
+from slipway.components.rollout.rollout_progress import RolloutProgress, read_progress
 from slipway.components.rollout.served_model import ProxyStatus, RevisionStatus, ServedModel, Status
 from slipway.components.rollout.target import Revision
 
@@ -66,6 +66,7 @@ class LocalModel(ServedModel):
         pid = current.envoy.pid if current.envoy else None
         proxy = ProxyStatus(pid=pid, running=running, ready=local_service.envoy.ready() and running)
         problems = _problems(champion, challenger, proxy)
+        rollout = self._rollout(problems)
         return Status(
             served=current.champion is not None,
             healthy=not problems,
@@ -78,7 +79,7 @@ class LocalModel(ServedModel):
             proxy=proxy,
             champion=champion,
             challenger=challenger,
-            rollout=self._rollout(),
+            rollout=rollout,
             held_by=service.holder(self.folder),
         )
 
@@ -129,11 +130,15 @@ class LocalModel(ServedModel):
         bundle = bundles.fetch(version.bundle_uri, version.digest, self.folder)
         return Revision(version.version, str(bundle), version.digest)
 
-    def _rollout(self) -> dict[str, Any] | None:
-        """The progress of a rollout that goes on or is held; None when there is none or its state cannot be read."""
+    def _rollout(self, problems: list[str]) -> RolloutProgress | None:
+        """The progress of a rollout that goes on or is held; a state that cannot be read is one of the problems."""
+        path = self.folder / DRIVER_STATE
         try:
-            return state.summary(json.loads((self.folder / DRIVER_STATE).read_text("utf-8")))
-        except (OSError, ValueError, BadInput):
+            return read_progress(json.loads(path.read_text("utf-8")), problems)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} cannot be read ({error}); `slipway rollback` ends that rollout")
             return None
 
 

@@ -4,21 +4,22 @@ import io
 
 from rich.console import Console
 
-from slipway.components.rollout import state
 from slipway.components.rollout.live import course, evidence_table
+from slipway.components.rollout.rollout_progress import progress_of
+from slipway.components.rollout.state import from_json
 
 
 def test_the_evidence_so_far_is_shown_by_metric(world, behaviour):
     here = world(behaviour(wrong=0.06), max_accuracy_drop=0.07)
     assert here.run().outcome == "held"
-    found = state.summary(here.target.load_state())
+    found = progress_of(from_json(here.target.load_state()))
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(evidence_table(found["evidence"]))
+    console.print(evidence_table(found.evidence))
     shown = console.export_text()
     assert "Wrong answers to labelled texts" in shown
     assert "undecided" in shown
     assert "+7.0" in shown
-    assert [row["metric"] for row in found["evidence"]][:2] == ["errors", "slow"]
+    assert [row.metric for row in found.evidence][:2] == ["errors", "slow"]
 
 
 def test_a_course_is_empty_at_no_harm_and_full_at_twice_the_margin():

@@ -10,8 +10,9 @@ from slipway.components.rollout.analysis.evidence import PairCounts
 from slipway.components.rollout.counter_resets import Tally
 from slipway.components.rollout.evidence_source import Gatherer, counts_of
 from slipway.components.rollout.probes import Probes, probes_of, text_key
+from slipway.components.rollout.rollout_progress import progress_of, read_progress
 from slipway.components.rollout.settings import RolloutSettings
-from slipway.components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, summary, to_json
+from slipway.components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, to_json
 from slipway.components.rollout.target import Counts, Pair, Revision, histogram
 from tests.components.rollout.test_rollout_analysis import counts, measured
 
@@ -104,13 +105,13 @@ def test_what_is_kept_comes_back_and_something_else_is_told():
         from_json({"revision": 3})
 
 
-def test_the_summary_says_where_a_rollout_stands():
+def test_the_progress_says_where_a_rollout_stands():
     current = rolling(
         timeline=[point(1.0, None, 0), point(2.0, 0.3), point(3.04)],
         elapsed_s=3.14, copied=9, margins={"errors": 0.05}, decision=Decision("rolled_back", "it is worse"),
     )  # fmt: skip
     current.evidence = replace(current.evidence, pairs=PairCounts(labelled=31))
-    assert summary(to_json(current)) == {
+    assert progress_of(current).model_dump() == {
         "version": "2", "phase": "traffic", "percent": 10, "requests": 10, "texts": 31, "copies": 9, "seconds": 3.1,
         "verdict": "hold", "decision": "it is worse",
         "evidence": [{
@@ -118,10 +119,20 @@ def test_the_summary_says_where_a_rollout_stands():
             "margin": 0.05, "verdict": "go on", "course": [0.3, 0.1],
         }],
     }  # fmt: skip
-    assert summary(to_json(replace(current, margins={})))["evidence"][0]["margin"] == 1.0
-    begun = summary(to_json(RolloutState(NEW, OLD)))
-    assert (begun["percent"], begun["verdict"], begun["decision"], begun["evidence"]) == (0, None, None, [])
-    assert (begun["phase"], begun["requests"], begun["seconds"]) == ("baseline", 0, 0.0)
+    assert progress_of(replace(current, margins={})).evidence[0].margin == 1.0
+    begun = progress_of(RolloutState(NEW, OLD))
+    assert (begun.percent, begun.verdict, begun.decision, begun.evidence) == (0, None, None, [])
+    assert (begun.phase, begun.requests, begun.seconds) == ("baseline", 0, 0.0)
+
+
+@pytest.mark.parametrize("document", [{"format": 99}, {"revision": 3}], ids=["later", "damaged"])
+def test_a_state_that_cannot_be_read_is_a_problem_and_hides_nothing_else(document):
+    problems = ["another"]
+    assert read_progress(document, problems) is None
+    assert len(problems) == 2
+    assert "the kept state of a rollout" in problems[1]
+    assert read_progress(None, problems) is None
+    assert len(problems) == 2
 
 
 def test_probes_are_distinct_in_an_order_of_their_own_and_go_round():
