@@ -96,7 +96,7 @@ def running(
         give(folder / "roles", role, f"{role}-key", f"{role}-secret-of-the-tests")
     store = Store(f"{scheme}://{address}", f"http://{admin}", folder / "roles", folder / "log")
     keys = os.environ | {"ROOT_ACCESS_KEY": ROOT_KEY[ACCESS], "ROOT_SECRET_KEY": ROOT_KEY[SECRET], **of_server}
-    server = [
+    server: list[str | Path] = [
         program(),
         "--port",
         address,

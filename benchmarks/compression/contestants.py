@@ -138,7 +138,8 @@ class Field:
         made = self._new("speed", BERT_BASE, "fp32")
         if not (made.folder / MODEL).exists():
             torch.manual_seed(0)
-            model = BertForSequenceClassification(BertConfig(num_labels=2)).eval()
+            model = BertForSequenceClassification(BertConfig())  # of two labels
+            model.eval()  # type: ignore[no-untyped-call]
             trace(model, made.folder / MODEL, sample_inputs(model, self.info["max_length"])[2])
         return made
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -35,7 +36,8 @@ class Running:
     def memory_mib(self) -> float:
         """Resident memory (proportional set size) of the process and its children."""
         family = [self.process, *self.process.children(recursive=True)]
-        return sum(member.memory_full_info().pss for member in family) / 2**20
+        size: int = sum(member.memory_full_info().pss for member in family)
+        return size / 2**20
 
 
 def free_port() -> int:
@@ -110,7 +112,7 @@ def mlserver(python: Path, checkpoint: Path, folder: Path, batch: int) -> Iterat
     port, grpc_port, metrics_port = free_port(), free_port(), free_port()
     place = folder / f"mlserver-{batch}"
     place.mkdir(exist_ok=True)
-    model = {
+    model: dict[str, Any] = {
         "name": "bench",
         "implementation": "mlserver_huggingface.HuggingFaceRuntime",
         "parameters": {"extra": {"task": "text-classification", "pretrained_model": str(checkpoint)}},

@@ -42,7 +42,9 @@ def slipway(words: list[str]) -> None:
 def make_targets() -> frozenset[str]:
     """The targets of the Makefile."""
     text = (ROOT / "Makefile").read_text("utf-8")
-    return frozenset(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split())  # type: ignore[index]
+    found = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert found is not None
+    return frozenset(found[1].split())
 
 
 def make(words: list[str]) -> None:

@@ -5,11 +5,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import httpx
 import numpy as np
@@ -69,7 +69,18 @@ class Server:
         raise AssertionError(f"not ready, exit code {self.process.poll()}: {self.log()}")
 
 
-Start = Callable[..., Server]
+class Start(Protocol):
+    """Start a server: `start(bundle, "--public_key", key)`."""
+
+    def __call__(
+        self,
+        bundle: Path,
+        *options: str | Path,
+        http_port: int = 0,
+        grpc_port: int = 0,
+        open: bool = True,
+        program: tuple[str, ...] = ("-m", "slipway.serving"),
+    ) -> Server: ...
 
 
 @contextmanager
@@ -87,7 +98,7 @@ def starting(folder: Path) -> Iterator[Start]:
         ) -> Server:
             ports = (http_port or free_port(), grpc_port or free_port())
             log_file = folder / f"{ports[0]}.log"
-            command = [sys.executable, *program, "--model_name", MODEL_NAME, "--model_dir", bundle]
+            command: list[str | Path] = [sys.executable, *program, "--model_name", MODEL_NAME, "--model_dir", bundle]
             command += ["--http_port", str(ports[0]), "--grpc_port", str(ports[1]), "--threads", "1", *options]
             if open and not any(option in CLOSED for option in options):
                 command.append("--insecure_no_auth")
@@ -134,7 +145,10 @@ def moody_bundle(draft_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("moody") / "bundle"
     shutil.copytree(draft_bundle, folder)
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    write_moody_model(folder / MODEL, tokenizer.token_to_id(SLOW), tokenizer.token_to_id(BAD))
+    slow, bad = tokenizer.token_to_id(SLOW), tokenizer.token_to_id(BAD)
+    assert slow is not None
+    assert bad is not None
+    write_moody_model(folder / MODEL, slow, bad)
     return folder
 
 
@@ -156,8 +170,11 @@ def write_moody_model(path: Path, slow: int, bad: int, rounds: int = 600, width:
     body = helper.make_graph(
         [node("Identity", ["go"], ["go_on"]), node("MatMul", ["x", "square"], ["y"])],
         "round",
-        [helper.make_tensor_value_info(*item) for item in (("i", TensorProto.INT64, []), ("go", TensorProto.BOOL, []))]
-        + [helper.make_tensor_value_info("x", TensorProto.FLOAT, [width, width])],
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [width, width]),
+        ],
         [
             helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
             helper.make_tensor_value_info("y", TensorProto.FLOAT, [width, width]),

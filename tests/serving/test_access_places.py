@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from slipway.serving.access import ANONYMOUS, Access
+from slipway.serving.access import Access
 from slipway.serving.access.byte_budget import Budget
-from slipway.serving.access.caller import Caller, Means, charge, current_caller
+from slipway.serving.access.caller import ANONYMOUS, Caller, Means, charge, current_caller
 from slipway.serving.access.quotas import Quotas
 from slipway.serving.errors import Overloaded, OverQuota
 from slipway.serving.limits import Limits
@@ -19,7 +19,7 @@ def at_hand(quotas: Quotas) -> dict[Any, int]:
     return dict(quotas._at_hand)
 
 
-def test_whatever_refuses_a_request_its_place_is_free_again():
+def test_whatever_refuses_a_request_its_place_is_free_again() -> None:
     """Or its caller would get 429 for ever."""
     clock = Clock()
     quotas = Quotas(Limits(rate=1.0, burst=1, concurrency=2), clock)
@@ -39,7 +39,7 @@ def test_whatever_refuses_a_request_its_place_is_free_again():
     assert at_hand(quotas) == {}
 
 
-def test_a_charge_that_is_refused_takes_nothing_and_one_that_is_taken_is_given_back():
+def test_a_charge_that_is_refused_takes_nothing_and_one_that_is_taken_is_given_back() -> None:
     quotas = Quotas(Limits(concurrency=4))
     with quotas.held(SHOP), quotas.held(SHOP) as held:
         held.charge(3, 0)
@@ -54,7 +54,7 @@ def test_a_charge_that_is_refused_takes_nothing_and_one_that_is_taken_is_given_b
     assert at_hand(quotas) == {}
 
 
-def test_inferences_are_owed_and_waited_for():
+def test_inferences_are_owed_and_waited_for() -> None:
     clock = Clock()
     quotas = Quotas(Limits(rate=2.0, burst=3), clock)
     with quotas.held(SHOP) as held:
@@ -66,7 +66,7 @@ def test_inferences_are_owed_and_waited_for():
         assert at_hand(quotas) == {DESK.identity: 1}
 
 
-def test_nobody_pays_for_what_is_open():
+def test_nobody_pays_for_what_is_open() -> None:
     quotas = Quotas(Limits(rate=1.0, burst=1, concurrency=1))
     for _ in range(5):
         with Access(quotas).admitted(ANONYMOUS):
@@ -79,7 +79,7 @@ def portions(budget: Budget, *callers: Caller) -> Iterator[list[Any]]:
         yield [held.enter_context(budget.portion(caller)) for caller in callers]
 
 
-def test_an_identity_has_half_of_the_bytes_and_all_together_the_whole():
+def test_an_identity_has_half_of_the_bytes_and_all_together_the_whole() -> None:
     budget = Budget(100)
     with portions(budget, SHOP, SHOP, DESK, Caller("third", means=Means.KEY)) as (one, two, desk, third):
         one.grow(30)
@@ -102,7 +102,7 @@ def test_an_identity_has_half_of_the_bytes_and_all_together_the_whole():
     assert not budget._of
 
 
-def test_bytes_are_given_back_after_an_error():
+def test_bytes_are_given_back_after_an_error() -> None:
     budget = Budget(100)
     for _ in range(3):
         with pytest.raises(Overloaded), budget.portion(SHOP) as portion:  # noqa: PT012

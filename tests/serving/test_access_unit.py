@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,13 @@ import grpc
 import pytest
 
 from slipway.components.clients import api_keys
-from slipway.components.clients.api_keys import Scope
-from slipway.serving.access import ANONYMOUS, EVERYBODY, Access, Credentials
-from slipway.serving.access.caller import Caller, Means, current_caller, set_caller
+from slipway.components.clients.api_keys import KeyEntry, Scope
+from slipway.serving.access import EVERYBODY, Access, Credentials
+from slipway.serving.access.caller import ANONYMOUS, Caller, Means, current_caller, set_caller
 from slipway.serving.access.keys import ApiKeys
 from slipway.serving.access.quotas import Quotas
 from slipway.serving.access.rules import ANY, OPEN, method_needs, path_needs
+from slipway.serving.access.tokens import Tokens
 from slipway.serving.errors import Forbidden, OverQuota, Unauthenticated
 from slipway.serving.grpc_api import access as access_grpc
 from slipway.serving.limits import Limits
@@ -35,12 +37,12 @@ def over_rest(given: Twice, certificate: str | None = None) -> Credentials:
 def over_grpc(given: Twice, certificate: str | None = None) -> Credentials:
     names = {"x509_common_name": [certificate.encode()]} if certificate else {}
     context = SimpleNamespace(invocation_metadata=lambda: given or None, auth_context=lambda: names)
-    return access_grpc._credentials(context)  # type: ignore[arg-type]
+    return access_grpc._credentials(context)
 
 
 @pytest.mark.parametrize("read", [over_rest, over_grpc])
 @pytest.mark.parametrize("name", ["authorization", "x-api-key"])
-def test_credentials_that_are_there_twice_are_refused(read: Callable[..., Credentials], name: str):
+def test_credentials_that_are_there_twice_are_refused(read: Callable[..., Credentials], name: str) -> None:
     """A proxy might have looked at the other one."""
     for values in (("Bearer a", "Bearer b"), ("Bearer a", "Bearer a"), ("", "Bearer a")):
         with pytest.raises(Unauthenticated, match=f"{name} is there twice") as refusal:
@@ -53,21 +55,32 @@ def test_credentials_that_are_there_twice_are_refused(read: Callable[..., Creden
 
 
 @pytest.mark.parametrize("read", [over_rest, over_grpc])
-def test_each_credential_is_found_by_its_name(read: Callable[..., Credentials]):
+def test_each_credential_is_found_by_its_name(read: Callable[..., Credentials]) -> None:
     assert read(()) == Credentials()
     assert read((("authorization", "Bearer a"), ("x-api-key", "b"), ("cookie", "c"))) == Credentials("Bearer a", "b")
 
 
 @pytest.mark.parametrize("read", [over_rest, over_grpc])
-def test_a_certificate_is_what_tls_has_verified(read: Callable[..., Credentials]):
+def test_a_certificate_is_what_tls_has_verified(read: Callable[..., Credentials]) -> None:
     assert read((), "phone") == Credentials(certificate="phone")
 
 
+@dataclass(frozen=True)
+class Keys:
+    """A file of keys, and the entries and secrets in it."""
+
+    file: Path
+    shop: tuple[KeyEntry, str]
+    ops: tuple[KeyEntry, str]
+    old: tuple[KeyEntry, str]
+    early: tuple[KeyEntry, str]
+
+
 @pytest.fixture
-def keys(tmp_path: Path) -> SimpleNamespace:
+def keys(tmp_path: Path) -> Keys:
     """A file of keys, and keys in it."""
     file, hour, now = tmp_path / "keys.json", timedelta(hours=1), datetime.now(UTC)
-    return SimpleNamespace(
+    return Keys(
         file=file,
         shop=api_keys.add(file, "shop", [Scope.PREDICT]),
         ops=api_keys.add(file, "ops", [Scope.ADMIN, Scope.EXPLAIN]),
@@ -76,8 +89,11 @@ def keys(tmp_path: Path) -> SimpleNamespace:
     )
 
 
-class SomeTokens:
+class SomeTokens(Tokens):
     """Takes every token."""
+
+    def __init__(self) -> None:
+        """It needs no issuer."""
 
     async def caller(self, token: str) -> Caller:
         return Caller(token, PREDICT, Means.TOKEN)
@@ -94,7 +110,7 @@ def asked(access: Access, credentials: Credentials, needed: frozenset[Scope] = P
     return asyncio.run(ask())
 
 
-def test_a_key_is_known_by_its_secret_and_names_its_identity_scopes_and_id(keys: SimpleNamespace):
+def test_a_key_is_known_by_its_secret_and_names_its_identity_scopes_and_id(keys: Keys) -> None:
     access = Access(Quotas(Limits()), ApiKeys(keys.file))
     entry, secret = keys.ops
     expected = Caller("ops", frozenset({Scope.ADMIN, Scope.EXPLAIN}), Means.KEY, entry.id)
@@ -123,7 +139,7 @@ def test_a_key_is_known_by_its_secret_and_names_its_identity_scopes_and_id(keys:
         (Credentials(api_key="a.b.c"), "unknown or was revoked"),
     ],
 )
-def test_no_other_credentials_are_good(keys: SimpleNamespace, given: Credentials, reason: str):
+def test_no_other_credentials_are_good(keys: Keys, given: Credentials, reason: str) -> None:
     secrets = {name: getattr(keys, name)[1] for name in ("shop", "old", "early")}
     filled = Credentials(given.authorization and given.authorization.format(**secrets), given.api_key)
     with pytest.raises(Unauthenticated, match=reason) as refusal:
@@ -132,19 +148,19 @@ def test_no_other_credentials_are_good(keys: SimpleNamespace, given: Credentials
     assert not any(secret in str(refusal.value) for secret in secrets.values())
 
 
-def test_tokens_are_for_tokens_and_keys_for_keys(keys: SimpleNamespace):
-    both = Access(Quotas(Limits()), ApiKeys(keys.file), SomeTokens())  # type: ignore[arg-type]
+def test_tokens_are_for_tokens_and_keys_for_keys(keys: Keys) -> None:
+    both = Access(Quotas(Limits()), ApiKeys(keys.file), SomeTokens())
     assert asked(both, Credentials("Bearer a.b.c"))[0].means is Means.TOKEN
     assert asked(both, Credentials(f"Bearer {keys.shop[1]}"))[0].means is Means.KEY
     for credentials in (Credentials(api_key="a.b.c"), Credentials("Bearer a.b"), Credentials("Bearer a.b.c.d")):
         with pytest.raises(Unauthenticated, match="unknown or was revoked"):
             asked(both, credentials)
-    tokens_alone = Access(Quotas(Limits()), None, SomeTokens())  # type: ignore[arg-type]
+    tokens_alone = Access(Quotas(Limits()), None, SomeTokens())
     with pytest.raises(Unauthenticated, match="takes no API keys"):
         asked(tokens_alone, Credentials(f"Bearer {keys.shop[1]}"))
 
 
-def test_a_certificate_alone_has_the_scopes_of_certificates_and_a_key_counts_for_more(keys: SimpleNamespace):
+def test_a_certificate_alone_has_the_scopes_of_certificates_and_a_key_counts_for_more(keys: Keys) -> None:
     access = Access(Quotas(Limits()), ApiKeys(keys.file), certificate_scopes=PREDICT)
     phone = Caller("phone", PREDICT, Means.CERTIFICATE)
     assert asked(access, Credentials(certificate="phone"))[0] == phone
@@ -153,7 +169,7 @@ def test_a_certificate_alone_has_the_scopes_of_certificates_and_a_key_counts_for
         asked(access, Credentials(api_key="x", certificate="phone"))
 
 
-def test_without_the_scope_a_caller_is_refused_by_name_and_told_what_it_lacks(keys: SimpleNamespace):
+def test_without_the_scope_a_caller_is_refused_by_name_and_told_what_it_lacks(keys: Keys) -> None:
     access = Access(Quotas(Limits()), ApiKeys(keys.file))
 
     async def ask() -> Caller:
@@ -166,12 +182,12 @@ def test_without_the_scope_a_caller_is_refused_by_name_and_told_what_it_lacks(ke
     assert asked(access, Credentials(api_key=keys.shop[1]), ANY)[0].name == "shop"
 
 
-def test_what_is_open_asks_nobody(keys: SimpleNamespace):
+def test_what_is_open_asks_nobody(keys: Keys) -> None:
     access = Access(Quotas(Limits()), ApiKeys(keys.file))
     assert asked(access, Credentials(api_key="wrong"), OPEN)[0] is ANONYMOUS
 
 
-def test_an_insecure_server_takes_everybody_for_all_but_administration(caplog: pytest.LogCaptureFixture):
+def test_an_insecure_server_takes_everybody_for_all_but_administration(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "serving"):
         access = Access(Quotas(Limits()), insecure=True)
     assert "event=insecure_no_auth" in caplog.text
@@ -196,7 +212,7 @@ def test_an_insecure_server_takes_everybody_for_all_but_administration(caplog: p
         ("/v2/repository/models/m/unload", frozenset({Scope.ADMIN})), ("/v2/repository/index", ANY),
     ],
 )  # fmt: skip
-def test_each_path_has_its_scope(path: str, needed: frozenset[Scope]):
+def test_each_path_has_its_scope(path: str, needed: frozenset[Scope]) -> None:
     assert path_needs(path) == needed
 
 
@@ -212,19 +228,19 @@ def test_each_path_has_its_scope(path: str, needed: frozenset[Scope]):
         ("inference.GRPCInferenceService/ServerMetadata", ANY), ("inference.GRPCInferenceService/Other", ANY),
     ],
 )  # fmt: skip
-def test_each_method_has_its_scope(method: str, needed: frozenset[Scope]):
+def test_each_method_has_its_scope(method: str, needed: frozenset[Scope]) -> None:
     assert method_needs(f"/{method}") == needed
 
 
 @pytest.mark.parametrize("path", ["/v1/models/m:predict\n", "/\x00", "/v2/health/live\r"])
-def test_a_path_with_other_characters_needs_more_than_anybody_has(path: str):
+def test_a_path_with_other_characters_needs_more_than_anybody_has(path: str) -> None:
     with pytest.raises(Forbidden, match="characters that no path here has"):
         access._needs(path)
     assert access._needs("/v2/health/live") is OPEN
 
 
 @pytest.mark.parametrize(("error", "code"), list(access_grpc.REFUSALS.items())[:2])
-def test_a_refusal_over_grpc_has_its_status(error: Any, code: grpc.StatusCode):
+def test_a_refusal_over_grpc_has_its_status(error: Any, code: grpc.StatusCode) -> None:
     told: list[Any] = []
 
     async def aborting(*arguments: Any) -> None:
@@ -233,11 +249,11 @@ def test_a_refusal_over_grpc_has_its_status(error: Any, code: grpc.StatusCode):
 
     problem = error("no", given=True) if error is Unauthenticated else error("no", "predict")
     with pytest.raises(grpc.aio.AbortError):
-        asyncio.run(access_grpc.abort(SimpleNamespace(abort=aborting), problem))  # type: ignore[arg-type]
+        asyncio.run(access_grpc.abort(SimpleNamespace(abort=aborting), problem))
     assert told == [(code, "no", ())]
 
 
-def test_a_refusal_that_passes_says_when_to_come_back_in_both_ways():
+def test_a_refusal_that_passes_says_when_to_come_back_in_both_ways() -> None:
     told: list[Any] = []
 
     async def aborting(*arguments: Any) -> None:
@@ -245,7 +261,7 @@ def test_a_refusal_that_passes_says_when_to_come_back_in_both_ways():
         raise grpc.aio.AbortError
 
     with pytest.raises(grpc.aio.AbortError):
-        asyncio.run(access_grpc.abort(SimpleNamespace(abort=aborting), OverQuota("later", 1.25)))  # type: ignore[arg-type]
+        asyncio.run(access_grpc.abort(SimpleNamespace(abort=aborting), OverQuota("later", 1.25)))
     ((code, _, metadata),) = told
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert dict(metadata) == {"retry-after": "2", "grpc-retry-pushback-ms": "1250"}

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import httpx
 import pytest
 
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
+from tests.serving.conftest import Server, Start
 from tests.serving.strangers import MEGABYTE, Growth, calls, connections, pour
 
 pytestmark = pytest.mark.alone
@@ -20,11 +21,14 @@ WITHIN = MEGABYTE - 100
 """Bytes that a request may have by default."""
 
 
+Fresh = Callable[..., tuple[Server, str]]
+
+
 @pytest.fixture
-def fresh(start: Any, moody_bundle: Any, tmp_path: Any) -> Callable[..., tuple[Any, str]]:
+def fresh(start: Start, moody_bundle: Path, tmp_path: Path) -> Fresh:
     """Start a server that asks for a key; it, and a key."""
 
-    def begin(*options: str) -> tuple[Any, str]:
+    def begin(*options: str) -> tuple[Server, str]:
         file = tmp_path / "api-keys.json"
         _, key = api_keys.add(file, "tests", [Scope.PREDICT])
         return start(moody_bundle, "--allow_unsigned", "--api_keys", file, *options).wait_ready(), key
@@ -33,7 +37,7 @@ def fresh(start: Any, moody_bundle: Any, tmp_path: Any) -> Callable[..., tuple[A
 
 
 @pytest.mark.parametrize("path", ["/", "/v2/health/live", "/v2/health/ready", "/v2/models/messages/ready"])
-def test_the_body_of_an_open_path_is_not_read(fresh, path):
+def test_the_body_of_an_open_path_is_not_read(fresh: Fresh, path: str) -> None:
     server, _ = fresh()
     head = f"GET {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {ABOVE}\r\n\r\n".encode()
     with Growth(server) as growth, connections(server.http_port, 127, head) as strangers:
@@ -45,7 +49,7 @@ def test_the_body_of_an_open_path_is_not_read(fresh, path):
 
 
 @pytest.mark.parametrize("size", [ABOVE, WITHIN])
-def test_the_messages_of_an_open_method_are_few_and_small(fresh, size):
+def test_the_messages_of_an_open_method_are_few_and_small(fresh: Fresh, size: int) -> None:
     server, _ = fresh()
     with Growth(server) as growth:
         found = calls(server, CHECK, count=200 if size == WITHIN else 60, size=size)
@@ -54,14 +58,14 @@ def test_the_messages_of_an_open_method_are_few_and_small(fresh, size):
 
 
 @pytest.mark.parametrize("size", [ABOVE, WITHIN])
-def test_calls_without_a_key_are_refused_before_their_messages_are_taken(fresh, size):
+def test_calls_without_a_key_are_refused_before_their_messages_are_taken(fresh: Fresh, size: int) -> None:
     server, _ = fresh()
     with Growth(server) as growth:
         assert set(calls(server, INFER, count=200, size=size)) == {"UNAUTHENTICATED"}
     assert growth.mebibytes < 60
 
 
-def test_calls_of_one_caller_share_the_budget_of_bytes(fresh):
+def test_calls_of_one_caller_share_the_budget_of_bytes(fresh: Fresh) -> None:
     server, key = fresh()
     with Growth(server) as growth:
         found = calls(server, INFER, count=400, size=WITHIN, key=key)
@@ -69,7 +73,7 @@ def test_calls_of_one_caller_share_the_budget_of_bytes(fresh):
     assert growth.mebibytes < 250
 
 
-def test_a_call_that_ends_with_an_error_leaves_nothing_of_its_message_behind(fresh):
+def test_a_call_that_ends_with_an_error_leaves_nothing_of_its_message_behind(fresh: Fresh) -> None:
     server, key = fresh()
     calls(server, INFER, count=20, size=WITHIN, key=key)
     with Growth(server) as growth:
@@ -78,7 +82,7 @@ def test_a_call_that_ends_with_an_error_leaves_nothing_of_its_message_behind(fre
     assert growth.mebibytes < 60
 
 
-def test_bodies_of_one_caller_share_the_budget_of_bytes_and_those_beyond_it_are_refused(fresh):
+def test_bodies_of_one_caller_share_the_budget_of_bytes_and_those_beyond_it_are_refused(fresh: Fresh) -> None:
     server, key = fresh("--max_bytes_at_hand", str(16 * MEGABYTE))
     head = f"POST /v2/models/messages/infer HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n"
     head += f"content-length: {MEGABYTE}\r\n\r\n"

@@ -18,12 +18,14 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase  # type: ignore[import-untyped]
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 
 from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.signing import KeyPair
+from tests.serving.conftest import Server, Start
 
 TEXTS = ["parcel courier late", "invoice charged please"]
 LABELS = ["delivery", "billing"]
@@ -103,7 +105,7 @@ print(json.dumps(asyncio.run(ask())))
 
 
 @pytest.fixture(scope="module")
-def version(server) -> str:
+def version(server: Server) -> str:
     found: str = server.infer("hello").json()["model_version"]
     return found
 
@@ -118,7 +120,7 @@ def sync_refusals(source: str) -> str:
 
 
 @pytest.mark.parametrize("module", ["http", "http.aio", "grpc", "grpc.aio"])
-def test_tritonclient(module: str, server, version: str, signed_bundle: Path):
+def test_tritonclient(module: str, server: Server, version: str, signed_bundle: Path) -> None:
     address = server.url.removeprefix("http://") if "http" in module else server.grpc
     command = [sys.executable, "-c", sync_refusals(TRITON), f"tritonclient.{module}", address, version]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -155,7 +157,7 @@ def question() -> InferRequest:
     return InferRequest("messages", [given], "42", request_outputs=[RequestedOutput("label")])
 
 
-def test_the_kserve_rest_client_over_v2(server):
+def test_the_kserve_rest_client_over_v2(server: Server) -> None:
     async def ask() -> list[Any]:
         client = InferenceRESTClient(RESTConfig(protocol="v2", timeout=60))
         health = [
@@ -171,7 +173,7 @@ def test_the_kserve_rest_client_over_v2(server):
     assert answer.outputs[0].as_numpy().tolist() == LABELS
 
 
-def test_the_kserve_rest_client_over_v1(server):
+def test_the_kserve_rest_client_over_v1(server: Server) -> None:
     async def ask() -> list[Any]:
         client = InferenceRESTClient(RESTConfig(protocol="v1", timeout=60))
         predicted = await client.infer(server.url, {"instances": TEXTS}, model_name="messages")
@@ -184,7 +186,7 @@ def test_the_kserve_rest_client_over_v1(server):
     assert [item["words"] for item in explained["explanations"]] == [text.split() for text in TEXTS]
 
 
-def test_the_kserve_grpc_client(server):
+def test_the_kserve_grpc_client(server: Server) -> None:
     async def ask() -> list[Any]:
         client = InferenceGRPCClient(server.grpc, timeout=60)
         try:
@@ -202,7 +204,7 @@ def test_the_kserve_grpc_client(server):
     assert answer.get_output_by_name("label").as_numpy().tolist() == [label.encode() for label in LABELS]
 
 
-def test_the_grpc_health_client(server):
+def test_the_grpc_health_client(server: Server) -> None:
     with grpc.insecure_channel(server.grpc) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", SERVICE):
@@ -216,7 +218,9 @@ def test_the_grpc_health_client(server):
         watch.cancel()
 
 
-def test_who_watches_health_learns_of_the_end_and_does_not_delay_it(start, signed_bundle: Path, keys):
+def test_who_watches_health_learns_of_the_end_and_does_not_delay_it(
+    start: Start, signed_bundle: Path, keys: KeyPair
+) -> None:
     server = start(signed_bundle, "--public_key", keys.public_key).wait_ready()
     with grpc.insecure_channel(server.grpc) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
@@ -227,7 +231,7 @@ def test_who_watches_health_learns_of_the_end_and_does_not_delay_it(start, signe
     assert server.process.wait(20) == 0
 
 
-def test_a_stub_made_from_reflection_alone_can_infer(server):
+def test_a_stub_made_from_reflection_alone_can_infer(server: Server) -> None:
     with grpc.insecure_channel(server.grpc) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert {SERVICE, "grpc.health.v1.Health"} <= set(database.get_services())
@@ -244,7 +248,7 @@ GRPCURL = shutil.which("grpcurl", path=f"{Path(sys.executable).parent}{os.pathse
 
 
 @pytest.mark.skipif(not GRPCURL, reason="grpcurl is not installed; the reflection client stands for it")
-def test_grpcurl(server):
+def test_grpcurl(server: Server) -> None:
     def grpcurl(*words: str) -> str:
         command = [str(GRPCURL), "-plaintext", "-max-time", "30", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 import httpx
 import numpy as np
@@ -26,6 +27,7 @@ from tests.serving.conftest import Server, Start
 TEXTS = ["parcel courier late", "invoice charged please"]
 EITHER = pytest.mark.parametrize("kind", [Client, GrpcClient])
 Kind = type[Client] | type[GrpcClient]
+Answer = TypeVar("Answer")
 
 
 def client(kind: Kind, server: Server, model: str = "messages") -> Client | GrpcClient:
@@ -67,7 +69,8 @@ def test_predictions_are_what_the_classifier_computes(kind: Kind, server: Server
     expected = Classifier(signed_bundle).probabilities(TEXTS)
     assert predictions.labels.tolist() == ["delivery", "billing"]
     assert predictions.classes == ("billing", "delivery", "account")
-    assert (predictions.probabilities.dtype, predictions.probabilities.shape) == (np.float32, (2, 3))
+    assert predictions.probabilities.dtype == np.float32
+    assert predictions.probabilities.shape == (2, 3)
     np.testing.assert_allclose(predictions.probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(predictions.scores, expected.max(axis=1), atol=1e-5)
     assert predictions.bundle_digest == Bundle(signed_bundle).digest()
@@ -196,11 +199,11 @@ def test_a_login_in_the_address_is_not_shown(nowhere: str) -> None:
     assert "hidden" not in str(failure.value)
 
 
-def in_a_loop(ask: Callable[[AsyncClient], Awaitable[object]], server: Server, **options: str) -> object:
+def in_a_loop(ask: Callable[[AsyncClient], Awaitable[Answer]], server: Server, model: str = "") -> Answer:
     """What a question gives or raises."""
 
-    async def whole() -> object:
-        async with AsyncClient(server.url, timeout_s=20, **options) as asked:
+    async def whole() -> Answer:
+        async with AsyncClient(server.url, timeout_s=20, model=model) as asked:
             return await ask(asked)
 
     return asyncio.run(whole())
@@ -215,7 +218,7 @@ def test_the_asynchronous_client_says_the_same(server: Server) -> None:
     assert found.labels.tolist() == expected.labels.tolist()
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
     assert in_a_loop(lambda client: client.status(), server) == status
-    assert in_a_loop(lambda client: client.explain(TEXTS[:1]), server)[0][0].words == words  # type: ignore[index]
+    assert in_a_loop(lambda client: client.explain(TEXTS[:1]), server)[0][0].words == words
 
 
 def test_the_asynchronous_client_fails_alike(server: Server, nowhere: str) -> None:
@@ -235,4 +238,4 @@ def test_many_requests_of_one_asynchronous_client_are_under_way_at_once(moody: S
         return await asyncio.gather(*(asked.predict(["please"]) for _ in range(8)))
 
     found = in_a_loop(both, moody)
-    assert [len(one) for one in found] == [1] * 8  # type: ignore[attr-defined]
+    assert [len(one) for one in found] == [1] * 8

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,6 +18,8 @@ import psutil
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
+
+from tests.serving.conftest import Server, Start
 
 pytestmark = pytest.mark.alone
 
@@ -34,14 +37,14 @@ SEED = 20261124
 
 
 @pytest.fixture(scope="module")
-def impatient(module_start, moody_bundle) -> Any:
+def impatient(module_start: Start, moody_bundle: Path) -> Server:
     """A server that waits 2 seconds where the default is 10 or 30."""
     options = [f"--{name}_seconds={PATIENCE_S}" for name in ("header", "body", "send")]
     return module_start(moody_bundle, "--allow_unsigned", *options).wait_ready()
 
 
 @contextmanager
-def well_behaved(server: Any) -> Iterator[list[Any]]:
+def well_behaved(server: Server) -> Iterator[list[Any]]:
     """Clients of both protocols that ask all the time; what they got, when the context ends."""
     over = threading.Event()
     found: list[Any] = []
@@ -50,9 +53,8 @@ def well_behaved(server: Any) -> Iterator[list[Any]]:
         client = httpx.Client(timeout=60)
         while not over.is_set():
             post = client.post if keep else httpx.post
-            with_timeout = {} if keep else {"timeout": 60}
             try:
-                found.append(post(f"{server.model_url}/infer", content=BODY, **with_timeout).status_code)
+                found.append(post(f"{server.model_url}/infer", content=BODY, timeout=60).status_code)
             except httpx.HTTPError as error:
                 found.append(repr(error))
             time.sleep(0.02)
@@ -98,7 +100,7 @@ def said(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("port", ["http_port", "grpc_port"])
-def test_ten_thousand_connections_that_send_nothing_do_not_keep_others_out(impatient, port):
+def test_ten_thousand_connections_that_send_nothing_do_not_keep_others_out(impatient: Server, port: str) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     process = psutil.Process(impatient.process.pid)
@@ -112,7 +114,7 @@ def test_ten_thousand_connections_that_send_nothing_do_not_keep_others_out(impat
 
 
 @pytest.mark.parametrize("start_of_head", [b"", b"POST /v2/mod", HEAD[:-4] % 100, b"\r\n\r\n"])
-def test_a_head_that_does_not_come_ends_the_connection(impatient, start_of_head):
+def test_a_head_that_does_not_come_ends_the_connection(impatient: Server, start_of_head: bytes) -> None:
     with connect(impatient.http_port) as connection:
         connection.sendall(start_of_head)
         answer = said(connection)
@@ -131,13 +133,13 @@ def drip(connection: socket.socket, content: bytes, seconds: float) -> None:
     connection.settimeout(60)
 
 
-def test_a_head_of_one_byte_a_second_is_not_waited_for(impatient):
+def test_a_head_of_one_byte_a_second_is_not_waited_for(impatient: Server) -> None:
     with connect(impatient.http_port) as connection:
         drip(connection, HEAD % 100, seconds=60)
         assert said(connection).startswith(b"HTTP/1.1 408")
 
 
-def test_a_second_head_on_the_same_connection_is_not_waited_for_either(impatient):
+def test_a_second_head_on_the_same_connection_is_not_waited_for_either(impatient: Server) -> None:
     with connect(impatient.http_port) as connection:
         connection.sendall(HEAD % len(BODY) + BODY)
         while b'"outputs"' not in connection.recv(65536, socket.MSG_PEEK):
@@ -148,7 +150,7 @@ def test_a_second_head_on_the_same_connection_is_not_waited_for_either(impatient
     assert b"HTTP/1.1 408" in answer
 
 
-def test_a_body_that_does_not_come_ends_the_request(impatient):
+def test_a_body_that_does_not_come_ends_the_request(impatient: Server) -> None:
     with connect(impatient.http_port) as connection, well_behaved(impatient):
         connection.sendall(HEAD % len(BODY) + BODY[:10])
         answer = said(connection)
@@ -156,7 +158,7 @@ def test_a_body_that_does_not_come_ends_the_request(impatient):
     assert b"the body did not arrive within 2 s" in answer
 
 
-def test_a_client_that_reads_slowly_is_given_up_and_does_not_keep_others_waiting(impatient):
+def test_a_client_that_reads_slowly_is_given_up_and_does_not_keep_others_waiting(impatient: Server) -> None:
     """It asks for much and reads next to nothing; its connection is cut while answers wait in memory."""
     texts = json.dumps({"inputs": [{**TENSOR, "shape": [256], "data": ["parcel"] * 256}]}).encode()
     with socket.socket() as connection, well_behaved(impatient):
@@ -175,7 +177,7 @@ def test_a_client_that_reads_slowly_is_given_up_and_does_not_keep_others_waiting
     assert "event=slow_reader" in impatient.log()
 
 
-def test_a_message_of_grpc_that_does_not_come_ends_the_call(impatient):
+def test_a_message_of_grpc_that_does_not_come_ends_the_call(impatient: Server) -> None:
     """A stream of requests on the wire where the method has one: the call begins, and its message never comes."""
     over = threading.Event()
 
@@ -198,7 +200,7 @@ def parts(megabytes: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_of_100_megabytes_is_refused_with_an_answer_and_not_kept(impatient, declared):
+def test_a_body_of_100_megabytes_is_refused_with_an_answer_and_not_kept(impatient: Server, declared: bool) -> None:
     process = psutil.Process(impatient.process.pid)
     before = process.memory_info().rss
     headers = {"content-length": str(100 * MEGABYTE)} if declared else {}
@@ -208,7 +210,7 @@ def test_a_body_of_100_megabytes_is_refused_with_an_answer_and_not_kept(impatien
     assert process.memory_info().rss - before < 60 * MEGABYTE
 
 
-def test_a_message_of_grpc_of_100_megabytes_is_refused(impatient):
+def test_a_message_of_grpc_of_100_megabytes_is_refused(impatient: Server) -> None:
     request = messages.ModelInferRequest(
         model_name="messages", inputs=[{**TENSOR, "contents": {"bytes_contents": [b"a" * 100 * MEGABYTE]}}]
     )
@@ -218,7 +220,7 @@ def test_a_message_of_grpc_of_100_megabytes_is_refused(impatient):
         assert failure.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_head_without_end_is_refused(impatient):
+def test_a_head_without_end_is_refused(impatient: Server) -> None:
     with connect(impatient.http_port) as connection, well_behaved(impatient):
         with suppress(ConnectionError):
             connection.sendall(b"GET / HTTP/1.1\r\n")
@@ -228,7 +230,7 @@ def test_a_head_without_end_is_refused(impatient):
     assert "status=431" in impatient.log()
 
 
-def test_chunks_that_are_nearly_all_framing_are_refused(impatient):
+def test_chunks_that_are_nearly_all_framing_are_refused(impatient: Server) -> None:
     head = b"POST /v2/models/messages/infer HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
     with connect(impatient.http_port) as connection:
         with suppress(ConnectionError):
@@ -251,7 +253,7 @@ def test_chunks_that_are_nearly_all_framing_are_refused(impatient):
     ],
 )
 @pytest.mark.parametrize("path", ["/v2/models/messages/infer", "/v1/models/messages:predict"])
-def test_deeply_nested_json_is_a_bad_request(impatient, body, path):
+def test_deeply_nested_json_is_a_bad_request(impatient: Server, body: bytes, path: str) -> None:
     answer = httpx.post(impatient.url + path, content=body, timeout=60)
     assert answer.status_code in (400, 422)
     assert list(answer.json()) == ["error"]
@@ -303,7 +305,9 @@ def random_json(dice: random.Random, depth: int = 4) -> Any:
 
 @pytest.mark.parametrize("port", ["http_port", "grpc_port"])
 @pytest.mark.parametrize("make", [random_bytes, broken_http, broken_http2])
-def test_random_bytes_on_a_port_harm_nobody_else(impatient, port, make):
+def test_random_bytes_on_a_port_harm_nobody_else(
+    impatient: Server, port: str, make: Callable[[random.Random], bytes]
+) -> None:
     dice = random.Random(SEED)
     with well_behaved(impatient):
         for _ in range(100):
@@ -317,7 +321,7 @@ def test_random_bytes_on_a_port_harm_nobody_else(impatient, port, make):
 
 
 @pytest.mark.parametrize("path", ["/v2/models/messages/infer", "/v1/models/messages:predict", "/v2/repository/index"])
-def test_random_json_is_answered_with_an_error_of_the_client(impatient, path):
+def test_random_json_is_answered_with_an_error_of_the_client(impatient: Server, path: str) -> None:
     dice = random.Random(SEED)
     with httpx.Client(base_url=impatient.url, timeout=60) as client:
         for _ in range(200):

@@ -17,8 +17,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from slipway.components.artifacts.bundle import DRAFT_FILES
 from slipway.components.artifacts.encryption import KeyFile, encrypt
-from slipway.components.artifacts.signing import sign
+from slipway.components.artifacts.signing import KeyPair, sign
 from tests.conftest import free_port
+from tests.serving.conftest import Start
 from tests.serving.serve_in_image import ROOT, OnlyOfTheImage, components_of_the_image
 
 PROGRAM = Path(__file__).with_name("serve_in_image.py")
@@ -37,7 +38,9 @@ for module in pkgutil.walk_packages(serving.__path__, "slipway.serving."):
 """
 
 
-def test_a_server_does_all_its_work_with_what_is_in_its_image(start, signed_bundle: Path, keys, tmp_path: Path):
+def test_a_server_does_all_its_work_with_what_is_in_its_image(
+    start: Start, signed_bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     bundle, audit, key, metrics_port = tmp_path / "bundle", tmp_path / "audit", tmp_path / "key", free_port()
     shutil.copytree(signed_bundle, bundle)
     key.write_bytes(base64.b64encode(secrets.token_bytes(32)))
@@ -61,7 +64,7 @@ def test_a_server_does_all_its_work_with_what_is_in_its_image(start, signed_bund
     assert set(json.loads(server.log().splitlines()[-1])) == components_of_the_image()
 
 
-def test_every_module_of_the_server_imports_in_its_image():
+def test_every_module_of_the_server_imports_in_its_image() -> None:
     """Those for options that the server above is not given, too: tokens, certificates, keys in KMS."""
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -70,6 +73,6 @@ def test_every_module_of_the_server_imports_in_its_image():
 @pytest.mark.parametrize(
     "name", ["torch", "kfp", "mlflow", "transformers", "pyarrow", "onnx", "slipway.components.platforms.model_registry"]
 )
-def test_what_the_image_lacks_is_refused_here(name: str):
+def test_what_the_image_lacks_is_refused_here(name: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=name):
         OnlyOfTheImage().find_spec(name, None)

@@ -9,7 +9,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
 
 import grpc
 import httpx
@@ -19,11 +18,12 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from slipway.components.artifacts.signing import KeyPair
+from tests.serving.conftest import Server, Start
 
 CLIENTS = 4
 
 
-def wait_busy(server: Any) -> None:
+def wait_busy(server: Server) -> None:
     """Return when the server has begun to compute for the request that was just sent."""
     process = psutil.Process(server.process.pid)
     before = process.cpu_times().user
@@ -31,7 +31,7 @@ def wait_busy(server: Any) -> None:
         time.sleep(0.005)
 
 
-def test_health_is_answered_while_the_model_computes(moody):
+def test_health_is_answered_while_the_model_computes(moody: Server) -> None:
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(moody.infer, "again")
         checks = 0
@@ -42,7 +42,7 @@ def test_health_is_answered_while_the_model_computes(moody):
     assert checks > 1
 
 
-def test_an_error_of_the_model_reaches_only_the_request_that_caused_it(moody):
+def test_an_error_of_the_model_reaches_only_the_request_that_caused_it(moody: Server) -> None:
     with ThreadPoolExecutor(9) as pool:
         pool.submit(moody.infer, "again")  # the others queue up behind it, so that they share a batch
         wait_busy(moody)
@@ -54,14 +54,14 @@ def test_an_error_of_the_model_reaches_only_the_request_that_caused_it(moody):
     assert "Traceback" not in moody.log()
 
 
-def test_an_error_of_the_model_is_internal_over_grpc(moody):
+def test_an_error_of_the_model_is_internal_over_grpc(moody: Server) -> None:
     with grpc.insecure_channel(moody.grpc) as channel, pytest.raises(grpc.RpcError) as failure:
         services.GRPCInferenceServiceStub(channel).ModelInfer(question("why"))
     assert failure.value.code() == grpc.StatusCode.INTERNAL
     assert failure.value.details() == "the model could not process the request"
 
 
-def test_a_full_queue_answers_at_once_and_recovers(start, moody_bundle):
+def test_a_full_queue_answers_at_once_and_recovers(start: Start, moody_bundle: Path) -> None:
     """All texts are of one identity, whose own limit would end them before the queue is full."""
     one_stream = ("--threads", str(len(os.sched_getaffinity(0))))
     moody = start(moody_bundle, "--allow_unsigned", "--concurrency", "0", *one_stream).wait_ready()
@@ -101,7 +101,7 @@ class Load:
             else:
                 self.answered += 1
 
-    def rest(self, server: Any) -> None:
+    def rest(self, server: Server) -> None:
         """One kept connection; a client that is asked to close it does not come back."""
         body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}
         with httpx.Client(timeout=30) as client:
@@ -117,7 +117,7 @@ class Load:
                 self.count(lost="" if answer.status_code == 200 else answer.text)
                 closed = answer.headers.get("connection") == "close"
 
-    def grpc(self, server: Any) -> None:
+    def grpc(self, server: Server) -> None:
         """A channel of its own, without retries; UNAVAILABLE says that the call was not taken."""
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
         with grpc.insecure_channel(server.grpc, options) as channel:
@@ -133,8 +133,8 @@ class Load:
 
 
 def test_no_accepted_request_is_lost_when_the_server_is_told_to_end_under_load(
-    start, signed_bundle: Path, keys: KeyPair
-):
+    start: Start, signed_bundle: Path, keys: KeyPair
+) -> None:
     server = start(signed_bundle, "--public_key", keys.public_key).wait_ready()
     rest, grpc_ = Load(), Load()
     with ThreadPoolExecutor(2 * CLIENTS) as pool:
@@ -150,7 +150,7 @@ def test_no_accepted_request_is_lost_when_the_server_is_told_to_end_under_load(
     assert "event=stopped" in server.log()
 
 
-def begin_rest(server: Any, text: str) -> socket.socket:
+def begin_rest(server: Server, text: str) -> socket.socket:
     """Send a request; return when the server has begun to handle it."""
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}
     body = json.dumps({"inputs": [tensor]}).encode()
@@ -162,7 +162,7 @@ def begin_rest(server: Any, text: str) -> socket.socket:
     return connection
 
 
-def test_requests_at_hand_are_answered_after_the_end_was_asked_for(start, moody_bundle: Path):
+def test_requests_at_hand_are_answered_after_the_end_was_asked_for(start: Start, moody_bundle: Path) -> None:
     server = start(moody_bundle, "--allow_unsigned", "--drain_seconds", "0").wait_ready()
     with ThreadPoolExecutor(1) as pool, grpc.insecure_channel(server.grpc) as channel:
         stub = services.GRPCInferenceServiceStub(channel)
@@ -179,7 +179,7 @@ def test_requests_at_hand_are_answered_after_the_end_was_asked_for(start, moody_
     assert server.process.wait(30) == 0
 
 
-def test_a_draining_server_answers_but_is_not_ready(start, signed_bundle: Path, keys: KeyPair):
+def test_a_draining_server_answers_but_is_not_ready(start: Start, signed_bundle: Path, keys: KeyPair) -> None:
     server = start(signed_bundle, "--public_key", keys.public_key, "--drain_seconds", "20").wait_ready()
     server.process.send_signal(signal.SIGTERM)
     while "event=draining" not in server.log():

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
@@ -17,6 +17,7 @@ from slipway.components.artifacts.encryption import VARIABLE, KeyFile, encrypt, 
 from slipway.components.artifacts.signing import KeyPair, Wanted, sign
 from slipway.serving.limits import Limits
 from slipway.serving.model.loading import load_model, verified
+from tests.serving.conftest import Server, Start
 
 TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "contents": {"bytes_contents": [b"late parcel"]}}
 
@@ -47,12 +48,14 @@ def altered(signed_bundle: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def last_line(server: object) -> str:
+def last_line(server: Server) -> str:
     server.process.wait(60)
     return server.log().strip().splitlines()[-1]
 
 
-def test_an_encrypted_bundle_is_served_with_its_key(start, encrypted: Path, keys: KeyPair, tmp_path: Path):
+def test_an_encrypted_bundle_is_served_with_its_key(
+    start: Start, encrypted: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     server = start(encrypted, "--public_key", keys.public_key, "--decryption_key", tmp_path / "key").wait_ready()
     assert server.infer("late parcel").json()["outputs"][0]["data"] == ["delivery"]
     assert sorted(path.name for path in encrypted.iterdir() if not path.name.endswith(".enc")) == [
@@ -61,7 +64,9 @@ def test_an_encrypted_bundle_is_served_with_its_key(start, encrypted: Path, keys
     ]
 
 
-def test_an_encrypted_bundle_is_refused_without_its_key(start, encrypted: Path, keys: KeyPair, tmp_path: Path):
+def test_an_encrypted_bundle_is_refused_without_its_key(
+    start: Start, encrypted: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     none = start(encrypted, "--public_key", keys.public_key)
     other = start(encrypted, "--public_key", keys.public_key, "--decryption_key", key_file(tmp_path, "other"))
     assert last_line(none).startswith("BundleRefused: ")
@@ -72,7 +77,9 @@ def test_an_encrypted_bundle_is_refused_without_its_key(start, encrypted: Path, 
 
 
 @pytest.mark.parametrize("form", ["signed_bundle", "encrypted"])
-def test_files_that_are_exchanged_after_they_were_verified_are_not_loaded(form, request, keys: KeyPair, tmp_path: Path):
+def test_files_that_are_exchanged_after_they_were_verified_are_not_loaded(
+    form: str, request: pytest.FixtureRequest, keys: KeyPair, tmp_path: Path
+) -> None:
     folder = shutil.copytree(request.getfixturevalue(form), tmp_path / "bundle")
     key = key_of(str(tmp_path / "key")) if form == "encrypted" else None
     digest = Bundle(folder, key).digest()
@@ -84,7 +91,9 @@ def test_files_that_are_exchanged_after_they_were_verified_are_not_loaded(form, 
 
 
 @pytest.mark.parametrize("form", ["signed_bundle", "encrypted"])
-def test_an_older_signed_bundle_is_refused_in_the_place_of_a_newer_one(form, request, start, keys, tmp_path: Path):
+def test_an_older_signed_bundle_is_refused_in_the_place_of_a_newer_one(
+    form: str, request: pytest.FixtureRequest, start: Start, keys: KeyPair, tmp_path: Path
+) -> None:
     older, newer = request.getfixturevalue(form), f"sha256:{'1' * 64}"
     key = ("--decryption_key", tmp_path / "key") if form == "encrypted" else ()
     server = start(older, "--public_key", keys.public_key, *key, "--model_version", "7", "--model_digest", newer)
@@ -93,10 +102,12 @@ def test_an_older_signed_bundle_is_refused_in_the_place_of_a_newer_one(form, req
 
 
 @pytest.mark.parametrize("form", ["signed_bundle", "encrypted"])
-def test_a_bundle_that_was_signed_as_another_model_is_refused(form, start, draft_bundle, keys, tmp_path: Path):
+def test_a_bundle_that_was_signed_as_another_model_is_refused(
+    form: str, start: Start, draft_bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     folder = shutil.copytree(draft_bundle, tmp_path / "other")
     write_info(folder, updated_info(Bundle(folder).info, model_name="complaints"))
-    key = ()
+    key: tuple[str | Path, ...] = ()
     if form == "encrypted":
         encrypt(folder, DRAFT_FILES, KeyFile(key_file(tmp_path, "key")))
         key = ("--decryption_key", tmp_path / "key")
@@ -106,19 +117,21 @@ def test_a_bundle_that_was_signed_as_another_model_is_refused(form, start, draft
     assert server.process.returncode == 3
 
 
-def test_the_bundle_that_is_asked_for_is_served(start, encrypted: Path, keys: KeyPair, tmp_path: Path):
+def test_the_bundle_that_is_asked_for_is_served(start: Start, encrypted: Path, keys: KeyPair, tmp_path: Path) -> None:
     options = ("--decryption_key", tmp_path / "key", "--model_digest", Bundle(encrypted).digest())
     server = start(encrypted, "--public_key", keys.public_key, *options).wait_ready()
     assert server.infer("late parcel").json()["parameters"]["bundle_digest"] == Bundle(encrypted).digest()
 
 
-def test_a_key_that_is_none_is_a_wrong_argument(start, encrypted: Path, keys: KeyPair, tmp_path: Path):
+def test_a_key_that_is_none_is_a_wrong_argument(start: Start, encrypted: Path, keys: KeyPair, tmp_path: Path) -> None:
     server = start(encrypted, "--public_key", keys.public_key, "--decryption_key", tmp_path / "nowhere")
     assert last_line(server).startswith("BadInput: ")
     assert server.process.returncode == 2
 
 
-def test_a_refused_bundle_can_tell_its_reason_to_whoever_asks_for_readiness(start, altered: Path, keys: KeyPair):
+def test_a_refused_bundle_can_tell_its_reason_to_whoever_asks_for_readiness(
+    start: Start, altered: Path, keys: KeyPair
+) -> None:
     server = start(altered, "--public_key", keys.public_key, "--on_refused", "serve_reason")
     wait_live(server)
     ready = httpx.get(f"{server.model_url}/ready")
@@ -139,7 +152,7 @@ def test_a_refused_bundle_can_tell_its_reason_to_whoever_asks_for_readiness(star
     assert server.process.poll() is None
 
 
-def test_a_refused_bundle_can_tell_its_reason_over_grpc(start, altered: Path, keys: KeyPair):
+def test_a_refused_bundle_can_tell_its_reason_over_grpc(start: Start, altered: Path, keys: KeyPair) -> None:
     server = start(altered, "--public_key", keys.public_key, "--on_refused", "serve_reason")
     wait_live(server)
     with grpc.insecure_channel(server.grpc) as channel:
@@ -155,7 +168,7 @@ def test_a_refused_bundle_can_tell_its_reason_over_grpc(start, altered: Path, ke
     assert "model.onnx was altered" in failure.value.details()
 
 
-def wait_live(server) -> None:
+def wait_live(server: Server) -> None:
     """Until REST answers, which begins after gRPC."""
     transport = httpx.HTTPTransport(retries=8)  # waits 0, 0.5, 1, 2, … seconds in between
     with httpx.Client(transport=transport, timeout=30) as client:

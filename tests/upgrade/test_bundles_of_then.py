@@ -36,7 +36,7 @@ def test_an_encrypted_bundle_is_opened_with_its_key() -> None:
 @pytest.mark.parametrize("name", ["1", "encrypted"])
 def test_a_server_of_today_serves_a_bundle(name: str, tmp_path: Path) -> None:
     shutil.copytree(THEN / "bundles" / name, tmp_path / "bundle")
-    options = ["--public_key", THEN / "public.pem"]
+    options: list[str | Path] = ["--public_key", THEN / "public.pem"]
     if name == "encrypted":
         options += ["--decryption_key", THEN / "bundle-key"]
     with starting(tmp_path) as start:

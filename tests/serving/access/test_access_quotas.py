@@ -1,8 +1,8 @@
 """How much one identity may ask: its own bucket and its own places, whatever others do."""
 
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import httpx
@@ -16,6 +16,7 @@ from slipway.serving.access.caller import Caller, Means
 from slipway.serving.access.quotas import PRUNE_ABOVE, Quotas
 from slipway.serving.errors import OverQuota
 from slipway.serving.limits import Limits
+from tests.serving.conftest import Server, Start
 
 SHOP, DESK = Caller("shop", means=Means.KEY), Caller("desk", means=Means.KEY)
 SHOP_BY_TOKEN = Caller("shop", means=Means.TOKEN)
@@ -42,7 +43,7 @@ def ask(quotas: Quotas, caller: Caller, times: int = 1) -> int:
     return through
 
 
-def test_a_burst_and_then_the_rate_are_let_through():
+def test_a_burst_and_then_the_rate_are_let_through() -> None:
     clock = Clock()
     quotas = Quotas(Limits(rate=2.0, burst=5), clock)
     assert ask(quotas, SHOP, 10) == 5
@@ -56,7 +57,7 @@ def test_a_burst_and_then_the_rate_are_let_through():
     assert ask(quotas, SHOP, 10) == 5
 
 
-def test_over_a_long_time_the_rate_holds():
+def test_over_a_long_time_the_rate_holds() -> None:
     clock = Clock()
     quotas = Quotas(Limits(rate=3.0, burst=1), clock)
     through = 0
@@ -66,7 +67,7 @@ def test_over_a_long_time_the_rate_holds():
     assert abs(through - 90) <= 1
 
 
-def test_a_refusal_says_when_to_come_back():
+def test_a_refusal_says_when_to_come_back() -> None:
     clock = Clock()
     quotas = Quotas(Limits(rate=0.5), clock)
     ask(quotas, SHOP)
@@ -77,7 +78,7 @@ def test_a_refusal_says_when_to_come_back():
     assert ask(quotas, SHOP) == 1
 
 
-def test_identities_do_not_share():
+def test_identities_do_not_share() -> None:
     quotas = Quotas(Limits(rate=1.0, concurrency=1), Clock())
     with quotas.held(SHOP):
         assert ask(quotas, DESK) == 1
@@ -85,7 +86,7 @@ def test_identities_do_not_share():
         assert ask(quotas, SHOP) == 0
 
 
-def test_places_are_given_back_also_after_an_error():
+def test_places_are_given_back_also_after_an_error() -> None:
     quotas = Quotas(Limits(concurrency=2))
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), quotas.held(SHOP):
@@ -95,7 +96,7 @@ def test_places_are_given_back_also_after_an_error():
     assert ask(quotas, SHOP) == 1
 
 
-def test_identities_that_have_gone_are_forgotten():
+def test_identities_that_have_gone_are_forgotten() -> None:
     clock = Clock()
     quotas = Quotas(Limits(rate=1.0), clock)
     for number in range(PRUNE_ABOVE):
@@ -105,22 +106,32 @@ def test_identities_that_have_gone_are_forgotten():
     assert len(quotas._full_at) == 1
 
 
+@dataclass(frozen=True)
+class Limited:
+    """A server, and the headers of clients with a key of their own each."""
+
+    server: Server
+    busy: dict[str, str]
+    calm: dict[str, str]
+    eager: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def limited(module_start, moody_bundle, tmp_path_factory) -> SimpleNamespace:
+def limited(module_start: Start, moody_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Limited:
     """A server where an identity may have two requests at hand, and send very few."""
     file = tmp_path_factory.mktemp("keys") / "api-keys.json"
     made = {name: api_keys.add(file, name, [Scope.PREDICT])[1] for name in ("busy", "calm", "eager")}
     options = ("--concurrency", "2", "--rate", "0.02", "--burst", "4")
     server = module_start(moody_bundle, "--allow_unsigned", "--api_keys", file, *options).wait_ready()
-    return SimpleNamespace(server=server, **{n: {"authorization": f"Bearer {key}"} for n, key in made.items()})
+    return Limited(server, **{n: {"authorization": f"Bearer {key}"} for n, key in made.items()})
 
 
-def infer(limited: Any, headers: dict[str, str], text: str = "hello") -> httpx.Response:
+def infer(limited: Limited, headers: dict[str, str], text: str = "hello") -> httpx.Response:
     body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
     return httpx.post(f"{limited.server.model_url}/infer", json=body, headers=headers, timeout=60)
 
 
-def test_more_than_an_identity_may_have_at_hand_is_refused_and_others_are_answered(limited):
+def test_more_than_an_identity_may_have_at_hand_is_refused_and_others_are_answered(limited: Limited) -> None:
     """The third of three slow requests is refused while the others are computed."""
 
     def slow(_: int) -> int:
@@ -132,7 +143,7 @@ def test_more_than_an_identity_may_have_at_hand_is_refused_and_others_are_answer
     assert infer(limited, limited.calm).status_code == 200
 
 
-def test_more_than_an_identity_may_send_is_refused_over_both_protocols_with_the_time_to_wait(limited):
+def test_more_than_an_identity_may_send_is_refused_over_both_protocols_with_the_time_to_wait(limited: Limited) -> None:
     answers = [infer(limited, limited.eager) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429]
     assert 0 < int(answers[-1].headers["retry-after"]) <= 50

@@ -22,13 +22,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
+from slipway.components.artifacts.signing import KeyPair
 from slipway.components.clients import api_keys
 from slipway.components.errors import BadInput
 from slipway.serving.access import jwks
-from slipway.serving.access.caller import Means, Scope
+from slipway.serving.access.caller import Caller, Means, Scope
 from slipway.serving.access.jwks import FileKeys, UrlKeys
 from slipway.serving.access.tokens import Tokens
 from slipway.serving.errors import NotCheckable, Unauthenticated
+from tests.serving.conftest import Start
 
 ISSUER, AUDIENCE = "https://issuer.example", "slipway"
 RSA = rsa.generate_private_key(65537, 2048)
@@ -39,9 +41,14 @@ ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 
 def jwk(private: Any, kid: str, **fields: str) -> dict[str, Any]:
-    kinds = {rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm, ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm}
-    kind = next((kind for key, kind in kinds.items() if isinstance(private, key)), jwt.algorithms.OKPAlgorithm)
-    return {**json.loads(kind.to_jwk(private.public_key())), "kid": kid, **fields}
+    public = private.public_key()
+    if isinstance(public, rsa.RSAPublicKey):
+        found = jwt.algorithms.RSAAlgorithm.to_jwk(public)
+    elif isinstance(public, ec.EllipticCurvePublicKey):
+        found = jwt.algorithms.ECAlgorithm.to_jwk(public)
+    else:
+        found = jwt.algorithms.OKPAlgorithm.to_jwk(public)
+    return {**json.loads(found), "kid": kid, **fields}
 
 
 KEYS = {"keys": [jwk(RSA, "r", use="sig", alg="RS256"), jwk(EC, "e"), jwk(ED, "d")]}
@@ -71,12 +78,12 @@ def tokens(tmp_path: Path) -> Tokens:
     return Tokens(ISSUER, AUDIENCE, FileKeys(file), ALGORITHMS)
 
 
-def ask(tokens: Tokens, given: str) -> Any:
+def ask(tokens: Tokens, given: str) -> Caller:
     return asyncio.run(tokens.caller(given))
 
 
 @pytest.mark.parametrize(("private", "algorithm", "kid"), [(RSA, "RS256", "r"), (EC, "ES256", "e"), (ED, "EdDSA", "d")])
-def test_a_good_token_names_its_caller(tokens, private, algorithm, kid):
+def test_a_good_token_names_its_caller(tokens: Tokens, private: Any, algorithm: str, kid: str) -> None:
     caller = ask(tokens, token(private, algorithm, kid, scope="predict slipway:explain openid"))
     assert (caller.name, caller.means, caller.key) == ("shop", Means.TOKEN, kid)
     assert caller.scopes == {Scope.PREDICT, Scope.EXPLAIN}
@@ -93,11 +100,11 @@ def test_a_good_token_names_its_caller(tokens, private, algorithm, kid):
         ({"aud": ["other", AUDIENCE]}, {"predict"}),
     ],
 )
-def test_scopes_are_read_from_the_usual_claims(tokens, claims, scopes):
+def test_scopes_are_read_from_the_usual_claims(tokens: Tokens, claims: dict[str, Any], scopes: set[str]) -> None:
     assert ask(tokens, token(**claims)).scopes == scopes
 
 
-def test_clocks_may_differ_a_little(tokens):
+def test_clocks_may_differ_a_little(tokens: Tokens) -> None:
     assert ask(tokens, token(exp=int(time.time()) - 5, nbf=int(time.time()) + 5)).name == "shop"
 
 
@@ -143,7 +150,9 @@ def signed_as_if_shared() -> str:
         (token(note="x" * 20_000), "cannot be read"),
     ],
 )
-def test_a_token_with_something_wrong_is_refused_and_nothing_of_it_is_told(tokens, given, reason):
+def test_a_token_with_something_wrong_is_refused_and_nothing_of_it_is_told(
+    tokens: Tokens, given: str, reason: str
+) -> None:
     with pytest.raises(Unauthenticated, match=reason) as refusal:
         ask(tokens, given)
     assert ISSUER not in str(refusal.value)
@@ -151,20 +160,20 @@ def test_a_token_with_something_wrong_is_refused_and_nothing_of_it_is_told(token
 
 
 @pytest.mark.parametrize("kind", ["at+jwt", "AT+JWT", "application/at+jwt", "JWT", "jwt", None])
-def test_access_tokens_have_the_usual_types_or_none(tokens, kind):
+def test_access_tokens_have_the_usual_types_or_none(tokens: Tokens, kind: str | None) -> None:
     given = token(header={"typ": kind})  # PyJWT leaves a type of None out
     assert jwt.get_unverified_header(given).get("typ") == kind
     assert ask(tokens, given).name == "shop"
 
 
 @pytest.mark.parametrize("kind", ["logout+jwt", "dpop+jwt", "secevent+jwt", "id+jwt", "none", ""])
-def test_a_token_for_something_else_than_access_is_refused(tokens, kind):
+def test_a_token_for_something_else_than_access_is_refused(tokens: Tokens, kind: str) -> None:
     with pytest.raises(Unauthenticated, match="of a type that is not accepted here"):
         ask(tokens, signed({"typ": kind}))
 
 
 @pytest.mark.parametrize("kind", [["JWT"], {"JWT": 1}, 7, True])
-def test_a_type_that_is_no_text_is_refused(tokens, kind):
+def test_a_type_that_is_no_text_is_refused(tokens: Tokens, kind: Any) -> None:
     with pytest.raises(Unauthenticated):
         ask(tokens, signed({"typ": kind}))
 
@@ -178,7 +187,7 @@ def signed(header: dict[str, Any]) -> str:
     return f"{content}.{encoded(RSA.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
-def test_a_server_may_ask_for_the_type_of_access_tokens(tmp_path):
+def test_a_server_may_ask_for_the_type_of_access_tokens(tmp_path: Path) -> None:
     (tmp_path / "jwks.json").write_text(json.dumps(KEYS))
     strict = Tokens(ISSUER, AUDIENCE, FileKeys(tmp_path / "jwks.json"), ALGORITHMS, types=["at+jwt"])
     assert ask(strict, token(header={"typ": "at+jwt"})).name == "shop"
@@ -190,12 +199,12 @@ def test_a_server_may_ask_for_the_type_of_access_tokens(tmp_path):
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "HS512", "rs256"])
-def test_weak_algorithms_cannot_be_allowed(tokens, algorithm):
+def test_weak_algorithms_cannot_be_allowed(tokens: Tokens, algorithm: str) -> None:
     with pytest.raises(BadInput, match=algorithm):
         Tokens(ISSUER, AUDIENCE, tokens._keys, [algorithm])
 
 
-def test_a_shared_secret_in_the_jwks_is_no_key(tmp_path):
+def test_a_shared_secret_in_the_jwks_is_no_key(tmp_path: Path) -> None:
     file = tmp_path / "jwks.json"
     file.write_text(json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "r"}]}))
     with pytest.raises(BadInput, match="no public key"):
@@ -239,7 +248,9 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.mark.parametrize("discovered", [False, True])
-def test_keys_come_from_the_issuer_and_new_ones_are_found_by_their_id(issuer, monkeypatch, discovered):
+def test_keys_come_from_the_issuer_and_new_ones_are_found_by_their_id(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, discovered: bool
+) -> None:
     monkeypatch.setattr(jwks, "COOLDOWN_S", 0.0)
 
     async def story() -> None:
@@ -256,7 +267,7 @@ def test_keys_come_from_the_issuer_and_new_ones_are_found_by_their_id(issuer, mo
     asyncio.run(story())
 
 
-def test_unknown_key_ids_do_not_make_the_server_ask_the_issuer_each_time(issuer):
+def test_unknown_key_ids_do_not_make_the_server_ask_the_issuer_each_time(issuer: Issuer) -> None:
     async def story() -> None:
         tokens = Tokens(issuer.url, AUDIENCE, UrlKeys(f"{issuer.url}/jwks", issuer.url), ALGORITHMS)
         for number in range(20):
@@ -267,7 +278,7 @@ def test_unknown_key_ids_do_not_make_the_server_ask_the_issuer_each_time(issuer)
     assert issuer.asked == 1
 
 
-def test_an_issuer_that_is_away_is_no_fault_of_the_token(issuer, monkeypatch):
+def test_an_issuer_that_is_away_is_no_fault_of_the_token(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwks, "COOLDOWN_S", 0.0)
 
     async def story() -> None:
@@ -283,7 +294,9 @@ def test_an_issuer_that_is_away_is_no_fault_of_the_token(issuer, monkeypatch):
     asyncio.run(story())
 
 
-def test_keys_are_not_trusted_for_ever_while_the_issuer_is_away(issuer, monkeypatch, caplog):
+def test_keys_are_not_trusted_for_ever_while_the_issuer_is_away(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A key that the issuer took back was good for as long as nobody heard of it."""
     monkeypatch.setattr(jwks, "COOLDOWN_S", 0.0)
     given, now = token(kid="first", iss=issuer.url), time.monotonic()
@@ -307,7 +320,7 @@ def test_keys_are_not_trusted_for_ever_while_the_issuer_is_away(issuer, monkeypa
     asyncio.run(story())
 
 
-def test_a_configuration_of_another_issuer_is_not_believed(issuer):
+def test_a_configuration_of_another_issuer_is_not_believed(issuer: Issuer) -> None:
     async def story() -> None:
         keys = UrlKeys("", f"{issuer.url}/")
         with pytest.raises(NotCheckable):
@@ -316,13 +329,16 @@ def test_a_configuration_of_another_issuer_is_not_believed(issuer):
     asyncio.run(story())
 
 
-def test_a_server_takes_tokens_and_keys_over_both_protocols(start, signed_bundle, keys, issuer, tmp_path):
+def test_a_server_takes_tokens_and_keys_over_both_protocols(
+    start: Start, signed_bundle: Path, keys: KeyPair, issuer: Issuer, tmp_path: Path
+) -> None:
     file = tmp_path / "api-keys.json"
     _, key = api_keys.add(file, "desk", [Scope.PREDICT])
     options = ("--api_keys", file, "--jwt_issuer", issuer.url, "--jwt_audience", AUDIENCE)
     server = start(signed_bundle, "--public_key", keys.public_key, *options).wait_ready()
     good, wrong = token(kid="first", iss=issuer.url), token(kid="first", iss=issuer.url, scope="explain")
-    found = SimpleNamespace(rest=[], grpc=[])
+    over_rest: list[int] = []
+    over_grpc: list[str] = []
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES"}
     body = {"inputs": [{**tensor, "data": ["late parcel"]}]}
     request = messages.ModelInferRequest(
@@ -332,9 +348,9 @@ def test_a_server_takes_tokens_and_keys_over_both_protocols(start, signed_bundle
         stub = services.GRPCInferenceServiceStub(channel)
         for secret in (good, key, wrong, token(kid="first")):
             headers = {"authorization": f"Bearer {secret}"}
-            found.rest.append(httpx.post(f"{server.model_url}/infer", json=body, headers=headers).status_code)
+            over_rest.append(httpx.post(f"{server.model_url}/infer", json=body, headers=headers).status_code)
             call = stub.ModelInfer.future(request, metadata=tuple(headers.items()))
-            found.grpc.append(call.code().name)
-    assert found.rest == [200, 200, 403, 401]
-    assert found.grpc == ["OK", "OK", "PERMISSION_DENIED", "UNAUTHENTICATED"]
+            over_grpc.append(call.code().name)
+    assert over_rest == [200, 200, 403, 401]
+    assert over_grpc == ["OK", "OK", "PERMISSION_DENIED", "UNAUTHENTICATED"]
     assert good not in server.log()

@@ -19,6 +19,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from slipway.components.artifacts.bundle import Bundle
+from slipway.components.artifacts.signing import KeyPair
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
 from slipway.components.errors import BadInput
@@ -26,6 +27,7 @@ from slipway.serving.audit import options as audit_options
 from slipway.serving.audit.chain import verify
 from slipway.serving.audit.files import audit_files, places
 from tests.conftest import free_port
+from tests.serving.conftest import Server, Start
 
 ROUND_S = 1.0
 """Allowed beyond the flush interval, for a machine so busy that the thread which writes has to wait for its turn."""
@@ -39,7 +41,7 @@ def requests_in(folder: Path) -> list[dict[str, Any]]:
     return [record for record in records(folder) if record.get("event") == "request"]
 
 
-def stop(server: Any) -> None:
+def stop(server: Server) -> None:
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(60) == 0
 
@@ -48,7 +50,9 @@ def tensor(*texts: str) -> dict[str, Any]:
     return {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
 
 
-def test_every_request_is_recorded_with_its_model_and_outcome(start, signed_bundle: Path, keys, tmp_path: Path):
+def test_every_request_is_recorded_with_its_model_and_outcome(
+    start: Start, signed_bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     folder = tmp_path / "audit"
     server = start(signed_bundle, "--public_key", keys.public_key, "--audit", folder, "--drain_seconds", "0")
     server.wait_ready()
@@ -89,12 +93,12 @@ def test_every_request_is_recorded_with_its_model_and_outcome(start, signed_bund
 
 
 def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
-    start, signed_bundle: Path, keys, tmp_path: Path
-):
+    start: Start, signed_bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     folder, file = tmp_path / "audit", tmp_path / "api-keys.json"
     key = api_keys.add(file, "shop", [Scope.PREDICT])[1]
     port = free_port()
-    options = ("--api_keys", file, "--rate", "0.001", "--burst", "4", "--drain_seconds", "0")
+    options: tuple[str | Path, ...] = ("--api_keys", file, "--rate", "0.001", "--burst", "4", "--drain_seconds", "0")
     options += ("--metrics_port", str(port))
     server = start(signed_bundle, "--public_key", keys.public_key, "--audit", folder, *options)
     until = time.monotonic() + 60
@@ -139,8 +143,8 @@ def test_callers_are_named_and_those_that_are_refused_are_recorded_too(
 
 
 def test_texts_are_kept_only_on_demand_and_redacted_and_signed_with_a_key(
-    start, signed_bundle: Path, keys, tmp_path: Path
-):
+    start: Start, signed_bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     folder, key = tmp_path / "audit", tmp_path / "key"
     key.write_text("0123456789abcdef0123456789abcdef\n")
     options = ("--audit", folder, "--audit_texts", "--audit_key", key, "--drain_seconds", "0")
@@ -153,7 +157,7 @@ def test_texts_are_kept_only_on_demand_and_redacted_and_signed_with_a_key(
     assert verify(places(audit_files(folder))).problems != []
 
 
-def test_the_log_may_go_to_the_standard_output(start, signed_bundle: Path, keys):
+def test_the_log_may_go_to_the_standard_output(start: Start, signed_bundle: Path, keys: KeyPair) -> None:
     options = ("--audit", "-", "--drain_seconds", "0")
     server = start(signed_bundle, "--public_key", keys.public_key, *options).wait_ready()
     assert server.infer("late parcel").status_code == 200
@@ -191,8 +195,8 @@ class Asker(threading.Thread):
 
 
 def test_a_kill_under_load_loses_no_request_that_was_answered_before_the_flush_interval(
-    start, signed_bundle: Path, keys, tmp_path: Path
-):
+    start: Start, signed_bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     folder = tmp_path / "audit"
     options = ("--audit", folder, "--audit_flush_seconds", "0.2", "--audit_file_bytes", "50000")
     server = start(signed_bundle, "--public_key", keys.public_key, *options).wait_ready()
@@ -230,7 +234,9 @@ def requests_in_torn(folder: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == "request"]
 
 
-def test_a_server_whose_log_cannot_be_written_goes_on_and_says_so(start, signed_bundle: Path, keys, tmp_path: Path):
+def test_a_server_whose_log_cannot_be_written_goes_on_and_says_so(
+    start: Start, signed_bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
     folder = tmp_path / "audit"
     options = ("--audit", folder, "--audit_file_bytes", "1", "--drain_seconds", "0")
     server = start(signed_bundle, "--public_key", keys.public_key, *options).wait_ready()
@@ -263,7 +269,7 @@ def test_a_server_whose_log_cannot_be_written_goes_on_and_says_so(start, signed_
         (["--audit", "FOLDER", "--audit_key", "FILE"], "has 0 bytes; expected at least 16"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: list[str], message: str):
+def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: list[str], message: str) -> None:
     (tmp_path / "FILE").write_text("")
     parser = argparse.ArgumentParser()
     audit_options.add_to(parser)
@@ -272,7 +278,9 @@ def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: list[s
         audit_options.audit_of(parser.parse_args(given))
 
 
-def test_a_server_without_a_key_warns_and_one_with_a_key_does_not(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_server_without_a_key_warns_and_one_with_a_key_does_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     parser = argparse.ArgumentParser()
     audit_options.add_to(parser)
     (tmp_path / "key").write_text("k" * 32)

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from slipway.components.errors import BadInput
 from slipway.serving.audit.audit_log import AuditLog, key_of
 from slipway.serving.audit.chain import Verification, parsed, verify
 from slipway.serving.audit.files import FolderSink, StreamSink, audit_files, places
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 KEY = b"sixteen random bytes or more"
 
@@ -56,7 +60,7 @@ Edit = Callable[[list[bytes]], list[bytes]]
         (lambda lines: [*lines[:4], lines[3], *lines[4:]], r"line 5 \(seq 4\) is there twice"),
     ],
 )
-def test_a_change_is_found_and_located(tmp_path: Path, key: bytes | None, edit: Edit, message: str):
+def test_a_change_is_found_and_located(tmp_path: Path, key: bytes | None, edit: Edit, message: str) -> None:
     write(tmp_path, 10, key)
     assert check(tmp_path, key).problems == []
     (file,) = audit_files(tmp_path)
@@ -65,7 +69,7 @@ def test_a_change_is_found_and_located(tmp_path: Path, key: bytes | None, edit: 
     assert re.search(message, problems[0]), problems
 
 
-def test_a_line_that_was_exchanged_with_a_hash_of_its_own_does_not_fit_its_successor(tmp_path: Path):
+def test_a_line_that_was_exchanged_with_a_hash_of_its_own_does_not_fit_its_successor(tmp_path: Path) -> None:
     write(tmp_path / "true", 5)
     write(tmp_path / "false", 5, first=100)
     (true,), (false,) = audit_files(tmp_path / "true"), audit_files(tmp_path / "false")
@@ -75,7 +79,7 @@ def test_a_line_that_was_exchanged_with_a_hash_of_its_own_does_not_fit_its_succe
     assert "does not follow from the line before it, which was exchanged" in check(tmp_path / "true").problems[0]
 
 
-def test_a_log_that_was_rewritten_whole_is_noticed_by_those_who_have_the_key(tmp_path: Path):
+def test_a_log_that_was_rewritten_whole_is_noticed_by_those_who_have_the_key(tmp_path: Path) -> None:
     write(tmp_path / "log", 5, KEY)
     (file,) = audit_files(tmp_path / "log")
     write(tmp_path / "forged", 5, b"the key of somebody else")
@@ -83,7 +87,7 @@ def test_a_log_that_was_rewritten_whole_is_noticed_by_those_who_have_the_key(tmp
     assert len(check(tmp_path / "log", KEY).problems) == 5
 
 
-def test_a_shortened_log_lacks_the_head_that_was_noted(tmp_path: Path):
+def test_a_shortened_log_lacks_the_head_that_was_noted(tmp_path: Path) -> None:
     write(tmp_path, 5)
     found = check(tmp_path)
     assert check(tmp_path, head=(found.seq, found.head)).problems == []
@@ -97,7 +101,7 @@ def test_a_shortened_log_lacks_the_head_that_was_noted(tmp_path: Path):
 
 
 @pytest.mark.parametrize("cut", [2, 5, 60])
-def test_a_torn_last_line_is_recognised_and_the_chain_goes_on_after_it(tmp_path: Path, cut: int):
+def test_a_torn_last_line_is_recognised_and_the_chain_goes_on_after_it(tmp_path: Path, cut: int) -> None:
     write(tmp_path, 5)
     (file,) = audit_files(tmp_path)
     file.write_bytes(file.read_bytes()[:-cut])
@@ -111,7 +115,7 @@ def test_a_torn_last_line_is_recognised_and_the_chain_goes_on_after_it(tmp_path:
     assert numbers(tmp_path)[:4] + numbers(tmp_path)[-3:] == [0, 1, 2, 3, 5, 6, 7]
 
 
-def test_a_last_line_that_lacks_only_its_newline_is_whole(tmp_path: Path):
+def test_a_last_line_that_lacks_only_its_newline_is_whole(tmp_path: Path) -> None:
     write(tmp_path, 5)
     (file,) = audit_files(tmp_path)
     file.write_bytes(file.read_bytes()[:-1])
@@ -120,7 +124,9 @@ def test_a_last_line_that_lacks_only_its_newline_is_whole(tmp_path: Path):
 
 
 @pytest.mark.parametrize("torn", [b'{"seq":5,"prev":"ab', b"x", b'{"seq":5,"prev":"ab\n{"seq":5,"pr'])
-def test_more_than_one_torn_line_or_another_than_the_next_is_a_change_also_after_a_restart(tmp_path: Path, torn: bytes):
+def test_more_than_one_torn_line_or_another_than_the_next_is_a_change_also_after_a_restart(
+    tmp_path: Path, torn: bytes
+) -> None:
     write(tmp_path, 5)
     (file,) = audit_files(tmp_path)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:4]) + torn)
@@ -129,7 +135,7 @@ def test_more_than_one_torn_line_or_another_than_the_next_is_a_change_also_after
     assert "is not an audit line: altered" in check(tmp_path).problems[0]
 
 
-def test_a_log_that_was_overwritten_is_changed_also_after_a_restart(tmp_path: Path):
+def test_a_log_that_was_overwritten_is_changed_also_after_a_restart(tmp_path: Path) -> None:
     write(tmp_path, 5)
     (file,) = audit_files(tmp_path)
     file.write_bytes(b"nothing to see here")
@@ -138,7 +144,7 @@ def test_a_log_that_was_overwritten_is_changed_also_after_a_restart(tmp_path: Pa
     assert len(check(tmp_path).problems) == 1
 
 
-def test_one_chain_goes_through_all_files_and_restarts(tmp_path: Path):
+def test_one_chain_goes_through_all_files_and_restarts(tmp_path: Path) -> None:
     for life in range(3):
         write(tmp_path, 5, KEY, file_bytes=300, first=5 * life)
     assert len(audit_files(tmp_path)) > 5
@@ -157,7 +163,7 @@ def rotating(folder: Path, count: int) -> AuditLog:
     return log
 
 
-def test_old_files_go_when_only_so_many_are_kept_and_the_log_says_so(tmp_path: Path):
+def test_old_files_go_when_only_so_many_are_kept_and_the_log_says_so(tmp_path: Path) -> None:
     rotating(tmp_path, 10).close()
     assert [path.name for path in audit_files(tmp_path)] == [f"audit-{number:06d}.jsonl" for number in (9, 10, 11)]
     found = check(tmp_path)
@@ -166,7 +172,7 @@ def test_old_files_go_when_only_so_many_are_kept_and_the_log_says_so(tmp_path: P
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-def test_oldest_files_that_no_server_removed_are_missed_also_after_a_restart(tmp_path: Path, lost: int):
+def test_oldest_files_that_no_server_removed_are_missed_also_after_a_restart(tmp_path: Path, lost: int) -> None:
     write(tmp_path, 5, file_bytes=300)
     for file in audit_files(tmp_path)[:lost]:
         file.unlink()
@@ -175,19 +181,19 @@ def test_oldest_files_that_no_server_removed_are_missed_also_after_a_restart(tmp
     assert "no line says that a server removed the files before it" in check(tmp_path).problems[0]
 
 
-def test_more_oldest_files_than_the_server_removed_are_missed(tmp_path: Path):
+def test_more_oldest_files_than_the_server_removed_are_missed(tmp_path: Path) -> None:
     rotating(tmp_path, 10).close()
     audit_files(tmp_path)[0].unlink()
     assert "no line says that a server removed the files before it" in check(tmp_path).problems[0]
 
 
-def test_a_kill_between_the_line_and_the_removal_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_kill_between_the_line_and_the_removal_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FolderSink, "remove", lambda self: None)  # noqa: ARG005
     rotating(tmp_path, 5).close()
     assert check(tmp_path).problems == []
 
 
-def test_a_log_that_gets_a_key_later_says_where_and_is_intact(tmp_path: Path):
+def test_a_log_that_gets_a_key_later_says_where_and_is_intact(tmp_path: Path) -> None:
     write(tmp_path, 5)
     write(tmp_path, 3, KEY, first=5)
     found = check(tmp_path, KEY)
@@ -201,7 +207,7 @@ def test_a_log_that_gets_a_key_later_says_where_and_is_intact(tmp_path: Path):
     assert check(tmp_path, KEY).problems != []
 
 
-def test_lines_without_the_key_do_not_pass_after_those_with_it(tmp_path: Path):
+def test_lines_without_the_key_do_not_pass_after_those_with_it(tmp_path: Path) -> None:
     write(tmp_path, 3, KEY)
     write(tmp_path, 3, first=3)
     assert len(check(tmp_path, KEY).problems) == 3
@@ -220,7 +226,7 @@ class FullDisk(FolderSink):
         raise OSError(errno.ENOSPC, "no space left")
 
 
-def test_a_full_disk_loses_nothing_and_doubles_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_full_disk_loses_nothing_and_doubles_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sink = FullDisk(tmp_path, 10**6)
     log = AuditLog(sink, flush_s=60)
     for turn, full in enumerate((False, True, True, False, True, False)):
@@ -235,7 +241,7 @@ def test_a_full_disk_loses_nothing_and_doubles_nothing(tmp_path: Path, caplog: p
     assert len([record for record in caplog.records if "audit_failed" in record.message]) == 2
 
 
-def test_what_cannot_be_kept_is_recorded_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_cannot_be_kept_is_recorded_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slipway.serving.audit.audit_log.MOST_WAITING", 3)
     log = AuditLog(FolderSink(tmp_path, 10**6), flush_s=60)
     for number in range(5):
@@ -246,7 +252,7 @@ def test_what_cannot_be_kept_is_recorded_as_lost(tmp_path: Path, monkeypatch: py
     assert (last["event"], last["records"]) == ("lost", 2)
 
 
-def test_records_reach_the_file_by_themselves(tmp_path: Path):
+def test_records_reach_the_file_by_themselves(tmp_path: Path) -> None:
     log = AuditLog(FolderSink(tmp_path, 10**6), flush_s=0.05)
     log.append({"n": 1})
     until = time.monotonic() + 30
@@ -256,7 +262,7 @@ def test_records_reach_the_file_by_themselves(tmp_path: Path):
     log.close()
 
 
-def test_a_write_that_never_ends_does_not_keep_the_server_from_ending(monkeypatch: pytest.MonkeyPatch):
+def test_a_write_that_never_ends_does_not_keep_the_server_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slipway.serving.audit.audit_log.STOP_S", 0.1)
     reading, writing = os.pipe()  # nobody reads
     log = AuditLog(StreamSink(os.fdopen(writing, "wb", buffering=0)), flush_s=0.01)
@@ -276,7 +282,7 @@ class _Full(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data) -> int:  # type: ignore[override]
+    def write(self, data: "ReadableBuffer", /) -> int:
         taken = bytes(data)[: self.room]
         if not taken:
             raise OSError(28, "No space left on device")
@@ -285,7 +291,7 @@ class _Full(io.RawIOBase):
 
 
 @pytest.mark.parametrize("room", [0, 1, 150, 400, 450, 10_000])
-def test_the_standard_output_gets_each_line_once_whatever_failed(room: int):
+def test_the_standard_output_gets_each_line_once_whatever_failed(room: int) -> None:
     disk = _Full(room)
     log = AuditLog(StreamSink(io.BufferedWriter(disk)), flush_s=60)
     for number in range(4):
@@ -302,7 +308,7 @@ def test_the_standard_output_gets_each_line_once_whatever_failed(room: int):
     assert all(line["prev"] == before["hash"] for before, line in itertools.pairwise(lines))
 
 
-def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slipway.serving.audit.files.LOCK_S", 0.1)
     first = FolderSink(tmp_path, 10**6)
     with pytest.raises(BadInput, match="another server"):
@@ -311,7 +317,7 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.M
     FolderSink(tmp_path, 10**6)
 
 
-def test_a_short_key_is_refused(tmp_path: Path):
+def test_a_short_key_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(b"short\n")
     with pytest.raises(BadInput, match="has 5 bytes; expected at least 16"):

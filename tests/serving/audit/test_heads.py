@@ -62,7 +62,7 @@ CHANGES = [cut, Path.unlink, lambda log: log.write_bytes(b""), lambda log: log.w
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_changed_log_is_found_before_and_after_a_restart(
     tmp_path: Path, change: Callable[[Path], None], killed: bool, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     folder, file = tmp_path / "log", tmp_path / "heads" / "1.jsonl"
     live(folder, file, 5)
     assert problems(folder, file) == []
@@ -79,7 +79,7 @@ def test_a_changed_log_is_found_before_and_after_a_restart(
         assert any("missed seq" in problem for problem in verify(places(audit_files(folder))).problems)
 
 
-def test_a_log_that_is_there_in_whole_is_never_called_changed_however_often_a_server_is_killed(tmp_path: Path):
+def test_a_log_that_is_there_in_whole_is_never_called_changed_however_often_a_server_is_killed(tmp_path: Path) -> None:
     folder, file = tmp_path / "log", tmp_path / "1.jsonl"
     for _ in range(4):
         live(folder, file, 3, killed=True, key=KEY)
@@ -90,7 +90,7 @@ def test_a_log_that_is_there_in_whole_is_never_called_changed_however_often_a_se
 
 def test_it_is_noted_at_start_each_minute_while_it_grows_and_at_the_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     caplog.set_level(logging.INFO, "serving")
     clock, file = Clock(), tmp_path / "heads.jsonl"
     log = AuditLog(FolderSink(tmp_path / "log", 10**6), flush_s=60, heads=HeadNotes(file, clock))
@@ -116,7 +116,7 @@ def test_it_is_noted_at_start_each_minute_while_it_grows_and_at_the_end(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_head_that_cannot_be_noted_stops_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_head_that_cannot_be_noted_stops_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock, file = Clock(), tmp_path / "heads" / "1.jsonl"
     log = AuditLog(FolderSink(tmp_path / "log", 10**6), flush_s=60, heads=HeadNotes(file, clock))
     shutil.rmtree(file.parent)
@@ -128,7 +128,7 @@ def test_a_head_that_cannot_be_noted_stops_no_log(tmp_path: Path, caplog: pytest
     assert verify(places(audit_files(tmp_path / "log"))).lines == 1
 
 
-def test_what_names_no_head_is_refused():
+def test_what_names_no_head_is_refused() -> None:
     with pytest.raises(BadInput, match="names no head"):
         heads_in("12:abc", "--head 12:abc")
     with pytest.raises(BadInput, match="a line that is not the head"):

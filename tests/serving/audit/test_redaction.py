@@ -19,11 +19,11 @@ from slipway.serving.audit.redaction import redacted
         ("two parcels, 3 weeks late, 20 euros, order 12345", "two parcels, 3 weeks late, 20 euros, order 12345"),
     ],
 )
-def test_forms_are_recognised(text: str, expected: str):
+def test_forms_are_recognised(text: str, expected: str) -> None:
     assert redacted(text, 1000) == expected
 
 
-def test_a_cut_leaves_no_part_of_a_number():
+def test_a_cut_leaves_no_part_of_a_number() -> None:
     for shift in range(40):
         text = "x" * shift + " " + "4111 1111 1111 1111 " * 200
         assert "1" not in redacted(text, 300)
@@ -31,5 +31,5 @@ def test_a_cut_leaves_no_part_of_a_number():
 
 
 @pytest.mark.parametrize("piece", ["a", "1", "1 ", "a@", "a.", "DE89", "DE89 ", "+", "a@a.", "(1)", "1-"])
-def test_hostile_texts_take_linear_time(piece: str):
+def test_hostile_texts_take_linear_time(piece: str) -> None:
     redacted(piece * 100_000, 10**6)  # would take hours otherwise

@@ -20,13 +20,14 @@ from slipway.serving.errors import MESSAGE_LIMIT, client_message
 from slipway.serving.telemetry.log import CHARACTERS, ShortLines, WarningLimit
 from slipway.serving.telemetry.rate_limit import RateLimit
 from tests.serving.audit.test_audit_server import records, stop
+from tests.serving.conftest import Server, Start
 
 LONG = "n" * 500_000
 ASKED = 600
 
 
 @pytest.mark.parametrize("tensor", [{"datatype": "FP32", "shape": [1]}, {"datatype": "BYTES", "shape": [1, 2, 3]}])
-def test_a_long_name_comes_back_short_in_the_answer_and_in_the_log(server, tensor):
+def test_a_long_name_comes_back_short_in_the_answer_and_in_the_log(server: Server, tensor: dict[str, Any]) -> None:
     before = len(server.log())
     inputs = [{"name": LONG, "data": ["late parcel"], **tensor}]
     answer = httpx.post(f"{server.model_url}/infer", json={"inputs": inputs})
@@ -40,20 +41,20 @@ def test_a_long_name_comes_back_short_in_the_answer_and_in_the_log(server, tenso
     assert len(server.log()) - before < 4000
 
 
-def test_a_long_path_is_short_in_the_log(server):
+def test_a_long_path_is_short_in_the_log(server: Server) -> None:
     before = len(server.log())
     assert httpx.get(f"{server.url}/{LONG[:50_000]}").status_code == 404
     assert len(server.log()) - before < 2000
 
 
-def test_messages_are_told_whole_up_to_a_length():
+def test_messages_are_told_whole_up_to_a_length() -> None:
     assert client_message(ValueError("short")) == "short"
     assert len(client_message("x" * 10**6)) < MESSAGE_LIMIT + 40
 
 
 def test_refused_strangers_are_a_sample_in_the_audit_log_and_callers_are_all_there(
-    start: Any, moody_bundle: Path, tmp_path: Path
-):
+    start: Start, moody_bundle: Path, tmp_path: Path
+) -> None:
     folder, file = tmp_path / "audit", tmp_path / "api-keys.json"
     _, key = api_keys.add(file, "shop", [Scope.PREDICT])
     options = ("--api_keys", file, "--audit", folder, "--drain_seconds", "0")
@@ -89,7 +90,7 @@ class Clock:
         return self.now
 
 
-def test_the_number_of_those_left_out_is_written_from_time_to_time():
+def test_the_number_of_those_left_out_is_written_from_time_to_time() -> None:
     clock = Clock()
     strangers = UnknownCallers(clock)
     assert sum(strangers.wants(401) for _ in range(BURST + 5)) == BURST
@@ -99,7 +100,7 @@ def test_the_number_of_those_left_out_is_written_from_time_to_time():
     assert strangers.report(at_once=True) is None
 
 
-def test_a_pace_is_a_burst_and_then_the_rate():
+def test_a_pace_is_a_burst_and_then_the_rate() -> None:
     clock = Clock()
     pace = RateLimit(2.0, 3, clock)
     assert [pace.allows() for _ in range(5)] == [True, True, True, False, False]
@@ -111,13 +112,13 @@ def logged(text: str, *values: object, level: int = logging.WARNING) -> logging.
     return logging.LogRecord("serving", level, "", 0, text, values, None)
 
 
-def test_warnings_of_a_kind_are_written_now_and_then_and_others_are_not_kept_back():
+def test_warnings_of_a_kind_are_written_now_and_then_and_others_are_not_kept_back() -> None:
     sparing = WarningLimit()
     assert sum(sparing.filter(logged("event=denied path=%r", number)) for number in range(1000)) < 200
     assert sparing.filter(logged("event=refused path=%r", "/"))
     assert all(sparing.filter(logged("event=denied", level=logging.ERROR)) for _ in range(1000))
 
 
-def test_a_line_is_short_whatever_is_in_it():
+def test_a_line_is_short_whatever_is_in_it() -> None:
     line = ShortLines("%(message)s").format(logged("event=refused reason=%r", "x" * 10**6))
     assert len(line) < CHARACTERS + 40

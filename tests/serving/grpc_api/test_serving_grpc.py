@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from kserve.protocol.infer_type import RequestedOutput
 
 from slipway.components.artifacts.bundle import Bundle
 from slipway.components.artifacts.onnx_classifier import Classifier
+from tests.serving.conftest import Server
 
 TRITON = """
 import json, sys
@@ -37,7 +39,7 @@ TEXTS = ["parcel courier late", "invoice charged please", "the password is locke
 
 
 @pytest.fixture
-def stub(server) -> Iterator[Any]:
+def stub(server: Server) -> Iterator[Any]:
     with grpc.insecure_channel(server.grpc) as channel:
         yield services.GRPCInferenceServiceStub(channel)
 
@@ -47,7 +49,7 @@ def request(*texts: bytes, model: str = "messages", **changes: Any) -> messages.
     return messages.ModelInferRequest(model_name=model, inputs=[tensor | changes])
 
 
-def ask_with_kserve(server, given: InferRequest) -> Any:
+def ask_with_kserve(server: Server, given: InferRequest) -> Any:
     async def ask() -> Any:
         client = InferenceGRPCClient(server.grpc)
         try:
@@ -58,7 +60,7 @@ def ask_with_kserve(server, given: InferRequest) -> Any:
     return asyncio.run(ask())
 
 
-def test_the_kserve_client_gets_what_the_classifier_computes(server, signed_bundle):
+def test_the_kserve_client_gets_what_the_classifier_computes(server: Server, signed_bundle: Path) -> None:
     given = InferInput("text", [3], "BYTES", TEXTS)
     answer = ask_with_kserve(server, InferRequest("messages", [given], "42"))
     expected = Classifier(signed_bundle).probabilities(TEXTS)
@@ -70,13 +72,13 @@ def test_the_kserve_client_gets_what_the_classifier_computes(server, signed_bund
     assert answer.id == "42"
 
 
-def test_only_the_requested_outputs_come_back(server):
+def test_only_the_requested_outputs_come_back(server: Server) -> None:
     given = InferInput("text", [1], "BYTES", TEXTS[:1])
     answer = ask_with_kserve(server, InferRequest("messages", [given], request_outputs=[RequestedOutput("score")]))
     assert [output.name for output in answer.outputs] == ["score"]
 
 
-def test_tritonclient_gets_raw_tensors_health_and_metadata(server):
+def test_tritonclient_gets_raw_tensors_health_and_metadata(server: Server) -> None:
     told = subprocess.run([sys.executable, "-c", TRITON, server.grpc], capture_output=True, text=True, check=True)
     labels, only_the_label, health, metadata = json.loads(told.stdout)
     assert labels == ["delivery", "billing"]
@@ -103,7 +105,7 @@ def test_tritonclient_gets_raw_tensors_health_and_metadata(server):
         (request(b"a", model="other"), "NOT_FOUND", "other"),
     ],
 )
-def test_a_wrong_request_is_refused_with_its_reason(stub, wrong, code, reason):
+def test_a_wrong_request_is_refused_with_its_reason(stub: Any, wrong: Any, code: str, reason: str) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         stub.ModelInfer(wrong)
     assert failure.value.code().name == code
@@ -111,21 +113,21 @@ def test_a_wrong_request_is_refused_with_its_reason(stub, wrong, code, reason):
 
 
 @pytest.mark.parametrize("raw", [b"\x05\x00\x00\x00a", b"\x01"])
-def test_wrong_raw_contents_are_refused(stub, raw):
+def test_wrong_raw_contents_are_refused(stub: Any, raw: bytes) -> None:
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES"}
     with pytest.raises(grpc.RpcError) as failure:
         stub.ModelInfer(messages.ModelInferRequest(model_name="messages", inputs=[tensor], raw_input_contents=[raw]))
     assert failure.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_models_cannot_be_unloaded_by_strangers(stub):
+def test_models_cannot_be_unloaded_by_strangers(stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         stub.RepositoryModelUnload(messages.RepositoryModelUnloadRequest(model_name="messages"))
     assert failure.value.code() == grpc.StatusCode.PERMISSION_DENIED
     assert stub.ModelInfer(request(b"late parcel")).outputs[0].contents.bytes_contents == [b"delivery"]
 
 
-def test_a_request_over_the_limit_is_refused(stub):
+def test_a_request_over_the_limit_is_refused(stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         stub.ModelInfer(request(b"a" * 9 * 2**20))
     assert failure.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.serving.errors import InferenceFailed, Overloaded
 from slipway.serving.limits import Limits
 from slipway.serving.model.batcher import WARM_UP, Batcher
@@ -35,11 +36,17 @@ class Recorder:
         return np.where([[2 in row] for row in ids], np.nan, logits).astype(np.float32)
 
 
-def ask(recorder: Recorder, requests: Sequence[Sequence[str]], **limits: float) -> list[Any]:
+def batcher_of(recorder: Recorder, streams: int = 1, wide: Recorder | None = None, **limits: Any) -> Batcher:
+    """A batcher needs no more of a classifier than a recorder has."""
+    one, other = cast("Classifier", recorder), cast("Classifier | None", wide)
+    return Batcher(one, Limits(**limits), streams=streams, wide=other)
+
+
+def ask(recorder: Recorder, requests: Sequence[Sequence[str]], **limits: Any) -> list[Any]:
     """The answers to requests that come at the same time; an error in place of an answer."""
 
     async def all_at_once() -> list[Any]:
-        batcher = Batcher(recorder, Limits(**limits))  # type: ignore[arg-type]
+        batcher = batcher_of(recorder, **limits)
         return await asyncio.gather(*map(batcher.probabilities, requests), return_exceptions=True)
 
     return asyncio.run(all_at_once())
@@ -53,9 +60,9 @@ def expected(texts: Sequence[str]) -> np.ndarray:
     return np.array([1 / (1 + np.exp(-len(text.split()))) for text in texts])
 
 
-def test_an_error_of_the_batcher_itself_fails_its_requests_and_no_later_ones(monkeypatch: pytest.MonkeyPatch):
+def test_an_error_of_the_batcher_itself_fails_its_requests_and_no_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     async def one_after_the_other() -> list[Any]:
-        batcher = Batcher(Recorder(), Limits())  # type: ignore[arg-type]
+        batcher = batcher_of(Recorder())
         with monkeypatch.context() as patch:
             patch.setattr(batcher, "_begin", lambda _: 1 / 0)
             first = await asyncio.gather(batcher.probabilities(["word"]), return_exceptions=True)
@@ -66,7 +73,7 @@ def test_an_error_of_the_batcher_itself_fails_its_requests_and_no_later_ones(mon
     np.testing.assert_allclose(answered[:, 0], expected(["word"]), atol=1e-6)
 
 
-def test_every_request_gets_its_answers_in_its_order():
+def test_every_request_gets_its_answers_in_its_order() -> None:
     chance = np.random.default_rng(3)
     requests = [[words(int(length)) for length in chance.integers(1, 40, size)] for size in (1, 7, 3, 20, 1, 1, 13)]
     answers = ask(Recorder(), requests, batch_tokens=64)
@@ -74,7 +81,7 @@ def test_every_request_gets_its_answers_in_its_order():
         np.testing.assert_allclose(answer[:, 0], expected(texts), atol=1e-6)
 
 
-def test_a_batch_keeps_to_its_tokens_padding_included_unless_one_text_alone_is_longer():
+def test_a_batch_keeps_to_its_tokens_padding_included_unless_one_text_alone_is_longer() -> None:
     recorder = Recorder()
     ask(recorder, [[words(length) for length in (1, 30, 5, 100, 7, 30, 2, 9, 30, 4)]], batch_tokens=64)
     assert sum(recorder.batches, []).count(100) == 1
@@ -82,14 +89,14 @@ def test_a_batch_keeps_to_its_tokens_padding_included_unless_one_text_alone_is_l
         assert len(batch) * max(batch) <= 64 or batch == [100]
 
 
-def test_waiting_requests_share_a_batch():
+def test_waiting_requests_share_a_batch() -> None:
     recorder = Recorder(token_s=0.01)
     ask(recorder, [[words(3)]] * 10, batch_ms=10_000)
     assert len(recorder.batches) < 10
     assert sum(map(len, recorder.batches)) == 10
 
 
-def test_a_batch_has_no_more_padding_than_is_allowed():
+def test_a_batch_has_no_more_padding_than_is_allowed() -> None:
     recorder = Recorder()
     lengths = np.random.default_rng(5).integers(1, 60, 200).tolist()
     ask(recorder, [[words(length) for length in lengths]], batch_padding=0.1)
@@ -98,14 +105,14 @@ def test_a_batch_has_no_more_padding_than_is_allowed():
         assert 1 - sum(batch) / (len(batch) * max(batch)) <= 0.1
 
 
-def test_batches_get_smaller_when_the_model_is_slow():
+def test_batches_get_smaller_when_the_model_is_slow() -> None:
     recorder = Recorder(token_s=0.002)
     ask(recorder, [[words(5)] * 40], batch_ms=50)
     assert len(recorder.batches[0]) == 40  # nothing is known yet
     ask_again = Recorder(token_s=0.002)
 
     async def scenario() -> None:
-        batcher = Batcher(ask_again, Limits(batch_ms=50))  # type: ignore[arg-type]
+        batcher = batcher_of(ask_again, batch_ms=50)
         await batcher.probabilities([words(5)])
         await batcher.probabilities([words(5)] * 40)
 
@@ -113,13 +120,13 @@ def test_batches_get_smaller_when_the_model_is_slow():
     assert max(map(len, ask_again.batches)) <= 5
 
 
-def test_the_oldest_text_is_in_the_next_batch_however_long_it_is():
+def test_the_oldest_text_is_in_the_next_batch_however_long_it_is() -> None:
     recorder = Recorder()
     ask(recorder, [[words(60), *[words(2)] * 50]], batch_tokens=64)
     assert 60 in recorder.batches[0]
 
 
-def test_a_text_on_which_the_model_raises_fails_its_own_request_only():
+def test_a_text_on_which_the_model_raises_fails_its_own_request_only() -> None:
     answers = ask(Recorder(), [["word"], ["word", "bad word"], ["odd"], ["word word"]])
     assert isinstance(answers[1], InferenceFailed)
     assert isinstance(answers[2], InferenceFailed)
@@ -127,9 +134,9 @@ def test_a_text_on_which_the_model_raises_fails_its_own_request_only():
     np.testing.assert_allclose(answers[3][:, 0], expected(["word word"]), atol=1e-6)
 
 
-def test_a_full_queue_refuses_and_admits_again_when_it_has_emptied():
+def test_a_full_queue_refuses_and_admits_again_when_it_has_emptied() -> None:
     async def scenario() -> list[Any]:
-        batcher = Batcher(Recorder(), Limits(waiting=10))  # type: ignore[arg-type]
+        batcher = batcher_of(Recorder(), waiting=10)
         first = await asyncio.gather(*[batcher.probabilities(["word"] * 4) for _ in range(3)], return_exceptions=True)
         return [*first, await batcher.probabilities(["word"] * 10)]
 
@@ -137,11 +144,11 @@ def test_a_full_queue_refuses_and_admits_again_when_it_has_emptied():
     assert [isinstance(answer, Overloaded) for answer in answers] == [False, False, True, False]
 
 
-def test_texts_of_a_client_that_has_gone_are_not_computed():
+def test_texts_of_a_client_that_has_gone_are_not_computed() -> None:
     recorder = Recorder()
 
     async def scenario() -> None:
-        batcher = Batcher(recorder, Limits(batch_tokens=8))  # type: ignore[arg-type]
+        batcher = batcher_of(recorder, batch_tokens=8)
         stays = asyncio.create_task(batcher.probabilities([words(8)] * 3))
         goes = asyncio.create_task(batcher.probabilities([words(7)] * 50))
         while not recorder.batches:
@@ -157,11 +164,11 @@ def test_texts_of_a_client_that_has_gone_are_not_computed():
     assert recorder.batches.count([8]) == 3
 
 
-def test_a_lone_batch_goes_to_the_wide_session_and_others_to_streams():
+def test_a_lone_batch_goes_to_the_wide_session_and_others_to_streams() -> None:
     narrow, wide = Recorder(token_s=0.02), Recorder(token_s=0.02)
 
-    async def scenario() -> list[Any]:
-        batcher = Batcher(narrow, Limits(), streams=2, wide=wide)  # type: ignore[arg-type]
+    async def scenario() -> tuple[Any, Any]:
+        batcher = batcher_of(narrow, streams=2, wide=wide)
         first = asyncio.create_task(batcher.probabilities([words(3)]))
         while not wide.batches:
             await asyncio.sleep(0.001)
@@ -197,14 +204,17 @@ def never_answers(_: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
         (never_answers, True),
     ],
 )
-def test_whatever_becomes_of_a_request_its_places_are_free_again(goes_wrong, as_tokens, monkeypatch):
+def test_whatever_becomes_of_a_request_its_places_are_free_again(
+    goes_wrong: Callable[..., Any], as_tokens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or the server would refuse everybody for ever."""
-    recorder, gauge = Recorder(), []
+    recorder = Recorder()
+    gauge: list[int] = []
     texts = ["word"] * 10
     tokens = recorder.tokenizer.encode_batch(texts)
 
     async def scenario() -> np.ndarray:
-        batcher = Batcher(recorder, Limits(waiting=10))  # type: ignore[arg-type]
+        batcher = batcher_of(recorder, waiting=10)
         monkeypatch.setattr(batcher.metrics, "waiting", gauge.append)
         for _ in range(3):
             with monkeypatch.context() as patch:
@@ -220,18 +230,18 @@ def test_whatever_becomes_of_a_request_its_places_are_free_again(goes_wrong, as_
 
 
 @pytest.mark.parametrize(("texts", "refused"), [(3, False), (4, True)])
-def test_the_queue_is_full_at_its_limit(texts, refused):
+def test_the_queue_is_full_at_its_limit(texts: int, refused: bool) -> None:
     answers = ask(Recorder(), [["word"] * 7, ["word"] * texts], waiting=10)
     assert isinstance(answers[1], Overloaded) is refused
     if refused:
         assert str(answers[1]).startswith("7 texts are waiting for inference")
 
 
-def test_the_wait_of_each_request_is_told_once_when_its_first_text_is_computed(monkeypatch):
+def test_the_wait_of_each_request_is_told_once_when_its_first_text_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
     async def scenario() -> None:
-        batcher = Batcher(Recorder(), Limits(batch_tokens=8))  # type: ignore[arg-type]
+        batcher = batcher_of(Recorder(), batch_tokens=8)
         monkeypatch.setattr(batcher.metrics, "waited", waited.append)
         await asyncio.gather(*(batcher.probabilities([words(5)] * texts) for texts in (3, 1, 2)))
 
@@ -240,9 +250,9 @@ def test_the_wait_of_each_request_is_told_once_when_its_first_text_is_computed(m
     assert all(0 <= seconds < 30 for seconds in waited)
 
 
-def test_a_warmed_up_batcher_has_seen_many_shapes_and_knows_its_pace():
+def test_a_warmed_up_batcher_has_seen_many_shapes_and_knows_its_pace() -> None:
     recorder = Recorder(token_s=1e-7)
-    batcher = Batcher(recorder, Limits())  # type: ignore[arg-type]
+    batcher = batcher_of(recorder)
     batcher.warm_up()
     shapes = [(len(batch), batch[0]) for batch in recorder.batches]
     assert shapes == [*WARM_UP, WARM_UP[-1]]

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.serving.errors import InferenceFailed, Overloaded
 from slipway.serving.limits import Limits
 from slipway.serving.model.batcher import Batcher
@@ -36,11 +37,11 @@ class Recorder:
 
 def explainer(recorder: Recorder, **limits: int) -> tuple[Explainer, Batcher]:
     bounds = Limits(**limits)
-    batcher = Batcher(recorder, bounds)  # type: ignore[arg-type]
+    batcher = Batcher(cast("Classifier", recorder), bounds)  # it needs no more of one
     return Explainer(batcher, bounds), batcher
 
 
-def test_predictions_that_come_during_an_explanation_are_answered_before_its_end():
+def test_predictions_that_come_during_an_explanation_are_answered_before_its_end() -> None:
     recorder = Recorder()
 
     async def both() -> Any:
@@ -59,7 +60,7 @@ def test_predictions_that_come_during_an_explanation_are_answered_before_its_end
     np.testing.assert_allclose(told.attributions[:, 0], np.ones(12))  # each word counts for one
 
 
-def test_explanations_keep_to_the_queues_limit_as_predictions_do():
+def test_explanations_keep_to_the_queues_limit_as_predictions_do() -> None:
     async def ask() -> None:
         await explainer(Recorder(), waiting=PORTION - 1)[0].explain([TEXT])
 
@@ -67,7 +68,7 @@ def test_explanations_keep_to_the_queues_limit_as_predictions_do():
         asyncio.run(ask())
 
 
-def test_a_place_among_the_explained_is_given_back_after_an_error():
+def test_a_place_among_the_explained_is_given_back_after_an_error() -> None:
     recorder = Recorder()
 
     async def ask() -> None:

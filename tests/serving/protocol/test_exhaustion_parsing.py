@@ -5,6 +5,7 @@ import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
+from tests.serving.conftest import Server, Start
 from tests.serving.strangers import MEGABYTE
 
 pytestmark = pytest.mark.alone
@@ -38,12 +40,12 @@ COSTLY = {
 
 
 @pytest.fixture(scope="module")
-def busy(module_start: Any, moody_bundle: Any) -> Any:
+def busy(module_start: Start, moody_bundle: Path) -> Server:
     return module_start(moody_bundle, "--allow_unsigned").wait_ready()
 
 
 @pytest.mark.parametrize("kind", COSTLY)
-def test_probes_are_answered_while_large_bodies_are_read(busy, kind):
+def test_probes_are_answered_while_large_bodies_are_read(busy: Server, kind: str) -> None:
     over = threading.Event()
 
     def ask() -> set[int]:
@@ -66,29 +68,30 @@ def test_probes_are_answered_while_large_bodies_are_read(busy, kind):
     assert statistics.median(took) < PROBE_S
 
 
-def test_brackets_in_texts_are_no_lists(busy):
+def test_brackets_in_texts_are_no_lists(busy: Server) -> None:
     texts = ['[{"' * 10_000, "]" * 50_000, "{" * 90_000]
     answer = httpx.post(f"{busy.url}/v1/models/messages:predict", json={"instances": texts}, timeout=60)
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("body", [b'"' + b'\\"' * 500_000, b'"' + b'\\"' * 500_000 + b"\\", b'["' * 300_000])
-def test_unclosed_strings_take_no_time(busy, body):
+def test_unclosed_strings_take_no_time(busy: Server, body: bytes) -> None:
     began = time.monotonic()
     assert httpx.post(f"{busy.model_url}/infer", content=b"[" * 20_000 + body, timeout=60).status_code == 400
     assert time.monotonic() - began < 2
 
 
-def test_items_of_grpc_that_nobody_needs_are_refused(busy):
+def test_items_of_grpc_that_nobody_needs_are_refused(busy: Server) -> None:
     text = {"name": "text", "shape": [1], "datatype": "BYTES", "contents": {"bytes_contents": [b"late parcel"]}}
     with grpc.insecure_channel(busy.grpc) as channel:
         stub = services.GRPCInferenceServiceStub(channel)
-        for fields in (
+        superfluous: list[dict[str, Any]] = [
             {"inputs": [{}] * 300_000},
             {"inputs": [text], "outputs": [{}] * 300_000},
             {"inputs": [{**text, "shape": [1] * 300_000}]},
             {"inputs": [text], "raw_input_contents": [b""] * 300_000},
-        ):
+        ]
+        for fields in superfluous:
             request = messages.ModelInferRequest(model_name="messages", **fields)
             with pytest.raises(grpc.RpcError) as refused:
                 stub.ModelInfer(request, timeout=10)
@@ -96,10 +99,11 @@ def test_items_of_grpc_that_nobody_needs_are_refused(busy):
             assert "more than 64" in refused.value.details()
 
 
-def test_a_body_is_one_mebibyte_at_most_unless_the_server_is_told(busy, start, moody_bundle):
+def test_a_body_is_one_mebibyte_at_most_unless_the_server_is_told(
+    busy: Server, start: Start, moody_bundle: Path
+) -> None:
     large = json.dumps({"instances": ["late parcel " * 8000] * 12})
-    asked = {"content": large, "timeout": 60}
     assert MEGABYTE < len(large) < 2 * MEGABYTE
-    assert httpx.post(f"{busy.url}/v1/models/messages:predict", **asked).status_code == 413
+    assert httpx.post(f"{busy.url}/v1/models/messages:predict", content=large, timeout=60).status_code == 413
     roomy = start(moody_bundle, "--allow_unsigned", "--max_body", str(2 * MEGABYTE)).wait_ready()
-    assert httpx.post(f"{roomy.url}/v1/models/messages:predict", **asked).status_code == 200
+    assert httpx.post(f"{roomy.url}/v1/models/messages:predict", content=large, timeout=60).status_code == 200

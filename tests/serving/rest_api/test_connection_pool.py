@@ -14,7 +14,7 @@ class Waiting:
         self.dropped = True
 
 
-def test_room_is_made_by_those_who_have_shown_least_and_never_by_those_at_work():
+def test_room_is_made_by_those_who_have_shown_least_and_never_by_those_at_work() -> None:
     crowd = ConnectionPool(6)
     working = Waiting()
     crowd.enter(working)
@@ -41,7 +41,7 @@ def test_room_is_made_by_those_who_have_shown_least_and_never_by_those_at_work()
     assert not any(connection.dropped for connection in (working, last))
 
 
-def test_of_two_who_wait_for_the_same_the_older_goes_and_who_has_gone_makes_room():
+def test_of_two_who_wait_for_the_same_the_older_goes_and_who_has_gone_makes_room() -> None:
     crowd = ConnectionPool(2)
     first, second, third, fourth = [Waiting() for _ in range(4)]
     for connection in (first, second, third):

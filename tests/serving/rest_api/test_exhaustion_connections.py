@@ -14,7 +14,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
-from tests.serving.access.test_access_tls import Authority
+from tests.authority import Authority
+from tests.serving.conftest import Server, Start
 from tests.serving.strangers import connections, open_at
 
 pytestmark = pytest.mark.alone
@@ -27,7 +28,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00
 
 
 @pytest.fixture(scope="module")
-def narrow(module_start: Any, moody_bundle: Any, tmp_path_factory: Any) -> tuple[Any, str]:
+def narrow(module_start: Start, moody_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, str]:
     """A server with few places, and a key."""
     file = tmp_path_factory.mktemp("keys") / "api-keys.json"
     _, key = api_keys.add(file, "tests", [Scope.PREDICT])
@@ -35,7 +36,7 @@ def narrow(module_start: Any, moody_bundle: Any, tmp_path_factory: Any) -> tuple
     return module_start(moody_bundle, "--allow_unsigned", *options).wait_ready(), key
 
 
-def predict(server: Any, key: str, **more: Any) -> httpx.Response:
+def predict(server: Server, key: str, **more: Any) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
     return httpx.post(f"{server.url}/v1/models/messages:predict", content=BODY, headers=headers, timeout=2, **more)
 
@@ -51,7 +52,7 @@ def predict(server: Any, key: str, **more: Any) -> httpx.Response:
         b"",
     ],
 )
-def test_heads_without_bodies_lock_nobody_out(narrow, head):
+def test_heads_without_bodies_lock_nobody_out(narrow: tuple[Server, str], head: bytes) -> None:
     server, key = narrow
     with connections(server.http_port, STRANGERS, head):
         began = time.monotonic()
@@ -60,14 +61,14 @@ def test_heads_without_bodies_lock_nobody_out(narrow, head):
         assert open_at(server, server.http_port) <= PLACES
 
 
-def test_callers_whose_bodies_do_not_come_make_room_for_others(narrow):
+def test_callers_whose_bodies_do_not_come_make_room_for_others(narrow: tuple[Server, str]) -> None:
     server, key = narrow
     head = HEAD + f"authorization: Bearer {key}\r\ncontent-length: 9\r\n\r\n".encode()
     with connections(server.http_port, STRANGERS, head):
         assert predict(server, key).status_code == 200
 
 
-def test_a_caller_whose_body_is_on_its_way_is_not_ended_for_strangers(narrow):
+def test_a_caller_whose_body_is_on_its_way_is_not_ended_for_strangers(narrow: tuple[Server, str]) -> None:
     server, key = narrow
     head = f"authorization: Bearer {key}\r\nexpect: 100-continue\r\ncontent-length: {len(BODY)}\r\n\r\n".encode()
     with connections(server.http_port, 1, HEAD + head) as (caller,):
@@ -78,7 +79,9 @@ def test_a_caller_whose_body_is_on_its_way_is_not_ended_for_strangers(narrow):
 
 
 @pytest.mark.parametrize("path", [b"/v2/models/messages/infer", b"/v2/health/live"])
-def test_an_answered_connection_whose_body_does_not_come_lingers_for_about_a_second(narrow, path):
+def test_an_answered_connection_whose_body_does_not_come_lingers_for_about_a_second(
+    narrow: tuple[Server, str], path: bytes
+) -> None:
     server, _ = narrow
     with connections(server.http_port, 1, b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n" % path) as (one,):
         began = time.monotonic()
@@ -87,7 +90,7 @@ def test_an_answered_connection_whose_body_does_not_come_lingers_for_about_a_sec
         assert time.monotonic() - began < 3
 
 
-def test_handshakes_of_tls_are_counted_and_lock_nobody_out(start, moody_bundle, tmp_path: Path):
+def test_handshakes_of_tls_are_counted_and_lock_nobody_out(start: Start, moody_bundle: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "authority")
     certificate, key_file = authority.issue("localhost")
     options = ("--max_connections", str(PLACES), "--tls_cert", certificate, "--tls_key", key_file)
@@ -102,7 +105,7 @@ def test_handshakes_of_tls_are_counted_and_lock_nobody_out(start, moody_bundle, 
             assert open_at(server, server.http_port) <= PLACES
 
 
-def wait_ready(server: Any, context: ssl.SSLContext) -> None:
+def wait_ready(server: Server, context: ssl.SSLContext) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until and server.process.poll() is None:
         try:
@@ -120,7 +123,7 @@ def infer(stub: Any, key: str, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("content", [b"", PREFACE])
-def test_connections_of_grpc_are_counted_and_those_of_callers_stay(narrow, content):
+def test_connections_of_grpc_are_counted_and_those_of_callers_stay(narrow: tuple[Server, str], content: bytes) -> None:
     server, key = narrow
     with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub = services.GRPCInferenceServiceStub(channel)

@@ -4,22 +4,25 @@ import asyncio
 import json
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
+from slipway.components.artifacts.signing import KeyPair
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
 from slipway.serving.grpc_api import health
 from slipway.serving.rest_api.connection import FRAMING_SLACK, PIPELINED, _Joining
+from tests.serving.conftest import Server, Start
 
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n"
 INFER = b"POST /v2/models/messages/infer HTTP/1.1\r\nhost: a\r\n"
 BODY = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}).encode()
 
 
-def connected(server) -> socket.socket:
+def connected(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.http_port), timeout=60)
 
 
@@ -32,13 +35,13 @@ def answers(connection: socket.socket) -> list[int]:
     return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
 
 
-def test_requests_that_do_not_wait_for_answers_are_answered_in_turn_up_to_a_number(server):
+def test_requests_that_do_not_wait_for_answers_are_answered_in_turn_up_to_a_number(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(LIVE * PIPELINED + LIVE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
         assert answers(connection) == [200] * (PIPELINED + 1)
 
 
-def test_requests_beyond_that_number_end_the_connection(server):
+def test_requests_beyond_that_number_end_the_connection(server: Server) -> None:
     with connected(server) as connection:
         with suppress(ConnectionError):
             connection.sendall(LIVE * 20_000)
@@ -46,7 +49,7 @@ def test_requests_beyond_that_number_end_the_connection(server):
     assert server.infer("late parcel").status_code == 200
 
 
-def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(server):
+def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(server: Server) -> None:
     head = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
     with connected(server) as connection:
         connection.sendall(INFER + head + b"content-length: %d\r\n\r\n" % len(LIVE) + LIVE)
@@ -57,14 +60,16 @@ def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(server):
 
 
 @pytest.fixture(scope="module")
-def closed(module_start, signed_bundle, keys, tmp_path_factory):
+def closed(
+    module_start: Start, signed_bundle: Path, keys: KeyPair, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Server, str]:
     """A server that asks for a key, and the key."""
     file = tmp_path_factory.mktemp("api-keys") / "api-keys.json"
     _, key = api_keys.add(file, "tests", [Scope.PREDICT])
     return module_start(signed_bundle, "--public_key", keys.public_key, "--api_keys", file).wait_ready(), key
 
 
-def test_a_key_behind_the_body_is_no_key(closed):
+def test_a_key_behind_the_body_is_no_key(closed: tuple[Server, str]) -> None:
     server, key = closed
     chunked = INFER + b"transfer-encoding: chunked\r\nconnection: close\r\n"
     body = b"%x\r\n%b\r\n0\r\n" % (len(BODY), BODY)
@@ -87,14 +92,16 @@ def test_a_key_behind_the_body_is_no_key(closed):
         (INFER + b"transfer-encoding: Chunked\r\nconnection: close\r\n", 400),  # the body is not JSON
     ],
 )
-def test_a_head_is_read_in_one_way_only(server, head, status):
+def test_a_head_is_read_in_one_way_only(server: Server, head: bytes, status: int) -> None:
     with connected(server) as connection:
         connection.sendall(head + b"\r\n" + b"0\r\n\r\n" * (b"chunked" in head.lower()))
         assert answers(connection)[0] == status
 
 
 @pytest.mark.parametrize(("given", "status"), [(b"", b"401"), (b"authorization: Bearer slipway_no\r\n", b"401")])
-def test_a_body_is_not_asked_for_before_the_key_is_looked_at(closed, given, status):
+def test_a_body_is_not_asked_for_before_the_key_is_looked_at(
+    closed: tuple[Server, str], given: bytes, status: bytes
+) -> None:
     server, _ = closed
     with connected(server) as connection:
         connection.sendall(INFER + given + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(BODY))
@@ -104,7 +111,7 @@ def test_a_body_is_not_asked_for_before_the_key_is_looked_at(closed, given, stat
             pass
 
 
-def test_a_body_is_asked_for_once_the_key_is_good(closed):
+def test_a_body_is_asked_for_once_the_key_is_good(closed: tuple[Server, str]) -> None:
     server, key = closed
     fields = f"authorization: Bearer {key}\r\nexpect: 100-continue\r\nconnection: close\r\n".encode()
     with connected(server) as connection:
@@ -114,7 +121,9 @@ def test_a_body_is_asked_for_once_the_key_is_good(closed):
         assert answers(connection)[-1] == 200
 
 
-def test_a_refused_client_that_sends_its_small_body_a_moment_later_keeps_its_connection(closed):
+def test_a_refused_client_that_sends_its_small_body_a_moment_later_keeps_its_connection(
+    closed: tuple[Server, str],
+) -> None:
     server, key = closed
     body = b"content-length: %d\r\n\r\n" % len(BODY)
     with connected(server) as connection:
@@ -126,7 +135,7 @@ def test_a_refused_client_that_sends_its_small_body_a_moment_later_keeps_its_con
         assert answers(connection) == [200]
 
 
-def test_fields_behind_the_body_without_end_end_the_connection(closed):
+def test_fields_behind_the_body_without_end_end_the_connection(closed: tuple[Server, str]) -> None:
     server, _ = closed
     sent = 0
     with connected(server) as connection, suppress(ConnectionError):
@@ -155,7 +164,7 @@ class _Transport(asyncio.Transport):
         self.closed = True
 
 
-def test_a_closing_connection_hears_of_a_reader_who_does_not_read():
+def test_a_closing_connection_hears_of_a_reader_who_does_not_read() -> None:
     transport = _Transport()
     joining = _Joining(transport)
     joining.write(b"HTTP/1.1 200 OK\r\n\r\n")  # of a HEAD request: no body follows
@@ -164,7 +173,7 @@ def test_a_closing_connection_hears_of_a_reader_who_does_not_read():
     assert (transport.high, transport.closed) == (1, True)
 
 
-def test_those_who_watch_health_are_counted(server):
+def test_those_who_watch_health_are_counted(server: Server) -> None:
     with grpc.insecure_channel(server.grpc) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(health.WATCHERS)]

@@ -1,6 +1,9 @@
 """What clients get over REST: V2 with JSON and binary tensors, V1, and errors in the form of the specification."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -9,12 +12,13 @@ import tritonclient.http as triton
 
 from slipway.components.artifacts.bundle import Bundle
 from slipway.components.artifacts.onnx_classifier import Classifier
+from tests.serving.conftest import Server
 
 TEXTS = ["parcel courier late", "invoice charged please", "the password is locked"]
 LABELS = ["billing", "delivery", "account"]
 
 
-def outputs(response: httpx.Response) -> dict:
+def outputs(response: httpx.Response) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     return {output["name"]: output for output in response.json()["outputs"]}
 
@@ -22,19 +26,20 @@ def outputs(response: httpx.Response) -> dict:
 def refused(response: httpx.Response, status: int) -> str:
     """The reason, which is all that an error carries."""
     assert (response.status_code, list(response.json())) == (status, ["error"]), response.text
-    return response.json()["error"]
+    reason: str = response.json()["error"]
+    return reason
 
 
-def post(server, body: object, path: str = "/infer", **options: object) -> httpx.Response:
+def post(server: Server, body: object, path: str = "/infer", headers: dict[str, str] | None = None) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx.post(f"{server.model_url}{path}", content=content, **options)
+    return httpx.post(f"{server.model_url}{path}", content=content, headers=headers)
 
 
-def tensor(**changes: object) -> dict:
+def tensor(**changes: object) -> dict[str, Any]:
     return {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["hello"], **changes}]}
 
 
-def test_the_answer_is_what_the_classifier_computes(server, signed_bundle):
+def test_the_answer_is_what_the_classifier_computes(server: Server, signed_bundle: Path) -> None:
     found = outputs(server.infer(*TEXTS))
     expected = Classifier(signed_bundle).probabilities(TEXTS)
     assert found["label"]["data"] == ["delivery", "billing", "account"]
@@ -46,7 +51,7 @@ def test_the_answer_is_what_the_classifier_computes(server, signed_bundle):
     assert json.loads(found["probabilities"]["parameters"]["labels"]) == LABELS
 
 
-def test_the_answer_says_which_bundle_gave_it(server, signed_bundle):
+def test_the_answer_says_which_bundle_gave_it(server: Server, signed_bundle: Path) -> None:
     digest = Bundle(signed_bundle).digest()
     answer = server.infer("hello", id="42").json()
     assert answer["parameters"]["bundle_digest"] == digest
@@ -54,7 +59,7 @@ def test_the_answer_says_which_bundle_gave_it(server, signed_bundle):
     assert (answer["model_name"], answer["id"]) == ("messages", "42")
 
 
-def test_metadata_tells_names_types_and_shapes(server):
+def test_metadata_tells_names_types_and_shapes(server: Server) -> None:
     metadata = httpx.get(server.model_url).json()
     assert metadata["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
     assert metadata["outputs"] == [
@@ -69,21 +74,21 @@ def test_metadata_tells_names_types_and_shapes(server):
 @pytest.mark.parametrize(
     "path", ["v2/health/live", "v2/health/ready", "v2/models/messages/ready", "v1/models/messages"]
 )
-def test_a_server_that_can_answer_is_ready(server, path):
+def test_a_server_that_can_answer_is_ready(server: Server, path: str) -> None:
     assert httpx.get(f"{server.url}/{path}").status_code == 200
 
 
-def test_an_input_of_another_name_or_a_column_works(server):
+def test_an_input_of_another_name_or_a_column_works(server: Server) -> None:
     found = outputs(post(server, tensor(name="message", shape=[1, 1], data=[["late parcel"]])))
     assert found["label"]["data"] == ["delivery"]
 
 
-def test_only_the_requested_outputs_come_back(server):
+def test_only_the_requested_outputs_come_back(server: Server) -> None:
     found = outputs(server.infer("late parcel", outputs=[{"name": "score"}]))
     assert list(found) == ["score"]
 
 
-def test_tritonclient_gets_binary_tensors(server):
+def test_tritonclient_gets_binary_tensors(server: Server) -> None:
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
         given = triton.InferInput("text", [3], "BYTES")
         given.set_data_from_numpy(np.array([text.encode() for text in TEXTS], dtype=object), binary_data=True)
@@ -96,7 +101,7 @@ def test_tritonclient_gets_binary_tensors(server):
     assert answer.as_numpy("score") is None
 
 
-def test_tritonclient_gets_json_without_a_content_type(server):
+def test_tritonclient_gets_json_without_a_content_type(server: Server) -> None:
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
         given = triton.InferInput("text", [1], "BYTES")
         given.set_data_from_numpy(np.array([b"late parcel"], dtype=object), binary_data=False)
@@ -104,7 +109,7 @@ def test_tritonclient_gets_json_without_a_content_type(server):
     assert answer.as_numpy("label").tolist() == ["delivery"]
 
 
-def test_all_outputs_are_binary_when_the_request_asks_for_it(server):
+def test_all_outputs_are_binary_when_the_request_asks_for_it(server: Server) -> None:
     response = server.infer("late parcel", parameters={"binary_data_output": True})
     length = int(response.headers["inference-header-content-length"])
     sizes = [output["parameters"]["binary_data_size"] for output in json.loads(response.content[:length])["outputs"]]
@@ -113,7 +118,7 @@ def test_all_outputs_are_binary_when_the_request_asks_for_it(server):
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "text/plain"])
-def test_v1_predict_answers_texts(server, content_type):
+def test_v1_predict_answers_texts(server: Server, content_type: str) -> None:
     body = json.dumps({"instances": TEXTS}).encode()
     url = f"{server.url}/v1/models/messages:predict"
     answer = httpx.post(url, content=body, headers={"content-type": content_type}).json()
@@ -149,7 +154,7 @@ def test_v1_predict_answers_texts(server, content_type):
         (tensor() | {"id": 7}, 422, "'id' must be a string"),
     ],
 )
-def test_a_wrong_request_is_refused_with_its_reason(server, body, status, reason):
+def test_a_wrong_request_is_refused_with_its_reason(server: Server, body: Any, status: int, reason: str) -> None:
     assert reason in refused(post(server, body), status)
 
 
@@ -162,7 +167,7 @@ def test_a_wrong_request_is_refused_with_its_reason(server, body, status, reason
         (b"\x01\x00\x00\x00a\x01\x00\x00\x00b", "does not fit its shape"),
     ],
 )
-def test_wrong_binary_data_is_refused(server, raw, reason):
+def test_wrong_binary_data_is_refused(server: Server, raw: bytes, reason: str) -> None:
     described = tensor(parameters={"binary_data_size": len(raw)})
     del described["inputs"][0]["data"]
     head = json.dumps(described).encode()
@@ -171,7 +176,7 @@ def test_wrong_binary_data_is_refused(server, raw, reason):
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "999999", "1"])
-def test_a_wrong_header_length_is_refused(server, length):
+def test_a_wrong_header_length_is_refused(server: Server, length: str) -> None:
     refused(post(server, tensor(), headers={"inference-header-content-length": length}), 400)
 
 
@@ -188,19 +193,19 @@ def test_a_wrong_header_length_is_refused(server, length):
         ("POST", "/v2/repository/models/messages/load", 403),
     ],
 )
-def test_what_is_not_there_or_not_allowed_has_its_status(server, method, path, status):
+def test_what_is_not_there_or_not_allowed_has_its_status(server: Server, method: str, path: str, status: int) -> None:
     body = b'{"instances": ["a"]}' if method == "POST" else None
     refused(httpx.request(method, server.url + path, content=body), status)
     assert server.infer("late parcel").status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"instances": "a"}', b'{"instances": []}', b'{"instances": [1]}'])
-def test_a_wrong_v1_request_is_refused(server, body):
+def test_a_wrong_v1_request_is_refused(server: Server, body: bytes) -> None:
     refused(httpx.post(f"{server.url}/v1/models/messages:predict", content=body), 400)
 
 
-def test_a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not(server):
-    def parts():
+def test_a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not(server: Server) -> None:
+    def parts() -> Iterator[bytes]:
         for _ in range(9):
             yield b" " * 2**20
 
@@ -213,7 +218,7 @@ def test_a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not(
     assert server.infer("late parcel").status_code == 200
 
 
-def test_the_log_has_no_texts(server):
+def test_the_log_has_no_texts(server: Server) -> None:
     server.infer("a secret parcel", outputs=[{"name": "wrong"}])
     assert "event=refused" in server.log()
     assert "secret" not in server.log()

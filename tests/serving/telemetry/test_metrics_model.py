@@ -4,8 +4,8 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -18,14 +18,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from slipway.components.artifacts.bundle import Bins, Bundle, updated_info, write_info
 from slipway.components.artifacts.drift_reference import reference_of
 from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.signing import KeyPair
 from slipway.components.clients import api_keys
 from slipway.components.clients.api_keys import Scope
 from tests.conftest import free_port
+from tests.serving.conftest import Server, Start
 
 USUAL = ["late parcel", "where is my parcel", "refund please", "thank you for the quick help", "the app crashes again"]
 
 
-def values(server: Any, name: str, by: str = "model_name") -> dict[str, float]:
+def values(server: Server, name: str, by: str = "model_name") -> dict[str, float]:
     """The samples of a name by the value of one label."""
     families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text)
     return {
@@ -36,7 +38,7 @@ def values(server: Any, name: str, by: str = "model_name") -> dict[str, float]:
     }
 
 
-def test_batches_tokens_padding_and_waits_are_counted(server):
+def test_batches_tokens_padding_and_waits_are_counted(server: Server) -> None:
     names = ("slipway_batch_texts_count", "slipway_batch_texts_sum", "slipway_queue_wait_seconds_count")
     before = [values(server, name).get("messages", 0) for name in names]
     tokens = values(server, "slipway_tokens_total", by="kind")
@@ -50,17 +52,19 @@ def test_batches_tokens_padding_and_waits_are_counted(server):
     assert values(server, "slipway_texts_waiting")["messages"] == 0
 
 
-def server_tokens(server: Any, *texts: str) -> list[Any]:
-    arguments = list(map(str, server.process.args))
+def server_tokens(server: Server, *texts: str) -> list[Any]:
+    given = server.process.args
+    assert isinstance(given, list)
+    arguments = list(map(str, given))
     return Classifier(arguments[arguments.index("--model_dir") + 1]).tokenizer.encode_batch(list(texts))
 
 
-def ask_over_rest_and_go(server: Any) -> None:
+def ask_over_rest_and_go(server: Server) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{server.model_url}/infer", json=question(["please"] * 5), timeout=0.2)
 
 
-def ask_over_grpc_and_go(server: Any) -> None:
+def ask_over_grpc_and_go(server: Server) -> None:
     contents = {"bytes_contents": [b"please"] * 5}
     tensor = {"name": "text", "shape": [5], "datatype": "BYTES", "contents": contents}
     request = messages.ModelInferRequest(model_name="messages", inputs=[tensor])
@@ -70,7 +74,9 @@ def ask_over_grpc_and_go(server: Any) -> None:
 
 
 @pytest.mark.parametrize("ask_and_go", [ask_over_rest_and_go, ask_over_grpc_and_go])
-def test_texts_of_clients_that_have_gone_are_dropped_before_compute(moody, ask_and_go: Callable[[Any], None]):
+def test_texts_of_clients_that_have_gone_are_dropped_before_compute(
+    moody: Server, ask_and_go: Callable[[Server], None]
+) -> None:
     names = ("slipway_texts_dropped_total", "slipway_batch_texts_sum", "slipway_batch_texts_count")
     dropped, computed, batches = (values(moody, name).get("messages", 0) for name in names)
     with ThreadPoolExecutor(1) as pool:
@@ -99,7 +105,7 @@ def referenced(draft_bundle: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_usual_texts_are_no_drift_and_others_are(start, referenced: Path):
+def test_usual_texts_are_no_drift_and_others_are(start: Start, referenced: Path) -> None:
     server = start(referenced, "--allow_unsigned").wait_ready()
     assert values(server, "slipway_drift_texts") == {"messages": 0.0}
     for _ in range(4):
@@ -121,12 +127,14 @@ def test_usual_texts_are_no_drift_and_others_are(start, referenced: Path):
     assert index["label"] > 0.2
 
 
-def test_questions_of_a_rollout_are_no_drift_and_those_of_others_are(start, referenced: Path, tmp_path: Path):
+def test_questions_of_a_rollout_are_no_drift_and_those_of_others_are(
+    start: Start, referenced: Path, tmp_path: Path
+) -> None:
     file, port = tmp_path / "api-keys.json", free_port()
     _, client = api_keys.add(file, "shop", [Scope.PREDICT])
     _, rollout = api_keys.add(file, "rollout", [Scope.PREDICT, Scope.ROLLOUT])
     server = start(referenced, "--allow_unsigned", "--api_keys", file, "--metrics_port", str(port)).wait_ready()
-    page = SimpleNamespace(url=f"http://127.0.0.1:{port}")
+    page = replace(server, http_port=port)
     for key, taken in ((rollout, 0.0), (client, 200.0)):
         headers = {"x-slipway-source": "comparison", "x-api-key": key}
         httpx.post(f"{server.model_url}/infer", json=question(["日本語 " * 40] * 200), headers=headers)
@@ -134,8 +142,8 @@ def test_questions_of_a_rollout_are_no_drift_and_those_of_others_are(start, refe
 
 
 def test_processes_that_share_a_folder_answer_for_each_other(
-    start, signed_bundle: Path, keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    start: Start, signed_bundle: Path, keys: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "shared"))
     (tmp_path / "shared").mkdir()
     servers = [start(signed_bundle, "--public_key", keys.public_key) for _ in range(2)]

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,25 +13,27 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.serving.conftest import Server
+
 REQUESTS, DURATIONS = "slipway_requests_total", "slipway_request_duration_seconds_count"
 TEXTS = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["late parcel"]}]}
 
 
-def samples(server: Any, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
+def samples(server: Server, sample_name: str, /, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
     """The samples of one name whose labels have these values."""
     page = httpx.get(f"{server.url}/metrics").text
     return {
         tuple(sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
+        if sample.name == sample_name and labels.items() <= sample.labels.items()
     }
 
 
 class Change:
     """What was counted since it was made."""
 
-    def __init__(self, server: Any, name: str, **labels: str) -> None:
+    def __init__(self, server: Server, name: str, **labels: str) -> None:
         self.arguments = (server, name)
         self.labels = labels
         self.before = samples(server, name, **labels)
@@ -69,14 +72,16 @@ def question(*texts: str, model: str = "messages") -> messages.ModelInferRequest
         ("/nothing/at/all", {}, "other", 404),
     ],
 )
-def test_each_rest_answer_is_counted_once_with_its_status(server, path: str, body: Any, method: str, code: int):
+def test_each_rest_answer_is_counted_once_with_its_status(
+    server: Server, path: str, body: Any, method: str, code: int
+) -> None:
     change = Change(server, REQUESTS)
     assert httpx.post(server.url + path, json=body).status_code == code
     assert change.total() == change.total(code=str(code), method=method, protocol="rest", source="client") == 1
     assert samples(server, REQUESTS, code=str(code), model_name="messages")
 
 
-def test_a_model_that_raises_counts_as_500_over_rest_and_grpc(moody):
+def test_a_model_that_raises_counts_as_500_over_rest_and_grpc(moody: Server) -> None:
     change, durations = Change(moody, REQUESTS, method="infer"), Change(moody, DURATIONS)
     assert moody.infer("why").status_code == 500
     with grpc.insecure_channel(moody.grpc) as channel, pytest.raises(grpc.RpcError):
@@ -95,7 +100,9 @@ def test_a_model_that_raises_counts_as_500_over_rest_and_grpc(moody):
         (question("x" * 9_000_000), 429),
     ],
 )
-def test_each_grpc_answer_is_counted_once_with_the_http_status_of_its_code(server, request_: Any, code: int):
+def test_each_grpc_answer_is_counted_once_with_the_http_status_of_its_code(
+    server: Server, request_: Any, code: int
+) -> None:
     change = Change(server, REQUESTS)
     with grpc.insecure_channel(server.grpc) as channel:
         call = services.GRPCInferenceServiceStub(channel).ModelInfer.future(request_)
@@ -104,7 +111,7 @@ def test_each_grpc_answer_is_counted_once_with_the_http_status_of_its_code(serve
     assert change.total() == 1
 
 
-def test_a_message_that_is_no_request_is_the_clients_fault(server):
+def test_a_message_that_is_no_request_is_the_clients_fault(server: Server) -> None:
     change = Change(server, REQUESTS)
     with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as failure:
         channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\xff\xff\xff")
@@ -112,7 +119,7 @@ def test_a_message_that_is_no_request_is_the_clients_fault(server):
     assert change.total() == change.total(code="400", protocol="grpc") == 1
 
 
-def test_requests_of_clients_that_go_are_counted_as_499(moody):
+def test_requests_of_clients_that_go_are_counted_as_499(moody: Server) -> None:
     change, durations = Change(moody, REQUESTS), Change(moody, DURATIONS)
     body = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["again"]}]}).encode()
     head = f"POST /v2/models/messages/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -135,7 +142,7 @@ def test_requests_of_clients_that_go_are_counted_as_499(moody):
     assert set(samples(moody, "slipway_requests_in_flight").values()) == {0.0}
 
 
-def test_latencies_are_in_the_buckets_that_a_rollout_uses(server):
+def test_latencies_are_in_the_buckets_that_a_rollout_uses(server: Server) -> None:
     from slipway.components.clients.latency_histogram import LATENCY_BOUNDS_MS
 
     change = Change(server, DURATIONS, protocol="rest", method="infer", source="client")
@@ -146,7 +153,7 @@ def test_latencies_are_in_the_buckets_that_a_rollout_uses(server):
     assert sorted(bounds) == pytest.approx([*expected, float("inf")])
 
 
-def test_the_served_model_is_named_and_ready(server, signed_bundle):
+def test_the_served_model_is_named_and_ready(server: Server, signed_bundle: Path) -> None:
     from slipway.components.artifacts.bundle import Bundle
 
     digest = Bundle(signed_bundle).digest()
@@ -155,7 +162,7 @@ def test_the_served_model_is_named_and_ready(server, signed_bundle):
     assert list(samples(server, "slipway_model_ready", model_version=digest[7:19]).values()) == [1.0]
 
 
-def test_probes_and_scrapes_are_not_counted(server):
+def test_probes_and_scrapes_are_not_counted(server: Server) -> None:
     change = Change(server, REQUESTS)
     for path in ("", "/metrics", "/v2/health/live", "/v2/models/messages/ready", "/v1/models/messages"):
         assert httpx.get(server.url + path).status_code == 200

@@ -15,6 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.serving.telemetry.metrics import REGISTRY
+from tests.serving.conftest import Server
 
 MONITORING = Path(__file__).parents[3] / "manifests" / "monitoring"
 OF_THE_TARGET = {"namespace", "pod", "le"}
@@ -56,7 +57,7 @@ def labels_of(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("query", queries())
-def test_a_query_names_what_a_server_exposes(server, query: str):
+def test_a_query_names_what_a_server_exposes(server: Server, query: str) -> None:
     page = httpx.get(f"{server.url}/metrics").text
     exposed = {family.name for family in text_string_to_metric_families(page)}
     named = list(selectors(promql_parser.parse(query)))
@@ -69,13 +70,13 @@ def test_a_query_names_what_a_server_exposes(server, query: str):
     assert grouped <= set().union(*(labels_of(selector.name) for selector in named)) | OF_THE_TARGET
 
 
-def test_alerts_say_what_is_wrong_and_what_to_do():
+def test_alerts_say_what_is_wrong_and_what_to_do() -> None:
     for rule in rules():
         assert {"summary", "description"} == set(rule["annotations"])
         assert rule["labels"]["severity"] in ("critical", "warning")
 
 
-def test_panels_have_names_of_their_own_and_do_not_overlap():
+def test_panels_have_names_of_their_own_and_do_not_overlap() -> None:
     panels = dashboard()["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:
@@ -87,7 +88,7 @@ def test_panels_have_names_of_their_own_and_do_not_overlap():
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-def test_kustomize_renders_the_folder():
+def test_kustomize_renders_the_folder() -> None:
     done = subprocess.run(["kubectl", "kustomize", MONITORING], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     objects = {item["kind"]: item for item in yaml.safe_load_all(done.stdout)}

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from slipway.components.rollout.kserve.pod_counters import PrometheusMetrics, counts_of
 from slipway.components.rollout.target import Counts
 from tests import prometheus
+from tests.serving.conftest import Server
 
 pytestmark = prometheus.needed
 ALERTS = Path(__file__).parents[3] / "manifests" / "monitoring" / "alerts.yaml"
@@ -26,7 +27,7 @@ def seconds(le: str) -> str:
     return f'slipway_request_duration_seconds_bucket{{{MODEL},method="infer",source="client",le="{le}"}}'
 
 
-def test_a_rollout_reads_from_prometheus_what_the_server_counted(server, tmp_path: Path) -> None:
+def test_a_rollout_reads_from_prometheus_what_the_server_counted(server: Server, tmp_path: Path) -> None:
     address = server.url.removeprefix("http://")
     static = {"targets": [address], "labels": {"namespace": "models", "pod": "pod-1"}}
     with prometheus.running(tmp_path, {"job_name": "servers", "static_configs": [static]}) as url:
