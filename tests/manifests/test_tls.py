@@ -27,7 +27,7 @@ def rendered(gateway: str) -> dict[tuple[str, str], dict[str, Any]]:
 
 def objects_of(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """The objects of a kustomization, by kind and name."""
-    command = ["kubectl", "kustomize", folder]
+    command = ["kubectl", "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     objects = yaml.safe_load_all(done.stdout)
     return {(item["kind"], item["metadata"]["name"]): item for item in objects}
