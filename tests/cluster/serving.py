@@ -108,7 +108,7 @@ class Model:
     def aliases(self) -> tuple[str | None, str | None]:
         """Versions of the registry's champion and challenger."""
         champion, challenger = self.registry.champion(), self.registry.challenger()
-        return champion and champion.version, challenger and challenger.version
+        return champion.version if champion else None, challenger.version if challenger else None
 
     def serves(self, version: Version) -> None:
         """See that the InferenceService, the gateway and the registry all say that this version serves, alone."""

@@ -40,6 +40,7 @@ def keys(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[si
     """Keys as `manifests/install.sh` makes them: for signing, and for clients of the model servers."""
     folder = tmp_path_factory.mktemp("keys")
     pair = signing.key_pair(folder)
+    assert isinstance(pair.private_key, Path)
     _, key = api_keys.add(folder / "api-keys.json", "rollout", [api_keys.Scope.PREDICT, api_keys.Scope.ROLLOUT])
     made = {
         ("Secret", "slipway-signing"): ("private.pem", pair.private_key.read_bytes()),
@@ -157,7 +158,7 @@ def test_every_step_is_a_pod_and_the_second_run_takes_over_live_traffic(
         clients.wait_for(second.version)
 
     assert [len(run.ended[task]) for task in ("cross-validate", "train", "rollout")] == [1, 1, 1]
-    result = run_record.read(f"{store}/runs/{run.run_id}").results["rollout"]
+    result: Any = run_record.read(f"{store}/runs/{run.run_id}").results["rollout"]
     assert result["outcome"] == "promoted", result["reason"]
     assert result["requests"]["challenger"] >= QUICK.minimum_requests
     assert clients.failures == []
