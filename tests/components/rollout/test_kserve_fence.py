@@ -47,7 +47,7 @@ def token_of(site: Site) -> str:
     return str(site.cluster.service["metadata"]["annotations"][HOLDER])
 
 
-def test_a_holder_gives_up_before_others_may_begin_counting_from_before_it_asked(make_site: Any):
+def test_a_holder_gives_up_before_others_may_begin_counting_from_before_it_asked(make_site: Any) -> None:
     site, clock = make_site(), Clock()
     lease = Lease(site.target.api.connection, NAMESPACE, "lock", clock=clock)
     slow = client.CoordinationV1Api.create_namespaced_lease
@@ -68,7 +68,7 @@ def test_a_holder_gives_up_before_others_may_begin_counting_from_before_it_asked
     assert BELIEVED * DURATION_S < DURATION_S - 5
 
 
-def test_a_renewal_counts_from_before_the_request(make_site: Any):
+def test_a_renewal_counts_from_before_the_request(make_site: Any) -> None:
     site, clock = make_site(), Clock()
     lease = Lease(site.target.api.connection, NAMESPACE, "lock", clock=clock)
     with lease.holding():
@@ -87,7 +87,7 @@ def test_a_renewal_counts_from_before_the_request(make_site: Any):
         lease._api.replace_namespaced_lease = replace
 
 
-def test_each_holder_has_a_higher_number_also_after_the_lease_was_deleted(make_site: Any):
+def test_each_holder_has_a_higher_number_also_after_the_lease_was_deleted(make_site: Any) -> None:
     site = make_site()
     site.serve(FIRST)
     numbers = []
@@ -103,7 +103,7 @@ def test_each_holder_has_a_higher_number_also_after_the_lease_was_deleted(make_s
 
 def test_a_driver_whose_lock_was_taken_changes_nothing_however_long_it_believes_in_it(
     make_site: Any, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     site = make_site()
     site.serve(FIRST)
     old, new = site.target, site.target
@@ -125,7 +125,7 @@ def test_a_driver_whose_lock_was_taken_changes_nothing_however_long_it_believes_
 
 def test_a_change_that_was_on_its_way_when_another_took_over_is_refused(
     make_site: Any, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     site = make_site()
     site.serve(FIRST)
     old, new = site.target, site.target
@@ -161,7 +161,9 @@ def test_a_change_that_was_on_its_way_when_another_took_over_is_refused(
             assert token_of(site).startswith("2 ")
 
 
-def test_a_service_that_another_made_meanwhile_is_not_overwritten(make_site: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_service_that_another_made_meanwhile_is_not_overwritten(
+    make_site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = make_site()
     old, new = site.target, site.target
     with old.lock():
@@ -178,7 +180,7 @@ def test_a_service_that_another_made_meanwhile_is_not_overwritten(make_site: Any
         assert site.target.challenger() == FIRST
 
 
-def test_a_removal_is_refused_too(make_site: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_removal_is_refused_too(make_site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     site = make_site()
     old, new = site.target, site.target
     with old.lock():
@@ -190,7 +192,7 @@ def test_a_removal_is_refused_too(make_site: Any, monkeypatch: pytest.MonkeyPatc
         assert site.cluster.service
 
 
-def test_the_token_of_a_service_from_before_comes_with_its_first_change(make_site: Any):
+def test_the_token_of_a_service_from_before_comes_with_its_first_change(make_site: Any) -> None:
     """Alone, it would come into the pod template, since no constant twin is in `spec.predictor`."""
     site = make_site()
     site.serve(FIRST)

@@ -83,7 +83,7 @@ def test_from_plain_to_tls_and_back_no_request_is_lost(site: Site) -> None:
     with site.clients():
         target = roll_out(site, SECOND)
         assert targets(site) == ["messages-v2-predictor"]
-        assert site.cluster.service["spec"]["predictor"]["model"]["runtime"] == PLAIN  # it serves: its pods stay
+        assert site.service()["spec"]["predictor"]["model"]["runtime"] == PLAIN  # it serves: its pods stay
         assert [pair.champion for pair in target.compare(["late parcel"])] == ["billing"]
         target.promote()
         use(site, PLAIN)
@@ -92,7 +92,7 @@ def test_from_plain_to_tls_and_back_no_request_is_lost(site: Site) -> None:
         target.promote()
     assert site.lost == {}
     assert site.cluster.policy() is None
-    assert site.cluster.service["spec"]["predictor"]["model"]["runtime"] == PLAIN
+    assert site.service()["spec"]["predictor"]["model"]["runtime"] == PLAIN
 
 
 def test_the_policy_of_a_promotion_that_was_cut_short_is_that_of_its_services(
@@ -160,7 +160,7 @@ def test_grpc_has_a_runtime_of_its_own_and_the_same_policy(site: Site) -> None:
     site.settings = site.settings.model_copy(update={"protocol": "grpc"})
     target = site.target
     target.deploy(FIRST)
-    assert site.cluster.service["spec"]["predictor"]["model"]["runtime"] == f"{TLS}-grpc"
+    assert site.service()["spec"]["predictor"]["model"]["runtime"] == f"{TLS}-grpc"
     assert targets(site) == ["messages-v1-predictor"]
 
 
