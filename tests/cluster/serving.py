@@ -17,6 +17,7 @@ from slipway.components.rollout.request import RolloutRequest
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.rollout.settings import RolloutSettings
 from tests.cluster.clients import Clients
+from tests.cluster.conftest import Platform
 from tests.local import bad_bundles
 
 QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
@@ -31,7 +32,7 @@ class Serving:
     store: str
     dataset: TextDataset
     bundles: Path
-    platform: Any
+    platform: Platform
 
     def model(self, name: str) -> "Model":
         """A model of its own, which nothing serves yet."""

@@ -34,6 +34,7 @@ from slipway.components.rollout.kserve.model import ClusterModel, revision_of
 from slipway.components.rollout.kserve.target import KServeTarget
 from slipway.components.rollout.settings import RolloutSettings
 from tests import prometheus
+from tests.cluster.conftest import Platform
 from tests.cluster.serving import QUICK, Model, Serving
 from tests.local import bad_bundles
 
@@ -58,7 +59,7 @@ def bundles(draft_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.fixture(scope="module")
 def serving(
-    platform: Any,
+    platform: Platform,
     gateway: str,
     bundles: tuple[Path, KeyPair],
     small_dataset: TextDataset,
@@ -103,7 +104,7 @@ def messages(serving: Serving) -> Model:
 
 
 @pytest.fixture
-def prometheus_url(platform: Any, tmp_path: Path) -> Iterator[str]:
+def prometheus_url(platform: Platform, tmp_path: Path) -> Iterator[str]:
     """A Prometheus here that scrapes the model servers' pods through the API server, as a step of the pipeline may."""
     config = platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
     api = json.loads(config)["clusters"][0]["cluster"]
@@ -122,7 +123,7 @@ def prometheus_url(platform: Any, tmp_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _pods_for_prometheus(platform: Any, api: str) -> Iterator[str]:
+def _pods_for_prometheus(platform: Platform, api: str) -> Iterator[str]:
     """The address of a list of the pods with a model server, for a Prometheus that cannot ask Kubernetes itself."""
 
     class Answer(BaseHTTPRequestHandler):

@@ -316,8 +316,14 @@ def third() -> Revision:
     return Revision("3", "/bundles/3", "sha256:3")
 
 
+class MakeSite(Protocol):
+    """Makes a cluster of one process, and targets on it; what it is told is of the cluster."""
+
+    def __call__(self, pods: int = 1, **of_cluster: Any) -> Site: ...
+
+
 @contextlib.contextmanager
-def sites(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
+def sites(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[MakeSite]:
     """Makes clusters of one process whose KServe is in Standard mode; the last is that of this process."""
     patch.setattr(wait, "LOOK_S", 0.02)
     patch.setattr(wait, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
@@ -334,7 +340,7 @@ def sites(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sit
 
 
 @pytest.fixture
-def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeSite]:
     """Makes a cluster of one process whose KServe is in Standard mode."""
     with sites(tmp_path, monkeypatch) as make:
         yield make

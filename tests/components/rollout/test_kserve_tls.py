@@ -9,6 +9,7 @@ from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.rollout.kserve import manifest, wait
 from slipway.components.rollout.kserve.api import ServiceApi
 from slipway.components.rollout.kserve.objects import OwnObject
+from tests.components.rollout.conftest import MakeSite
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
 from tests.components.rollout.kserve_http import RUNTIMES
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD, Site
@@ -18,7 +19,7 @@ TLS, PLAIN = "slipway-bundle-tls", "slipway-bundle"
 
 
 @pytest.fixture
-def site(make_site: Any) -> Site:
+def site(make_site: MakeSite) -> Site:
     """A cluster with a ServingRuntime that listens with TLS, which the settings name."""
     made: Site = make_site()
     made.cluster.tls |= {TLS, f"{TLS}-grpc"}
