@@ -33,6 +33,7 @@ from slipway.components.rollout.kserve.endpoint import Endpoint, credentials
 from slipway.components.rollout.kserve.model import ClusterModel, revision_of
 from slipway.components.rollout.kserve.target import KServeTarget
 from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.target import Revision
 from tests import prometheus
 from tests.cluster.conftest import Platform
 from tests.cluster.serving import QUICK, Model, Serving
@@ -293,7 +294,9 @@ def test_fields_of_others_stay(messages: Model) -> None:
 def test_two_rollouts_never_drive_one_service(messages: Model, champion: Version) -> None:
     with messages.target.lock(), pytest.raises(SlipwayError, match=f"process {os.getpid()} on"):
         messages.roll_out(messages.register("second"))
-    messages.registry.reject(messages.registry.challenger(), "the test is over")  # type: ignore[arg-type]
+    challenger = messages.registry.challenger()
+    assert challenger is not None
+    messages.registry.reject(challenger, "the test is over")
     messages.serves(champion)
 
 
@@ -460,7 +463,7 @@ def test_standard_mode_serves_and_says_what_its_canaries_need(serving: Serving) 
             model.remove()
 
 
-def _ready_or_reason(target: KServeTarget, revision: Any) -> bool:
+def _ready_or_reason(target: KServeTarget, revision: Revision) -> bool:
     """Whether this KServe splits traffic in Standard mode; one that does not says which version does."""
     try:
         target.wait_ready(revision, 120.0)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import httpx
 import pytest
@@ -70,8 +71,8 @@ class User:
     def last_run(self) -> Path:
         return max((self.home / "runs").iterdir())
 
-    def status(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.slipway("status", "--json").stdout)
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.slipway("status", "--json").stdout)
         return found
 
 
@@ -141,7 +142,7 @@ def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first: 
         assert (user.last_run() / "logs" / f"{step}.log").exists()
     status = user.status()
     assert status["healthy"]
-    assert status["champion"]["version"] == "1"  # type: ignore[index]
+    assert status["champion"]["version"] == "1"
 
 
 def test_the_private_key_is_kept_for_the_user_alone(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
@@ -174,7 +175,7 @@ def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(
     for step in ("prepare data", "select model", "train", "compress"):
         assert f"{step:<13} unchanged, not run again" in printed
     assert record(user.last_run()).results["rollout"]["outcome"] == "already_champion"
-    assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "1"
 
 
 def test_a_second_model_takes_over_without_a_failed_request(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
@@ -187,19 +188,19 @@ def test_a_second_model_takes_over_without_a_failed_request(user: User, first: C
     assert record(user.last_run()).results["rollout"]["outcome"] == "promoted"
     assert clients.sent > 100
     assert clients.failed == 0
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
 def test_a_refused_gate_registers_nothing(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     refused = user.slipway("run", "--set", "evaluate.min_class_recall=1.0", "--set", "train.epochs=1")
     assert refused.returncode == 3, refused.stdout + refused.stderr
     assert "register" not in record(user.last_run()).results
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
 def test_rollback_serves_the_version_before(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     assert user.slipway("rollback").returncode == 0
-    assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "1"
 
 
 def stored_bundle(user: User, version: str) -> Path:
@@ -210,7 +211,7 @@ def stored_bundle(user: User, version: str) -> Path:
 def test_a_bundle_is_rolled_out_alone(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     ended = user.slipway("rollout", "--bundle", str(stored_bundle(user, "2")))
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
 def test_a_tampered_bundle_is_refused_and_the_champion_serves_on(
@@ -226,7 +227,7 @@ def test_a_tampered_bundle_is_refused_and_the_champion_serves_on(
     ended = user.slipway("rollout", "--bundle", str(bundle))
     assert ended.returncode == 1
     assert "model.onnx was altered" in ended.stdout
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
 def empty(user: User) -> list[str]:

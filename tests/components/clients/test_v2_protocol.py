@@ -1,6 +1,7 @@
 """Requests and answers of the V2 protocol, as bytes and objects."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def raw(*elements: bytes) -> bytes:
     return b"".join(LENGTH.pack(len(element)) + element for element in elements)
 
 
-def answer(**changes: object) -> dict[str, object]:
+def answer(**changes: object) -> dict[str, Any]:
     outputs = [
         {"name": "label", "data": ["b", "a"]},
         {"name": "probabilities", "data": [0.25, 0.75, 0.5, 0.5], "parameters": {"labels": '["a", "b"]'}},
@@ -103,8 +104,8 @@ def test_an_explanation_is_read_and_written_as_it_was() -> None:
         {"outputs": []},
         {"outputs": {}},
         {"outputs": None},
-        {"outputs": [{"name": "label", "data": ["c", "a"]}, answer()["outputs"][1]]},  # type: ignore[index]
-        {"outputs": [{"name": "label", "data": ["a"]}, answer()["outputs"][1]]},  # type: ignore[index]
+        {"outputs": [{"name": "label", "data": ["c", "a"]}, answer()["outputs"][1]]},
+        {"outputs": [{"name": "label", "data": ["a"]}, answer()["outputs"][1]]},
         {"parameters": {}},
         {"parameters": None},
     ],

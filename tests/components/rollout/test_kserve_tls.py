@@ -9,6 +9,8 @@ from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.rollout.kserve import manifest, wait
 from slipway.components.rollout.kserve.api import ServiceApi
 from slipway.components.rollout.kserve.objects import OwnObject
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.target import Revision
 from tests.components.rollout.conftest import MakeSite
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
 from tests.components.rollout.kserve_http import RUNTIMES
@@ -31,7 +33,7 @@ def use(site: Site, runtime: str) -> None:
     site.settings = site.settings.model_copy(update={"runtime": runtime})
 
 
-def roll_out(site: Site, revision: Any, percent: int = 50) -> Any:
+def roll_out(site: Site, revision: Revision, percent: int = 50) -> KServeTarget:
     target = site.target
     target.deploy(revision)
     target.wait_ready(revision, 10.0)
@@ -150,7 +152,7 @@ def test_a_driver_whose_lock_was_taken_changes_no_policy_any_more(site: Site, mo
             assert targets(site) == ["messages-v1-predictor", "messages-v2-predictor"]
 
 
-def manifest_of(target: Any, revision: Any) -> dict[str, Any]:
+def manifest_of(target: KServeTarget, revision: Revision) -> dict[str, Any]:
     """The service with a revision alone."""
     current = target.record()
     current.champion = revision

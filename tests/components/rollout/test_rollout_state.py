@@ -1,11 +1,13 @@
 """What a driver keeps, counts and tells of its rollout, without a driver."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput
+from slipway.components.platforms.model_registry import Registry
 from slipway.components.rollout.aliases import RegistryAliases
 from slipway.components.rollout.analysis.evidence import PairCounts
 from slipway.components.rollout.counter_resets import Tally
@@ -13,7 +15,7 @@ from slipway.components.rollout.evidence_source import Gatherer, counts_of
 from slipway.components.rollout.probes import Probes, probes_of, text_key
 from slipway.components.rollout.settings import RolloutSettings
 from slipway.components.rollout.state import TIMELINE, Decision, Point, RolloutState, from_json, summary, to_json
-from slipway.components.rollout.target import Counts, Pair, Revision, histogram
+from slipway.components.rollout.target import Counts, Pair, Revision, RolloutTarget, histogram
 from tests.components.present import present
 from tests.components.rollout.test_rollout_analysis import counts, measured
 
@@ -27,11 +29,11 @@ def point(seconds: float, harm: float | None = 0.1, percent: int = 10) -> Point:
     )  # fmt: skip
 
 
-def rolling(**changes: object) -> RolloutState:
+def rolling(**changes: Any) -> RolloutState:
     """In traffic, with 40 requests to the champion and 10 to the challenger."""
     tallies = {"1": Tally().updated(counts(40)), "2": Tally().updated(counts(10, errors=1))}
     current = RolloutState(NEW, OLD, "traffic", tallies=tallies, evidence=measured(), at_start=(4, 30))
-    return replace(current, **changes)  # type: ignore[arg-type]
+    return replace(current, **changes)
 
 
 def test_requests_are_told_apart_by_version_step_and_who_sent_them() -> None:
@@ -192,6 +194,10 @@ class Traffic:
             *[Pair("a", "b", 1.0, 1.0, "client")] * 2,
         ]
 
+    def gatherer(self, probes: Probes, settings: RolloutSettings) -> Gatherer:
+        """Gathers from it; nothing else of a target is asked for."""
+        return Gatherer(cast(RolloutTarget, self), probes, settings, self.now, self.pause)
+
 
 @pytest.mark.parametrize(("rate", "source"), [(10.0, "client traffic"), (9.0, "probes"), (0.0, "probes")])
 def test_clients_are_enough_when_they_bring_what_is_waited_for_in_a_quarter_of_the_time(
@@ -199,7 +205,7 @@ def test_clients_are_enough_when_they_bring_what_is_waited_for_in_a_quarter_of_t
 ) -> None:
     settings, traffic = RolloutSettings(step_time_limit_s=40.0, poll_s=2.0, probe_batch=3), Traffic(rate)
     probes = Probes([f"text {number}" for number in range(5)], "abcde")
-    gatherer = Gatherer(traffic, probes, settings, traffic.now, traffic.pause)  # type: ignore[arg-type]
+    gatherer = traffic.gatherer(probes, settings)
     current = RolloutState(NEW, OLD)
     for _ in range(3):
         assert gatherer.look(current, wanted=50, share=0.5) == source
@@ -215,7 +221,7 @@ def test_a_copy_of_a_clients_text_counts_once_for_agreement_and_always_for_wheth
 ):
     settings, traffic = RolloutSettings(poll_s=1.0, probe_batch=3), Traffic(0.0)
     probes = Probes([f"text {number}" for number in range(5)], "abcde")
-    gatherer = Gatherer(traffic, probes, settings, traffic.now, traffic.pause)  # type: ignore[arg-type]
+    gatherer = traffic.gatherer(probes, settings)
     current = RolloutState(NEW, OLD, evidence=measured())
     for _ in range(2):
         gatherer.look_at_copies(current, wanted=50, share=0.25)
@@ -248,7 +254,7 @@ class Registered:
 @pytest.mark.parametrize(("champion", "rejected"), [(None, True), ("1", True), ("2", False)])
 def test_decisions_are_written_and_a_champion_is_never_rejected(champion: str | None, rejected: bool) -> None:
     registry = Registered(champion)
-    aliases = RegistryAliases(registry)  # type: ignore[arg-type]
+    aliases = RegistryAliases(cast(Registry, registry))
     aliases.nominate("2")
     aliases.promote("2")
     aliases.reject("2", "why")
