@@ -145,11 +145,11 @@ def test_the_api_server_refuses_what_a_driver_sent_before_another_took_over(
     sent = threading.Event()
     send = old.api.apply
 
-    def late(given: dict[str, Any]) -> None:
+    def late(*given: Any) -> object:
         slow.open.clear()
         sent.set()
         try:
-            send(given)
+            return send(*given)
         except Changed as error:
             refused.append(str(error))
             raise
