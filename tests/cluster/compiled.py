@@ -25,6 +25,7 @@ from kfp import components, local
 from kfp.local import config, executor_input_utils, executor_output_utils, status, task_dispatcher
 
 from tests.cluster import kit
+from tests.cluster.conftest import Platform
 
 CLAIM = "kfp-artifacts"
 READER = "kfp-artifacts"
@@ -57,7 +58,7 @@ class CompiledRun:
         folder: an empty one, for what kfp.local keeps.
     """
 
-    def __init__(self, platform: Any, package: Path, folder: Path) -> None:
+    def __init__(self, platform: Platform, package: Path, folder: Path) -> None:
         spec, extra = yaml.safe_load_all(package.read_text("utf-8"))
         self.platform, self.run_id = platform, str(uuid.uuid4())
         self.ended: dict[str, list[Ended]] = defaultdict(list)
@@ -195,7 +196,7 @@ class CompiledRun:
         }
 
 
-def make_volume(platform: Any) -> None:
+def make_volume(platform: Platform) -> None:
     """The volume that stands in for the launcher's object store, and the pod that reads it."""
     namespace = platform.namespace
     volume = {"name": "artifacts", "persistentVolumeClaim": {"claimName": CLAIM}}

@@ -6,7 +6,7 @@ from typing import Any
 
 from slipway.components.artifacts.bundle import Bundle
 from slipway.components.artifacts.dataset import TextDataset
-from slipway.components.artifacts.signing import PRIVATE
+from slipway.components.artifacts.key_files import PRIVATE
 from slipway.components.platforms import storage
 from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.platforms.model_registry import Registry, Version
@@ -17,6 +17,7 @@ from slipway.components.rollout.request import RolloutRequest
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.rollout.settings import RolloutSettings
 from tests.cluster.clients import Clients
+from tests.cluster.conftest import Platform
 from tests.local import bad_bundles
 
 QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
@@ -31,7 +32,7 @@ class Serving:
     store: str
     dataset: TextDataset
     bundles: Path
-    platform: Any
+    platform: Platform
 
     def model(self, name: str) -> "Model":
         """A model of its own, which nothing serves yet."""
@@ -108,7 +109,7 @@ class Model:
     def aliases(self) -> tuple[str | None, str | None]:
         """Versions of the registry's champion and challenger."""
         champion, challenger = self.registry.champion(), self.registry.challenger()
-        return champion and champion.version, challenger and challenger.version
+        return champion.version if champion else None, challenger.version if challenger else None
 
     def serves(self, version: Version) -> None:
         """See that the InferenceService, the gateway and the registry all say that this version serves, alone."""

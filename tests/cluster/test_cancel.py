@@ -1,11 +1,14 @@
 """What is left training when a run is cancelled goes, on a real cluster, and nothing else does."""
 
+from functools import partial
+
 import pytest
 
 from slipway.components.errors import BadInput
 from slipway.components.report.aftermath import settled
 from slipway.components.report.outcome import outcome_of
 from slipway.components.step_runtime.run_record import Record
+from slipway.components.step_runtime.step_result import Json
 from slipway.components.train.cancel import remove_jobs_of
 from slipway.components.train.job_manifest import RUN_LABEL
 from tests.cluster import workflows
@@ -24,8 +27,12 @@ def test_the_jobs_of_a_run_that_have_not_ended_are_removed(jobs: Jobs, monkeypat
     ended = jobs.create(0, jobs.settings())
     working, held = jobs.create(600, jobs.settings()), jobs.create(600, jobs.settings(), suspend=True)
     eventually(lambda: ended not in jobs.api.not_ended(f"{RUN_LABEL}={RUN}"))
+
+    def running(name: str) -> bool:
+        return jobs.phases(name) == ["Running"]
+
     for name in (without_run, others, working):
-        eventually(lambda name=name: jobs.phases(name) == ["Running"])
+        eventually(partial(running, name))
 
     assert sorted(remove_jobs_of(RUN, jobs.namespace)) == sorted([working, held])
 
@@ -72,7 +79,7 @@ def test_the_closing_step_of_a_terminated_run_ends_its_training_and_calls_it_can
     workflows.make(jobs.cluster, jobs.namespace, RUN)
     training = jobs.create(600, jobs.settings())
     eventually(lambda: jobs.phases(training) == ["Running"])
-    asked = {"model_name": "m", "settings": {"cluster": {"namespace": jobs.namespace}}}
+    asked: Json = {"model_name": "m", "settings": {"cluster": {"namespace": jobs.namespace}}}
     events = [{"time": 1.0, "step": "train", "kind": "started"}]
     workflows.terminate(jobs.cluster, jobs.namespace, RUN)
 

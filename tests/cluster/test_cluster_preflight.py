@@ -1,7 +1,6 @@
 """What a run on Kubernetes is told about a real cluster before any step starts."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,6 +9,7 @@ from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.platforms.execution_target import resolve
 from slipway.components.register.settings import RegistrySettings
 from slipway.pipelines.cluster_preflight import check_cluster
+from tests.cluster.conftest import Platform
 
 pytestmark = pytest.mark.cluster
 
@@ -18,7 +18,7 @@ API_KEYS = (("secret generic", "slipway-api-keys", "api-keys.json"),)
 
 
 @pytest.fixture
-def ready(platform: Any, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
+def ready(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
     """Settings for the namespace of the manifests, which has all that a run needs."""
     monkeypatch.setenv("KUBECONFIG", platform.cluster.kubeconfig)
     for kind, name, key in (("configmap", "slipway-public-key", "public.pem"), *API_KEYS):
@@ -34,14 +34,14 @@ def test_a_cluster_with_the_manifests_is_accepted(ready: ClusterSettings) -> Non
 
 
 def test_the_rights_of_the_pipeline_s_account_are_enough(
-    platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-pipeline", platform.namespace, tmp_path))
     check_cluster(ready, RegistrySettings(keys=f"job:{platform.namespace}"))
 
 
 def test_a_gateway_that_does_not_answer_is_told_before_the_run(
-    platform: Any, ready: ClusterSettings, gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, ready: ClusterSettings, gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-pipeline", platform.namespace, tmp_path))
     check_cluster(ready.model_copy(update={"gateway": gateway}), model_name="not-there")
@@ -50,7 +50,7 @@ def test_a_gateway_that_does_not_answer_is_told_before_the_run(
 
 
 def test_an_account_without_rights_is_told_the_first_that_is_missing(
-    platform: Any, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, ready: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", platform.cluster.as_account("slipway-trainer", platform.namespace, tmp_path))
     with pytest.raises(BadInput, match="does not let us create pytorchjobs in namespace"):
@@ -77,7 +77,7 @@ def test_what_is_absent_is_named(ready: ClusterSettings, field: str, words: str)
         check_cluster(ready.model_copy(update={field: "absent"}))
 
 
-def test_a_missing_secret_of_model_servers_is_named(platform: Any, ready: ClusterSettings) -> None:
+def test_a_missing_secret_of_model_servers_is_named(platform: Platform, ready: ClusterSettings) -> None:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "secrets": [{"name": "absent"}]}
     metadata = {"name": "another-server", "namespace": platform.namespace}
     platform.cluster.apply(account | {"metadata": metadata})

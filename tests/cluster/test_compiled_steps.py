@@ -19,6 +19,7 @@ from slipway.components.rollout.kserve.target import KServeTarget
 from slipway.components.step_runtime import run_record
 from tests.cluster.clients import Clients
 from tests.cluster.compiled import CompiledRun, compile_for, make_volume
+from tests.cluster.conftest import Platform
 from tests.cluster.serving import QUICK
 from tests.conftest import WORDS, messages
 
@@ -29,17 +30,18 @@ TEXTS, LABELS = messages(120, 1)
 
 
 @pytest.fixture(scope="module")
-def package(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled pipeline, for the image under test."""
     make_volume(platform)
     return compile_for(platform.cluster.image, tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture(scope="module")
-def keys(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[signing.KeyPair]:
+def keys(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[signing.KeyPair]:
     """Keys as `manifests/install.sh` makes them: for signing, and for clients of the model servers."""
     folder = tmp_path_factory.mktemp("keys")
     pair = signing.key_pair(folder)
+    assert isinstance(pair.private_key, Path)
     _, key = api_keys.add(folder / "api-keys.json", "rollout", [api_keys.Scope.PREDICT, api_keys.Scope.ROLLOUT])
     made = {
         ("Secret", "slipway-signing"): ("private.pem", pair.private_key.read_bytes()),
@@ -60,7 +62,7 @@ def keys(platform: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[si
     )
 
 
-def form(platform: Any, store: str, source: str) -> dict[str, Any]:
+def form(platform: Platform, store: str, source: str) -> dict[str, Any]:
     """What a person fills in for a small model of few texts, on what the manifests of the tests have."""
     return {
         "model_name": MODEL,
@@ -89,7 +91,7 @@ def form(platform: Any, store: str, source: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def given(platform: Any, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def given(platform: Platform, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The form of the pipeline, with labelled texts in the store."""
     monkeypatch.delenv("SLIPWAY_RUN", raising=False)
     folder = tmp_path / "data"
@@ -102,7 +104,7 @@ def given(platform: Any, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return form(platform, store, f"{store}/data/messages.csv")
 
 
-def champion(platform: Any) -> Version:
+def champion(platform: Platform) -> Version:
     """The registered version that serves; the InferenceService says the same."""
     found = Registry(platform.mlflow, MODEL).champion()
     assert found
@@ -113,7 +115,7 @@ def champion(platform: Any) -> Version:
 
 
 def test_every_step_is_a_pod_and_the_second_run_takes_over_live_traffic(
-    platform: Any,
+    platform: Platform,
     gateway: str,
     given: dict[str, Any],
     store: str,
@@ -157,7 +159,7 @@ def test_every_step_is_a_pod_and_the_second_run_takes_over_live_traffic(
         clients.wait_for(second.version)
 
     assert [len(run.ended[task]) for task in ("cross-validate", "train", "rollout")] == [1, 1, 1]
-    result = run_record.read(f"{store}/runs/{run.run_id}").results["rollout"]
+    result: Any = run_record.read(f"{store}/runs/{run.run_id}").results["rollout"]
     assert result["outcome"] == "promoted", result["reason"]
     assert result["requests"]["challenger"] >= QUICK.minimum_requests
     assert clients.failures == []
@@ -165,7 +167,7 @@ def test_every_step_is_a_pod_and_the_second_run_takes_over_live_traffic(
 
 
 def test_the_report_of_a_run_that_failed_in_a_pod_says_where_and_why(
-    platform: Any, given: dict[str, Any], store: str, package: Path, tmp_path: Path
+    platform: Platform, given: dict[str, Any], store: str, package: Path, tmp_path: Path
 ) -> None:
     given["label_column"] = "topic"
     run = CompiledRun(platform, package, tmp_path / "run")
@@ -193,7 +195,13 @@ def test_the_report_of_a_run_that_failed_in_a_pod_says_where_and_why(
     ids=["setting", "namespace", "twice"],
 )
 def test_what_cannot_go_well_ends_the_run_before_its_first_step(
-    platform: Any, given: dict[str, Any], store: str, package: Path, tmp_path: Path, changes: dict[str, Any], words: str
+    platform: Platform,
+    given: dict[str, Any],
+    store: str,
+    package: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    words: str,
 ) -> None:
     for name, value in changes.items():
         section, _, field = name.partition(".")

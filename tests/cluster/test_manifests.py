@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from slipway.components.platforms import storage
+from tests.cluster.conftest import Platform
 
 pytestmark = pytest.mark.cluster
 
@@ -66,7 +67,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize("overlay", ["kind", "kubeflow"])
-def test_the_api_server_accepts_every_object_of_an_overlay(platform: Any, overlay: str, tmp_path: Path) -> None:
+def test_the_api_server_accepts_every_object_of_an_overlay(platform: Platform, overlay: str, tmp_path: Path) -> None:
     cluster, namespace = platform.cluster, f"slipway-dry-{overlay}"
     folder = platform.kustomization(overlay, tmp_path, namespace)
     cluster.kubectl("create", "namespace", namespace)
@@ -79,7 +80,7 @@ def test_the_api_server_accepts_every_object_of_an_overlay(platform: Any, overla
     assert said.count("serverside-applied") == len(objects) >= 15
 
 
-def test_applying_twice_changes_nothing(platform: Any) -> None:
+def test_applying_twice_changes_nothing(platform: Platform) -> None:
     apply = ("apply", "-k", str(platform.folder))
     platform.cluster.kubectl(*apply)  # what belongs to the whole cluster may be another test's by now
     before = versions(platform)
@@ -88,7 +89,7 @@ def test_applying_twice_changes_nothing(platform: Any) -> None:
     assert versions(platform) == before
 
 
-def versions(platform: Any) -> dict[str, int]:
+def versions(platform: Platform) -> dict[str, int]:
     """How often the wish for each object changed; its status may change at any time."""
     kinds = "serviceaccounts,roles,rolebindings,services,deployments,pvc,networkpolicies,servingruntimes"
     objects = platform.read(kinds)["items"]
@@ -96,21 +97,21 @@ def versions(platform: Any) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("verb", "resource"), ALLOWED)
-def test_pipeline_steps_have_the_rights_that_they_need(platform: Any, verb: str, resource: str) -> None:
+def test_pipeline_steps_have_the_rights_that_they_need(platform: Platform, verb: str, resource: str) -> None:
     assert platform.may(PIPELINE, verb, resource)
 
 
 @pytest.mark.parametrize(("verb", "resource"), FORBIDDEN)
-def test_pipeline_steps_have_no_further_rights(platform: Any, verb: str, resource: str) -> None:
+def test_pipeline_steps_have_no_further_rights(platform: Platform, verb: str, resource: str) -> None:
     assert not platform.may(PIPELINE, verb, resource)
 
 
 @pytest.mark.parametrize(("verb", "resource"), ALLOWED)
-def test_pipeline_steps_have_no_rights_in_other_namespaces(platform: Any, verb: str, resource: str) -> None:
+def test_pipeline_steps_have_no_rights_in_other_namespaces(platform: Platform, verb: str, resource: str) -> None:
     assert not platform.may(PIPELINE, verb, resource, namespace="default")
 
 
-def test_pipeline_steps_may_find_the_ingress_gateway_wherever_it_is(platform: Any) -> None:
+def test_pipeline_steps_may_find_the_ingress_gateway_wherever_it_is(platform: Platform) -> None:
     assert platform.may(PIPELINE, "list", "services", namespace="kourier-system")
     assert platform.may(PIPELINE, "get", "configmap/inferenceservice-config", namespace="kserve")
     assert not platform.may(PIPELINE, "get", "services", namespace="kourier-system")
@@ -119,17 +120,17 @@ def test_pipeline_steps_may_find_the_ingress_gateway_wherever_it_is(platform: An
 
 @pytest.mark.parametrize("account", [TRAINER, SERVER, "slipway-platform", "slipway-signer"])
 @pytest.mark.parametrize(("verb", "resource"), [*ALLOWED, ("get", "secrets"), ("get", "configmaps")])
-def test_pods_that_only_compute_have_no_rights(platform: Any, account: str, verb: str, resource: str) -> None:
+def test_pods_that_only_compute_have_no_rights(platform: Platform, account: str, verb: str, resource: str) -> None:
     assert not platform.may(account, verb, resource)
 
 
-def test_no_manifest_holds_a_secret(platform: Any) -> None:
+def test_no_manifest_holds_a_secret(platform: Platform) -> None:
     text = platform.cluster.kubectl("kustomize", str(platform.folder))
     assert "kind: Secret" not in text
     assert "name: slipway-s3-trainers" in text
 
 
-def test_containers_run_as_a_user_without_rights_on_a_read_only_disk(platform: Any) -> None:
+def test_containers_run_as_a_user_without_rights_on_a_read_only_disk(platform: Platform) -> None:
     pods = platform.read("pods", "--selector=app.kubernetes.io/name in (mlflow, s3)")["items"]
     assert len(pods) == 2
     for pod in pods:
@@ -142,7 +143,7 @@ def test_containers_run_as_a_user_without_rights_on_a_read_only_disk(platform: A
             assert not context["allowPrivilegeEscalation"]
 
 
-def test_the_image_is_no_root_and_cannot_write_outside_its_volumes(platform: Any) -> None:
+def test_the_image_is_no_root_and_cannot_write_outside_its_volumes(platform: Platform) -> None:
     look = "id -u; touch /opt/slipway/x || echo refused; touch /tmp/x && echo written"
     said = platform.cluster.kubectl(
         "exec", "--namespace", platform.namespace, "deployment/mlflow", "--", "sh", "-c", look
@@ -150,7 +151,7 @@ def test_the_image_is_no_root_and_cannot_write_outside_its_volumes(platform: Any
     assert said.split() == ["65532", "refused", "written"]
 
 
-def test_mlflow_keeps_runs_and_s3_keeps_files(platform: Any, tmp_path: Path, store: str) -> None:
+def test_mlflow_keeps_runs_and_s3_keeps_files(platform: Platform, tmp_path: Path, store: str) -> None:
     client = MlflowClient(platform.mlflow)
     run = client.create_run(client.create_experiment(f"manifests-{uuid.uuid4().hex[:8]}"))
     client.log_metric(run.info.run_id, "accuracy", 0.5)
@@ -190,7 +191,7 @@ def test_s3_takes_uploads_in_parts_and_keeps_what_clients_say_of_an_object(store
     ]
 
 
-def test_the_registry_survives_the_loss_of_mlflow_s_pod(platform: Any) -> None:
+def test_the_registry_survives_the_loss_of_mlflow_s_pod(platform: Platform) -> None:
     client = MlflowClient(platform.mlflow)
     name = f"kept-{uuid.uuid4().hex[:8]}"
     client.create_registered_model(name)
@@ -216,7 +217,7 @@ def answered(ask: Callable[[], Any], seconds: float = 60.0) -> Any:
             time.sleep(1.0)
 
 
-def test_each_role_opens_in_the_store_what_it_needs_and_no_more(platform: Any, store: str) -> None:
+def test_each_role_opens_in_the_store_what_it_needs_and_no_more(platform: Platform, store: str) -> None:
     bucket, _, prefix = store.removeprefix("s3://").partition("/")
     steps = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
     bundle, data = f"{prefix}/bundles/messages/1/model.onnx", f"{prefix}/trainings/{'0' * 16}/dataset/train.parquet"
@@ -241,7 +242,7 @@ def test_each_role_opens_in_the_store_what_it_needs_and_no_more(platform: Any, s
                 client.put_object(Bucket=bucket, Key=place, Body=b"evil")
 
 
-def test_mlflow_asks_for_a_login_and_trainers_cannot_touch_the_registry(platform: Any) -> None:
+def test_mlflow_asks_for_a_login_and_trainers_cannot_touch_the_registry(platform: Platform) -> None:
     def status(name: str, password: str) -> int:
         where = f"{platform.mlflow}/api/2.0/mlflow/registered-models/search"
         return httpx.get(where, auth=(name, password) if name else None, trust_env=False, timeout=30.0).status_code

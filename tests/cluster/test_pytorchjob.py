@@ -25,6 +25,7 @@ from slipway.components.train.remote import newest_checkpoint
 from slipway.components.train.result import TrainResult
 from slipway.pipelines.cluster_preflight import check_admitted
 from tests.cluster.background import Background, eventually
+from tests.cluster.conftest import Platform
 
 pytestmark = pytest.mark.cluster
 JOBS = "pytorchjobs.kubeflow.org"
@@ -34,7 +35,7 @@ DONE_HERE: dict[str, TrainResult] = {}
 class Trainings:
     """Starts trainings of the small dataset, each with a place of its own in the store."""
 
-    def __init__(self, platform: Any, dataset: TextDataset, encoder: Path, folder: Path) -> None:
+    def __init__(self, platform: Platform, dataset: TextDataset, encoder: Path, folder: Path) -> None:
         self.platform, self.dataset, self.encoder, self.folder = platform, dataset, encoder, folder
         self.store = platform.new_store()
 
@@ -91,7 +92,7 @@ class Trainings:
 
 @pytest.fixture(scope="module")
 def new_trainings(
-    platform: Any, small_dataset: TextDataset, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
+    platform: Platform, small_dataset: TextDataset, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Trainings]]:
     """Makes trainings with the rights of the service account `slipway-pipeline` and the credentials of the store."""
     rights = tmp_path_factory.mktemp("rights")
@@ -153,7 +154,7 @@ def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoin
     assert starts == sorted(set(starts))
 
 
-def admit(platform: Any, image: str, secret: str) -> None:
+def admit(platform: Platform, image: str, secret: str) -> None:
     """Let trainings have another image and Secret, too; the API server hears of it a moment later."""
     own = {"name": "tests", "image": image, "envFrom": [{"secretRef": {"name": secret}}]}
     patch = json.dumps({"template": {"spec": {"containers": [own]}}})
@@ -172,7 +173,7 @@ def admit(platform: Any, image: str, secret: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def broken(platform: Any, new_trainings: Callable[[], Trainings]) -> dict[str, tuple[Trainings, Background]]:
+def broken(platform: Platform, new_trainings: Callable[[], Trainings]) -> dict[str, tuple[Trainings, Background]]:
     """Trainings that cannot go well, started at the same time: each takes a while until that is sure."""
     admit(platform, image="localhost:1/absent:1", secret="absent")
     absent = "http://absent:5000"

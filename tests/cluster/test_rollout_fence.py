@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -112,7 +113,7 @@ def acquire(other: Lease) -> None:
 
 def test_a_holder_with_slow_answers_has_stopped_when_another_begins(
     cluster: Cluster, own_namespace: str, slow: SlowWay, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     old = driver(own_namespace)
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig)
     new = driver(own_namespace)
@@ -136,7 +137,7 @@ def test_a_holder_with_slow_answers_has_stopped_when_another_begins(
 
 def test_the_api_server_refuses_what_a_driver_sent_before_another_took_over(
     cluster: Cluster, own_namespace: str, slow: SlowWay, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     old = driver(own_namespace)
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig)
     new = driver(own_namespace)
@@ -144,7 +145,7 @@ def test_the_api_server_refuses_what_a_driver_sent_before_another_took_over(
     sent = threading.Event()
     send = old.api.apply
 
-    def late(*given) -> object:
+    def late(*given: Any) -> object:
         slow.open.clear()
         sent.set()
         try:
@@ -185,7 +186,7 @@ def test_the_api_server_refuses_what_a_driver_sent_before_another_took_over(
 
 def test_the_api_server_makes_a_service_for_who_saw_none_only_while_there_is_none(
     cluster: Cluster, own_namespace: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig)
     monkeypatch.setattr(fence, "ATTEMPTS", 1)
     one, two = driver(own_namespace), driver(own_namespace)

@@ -33,7 +33,9 @@ from slipway.components.rollout.kserve.endpoint import Endpoint, credentials
 from slipway.components.rollout.kserve.model import ClusterModel, revision_of
 from slipway.components.rollout.kserve.target import KServeTarget
 from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.target import Revision
 from tests import prometheus
+from tests.cluster.conftest import Platform
 from tests.cluster.serving import QUICK, Model, Serving
 from tests.local import bad_bundles
 
@@ -58,7 +60,7 @@ def bundles(draft_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.fixture(scope="module")
 def serving(
-    platform: Any,
+    platform: Platform,
     gateway: str,
     bundles: tuple[Path, KeyPair],
     small_dataset: TextDataset,
@@ -103,7 +105,7 @@ def messages(serving: Serving) -> Model:
 
 
 @pytest.fixture
-def prometheus_url(platform: Any, tmp_path: Path) -> Iterator[str]:
+def prometheus_url(platform: Platform, tmp_path: Path) -> Iterator[str]:
     """A Prometheus here that scrapes the model servers' pods through the API server, as a step of the pipeline may."""
     config = platform.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
     api = json.loads(config)["clusters"][0]["cluster"]
@@ -122,7 +124,7 @@ def prometheus_url(platform: Any, tmp_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _pods_for_prometheus(platform: Any, api: str) -> Iterator[str]:
+def _pods_for_prometheus(platform: Platform, api: str) -> Iterator[str]:
     """The address of a list of the pods with a model server, for a Prometheus that cannot ask Kubernetes itself."""
 
     class Answer(BaseHTTPRequestHandler):
@@ -292,7 +294,9 @@ def test_fields_of_others_stay(messages: Model) -> None:
 def test_two_rollouts_never_drive_one_service(messages: Model, champion: Version) -> None:
     with messages.target.lock(), pytest.raises(SlipwayError, match=f"process {os.getpid()} on"):
         messages.roll_out(messages.register("second"))
-    messages.registry.reject(messages.registry.challenger(), "the test is over")  # type: ignore[arg-type]
+    challenger = messages.registry.challenger()
+    assert challenger is not None
+    messages.registry.reject(challenger, "the test is over")
     messages.serves(champion)
 
 
@@ -460,7 +464,7 @@ def test_standard_mode_serves_and_says_what_its_canaries_need(serving: Serving) 
             model.remove()
 
 
-def _ready_or_reason(target: KServeTarget, revision: Any) -> bool:
+def _ready_or_reason(target: KServeTarget, revision: Revision) -> bool:
     """Whether this KServe splits traffic in Standard mode; one that does not says which version does."""
     try:
         target.wait_ready(revision, 120.0)

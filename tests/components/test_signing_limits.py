@@ -66,6 +66,7 @@ def test_a_key_of_another_kind_neither_signs_nor_verifies(
         key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     before = (bundle / SIGNATURE).read_bytes()
+    ask: Callable[[], object]
     for ask in (lambda: signing.sign(bundle, private), lambda: signing.key_pair(folder)):
         with pytest.raises(BadInput, match=r"private.pem is not an ECDSA P-256 key; remove both key files"):
             ask()
@@ -129,6 +130,7 @@ def test_what_is_no_plain_file_is_refused_at_once_wherever_it_is(
     (bundle / name).unlink(missing_ok=True)
     put(bundle / name)
     words = rf"{name} (is a link, a folder or a device; a bundle has plain files only|cannot be read)"
+    ask: Callable[[], object]
     for ask in (lambda: signing.verify(bundle, keys.public_key), lambda: contents_of(bundle)):
         with pytest.raises(BundleRefused, match=words):
             ask()

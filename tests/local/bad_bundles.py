@@ -15,9 +15,10 @@ from tokenizers import Tokenizer
 from slipway.components.artifacts import signing
 from slipway.components.artifacts.bundle import CARD, MODEL, SIGNATURE, TOKENIZER, Bundle, updated_info, write_info
 from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.signing_kms import KmsSigningKey
 
 
-def signed_copy(bundle: Path, folder: Path, private_key: Path, note: str = "") -> Path:
+def signed_copy(bundle: Path, folder: Path, private_key: Path | KmsSigningKey, note: str = "") -> Path:
     """The same bundle, signed; `note` becomes its variant, so that two copies differ in bytes and digest."""
     _copy(bundle, folder)
     if note:
@@ -25,14 +26,14 @@ def signed_copy(bundle: Path, folder: Path, private_key: Path, note: str = "") -
     return _signed(folder, private_key)
 
 
-def renamed(bundle: Path, folder: Path, private_key: Path, model_name: str) -> Path:
+def renamed(bundle: Path, folder: Path, private_key: Path | KmsSigningKey, model_name: str) -> Path:
     """The same bundle, signed as one of another model."""
     _copy(bundle, folder)
     write_info(folder, updated_info(Bundle(folder).info, model_name=model_name))
     return _signed(folder, private_key)
 
 
-def shuffled_labels(bundle: Path, folder: Path, private_key: Path) -> Path:
+def shuffled_labels(bundle: Path, folder: Path, private_key: Path | KmsSigningKey) -> Path:
     """Every label is called by the name of the next one."""
     _copy(bundle, folder)
     labels = Bundle(folder).info.labels
@@ -40,7 +41,7 @@ def shuffled_labels(bundle: Path, folder: Path, private_key: Path) -> Path:
     return _signed(folder, private_key)
 
 
-def slow(bundle: Path, folder: Path, private_key: Path, milliseconds: float = 120.0) -> Path:
+def slow(bundle: Path, folder: Path, private_key: Path | KmsSigningKey, milliseconds: float = 120.0) -> Path:
     """Every inference computes something useless for about `milliseconds` of one core of this machine."""
     _copy(bundle, folder)
     original, rounds = onnx.load(folder / MODEL), 50
@@ -50,7 +51,7 @@ def slow(bundle: Path, folder: Path, private_key: Path, milliseconds: float = 12
     return _signed(folder, private_key)
 
 
-def raising(bundle: Path, folder: Path, private_key: Path, word: str) -> Path:
+def raising(bundle: Path, folder: Path, private_key: Path | KmsSigningKey, word: str) -> Path:
     """Inference fails on texts with `word`: the model then reads beyond the end of a tensor."""
     _copy(bundle, folder)
     model = onnx.load(folder / MODEL)
@@ -78,7 +79,7 @@ def raising(bundle: Path, folder: Path, private_key: Path, word: str) -> Path:
     return _signed(folder, private_key)
 
 
-def tampered(bundle: Path, folder: Path, private_key: Path) -> Path:
+def tampered(bundle: Path, folder: Path, private_key: Path | KmsSigningKey) -> Path:
     """Signed, and then one byte of the model was changed."""
     signed_copy(bundle, folder, private_key)
     content = bytearray((folder / MODEL).read_bytes())
@@ -94,7 +95,7 @@ def _copy(bundle: Path, folder: Path) -> None:
         (folder / CARD).write_text("A bundle for tests.\n", "utf-8")
 
 
-def _signed(folder: Path, private_key: Path) -> Path:
+def _signed(folder: Path, private_key: Path | KmsSigningKey) -> Path:
     signing.sign(folder, private_key)
     return folder
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import httpx
 from slipway.components.artifacts import signing
 from slipway.components.artifacts.bundle import Bundle
 from slipway.components.errors import SlipwayError
-from slipway.components.platforms.model_registry import Registry
+from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import step
-from slipway.components.rollout.local import access
+from slipway.components.rollout.local import access, state
 from slipway.components.rollout.local.envoy_config import VERSION_HEADER
 from slipway.components.rollout.local.model import LocalModel
+from slipway.components.rollout.local.processes import Daemon
+from slipway.components.rollout.local.state import State
 from slipway.components.rollout.request import RolloutRequest
 from slipway.components.rollout.result import RolloutResult
+from slipway.components.rollout.served_model import RevisionStatus
 from slipway.components.rollout.settings import RolloutSettings
 from tests.local import bad_bundles
 
@@ -54,11 +58,43 @@ class Site:
     def registry(self) -> Registry:
         return Registry(self.tracking_uri, "messages")
 
+    def champion(self) -> Version:
+        """The registry's champion, which there must be."""
+        found = self.registry.champion()
+        assert found is not None
+        return found
+
+    def previous(self) -> Version:
+        """The registry's champion before this one, which there must be."""
+        found = self.registry.previous()
+        assert found is not None
+        return found
+
+    def state(self) -> State:
+        """What the service keeps, which there must be."""
+        found = state.load(self.service)
+        assert found is not None
+        return found
+
+    def process(self) -> Daemon:
+        """The process of the champion's model server, which there must be."""
+        champion = self.state().champion
+        assert champion is not None
+        assert champion.daemon is not None
+        return champion.daemon
+
+    def champion_status(self) -> RevisionStatus:
+        """What people are told of the champion, which there must be."""
+        found = self.model.status().champion
+        assert found is not None
+        return found
+
     def bundle(self, kind: str, **options: Any) -> Path:
         """A new bundle, made by a function of `bad_bundles`."""
         self.made += 1
         folder = self.folder / "bundles" / f"{self.made}-{kind}"
-        return getattr(bad_bundles, kind)(self.draft, folder, self.keys.private_key, **options)
+        make: Callable[..., Path] = getattr(bad_bundles, kind)
+        return make(self.draft, folder, self.keys.private_key, **options)
 
     def good(self) -> Path:
         return self.bundle("signed_copy", note=f"copy {self.made}")

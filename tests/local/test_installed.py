@@ -39,8 +39,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("slipway", *PARTS):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=ignored)
-    for file in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / file, source)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
     subprocess.run([sys.executable, "-P", "-c", BUILD, str(made)], cwd=source, check=True, capture_output=True)
     (file,) = made.glob("slipway-*.whl")
     return file
@@ -90,7 +90,7 @@ def test_a_run_from_such_a_project_uses_nothing_of_it_and_the_python_api_is_ther
         assert user.status()["champion"]
         key = user.slipway("keys", "add", "notebook").stdout.strip()
         wait_for(Clients(user.port, key).is_let_in)
-        program = [command.with_name("python"), "-P", "-c", OF_PYTHON, f"http://127.0.0.1:{user.port}", key]
+        program = [str(command.with_name("python")), "-P", "-c", OF_PYTHON, f"http://127.0.0.1:{user.port}", key]
         asked = subprocess.run(program, cwd=user.folder, env=user.environment, capture_output=True, text=True)
         assert asked.stdout.splitlines()[:2] == ["delivery account True", "pipeline.yaml"], asked.stderr
         assert "did you mean train.epochs" in asked.stdout

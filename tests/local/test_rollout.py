@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from slipway.components.rollout.request import RolloutRequest
 from slipway.components.step_runtime.step_request import StepRequest
 from tests.conftest import free_port
 from tests.local import bad_bundles
-from tests.local.site import Clients
+from tests.local.site import Clients, Site
 
 pytestmark = pytest.mark.local
 
@@ -34,12 +35,12 @@ step.run(RolloutRequest.model_validate_json(sys.argv[1]))
 """
 
 
-def test_the_first_version_serves_without_a_canary(site):
-    assert site.registry.champion().version == site.serving()
+def test_the_first_version_serves_without_a_canary(site: Site) -> None:
+    assert site.champion().version == site.serving()
     assert site.model.status().healthy
 
 
-def test_a_good_version_takes_over_without_a_failed_request(site):
+def test_a_good_version_takes_over_without_a_failed_request(site: Site) -> None:
     before = site.serving()
     with Clients(site, ["my parcel is late", "the invoice was charged again"]) as clients:
         result = site.roll_out(site.good())
@@ -48,21 +49,21 @@ def test_a_good_version_takes_over_without_a_failed_request(site):
     assert clients.answers["rest", True] > 100
     assert clients.answers["grpc", True] > 20
     assert clients.failures == 0
-    assert site.serving() == result.version == site.registry.champion().version
-    assert site.registry.previous().version == before
+    assert site.serving() == result.version == site.champion().version
+    assert site.previous().version == before
 
 
 @pytest.mark.parametrize(("kind", "words"), [("shuffled_labels", "wrong answers"), ("slow", "slow answers")])
-def test_a_bad_version_is_rolled_back_by_its_evidence(site, kind, words):
+def test_a_bad_version_is_rolled_back_by_its_evidence(site: Site, kind: str, words: str) -> None:
     before = site.serving()
     result = site.roll_out(site.bundle(kind))
     assert result.outcome == "rolled_back"
     assert words in result.reason
-    assert site.serving() == before == site.registry.champion().version
+    assert site.serving() == before == site.champion().version
     assert site.registry.version(result.version).tags["outcome"] == "rejected"
 
 
-def test_a_version_that_raises_on_some_inputs_is_found_in_shadow_and_harms_nobody(site):
+def test_a_version_that_raises_on_some_inputs_is_found_in_shadow_and_harms_nobody(site: Site) -> None:
     before = site.serving()
     with Clients(site, ["my parcel is late", f"the invoice {RARE}"]) as clients:
         result = site.roll_out(site.bundle("raising", word=RARE))
@@ -73,7 +74,7 @@ def test_a_version_that_raises_on_some_inputs_is_found_in_shadow_and_harms_nobod
     assert site.serving() == before
 
 
-def test_without_shadow_a_version_that_raises_on_some_inputs_harms_its_share_of_clients_at_most(site):
+def test_without_shadow_a_version_that_raises_on_some_inputs_harms_its_share_of_clients_at_most(site: Site) -> None:
     before = site.serving()
     settings = site.settings.model_copy(update={"shadow_requests": 0})
     with Clients(site, ["my parcel is late", f"the invoice {RARE}"]) as clients:
@@ -87,7 +88,7 @@ def test_without_shadow_a_version_that_raises_on_some_inputs_harms_its_share_of_
     assert site.serving() == before
 
 
-def test_a_tampered_bundle_is_refused_before_it_loads(site):
+def test_a_tampered_bundle_is_refused_before_it_loads(site: Site) -> None:
     before = site.serving()
     result = site.roll_out(site.bundle("tampered"))
     assert result.outcome == "rolled_back"
@@ -97,7 +98,7 @@ def test_a_tampered_bundle_is_refused_before_it_loads(site):
     assert site.serving() == before
 
 
-def test_a_bundle_that_changed_since_its_registration_is_not_started(site):
+def test_a_bundle_that_changed_since_its_registration_is_not_started(site: Site) -> None:
     bundle = site.good()
     registered = site.arguments(bundle)
     bad_bundles.signed_copy(site.draft, bundle, site.keys.private_key, "something else, properly signed")
@@ -106,7 +107,7 @@ def test_a_bundle_that_changed_since_its_registration_is_not_started(site):
     assert "changed after its registration" in result.reason
 
 
-def test_a_killed_rollout_goes_on_where_it_was(site):
+def test_a_killed_rollout_goes_on_where_it_was(site: Site) -> None:
     given = site.arguments(site.good())
     longer = site.settings.model_copy(update={"minimum_requests": 60})
     plain = RolloutRequest(**given | {"settings": longer}).model_dump_json()
@@ -125,8 +126,10 @@ def test_a_killed_rollout_goes_on_where_it_was(site):
     assert site.serving() == given["version"]
 
 
-def test_the_component_hands_on_what_the_step_found(site, tmp_path, monkeypatch):
-    champion = site.registry.champion()
+def test_the_component_hands_on_what_the_step_found(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = site.champion()
     monkeypatch.setenv("SLIPWAY_HOME", str(site.service.parent))
     monkeypatch.delenv("SLIPWAY_RUN", raising=False)
     registered = {"version": champion.version, "bundle_uri": champion.bundle_uri, "digest": champion.digest}
@@ -150,7 +153,7 @@ def test_the_component_hands_on_what_the_step_found(site, tmp_path, monkeypatch)
     assert "serves all traffic already" in (tmp_path / "html").read_text()
 
 
-def test_both_protocols_give_the_same_predictions(site):
+def test_both_protocols_give_the_same_predictions(site: Site) -> None:
     texts = ["my parcel is late", "the invoice was charged again", "password login"] * 15
     rest, grpc = (site.model.client(grpc=use).predict(texts) for use in (False, True))
     assert [prediction.label for prediction in rest] == [prediction.label for prediction in grpc]
@@ -158,7 +161,7 @@ def test_both_protocols_give_the_same_predictions(site):
     assert rest[0].probabilities["delivery"] == pytest.approx(rest[0].score) == pytest.approx(grpc[0].score)
 
 
-def test_a_port_in_use_is_named_with_its_setting(site, tmp_path):
+def test_a_port_in_use_is_named_with_its_setting(site: Site, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -168,14 +171,16 @@ def test_a_port_in_use_is_named_with_its_setting(site, tmp_path):
             site.roll_out(site.good(), settings=settings, service=tmp_path / "other")
 
 
-def test_other_ports_need_a_stop_first(site):
+def test_other_ports_need_a_stop_first(site: Site) -> None:
     settings = site.settings.model_copy(update={"http_port": free_port()})
     with pytest.raises(BadInput, match="slipway stop"):
         site.roll_out(site.good(), settings=settings)
 
 
 @pytest.mark.parametrize("grpc", [False, True])
-def test_strangers_are_refused_and_a_key_that_was_made_for_a_client_works_soon(site, monkeypatch, grpc):
+def test_strangers_are_refused_and_a_key_that_was_made_for_a_client_works_soon(
+    site: Site, monkeypatch: pytest.MonkeyPatch, grpc: bool
+) -> None:
     monkeypatch.setenv(API_KEY, "slipway_000000000000_stranger")
     with site.model.client(grpc) as stranger, pytest.raises(BadInput, match="API key"):
         stranger.predict(["my parcel is late"])
@@ -192,13 +197,13 @@ def test_strangers_are_refused_and_a_key_that_was_made_for_a_client_works_soon(s
                 time.sleep(0.05)
 
 
-def test_open_servers_need_a_stop_first(site):
+def test_open_servers_need_a_stop_first(site: Site) -> None:
     open_to_all = site.settings.model_copy(update={"auth": False})
     with pytest.raises(BadInput, match=r"rollout\.auth.*slipway stop"):
         site.roll_out(site.good(), settings=open_to_all)
 
 
-def test_a_process_that_took_over_an_old_id_is_left_alone(tmp_path):
+def test_a_process_that_took_over_an_old_id_is_left_alone(tmp_path: Path) -> None:
     daemon = processes.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log")
     try:
         earlier = processes.Daemon(daemon.pid, daemon.started - 3600)

@@ -23,7 +23,7 @@ class Senders:
         self._over = threading.Event()
         marked = {"x-slipway-source": "comparison"}
         given = (("client", site.headers, f"the invoice {RARE}", 0.05), ("stranger", marked, "parcel", 0.0))
-        large = ("large", {}, LARGE, 0.2)
+        large: tuple[str, dict[str, str], str, float] = ("large", {}, LARGE, 0.2)
         self._threads = [threading.Thread(target=self._send, args=sender) for sender in (*given, given[1], large)]
         self.statuses: Counter[tuple[str, int]] = Counter()
 
@@ -51,7 +51,7 @@ class Senders:
             thread.join()
 
 
-def test_a_stranger_does_not_hide_a_challenger_on_which_every_client_fails(site):
+def test_a_stranger_does_not_hide_a_challenger_on_which_every_client_fails(site: Site) -> None:
     before = site.serving()
     settings = site.settings.model_copy(update={"shadow_requests": 0})
     with Senders(site) as senders:

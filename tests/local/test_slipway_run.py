@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import httpx
 import pytest
@@ -69,8 +71,8 @@ class User:
     def last_run(self) -> Path:
         return max((self.home / "runs").iterdir())
 
-    def status(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.slipway("status", "--json").stdout)
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.slipway("status", "--json").stdout)
         return found
 
 
@@ -127,11 +129,11 @@ def user(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def first(user: User) -> "subprocess.CompletedProcess[str]":
+def first(user: User) -> CompletedProcess[str]:
     return user.slipway("run")
 
 
-def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first) -> None:
+def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first: CompletedProcess[str]) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     report = Path(first.stdout.strip().splitlines()[-1].removeprefix("report: "))
     html = report.read_text("utf-8")
@@ -140,16 +142,16 @@ def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first) 
         assert (user.last_run() / "logs" / f"{step}.log").exists()
     status = user.status()
     assert status["healthy"]
-    assert status["champion"]["version"] == "1"  # type: ignore[index]
+    assert status["champion"]["version"] == "1"
 
 
-def test_the_private_key_is_kept_for_the_user_alone(user: User, first) -> None:  # noqa: ARG001
+def test_the_private_key_is_kept_for_the_user_alone(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     private = [path for path in (user.folder / "keys").iterdir() if "private" in path.name]
     assert [path.stat().st_mode & 0o777 for path in private] == [0o600]
 
 
 @pytest.mark.parametrize("over", [(), ("--grpc",)])
-def test_predict_prints_label_and_scores(user: User, first, over: tuple[str, ...]) -> None:  # noqa: ARG001
+def test_predict_prints_label_and_scores(user: User, first: CompletedProcess[str], over: tuple[str, ...]) -> None:  # noqa: ARG001
     found = user.slipway("predict", *over, "--json", "parcel late please", "password locked please")
     assert found.returncode == 0, found.stderr
     rows = json.loads(found.stdout)
@@ -159,7 +161,7 @@ def test_predict_prints_label_and_scores(user: User, first, over: tuple[str, ...
 
 def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(
     user: User,
-    first,  # noqa: ARG001
+    first: CompletedProcess[str],  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -173,10 +175,10 @@ def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(
     for step in ("prepare data", "select model", "train", "compress"):
         assert f"{step:<13} unchanged, not run again" in printed
     assert record(user.last_run()).results["rollout"]["outcome"] == "already_champion"
-    assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "1"
 
 
-def test_a_second_model_takes_over_without_a_failed_request(user: User, first) -> None:  # noqa: ARG001
+def test_a_second_model_takes_over_without_a_failed_request(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     key = user.slipway("keys", "add", "shop").stdout.strip()
     clients = Clients(user.port, key)
     wait_for(clients.is_let_in)  # servers look at the file of keys once a second
@@ -186,19 +188,19 @@ def test_a_second_model_takes_over_without_a_failed_request(user: User, first) -
     assert record(user.last_run()).results["rollout"]["outcome"] == "promoted"
     assert clients.sent > 100
     assert clients.failed == 0
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
-def test_a_refused_gate_registers_nothing(user: User, first) -> None:  # noqa: ARG001
+def test_a_refused_gate_registers_nothing(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     refused = user.slipway("run", "--set", "evaluate.min_class_recall=1.0", "--set", "train.epochs=1")
     assert refused.returncode == 3, refused.stdout + refused.stderr
     assert "register" not in record(user.last_run()).results
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
-def test_rollback_serves_the_version_before(user: User, first) -> None:  # noqa: ARG001
+def test_rollback_serves_the_version_before(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     assert user.slipway("rollback").returncode == 0
-    assert user.status()["champion"]["version"] == "1"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "1"
 
 
 def stored_bundle(user: User, version: str) -> Path:
@@ -206,13 +208,17 @@ def stored_bundle(user: User, version: str) -> Path:
     return Path(found.bundle_uri)
 
 
-def test_a_bundle_is_rolled_out_alone(user: User, first) -> None:  # noqa: ARG001
+def test_a_bundle_is_rolled_out_alone(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     ended = user.slipway("rollout", "--bundle", str(stored_bundle(user, "2")))
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
-def test_a_tampered_bundle_is_refused_and_the_champion_serves_on(user: User, first, tmp_path: Path) -> None:  # noqa: ARG001
+def test_a_tampered_bundle_is_refused_and_the_champion_serves_on(
+    user: User,
+    first: CompletedProcess[str],  # noqa: ARG001
+    tmp_path: Path,
+) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(stored_bundle(user, "1"), bundle)
     content = bytearray((bundle / "model.onnx").read_bytes())
@@ -221,7 +227,7 @@ def test_a_tampered_bundle_is_refused_and_the_champion_serves_on(user: User, fir
     ended = user.slipway("rollout", "--bundle", str(bundle))
     assert ended.returncode == 1
     assert "model.onnx was altered" in ended.stdout
-    assert user.status()["champion"]["version"] == "2"  # type: ignore[index]
+    assert user.status()["champion"]["version"] == "2"
 
 
 def empty(user: User) -> list[str]:
@@ -291,7 +297,7 @@ def test_a_port_in_use_is_told_before_any_step(tmp_path: Path, tiny_encoder: Pat
     assert "prepare data" not in ended.stdout
 
 
-def test_stop_ends_the_service_and_start_brings_it_back(user: User, first) -> None:  # noqa: ARG001
+def test_stop_ends_the_service_and_start_brings_it_back(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
     assert user.slipway("stop").returncode == 0
     assert user.slipway("status").returncode == 1
     assert user.slipway("start").returncode == 0

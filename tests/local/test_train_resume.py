@@ -108,6 +108,7 @@ def test_the_model_is_written_with_its_facts(place: Path, undisturbed: TrainResu
     model, tokenizer, info = load_checkpoint(place / "undisturbed" / "model")
     assert (undisturbed.processes, undisturbed.resumed_from, undisturbed.updates) == (2, None, 160)
     assert undisturbed.validation.macro_f1 > 0.9
+    assert model.config.id2label is not None
     assert info["labels"] == list(model.config.id2label.values())
     assert info["best_epoch"] == undisturbed.best_epoch
     assert tokenizer("help")["input_ids"]
@@ -195,6 +196,7 @@ def test_a_private_training_is_one_however_many_processes_share_it(
     for name, processes, accumulation in (("alone", 1, 2), ("shared", 2, 1)):
         chosen = private | {"processes": processes, "accumulation": accumulation}
         result = train(place, uri, chosen, small_dataset, f"private-{name}")
+        assert result.privacy is not None
         results.append(result.privacy)
         assert (result.processes, result.updates) == (processes, 32)
         assert load_checkpoint(place / f"private-{name}" / "model")[2]["privacy"] == result.privacy.model_dump()

@@ -76,7 +76,7 @@ def _matches_port(ports: Sequence[Object], port: int, protocol: str) -> bool:
     """Whether one of the ports of a rule is `port`; a rule without ports is about all."""
     return not ports or any(
         item.get("protocol", "TCP") == protocol
-        and ("port" not in item or item["port"] <= port <= item.get("endPort", item["port"]))
+        and ("port" not in item or item["port"] <= port <= (item.get("endPort") or item["port"]))
         for item in ports
     )
 

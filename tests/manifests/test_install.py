@@ -163,6 +163,7 @@ def test_a_key_pair_that_is_not_there_is_made_as_a_run_makes_it(tmp_path: Path) 
     made = (folder / "private.pem").read_text(), (folder / "public.pem").read_text()
     assert (folder / "private.pem").stat().st_mode & 0o777 == 0o600
     pair = signing.key_pair(folder)
+    assert isinstance(pair.private_key, Path)
     assert (pair.private_key.read_text(), pair.public_key.read_text()) == made
     for name in ("secret generic slipway-signing", "configmap slipway-public-key"):
         assert any(f"create {name}" in command for command in commands)

@@ -35,7 +35,9 @@ class Done(NamedTuple):
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     """A folder with a signing key pair."""
-    return signing.key_pair(tmp_path / "keys").private_key.parent
+    folder = tmp_path / "keys"
+    signing.key_pair(folder)
+    return folder
 
 
 def secrets(folder: Path, **given: str) -> Done:

@@ -33,7 +33,8 @@ def applied(releases: Releases) -> str:
 def test_pinning_writes_the_sum_of_every_release_once_and_applies_nothing(releases: Releases) -> None:
     done = install(releases, "--pin")
     assert done.returncode == 0, done.stderr
-    sums = dict(reversed(line.split("  ")) for line in releases.sums.read_text().splitlines())
+    lines = [line.split("  ") for line in releases.sums.read_text().splitlines()]
+    sums = {address: found for found, address in lines}
     assert len(sums) == 9
     for address, found in sums.items():
         path = address.removeprefix("https://github.com")

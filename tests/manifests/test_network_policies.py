@@ -214,11 +214,14 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("name", "opened", "closed"), OPTIONS)
 def test_an_option_opens_one_way_and_no_other(
-    policies: list[dict[str, Any]], name: str, opened: tuple[Any, Any, int], closed: tuple[Any, Any, int]
+    policies: list[dict[str, Any]],
+    name: str,
+    opened: tuple[str | Peer, str | Peer, int],
+    closed: tuple[str | Peer, str | Peer, int],
 ) -> None:
     text = (OVERLAYS.parent / "network-options.yaml").read_text("utf-8")
     (option,) = [item for item in yaml.safe_load_all(text) if item["metadata"]["name"] == name]
-    peers = [POD.get(peer, peer) if isinstance(peer, str) else peer for peer in (*opened[:2], *closed[:2])]
+    peers = [POD[peer] if isinstance(peer, str) else peer for peer in (*opened[:2], *closed[:2])]
     assert not allowed(policies, peers[0], peers[1], opened[2])
     assert allowed([*policies, option], peers[0], peers[1], opened[2])
     assert not allowed([*policies, option], peers[2], peers[3], closed[2])

@@ -17,17 +17,19 @@ from slipway.components.rollout.kserve.backend_tls import Tls, of_runtime
 from slipway.pipelines.cluster_settings import IN_CLUSTER
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
+Objects = dict[tuple[str, str], dict[str, Any]]
+"""Objects of a kustomization, by kind and name."""
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 
-def rendered(gateway: str) -> dict[tuple[str, str], dict[str, Any]]:
+def rendered(gateway: str) -> Objects:
     """The objects of a gateway's folder, by kind and name."""
     return objects_of(MANIFESTS / "tls" / gateway)
 
 
-def objects_of(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+def objects_of(folder: Path) -> Objects:
     """The objects of a kustomization, by kind and name."""
-    command = ["kubectl", "kustomize", folder]
+    command = ["kubectl", "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     objects = yaml.safe_load_all(done.stdout)
     return {(item["kind"], item["metadata"]["name"]): item for item in objects}
@@ -74,24 +76,24 @@ def test_envoy_gateway_gets_a_second_listener_with_the_certificate() -> None:
 
 
 @pytest.fixture(scope="module")
-def plain() -> dict[tuple[str, str], dict[str, Any]]:
+def plain() -> Objects:
     """The overlay kubeflow, as it is."""
     return objects_of(MANIFESTS / "overlays" / "kubeflow")
 
 
 @pytest.fixture(scope="module")
-def inside(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Objects:
     """The same with TLS within the cluster."""
     return with_components(tmp_path_factory.mktemp("inside"), "tls/inside")
 
 
 @pytest.fixture(scope="module")
-def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+def standard(tmp_path_factory: pytest.TempPathFactory) -> Objects:
     """The same, and with TLS from the gateway of Standard mode to model servers."""
     return with_components(tmp_path_factory.mktemp("standard"), "tls/inside", "tls/standard")
 
 
-def with_components(folder: Path, *components: str) -> dict[tuple[str, str], dict[str, Any]]:
+def with_components(folder: Path, *components: str) -> Objects:
     """The objects of the overlay kubeflow with components."""
     places = {"resources": ["overlays/kubeflow"], "components": components}
     given = {kind: [os.path.relpath(MANIFESTS / one, folder) for one in all_] for kind, all_ in places.items()}
@@ -99,7 +101,9 @@ def with_components(folder: Path, *components: str) -> dict[tuple[str, str], dic
     return objects_of(folder)
 
 
-def test_tls_within_the_cluster_adds_certificates_and_changes_the_two_servers_alone(plain: Any, inside: Any) -> None:
+def test_tls_within_the_cluster_adds_certificates_and_changes_the_two_servers_alone(
+    plain: Objects, inside: Objects
+) -> None:
     assert {name for name, item in plain.items() if inside[name] != item} == {
         ("Deployment", "s3"),
         ("Deployment", "mlflow"),
@@ -113,7 +117,7 @@ def test_tls_within_the_cluster_adds_certificates_and_changes_the_two_servers_al
     ("server", "address"), [("s3", "https://s3.slipway.svc.cluster.local:9000"), ("mlflow", IN_CLUSTER)]
 )
 def test_each_server_has_a_certificate_for_its_address_by_the_authority_inside(
-    server: str, address: str, inside: Any
+    server: str, address: str, inside: Objects
 ) -> None:
     certificate = inside["Certificate", server]["spec"]
     assert urlsplit(address).hostname in certificate["dnsNames"]
@@ -130,7 +134,7 @@ def test_each_server_has_a_certificate_for_its_address_by_the_authority_inside(
     assert len(keys) == 1
 
 
-def test_the_authoritys_key_is_in_no_pod_and_what_makes_users_has_no_key_at_all(inside: Any) -> None:
+def test_the_authoritys_key_is_in_no_pod_and_what_makes_users_has_no_key_at_all(inside: Objects) -> None:
     authority = inside["Certificate", "slipway-inside"]["spec"]["secretName"]
     assert not [name for name, item in inside.items() if name[0] != "Issuer" and f'"{authority}"' in pods_of(item)]
     pod = inside["Deployment", "s3"]["spec"]["template"]["spec"]
@@ -145,7 +149,7 @@ def pods_of(item: dict[str, Any]) -> str:
     return json.dumps(item["spec"]["template"]) if "template" in item.get("spec", {}) else ""
 
 
-def test_the_kubelet_asks_mlflow_with_tls(inside: Any) -> None:
+def test_the_kubelet_asks_mlflow_with_tls(inside: Objects) -> None:
     (container,) = inside["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
     probes = [container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
     assert [(probe["scheme"], probe["path"], probe["port"]) for probe in probes] == [("HTTPS", "/health", "http")] * 3
@@ -161,7 +165,7 @@ def runtime_of(objects: Any, protocol: str, name: str) -> Any:
 
 
 def test_tls_to_model_servers_adds_a_certificate_and_runtimes_and_leaves_those_that_serve(
-    inside: Any, standard: Any
+    inside: Objects, standard: Objects
 ) -> None:
     assert {name for name, item in inside.items() if standard[name] != item} == {("ConfigMap", "slipway-serving")}
     added = {name: standard[name] for name in standard.keys() - inside.keys()}
@@ -171,7 +175,7 @@ def test_tls_to_model_servers_adds_a_certificate_and_runtimes_and_leaves_those_t
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_runtime_with_tls_is_the_other_one_with_a_certificate_that_is_watched_and_https_probes(
-    protocol: str, standard: Any
+    protocol: str, standard: Objects
 ) -> None:
     runtime, other = (runtime_of(standard, protocol, f"slipway-bundle{suffix}") for suffix in ("-tls", ""))
     (container,), (plain,) = runtime["spec"]["containers"], other["spec"]["containers"]
@@ -197,7 +201,7 @@ def test_a_runtime_with_tls_is_the_other_one_with_a_certificate_that_is_watched_
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_name_that_gateways_are_told_is_in_the_certificate_and_of_nothing_else(
-    protocol: str, standard: Any
+    protocol: str, standard: Objects
 ) -> None:
     told = of_runtime(runtime_of(standard, protocol, "slipway-bundle-tls"), "Standard")
     assert told is not None
@@ -210,7 +214,7 @@ def test_the_name_that_gateways_are_told_is_in_the_certificate_and_of_nothing_el
     assert of_runtime(runtime_of(standard, protocol, "slipway-bundle"), "Standard") is None
 
 
-def test_the_policies_admit_to_steps_what_the_runtimes_say(plain: Any, standard: Any) -> None:
+def test_the_policies_admit_to_steps_what_the_runtimes_say(plain: Objects, standard: Objects) -> None:
     admitted = standard["ConfigMap", "slipway-serving"]["data"]
     runtimes = {name: item for (kind, name), item in standard.items() if kind == "ServingRuntime"}
     assert set(admitted["runtimes"].split()) == set(runtimes)

@@ -7,8 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from slipway.components.step_runtime import run_record
 from slipway.pipelines.cli.main import app

@@ -59,7 +59,8 @@ class Kubeflow(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Requests)
         self.daemon_threads = True
-        self.token, self.healthz = "", (200, {"multi_user": False})
+        self.token = ""
+        self.healthz: tuple[int, object] = (200, {"multi_user": False})
         self.looks: list[dict[str, Any] | int] = [{"state": "SUCCEEDED"}]
         self.runs: list[dict[str, Any]] = []
         self.experiments: dict[str, str] = {}

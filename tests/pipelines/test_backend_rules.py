@@ -1,11 +1,15 @@
 """The rules of the backend of Kubeflow Pipelines: each fault, put into a good pipeline, is named."""
 
+# kfp has no types, and takes no parametrised list in an annotation:
+# mypy: disable-error-code="untyped-decorator, type-arg, no-any-return"
+
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfp import dsl
 
+from slipway.components.prepare_data import sources
 from slipway.components.select_model import step as select_model
 from slipway.components.select_model.settings import SelectSettings
 from slipway.pipelines import step_requests
@@ -66,7 +70,7 @@ def _named(faults: list[Fault]) -> set[tuple[str, str]]:
     return {(fault.rule, fault.where) for fault in faults}
 
 
-def test_a_good_pipeline_has_no_fault(small) -> None:
+def test_a_good_pipeline_has_no_fault(small: Compiled) -> None:
     assert check(small, SMALL) == []
 
 
@@ -92,7 +96,7 @@ def ours() -> Compiled:
 def in_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first task runs; stores and hubs, which are not here, tell what they tell there."""
     monkeypatch.setenv("KFP_NAMESPACE", "kubeflow")
-    monkeypatch.setattr(step_requests.sources, "version", lambda _: "0" * 64)
+    monkeypatch.setattr(sources, "version", lambda _: "0" * 64)
     for module in (step_requests, select_model):
         monkeypatch.setattr(module, "encoder_identity", lambda name: f"{name}@{'0' * 40}")
 
@@ -139,21 +143,21 @@ def test_the_first_pipeline_has_the_faults_that_the_backend_showed() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_named(small, fault) -> None:
+def test_a_fault_is_named(small: Compiled, fault: str) -> None:
     rule, where, change = FAULTS[fault]
     broken = small.copy()
     change(broken)
     assert (rule, where) in _named(check(broken, SMALL))
 
 
-def test_growth_is_measured_by_folds_that_the_caller_names(small) -> None:
+def test_growth_is_measured_by_folds_that_the_caller_names(small: Compiled) -> None:
     more = Assumptions(
         never_empty={"preflight.shares"}, run=SMALL.run, larger=(Run(items=12), 10), limits=Limits(growth=15_000)
     )
     assert _named(check(small, more)) == {("workflow-growth", "run")}
 
 
-def test_a_loop_over_a_step_s_list_needs_the_promise_that_it_is_not_empty(small) -> None:
+def test_a_loop_over_a_step_s_list_needs_the_promise_that_it_is_not_empty(small: Compiled) -> None:
     faults = check(small, Assumptions(run=SMALL.run, larger=SMALL.larger))
     assert _named(faults) == {("zero-items", "comp-folds/for-loop-1")}
     assert "preflight.shares may be empty" in faults[0].message
@@ -173,7 +177,7 @@ def test_a_loop_over_a_plain_list_gives_its_tasks_text() -> None:
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_one_of_is_refused_over_branches_that_may_come_from_the_cache(cached) -> None:
+def test_one_of_is_refused_over_branches_that_may_come_from_the_cache(cached: bool) -> None:
     @dsl.component(base_image=good.IMAGE, install_kfp_package=False)
     def flag(version: str) -> bool:
         return bool(version)
@@ -191,11 +195,11 @@ def test_one_of_is_refused_over_branches_that_may_come_from_the_cache(cached) ->
     assert rules == ({"one-of"} if cached else set())
 
 
-def test_fields_of_the_platform_name_the_backend_that_they_need(small) -> None:
+def test_fields_of_the_platform_name_the_backend_that_they_need(small: Compiled) -> None:
     assert needs_version(small) == {"securityContext": "2.16", "secretAsEnv.optional": "2.15"}
 
 
-def test_the_graph_shows_every_task_and_counts_the_pods(small) -> None:
+def test_the_graph_shows_every_task_and_counts_the_pods(small: Compiled) -> None:
     drawn = graph(small, Run(items=2))
     assert drawn.splitlines()[0] == "small: 6 steps (3 cached), 4 DAGs below the root"
     assert "│  │  └─ for-loop-1: loop, 2 at a time" in drawn

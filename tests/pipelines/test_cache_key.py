@@ -25,22 +25,22 @@ def _key(compiled: Compiled, version: str = "1", dataset: str = "12", run: Run |
     )
 
 
-def test_the_same_task_is_found_again(small) -> None:
+def test_the_same_task_is_found_again(small: Compiled) -> None:
     assert _key(small) == _key(small.copy())
 
 
-def test_the_version_that_a_step_is_given_is_in_the_key(small) -> None:
+def test_the_version_that_a_step_is_given_is_in_the_key(small: Compiled) -> None:
     assert _key(small, version="1") != _key(small, version="2")
 
 
-def test_an_environment_variable_is_not(small) -> None:
+def test_an_environment_variable_is_not(small: Compiled) -> None:
     other = small.copy()
     other.executors["exec-train"]["container"]["env"] = [{"name": "SLIPWAY_CODE_VERSION", "value": "2"}]
     other.kubernetes["exec-train"]["secretAsEnv"][0]["secretName"] = "another"
     assert _key(other) == _key(small)
 
 
-def test_neither_are_names_descriptions_and_resources(small) -> None:
+def test_neither_are_names_descriptions_and_resources(small: Compiled) -> None:
     other = small.copy()
     other.components["comp-train"]["inputDefinitions"]["parameters"]["settings"]["description"] = "how to train"
     other.executors["exec-train"]["container"]["resources"] = {"cpuLimit": 4.0}
@@ -49,18 +49,18 @@ def test_neither_are_names_descriptions_and_resources(small) -> None:
 
 
 @pytest.mark.parametrize("field", ["image", "command", "args"])
-def test_image_and_source_are(small, field) -> None:
+def test_image_and_source_are(small: Compiled, field: str) -> None:
     other = small.copy()
     container = other.executors["exec-train"]["container"]
     container[field] = "slipway:2" if field == "image" else [*container[field], "more"]
     assert _key(other) != _key(small)
 
 
-def test_an_artifact_that_is_made_anew_is_another_one(small) -> None:
+def test_an_artifact_that_is_made_anew_is_another_one(small: Compiled) -> None:
     assert _key(small, dataset="12") != _key(small, dataset="13")
 
 
-def test_a_declared_output_is_in_the_key(small) -> None:
+def test_a_declared_output_is_in_the_key(small: Compiled) -> None:
     other = small.copy()
     other.components["comp-train"]["outputDefinitions"]["parameters"]["Output"]["parameterType"] = "STRING"
     assert _key(other) != _key(small)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -60,9 +61,11 @@ def test_settings_may_be_a_mapping_a_path_or_what_lies_here(here: Path) -> None:
         ({"data": {"source": "./nowhere.csv"}}, "'./nowhere.csv' does not exist"),
     ],
 )
-def test_settings_that_cannot_be_used_are_told_before_a_run_begins(here: Path, settings: object, words: str) -> None:
+def test_settings_that_cannot_be_used_are_told_before_a_run_begins(
+    here: Path, settings: str | dict[str, Any], words: str
+) -> None:
     with pytest.raises(slipway.BadInput, match=words):
-        slipway.run(settings)  # type: ignore[arg-type]
+        slipway.run(settings)
     assert not (here / "home" / "runs").exists()
 
 

@@ -282,8 +282,8 @@ def test_an_answer_may_lack_anything(body: object) -> None:
 
 
 def test_both_words_for_a_state_are_known() -> None:
-    words = itertools.product(["SUCCEEDED", "COMPLETE"], ["done"])
-    words = [*words, ("CACHED", "unchanged"), ("RUNNING", "running"), ("ERROR", "failed"), ("NEW_WORD", "waiting")]
+    words = [*itertools.product(["SUCCEEDED", "COMPLETE"], ["done"]), ("CACHED", "unchanged"), ("RUNNING", "running")]
+    words += [("ERROR", "failed"), ("NEW_WORD", "waiting")]
     for state, meant in words:
         (found,) = look_of({"run_details": {"task_details": [entry("train", state, 10, 20)]}}).tasks
         assert found.state == meant, state

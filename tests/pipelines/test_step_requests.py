@@ -11,6 +11,7 @@ import huggingface_hub
 import pytest
 
 from slipway.components.prepare_data import hub
+from slipway.components.step_runtime.step_request import StepRequest
 from slipway.pipelines.settings import load_settings
 from slipway.pipelines.step_requests import Requests, requests_of
 
@@ -55,8 +56,9 @@ def test_what_comes_from_a_hub_is_asked_for_by_its_commit_of_now(monkeypatch: py
     asked = requests_of(
         load_settings(None, ["data.source=org/texts@v2", "train.encoder=org/encoder", candidates]), "run-1"
     )
-    assert asked.prepare["settings"]["source"] == f"org/texts@{data}"
-    assert asked.train["settings"]["encoder"] == f"org/encoder@{weights}"
+    prepare, train = StepRequest.model_validate(asked.prepare), StepRequest.model_validate(asked.train)
+    assert prepare.settings["source"] == f"org/texts@{data}"
+    assert train.settings["encoder"] == f"org/encoder@{weights}"
     compared = json.dumps(asked.compare)
     assert compared.count("org/encoder") == compared.count(f"org/encoder@{weights}") > 0
 

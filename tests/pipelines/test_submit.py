@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import Result
+from typer.testing import Result
 
 from slipway.components.kubeflow.pod_diagnosis import Diagnosis
 from slipway.components.step_runtime import run_record

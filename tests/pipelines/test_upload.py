@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -100,12 +101,12 @@ def test_what_is_there_is_not_sent_again_and_an_interrupted_upload_is_completed(
         (folder / name).write_text(ROWS)
     real, sent = storage.upload_file, list[str]()
 
-    def interrupted(path: Path, *more: object) -> None:
+    def interrupted(path: Path, *more: Any) -> None:
         if path.name == "b.csv" and "b.csv" not in sent:
             sent.append(path.name)
             raise KeyboardInterrupt
         sent.append(path.name)
-        real(path, *more)  # type: ignore[arg-type]
+        real(path, *more)
 
     monkeypatch.setattr(storage, "upload_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -140,8 +141,8 @@ def test_data_that_change_meanwhile_are_taken_back(user: User, monkeypatch: pyte
     path.write_text(ROWS)
     real = storage.upload_file
 
-    def uploaded_while_written(*arguments: object) -> None:
-        real(*arguments)  # type: ignore[arg-type]
+    def uploaded_while_written(*arguments: Any) -> None:
+        real(*arguments)
         path.write_text(ROWS + ROWS)
 
     monkeypatch.setattr(storage, "upload_file", uploaded_while_written)

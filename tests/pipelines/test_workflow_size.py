@@ -22,7 +22,7 @@ def old() -> Compiled:
 
 
 @pytest.fixture(scope="module")
-def item(old) -> Any:
+def item(old: Compiled) -> Any:
     """One fold as the step `plan` of then returned it: the whole settings of a training stood in it."""
     settings = old.components["root"]["inputDefinitions"]["parameters"]["train"]["defaultValue"]
     return {"candidate": {"name": "3 layers", "layers": 3.0}, "fold": 1.0, "settings": settings}
@@ -45,13 +45,13 @@ def _numbers(report: SizeReport, workflow: str) -> set[int]:
 
 
 @pytest.mark.parametrize("run", SEEN)
-def test_every_node_of_the_real_runs_is_foreseen(old, item, run) -> None:
+def test_every_node_of_the_real_runs_is_foreseen(old: Compiled, item: Any, run: str) -> None:
     seen = SEEN[run]
     assert set(seen["children"]) <= _numbers(workflow_size(old, _run(item)), seen["workflow"])
     assert len(seen["children"]) > 130
 
 
-def test_the_nodes_are_as_large_as_they_were_seen(old, item) -> None:
+def test_the_nodes_are_as_large_as_they_were_seen(old: Compiled, item: Any) -> None:
     sizes = {node.name: node.size for node in workflow_size(old, _run(item)).nodes}
     drivers = [size for name, size in sizes.items() if name.endswith("-driver") and name.count(".") > 2]
     steps = [size for size in drivers if size > 8_000]
@@ -60,7 +60,7 @@ def test_the_nodes_are_as_large_as_they_were_seen(old, item) -> None:
     assert 21_000 < max(steps) < 25_000  # seen: 23 KB
 
 
-def test_the_object_passes_the_size_of_compression_where_the_details_froze(old, item) -> None:
+def test_the_object_passes_the_size_of_compression_where_the_details_froze(old: Compiled, item: Any) -> None:
     """In that run the driver of `train` was the last that the API showed, as pending; the data were cached."""
     seen = SEEN["frozen"]
     run = _run(item, cached={"prepare-data"}, skipped={"condition-4"})
@@ -75,7 +75,7 @@ def test_the_object_passes_the_size_of_compression_where_the_details_froze(old, 
     assert before < COMPRESSED_FROM < after
 
 
-def test_the_first_pipeline_is_far_above_what_a_run_may_have(old, item) -> None:
+def test_the_first_pipeline_is_far_above_what_a_run_may_have(old: Compiled, item: Any) -> None:
     report = workflow_size(old, _run(item, skipped={"condition-4"}))
     assert 1_500_000 < report.total_bytes < 1_650_000
     assert (len(report.nodes), report.pods) == (174, 48)
@@ -86,7 +86,7 @@ def test_the_first_pipeline_is_far_above_what_a_run_may_have(old, item) -> None:
     assert sum(report.by_task().values()) == report.total_bytes - report.fixed
 
 
-def test_a_step_from_the_cache_leaves_little(old, item) -> None:
+def test_a_step_from_the_cache_leaves_little(old: Compiled, item: Any) -> None:
     whole = workflow_size(old, _run(item)).by_task()
     cached = workflow_size(old, _run(item, cached={"train"})).by_task()
     name = "comp-exit-handler-1/train"
@@ -94,7 +94,7 @@ def test_a_step_from_the_cache_leaves_little(old, item) -> None:
     assert all(cached[other] == size for other, size in whole.items() if other != name)
 
 
-def test_values_that_steps_return_count_at_their_consumers(old, item) -> None:
+def test_values_that_steps_return_count_at_their_consumers(old: Compiled, item: Any) -> None:
     small = workflow_size(old, _run(item, outputs={"choose.Output": {}})).by_task()["comp-exit-handler-1/train"]
     large = workflow_size(old, _run(item, outputs={"choose.Output": {"why": "x" * 1000}}))
     assert large.by_task()["comp-exit-handler-1/train"] - small > 6_000

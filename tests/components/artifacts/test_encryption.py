@@ -14,7 +14,16 @@ from moto.server import ThreadedMotoServer
 
 from slipway.components.artifacts import signing
 from slipway.components.artifacts.bundle import CARD, DRAFT_FILES, Bundle
-from slipway.components.artifacts.encryption import ENVELOPE, VARIABLE, Envelope, KeyFile, KmsKey, encrypt, key_of
+from slipway.components.artifacts.encryption import (
+    ENVELOPE,
+    VARIABLE,
+    BundleKey,
+    Envelope,
+    KeyFile,
+    KmsKey,
+    encrypt,
+    key_of,
+)
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.errors import BadInput, BundleRefused
 from slipway.components.platforms import storage
@@ -38,7 +47,7 @@ def key(tmp_path: Path) -> KeyFile:
     return KeyFile(key_file(tmp_path))
 
 
-def encrypted_copy(draft: Path, folder: Path, key: object) -> Path:
+def encrypted_copy(draft: Path, folder: Path, key: BundleKey) -> Path:
     shutil.copytree(draft, folder)
     (folder / CARD).write_text("# for people")
     encrypt(folder, DRAFT_FILES, key)
@@ -50,7 +59,7 @@ def bundle(draft_bundle: Path, tmp_path: Path, key: KeyFile) -> Path:
     return encrypted_copy(draft_bundle, tmp_path / "bundle", key)
 
 
-def refusal(folder: Path, key: object) -> str:
+def refusal(folder: Path, key: BundleKey | None) -> str:
     """Why a bundle cannot be used with a key."""
     with pytest.raises(BundleRefused) as refused:
         Classifier(Bundle(folder, key))

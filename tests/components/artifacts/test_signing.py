@@ -23,6 +23,12 @@ def keys(tmp_path: Path) -> signing.KeyPair:
     return signing.key_pair(tmp_path / "keys")
 
 
+def private_key(keys: signing.KeyPair) -> Path:
+    """The file of the private key."""
+    assert isinstance(keys.private_key, Path)
+    return keys.private_key
+
+
 @pytest.fixture
 def bundle(tmp_path: Path, keys: signing.KeyPair) -> Path:
     """A signed folder; signing does not care what the files mean."""
@@ -135,15 +141,15 @@ def test_the_openssf_command_line_accepts_the_signature(bundle: Path, keys: sign
 
 
 def test_the_private_key_is_readable_by_its_owner_only(keys: signing.KeyPair) -> None:
-    assert stat.S_IMODE(keys.private_key.stat().st_mode) == 0o600
-    assert stat.S_IMODE(keys.private_key.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(private_key(keys).stat().st_mode) == 0o600
+    assert stat.S_IMODE(private_key(keys).parent.stat().st_mode) == 0o700
 
 
 def test_the_key_pair_is_made_once(keys: signing.KeyPair) -> None:
-    before = keys.private_key.read_bytes(), keys.public_key.read_bytes()
-    assert signing.key_pair(keys.private_key.parent) == keys
-    assert (keys.private_key.read_bytes(), keys.public_key.read_bytes()) == before
-    assert sorted(os.listdir(keys.private_key.parent)) == ["private.pem", "public.pem"]
+    before = private_key(keys).read_bytes(), keys.public_key.read_bytes()
+    assert signing.key_pair(private_key(keys).parent) == keys
+    assert (private_key(keys).read_bytes(), keys.public_key.read_bytes()) == before
+    assert sorted(os.listdir(private_key(keys).parent)) == ["private.pem", "public.pem"]
 
 
 def _identity_of_pair(folder: Path) -> str:
@@ -165,7 +171,7 @@ def test_a_lost_public_key_is_made_again(keys: signing.KeyPair) -> None:
 def test_a_mounted_private_key_alone_is_enough_though_its_folder_cannot_be_written(
     bundle: Path, keys: signing.KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, identity = keys.private_key.parent, signing.identity(keys.public_key)
+    folder, identity = private_key(keys).parent, signing.identity(keys.public_key)
     keys.public_key.unlink()
     monkeypatch.setattr(os, "access", lambda path, _mode: path != folder)  # the tests may run as root
     pair = signing.key_pair(folder)
@@ -176,9 +182,9 @@ def test_a_mounted_private_key_alone_is_enough_though_its_folder_cannot_be_writt
 
 
 def test_a_lost_private_key_is_not_replaced_silently(keys: signing.KeyPair) -> None:
-    keys.private_key.unlink()
+    private_key(keys).unlink()
     with pytest.raises(BadInput, match="restore the private key"):
-        signing.key_pair(keys.private_key.parent)
+        signing.key_pair(private_key(keys).parent)
 
 
 def test_keys_that_do_not_belong_together_are_refused(keys: signing.KeyPair, tmp_path: Path) -> None:
@@ -188,10 +194,10 @@ def test_keys_that_do_not_belong_together_are_refused(keys: signing.KeyPair, tmp
 
 
 def test_key_files_that_are_no_keys_are_refused_and_named(bundle: Path, keys: signing.KeyPair) -> None:
-    for path in (keys.private_key, keys.public_key):
+    for path in (private_key(keys), keys.public_key):
         path.write_text("not a key")
     with pytest.raises(BadInput, match="private.pem is not"):
-        signing.key_pair(keys.private_key.parent)
+        signing.key_pair(private_key(keys).parent)
     with pytest.raises(BadInput, match="private.pem is not"):
         signing.sign(bundle, keys.private_key)
     with pytest.raises(BadInput, match="public.pem is not"):
@@ -215,12 +221,12 @@ def test_a_private_key_that_others_can_read_is_refused_with_the_command_that_men
     bundle: Path, keys: signing.KeyPair
 ) -> None:
     for mode in (0o644, 0o640, 0o602):
-        keys.private_key.chmod(mode)
+        private_key(keys).chmod(mode)
         with pytest.raises(BadInput, match=f"has the mode {mode:04o}.*`chmod 600 .*private.pem`"):
             signing.sign(bundle, keys.private_key)
         with pytest.raises(BadInput, match="chmod 600"):
-            signing.key_pair(keys.private_key.parent)
-    keys.private_key.chmod(0o600)
+            signing.key_pair(private_key(keys).parent)
+    private_key(keys).chmod(0o600)
     signing.sign(bundle, keys.private_key)
 
 
@@ -289,7 +295,7 @@ def test_the_signer_s_program_says_the_signature_and_no_more(
 ) -> None:
     (bundle / SIGNATURE).unlink(missing_ok=True)
     monkeypatch.setenv(signer.FILES_VARIABLE, json.dumps(signing.digests_of(contents_of(bundle))))
-    signer.main(str(keys.private_key.parent))
+    signer.main(str(private_key(keys).parent))
     (line,) = capsys.readouterr().out.splitlines()
     (bundle / SIGNATURE).write_bytes(base64.b64decode(line.removeprefix(signer.ANSWER)))
     signing.verify(bundle, keys.public_key)

@@ -1,7 +1,10 @@
 """Students, pruning, export and int8 of the architectures that are supported, and the refusal of others."""
 
 import copy
+import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -36,7 +39,19 @@ from slipway.components.compress.teacher_outputs import LiveEpoch, StoredOutputs
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.batches import EncodedTexts
 
-SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+SIZES: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+POSITIONS: dict[str, Any] = {
+    "relative_attention": True,
+    "position_buckets": 8,
+    "pos_att_type": ["p2c", "c2p"],
+    "max_relative_positions": -1,
+}
 CONFIGS = {
     "bert": BertConfig(**SIZES),
     "roberta": RobertaConfig(**SIZES, max_position_embeddings=66),
@@ -52,16 +67,17 @@ OTHERS = {
         cls_token_id=1,
         sep_token_id=2,
     ),
-    "deberta-v2": DebertaV2Config(
-        **SIZES, relative_attention=True, position_buckets=8, pos_att_type=["p2c", "c2p"], max_relative_positions=-1
-    ),
+    "deberta-v2": DebertaV2Config(**SIZES, **POSITIONS),
 }
 
 
 def classifier(config: PreTrainedConfig) -> PreTrainedModel:
     torch.manual_seed(3)
     config.num_labels = 3
-    return AutoModelForSequenceClassification.from_config(config).eval()
+    build: Callable[[PreTrainedConfig], PreTrainedModel] = AutoModelForSequenceClassification.from_config
+    model = build(config)
+    model.train(False)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +134,9 @@ def test_an_export_that_differs_from_torch_is_refused(tmp_path: Path, monkeypatc
     model = classifier(CONFIGS["bert"])
     trace = export.trace
 
-    def trace_of_another(model: PreTrainedModel, *others: object) -> None:
+    def trace_of_another(model: PreTrainedModel, *others: Any) -> None:
         other = copy.deepcopy(model)
-        other.classifier.bias.data += 0.01
+        other.get_parameter("classifier.bias").data += 0.01
         trace(other, *others)
 
     monkeypatch.setattr(export, "trace", trace_of_another)
@@ -133,7 +149,7 @@ def test_a_fused_graph_that_differs_is_dropped_for_the_plain_one(
 ) -> None:
     def fuse_wrongly(_: Path, fused: Path, *__: object) -> None:
         other = classifier(CONFIGS["bert"])
-        other.classifier.bias.data += 0.01
+        other.get_parameter("classifier.bias").data += 0.01
         export.trace(other, fused, export.sample_inputs(other, 48)[2])
 
     monkeypatch.setattr(export, "_fuse", fuse_wrongly)
@@ -188,7 +204,7 @@ def test_weights_keep_to_seven_bits_where_sums_of_products_overflow(
     if flags:
         (tmp_path / "cpuinfo").write_text(f"model name : a processor\nflags : {flags}\n")
     monkeypatch.setattr(quantise, "CPU", tmp_path / "cpuinfo")
-    monkeypatch.setattr(quantise.platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     assert quantise.overflows.__wrapped__() is expected
 
 
@@ -254,7 +270,7 @@ def test_made_texts_begin_and_end_as_texts_do_whatever_the_first_one_is(
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(teacher.name_or_path)
     unknown = EncodedTexts.of_ids(
-        [tokenizer("\u4e01").input_ids, *texts.token_ids], np.zeros(len(texts) + 1), texts.padding_id
+        [tokenizer("\u4e01").input_ids, *texts.token_ids], np.zeros(len(texts) + 1, np.int64), texts.padding_id
     )
     made = Augmenter(unknown, tokenizer, teacher, seed=1).texts_of(0, 50)
     begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
@@ -376,4 +392,4 @@ def _shift(model: nn.Module) -> None:
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter.add_(0.05 * torch.randn_like(parameter))

@@ -9,6 +9,7 @@ from slipway.components.artifacts.bundle import Bundle
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.compress import models, report, step
+from slipway.components.compress.distil import Report
 from slipway.components.compress.result import Budget, CompressResult
 from slipway.components.compress.search_state import SearchState
 from slipway.components.compress.settings import CompressSettings
@@ -35,7 +36,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, stage: str, update: int) -> list[
     made: list[str] = []
     original = models._reporter
 
-    def reporter(name: str) -> models.Report:
+    def reporter(name: str) -> Report:
         tell = original(name)
 
         def told(number: int, updates: int, loss: float) -> None:

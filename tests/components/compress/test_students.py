@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from slipway.components.artifacts.checkpoint import load_checkpoint
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.compress import models, report, step
+from slipway.components.compress.distil import Report, distil
 from slipway.components.compress.plan import Student, plan
 from slipway.components.compress.result import CompressResult
 from slipway.components.compress.settings import CompressSettings
@@ -30,7 +31,7 @@ QUICK = {
     "serving_threads": 1,
     "quantise": False,
 }
-SHAPES = [
+SHAPES: list[dict[str, Any]] = [
     {},
     {"name": "fewer_heads", "heads_kept": 0.25},
     {"layers_kept": 1.0, "width_kept": 0.5},
@@ -100,7 +101,7 @@ def test_shapes_of_the_same_layers_and_dimensions_share_a_student(teacher: PreTr
 
 
 def test_shapes_that_come_to_the_same_for_this_teacher_are_made_once(teacher: PreTrainedModel) -> None:
-    close = [{"name": "first"}, {"layers_kept": 0.45, "heads_kept": 0.7, "neurons_kept": 0.501}]
+    close: list[dict[str, Any]] = [{"name": "first"}, {"layers_kept": 0.45, "heads_kept": 0.7, "neurons_kept": 0.501}]
     assert stages(planned(teacher, *close)) == ["student-1x32", "pruned-1x32-first"]
     assert stages(planned(teacher, {}, {"layers_kept": 1.0}, distil=False)) == ["pruned-2x32"]
     assert stages(planned(teacher, {}, {"heads_kept": 0.25}, prune=False)) == ["student-1x32"]
@@ -128,7 +129,8 @@ def test_students_are_part_of_the_search_and_none_are_not(tiny_checkpoint: Path,
     settings = CompressSettings().model_dump(exclude=step.NO_EFFECT_ON_MODELS | {"students"})
     before = {"format": 1, "teacher": files, "dataset": small_dataset.digest, "settings": settings}
     assert digest(students=[]) == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
-    assert len({digest(students=items) for items in ([], [{}], [{"heads_kept": 0.5}])}) == 3
+    lists: list[list[dict[str, Any]]] = [[], [{}], [{"heads_kept": 0.5}]]
+    assert len({digest(students=items) for items in lists}) == 3
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +147,7 @@ def whole(
 def trainings(patch: pytest.MonkeyPatch) -> list[str]:
     """A list that gets the name of each stage that is trained."""
     made: list[str] = []
-    original = models.distil
+    original = distil
 
     def noted(*given: Any) -> None:
         made.append(given[-1])
@@ -182,7 +184,7 @@ def test_a_killed_search_of_several_students_goes_on(
     class Killed(BaseException):
         """Stands for the end of the process."""
 
-    def killed(name: str) -> models.Report:
+    def killed(name: str) -> Report:
         if name == "pruned-1x32-fewer_heads":
             raise Killed
         return lambda *_: None

@@ -1,13 +1,22 @@
 """Smaller vocabularies of the three kinds of tokenizers: same tokens for the training texts, and no text is lost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from slipway.components.artifacts.checkpoint import load_checkpoint
 from slipway.components.artifacts.dataset import TextDataset
@@ -25,7 +34,7 @@ def trained(kind: str) -> PreTrainedTokenizerFast:
     if kind == "WordPiece":
         tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=special)
+        trainer: trainers.Trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=special)
     elif kind == "BPE":
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
@@ -39,7 +48,23 @@ def trained(kind: str) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(CORPUS, trainer)
     ends = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
+    return fast(tokenizer)
+
+
+def fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    make: Callable[..., PreTrainedTokenizerFast] = PreTrainedTokenizerFast
+    return make(tokenizer_object=tokenizer, **SPECIAL)
+
+
+def classifier(config: PreTrainedConfig) -> PreTrainedModel:
+    build: Callable[[PreTrainedConfig], PreTrainedModel] = AutoModelForSequenceClassification.from_config
+    return build(config)
+
+
+def embeddings(model: PreTrainedModel) -> nn.Embedding:
+    found = model.get_input_embeddings()
+    assert isinstance(found, nn.Embedding)
+    return found
 
 
 @pytest.fixture(params=["WordPiece", "BPE", "Unigram"])
@@ -93,7 +118,7 @@ def test_nothing_is_rewritten_when_everything_is_kept() -> None:
 
 def test_a_tokenizer_of_another_kind_is_left_whole() -> None:
     words = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": 3, "parcel": 4}, unk_token="<unk>"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **SPECIAL)
+    tokenizer = fast(words)
     texts = EncodedTexts(["parcel"], np.zeros(1, dtype=np.int64), tokenizer, 64)
     assert reduced(tokenizer, texts, share=0.1) is None
 
@@ -104,7 +129,7 @@ def test_the_model_gives_the_same_logits_with_fewer_rows(tiny_checkpoint: Path, 
     vocabulary = reduced(tokenizer, texts, share=0.1)
     assert vocabulary is not None
     smaller = with_vocabulary(model, vocabulary)
-    assert smaller.get_input_embeddings().weight.shape[0] == len(vocabulary.kept) < len(tokenizer)
+    assert embeddings(smaller).weight.shape[0] == len(vocabulary.kept) < len(tokenizer)
     assert model.config.vocab_size == len(tokenizer)
     rows = np.arange(6)
     with torch.inference_mode():
@@ -122,7 +147,7 @@ def test_the_special_tokens_of_berts_own_processor_get_their_new_ids() -> None:
         "sep": ["</s>", ids["</s>"]],
         "cls": ["<s>", ids["<s>"]],
     }
-    own = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(record)), **SPECIAL)
+    own = fast(Tokenizer.from_str(json.dumps(record)))
     texts = EncodedTexts(TRAIN, np.zeros(len(TRAIN), dtype=np.int64), own, 64)
     vocabulary = reduced(own, texts, share=0.1)
     assert vocabulary is not None
@@ -131,21 +156,21 @@ def test_the_special_tokens_of_berts_own_processor_get_their_new_ids() -> None:
 
 
 def test_a_config_of_the_smaller_model_still_builds_one() -> None:
-    model = AutoModelForSequenceClassification.from_config(
+    model = classifier(
         BertConfig(vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=32)
     )
     smaller = with_vocabulary(model, Vocabulary(list(range(20)), "{}"))
-    assert AutoModelForSequenceClassification.from_config(smaller.config).get_input_embeddings().num_embeddings == 20
+    assert embeddings(classifier(smaller.config)).num_embeddings == 20
 
 
 @pytest.mark.parametrize("affix", [{"continuing_subword_prefix": "##"}, {"end_of_word_suffix": "</w>"}])
-def test_affixes_of_bpe_are_known(affix: dict[str, str]) -> None:
+def test_affixes_of_bpe_are_known(affix: dict[str, Any]) -> None:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", **affix))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.train_from_iterator(
         CORPUS, trainers.BpeTrainer(vocab_size=300, special_tokens=[*SPECIAL.values()], **affix)
     )
-    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
+    whole = fast(tokenizer)
     texts = EncodedTexts(TRAIN[:2], np.zeros(2, dtype=np.int64), whole, 64)
     vocabulary = reduced(whole, texts, share=0.1)
     assert vocabulary is not None

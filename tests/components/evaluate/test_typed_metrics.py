@@ -33,7 +33,8 @@ def result(classes: int, roc: RocCurve | None = None) -> EvaluateResult:
 def as_the_launcher_reads(metadata: dict[str, Any]) -> dict[str, Any]:
     read = struct_pb2.Struct()
     json_format.Parse(json.dumps(metadata, allow_nan=False), read)
-    return json_format.MessageToDict(read)
+    found: dict[str, Any] = json_format.MessageToDict(read)
+    return found
 
 
 @pytest.mark.parametrize("texts", [12, 40, 5000])
@@ -122,7 +123,8 @@ def test_scalars_have_names_without_the_split_and_none_that_json_cannot_hold() -
 
 def test_values_become_plain_floats() -> None:
     metrics = dsl.Metrics()
-    scalar_metrics.log(metrics, {"a": np.float32(0.5), "b": math.inf, "c": None, "d": 3})
+    values: dict[str, Any] = {"a": np.float32(0.5), "b": math.inf, "c": None, "d": 3}
+    scalar_metrics.log(metrics, values)
     assert metrics.metadata == {"a": 0.5, "d": 3.0}
     assert type(metrics.metadata["a"]) is float
 

@@ -1,13 +1,15 @@
 """Attributions of words: they sum to what the method promises, and are those that Captum finds on the same model."""
 
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from captum.attr import ShapleyValues, ShapleyValueSampling
+from captum.attr import ShapleyValues, ShapleyValueSampling  # type: ignore[import-untyped]
 from tokenizers import Tokenizer, models
 
 from slipway.components.artifacts.bundle import MODEL
@@ -15,7 +17,7 @@ from slipway.components.artifacts.checkpoint import load_checkpoint
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.compress.quantise import quantise_dynamically
 from slipway.components.errors import BadInput
-from slipway.components.explanation.shapley import Explanation, Question, explain, mask_id, plan
+from slipway.components.explanation.shapley import Explanation, Question, Tokens, explain, mask_id, plan
 
 SHORT = "parcel was late"
 MIDDLE = "parcel was late again the courier lost the invoice"
@@ -35,7 +37,7 @@ class Checkpoint:
             logits: torch.Tensor = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         return logits
 
-    def rows(self, rows: list) -> npt.NDArray[np.float32]:
+    def rows(self, rows: Sequence[Tokens]) -> npt.NDArray[np.float32]:
         logits: npt.NDArray[np.float32] = self(torch.tensor([row.ids for row in rows])).numpy()
         return logits
 
@@ -80,7 +82,7 @@ def test_attributions_sum_to_the_logit_minus_that_of_the_masked_text(int8: Class
 
 
 def test_the_words_of_a_topic_speak_for_it_on_an_int8_model(int8: Classifier) -> None:
-    told = explain("please help the parcel is late again not", int8.tokenizer, int8.run).to_json(1, "delivery")
+    told: Any = explain("please help the parcel is late again not", int8.tokenizer, int8.run).to_json(1, "delivery")
     ranked = sorted(zip(told["attributions"], told["words"], strict=True), reverse=True)
     assert {word for _, word in ranked[:2]} == {"parcel", "late"}
     assert sum(told["attributions"]) == pytest.approx(told["logit"] - told["baseline"])

@@ -351,7 +351,7 @@ WORKFLOW: dict[str, Any] = {
 @pytest.fixture
 def workflow(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The only thing that is left of a run: its pods are gone."""
-    workflow = json.loads(json.dumps(WORKFLOW))
+    workflow: dict[str, Any] = json.loads(json.dumps(WORKFLOW))
     monkeypatch.setattr(argo_workflow, "workflows", lambda *_: [workflow])
     monkeypatch.setattr(pod_diagnosis, "connect", lambda: None)
     monkeypatch.setattr(client.CoreV1Api, "list_namespaced_pod", lambda *_, **__: client.V1PodList(items=[]))

@@ -154,7 +154,7 @@ def test_a_checkpoint_of_another_training_is_not_continued(
 
 def test_a_checkpoint_cannot_run_code(tiny_encoder: Path, small_dataset: TextDataset, killed: CheckpointStore) -> None:
     class Attack:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
             return (Path.touch, (killed.work / "attacked",))
 
     for folder in killed.work.glob("checkpoint-*"):

@@ -1,6 +1,8 @@
 """The model to be trained, its optimiser, its learning rate and its scores."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +29,13 @@ from slipway.components.learning.optimisation import build_model, build_optimize
 from slipway.components.learning.settings import TrainSettings
 
 LABELS = ["billing", "delivery", "account"]
-BERT_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-FAMILIES: dict[str, PreTrainedModel] = {
+BERT_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
+FAMILIES: dict[str, Callable[[int], PreTrainedModel]] = {
     "roberta": lambda words: RobertaModel(
         RobertaConfig(**BERT_SIZES, vocab_size=words, max_position_embeddings=40, pad_token_id=0)
     ),
@@ -49,8 +56,9 @@ def settings(encoder: Path, **changes: object) -> TrainSettings:
 
 def test_the_same_seed_gives_the_same_head_and_another_seed_another(tiny_encoder: Path) -> None:
     first, again, other = (build_model(settings(tiny_encoder, seed=seed), LABELS) for seed in (1, 1, 2))
-    assert torch.equal(first.classifier.weight, again.classifier.weight)
-    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+    heads = [model.get_parameter("classifier.weight") for model in (first, again, other)]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
     assert first.config.id2label == dict(enumerate(LABELS))
 
 
@@ -75,10 +83,10 @@ def test_a_greater_length_than_the_encoder_takes_is_refused(tiny_encoder: Path) 
 
 def test_layers_keeps_the_first_ones(tiny_encoder: Path) -> None:
     whole, half = (build_model(settings(tiny_encoder, layers=layers), LABELS) for layers in (0, 1))
-    assert half.config.num_hidden_layers == len(half.base_model.encoder.layer) == 1
-    assert torch.equal(
-        half.base_model.encoder.layer[0].output.dense.weight, whole.base_model.encoder.layer[0].output.dense.weight
-    )
+    layers = half.base_model.get_submodule("encoder.layer")
+    assert half.config.num_hidden_layers == len(list(layers.children())) == 1
+    weights = [model.base_model.get_parameter("encoder.layer.0.output.dense.weight") for model in (half, whole)]
+    assert torch.equal(*weights)
     assert parameter_count(half) < parameter_count(whole)
 
 
@@ -100,11 +108,12 @@ def test_vectors_have_no_weight_decay_and_the_head_learns_faster(tiny_encoder: P
         for group in build_optimizer(model, chosen).param_groups
         for parameter in group["params"]
     }
-    layer = model.base_model.encoder.layer[0].output
-    assert of[id(layer.dense.weight)] == (1e-3, 0.1)
-    assert of[id(layer.dense.bias)] == of[id(layer.LayerNorm.weight)] == (1e-3, 0.0)
-    assert of[id(model.classifier.weight)] == of[id(model.base_model.pooler.dense.weight)] == (5e-3, 0.1)
-    assert of[id(model.classifier.bias)] == (5e-3, 0.0)
+    layer = model.base_model.get_submodule("encoder.layer.0.output")
+    assert of[id(layer.get_parameter("dense.weight"))] == (1e-3, 0.1)
+    assert of[id(layer.get_parameter("dense.bias"))] == of[id(layer.get_parameter("LayerNorm.weight"))] == (1e-3, 0.0)
+    pooler = model.base_model.get_parameter("pooler.dense.weight")
+    assert of[id(model.get_parameter("classifier.weight"))] == of[id(pooler)] == (5e-3, 0.1)
+    assert of[id(model.get_parameter("classifier.bias"))] == (5e-3, 0.0)
     assert len(of) == len(list(model.parameters()))
 
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +38,8 @@ from slipway.components.learning.settings import TrainSettings
 from slipway.components.learning.training_checkpoints import CheckpointStore
 
 VALUES = {"max_length": 32, "epochs": 3, "learning_rate": 2e-3, "head_factor": 1, "checkpoint_every": 3}
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-FAMILIES: dict[str, PreTrainedModel] = {
+SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+FAMILIES: dict[str, Callable[[int], PreTrainedModel]] = {
     "roberta": lambda words: RobertaModel(
         RobertaConfig(**SIZES, vocab_size=words, max_position_embeddings=40, pad_token_id=0)
     ),
@@ -166,7 +168,8 @@ def test_one_text_more_changes_the_sum_by_the_norm_at_most(
 ) -> None:
     training = training_of(calm_encoder, small_dataset, privacy_gradient_norm=0.1)
     with torch.no_grad():
-        training.core.classifier.weight.mul_(scale)  # a text that is taken for another class has a huge loss
+        head = training.core.get_parameter("classifier.weight")
+        head.mul_(scale)  # a text that is taken for another class has a huge loss
     differences = []
     for row in range(8, 14):
         without, with_it = (clipped_sum(training, rows) for rows in (list(range(8)), [*range(8), row]))
@@ -276,7 +279,7 @@ def test_an_encoder_without_gradients_of_single_texts_is_refused(
 ) -> None:
     tokenizer = load_tokenizer(tiny_encoder)
     tokenizer.save_pretrained(tmp_path)
-    positions = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["c2p", "p2c"]}
+    positions: dict[str, Any] = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["c2p", "p2c"]}
     DebertaV2Model(DebertaV2Config(**SIZES, **positions, vocab_size=len(tokenizer))).save_pretrained(tmp_path)
     with pytest.raises(BadInput, match=r"cannot be trained privately: .*missing or wrong.* use a BERT"):
         training_of(tmp_path, small_dataset)

@@ -35,7 +35,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_everything_that_is_made_is_for_its_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_everything_that_is_made_is_for_its_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "new" / "home"))
     places = Places.here()
     assert not places.home.exists()
@@ -48,7 +48,7 @@ def test_everything_that_is_made_is_for_its_user_alone(tmp_path: Path, monkeypat
     assert {"run.lock", "lock", ".lock", "own-key", "api-keys.json"} <= {place.name for place in files}
 
 
-def test_what_an_earlier_release_left_open_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_an_earlier_release_left_open_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     (home / "service").mkdir(parents=True)
     left = {home / "run.lock": 0o644, home / "service" / "lock": 0o666, home / "service" / access.OWN_KEY: 0o644}
@@ -64,7 +64,7 @@ def test_what_an_earlier_release_left_open_is_closed(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not FLOCK, reason="needs flock, and root to act as another user")
-def test_another_user_cannot_hold_a_lock():
+def test_another_user_cannot_hold_a_lock() -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         folder.chmod(0o755)  # all that protects the lock is its own mode
@@ -85,7 +85,7 @@ def test_another_user_cannot_hold_a_lock():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
-def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (tmp_path / "home").mkdir()
     os.chown(tmp_path / "home", NOBODY, NOBODY)
@@ -93,14 +93,14 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
         private_folder(tmp_path / "home")
 
 
-def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path):
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         lock_file(tmp_path / "lock")
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_folder_of_keys_that_is_there_stays_as_open_as_its_owner_made_it(tmp_path: Path):
+def test_a_folder_of_keys_that_is_there_stays_as_open_as_its_owner_made_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     api_keys.add(tmp_path / "keys.json", "shop", [Scope.PREDICT])
     assert mode(tmp_path) == 0o755

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from slipway.components.errors import BadInput
+from slipway.components.machine.home import HOME
 from slipway.components.platforms import authority, mounted_credentials, storage
 from slipway.components.platforms.model_registry import Registry
 from slipway.components.train import remote
@@ -135,7 +136,7 @@ def test_a_trainer_with_the_authority_fetches_its_configuration_over_tls(
     store.of("steps").put_object(Bucket="slipway", Key=f"{place}/dataset/train.parquet", Body=b"texts")
     monkeypatch.delenv(authority.OF_S3)
     given = store.environment("trainers") | {"SLIPWAY_STORE": f"s3://slipway/{place}", "SLIPWAY_LAUNCH": "train-1"}
-    for name, value in (given | {remote.HOME: ""}).items():
+    for name, value in (given | {HOME: ""}).items():
         monkeypatch.setenv(name, value)
     (workspace := tmp_path / "workspace").mkdir()
     for name, folder in {"WORKSPACE": workspace, "DATASET": workspace / "dataset"}.items():

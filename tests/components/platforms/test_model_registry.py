@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from flask import request
 from mlflow import MlflowClient
-from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, app
+from mlflow.server import app
+from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR
 from werkzeug.serving import make_server
 
 from slipway.components.errors import BadInput

@@ -1,7 +1,7 @@
 """Storage: folders and files go to S3 and back whole; a store that cannot be used is named, and no key is shown."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
@@ -66,10 +66,10 @@ def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def refused(call: object, *arguments: object) -> str:
+def refused(call: Callable[..., object], *arguments: object) -> str:
     """The message with which a call is refused; it never shows a credential."""
     with pytest.raises(BadInput) as caught:
-        call(*arguments)  # type: ignore[operator]
+        call(*arguments)
     message = str(caught.value)
     assert SECRET not in message
     assert ACCESS not in message

@@ -16,6 +16,7 @@ from slipway.components.errors import BadInput
 from slipway.components.prepare_data import report, step
 from slipway.components.prepare_data.component import prepare_data
 from slipway.components.prepare_data.duplicates import shingles
+from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.step_runtime.step_context import FAILURE
 
@@ -50,7 +51,7 @@ def write_csv(path: Path, rows: list[tuple[str, str]]) -> str:
     return str(path)
 
 
-def prepared(tmp_path: Path, rows: list[tuple[str, str]], **changes: object) -> tuple[TextDataset, dict[str, object]]:
+def prepared(tmp_path: Path, rows: list[tuple[str, str]], **changes: object) -> tuple[TextDataset, PrepareDataResult]:
     source = write_csv(tmp_path / "data.csv", rows)
     result = step.run(DataSettings.model_validate({"source": source} | changes), tmp_path / "dataset")
     return TextDataset(tmp_path / "dataset"), result

@@ -10,11 +10,12 @@ from slipway.components.report.aftermath import settled
 from slipway.components.report.outcome import Outcome, outcome_of
 from slipway.components.rollout.kserve import cancelled as rollouts
 from slipway.components.step_runtime.run_record import Record
+from slipway.components.step_runtime.step_result import Json
 from slipway.components.train import cancel
 from tests.components import step_results
 
 RUN = "run-7"
-ASKED = {"model_name": "m", "settings": {"tracking_uri": "sqlite://", "cluster": {"namespace": "ml"}}}
+ASKED: Json = {"model_name": "m", "settings": {"tracking_uri": "sqlite://", "cluster": {"namespace": "ml"}}}
 REGISTERED = step_results.register() | {"version": "3"}
 BEGAN = [{"time": 10.0, "step": step, "kind": "started"} for step in ("train", "rollout")]
 

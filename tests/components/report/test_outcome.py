@@ -6,7 +6,7 @@ import pytest
 
 from slipway.components.report.outcome import outcome_of
 from slipway.components.report.timing import step_times
-from slipway.components.step_runtime.step_context import Record
+from slipway.components.step_runtime.run_record import Record
 from tests.components.step_results import check
 
 PASSED = {"gate": {"passed": True, "checks": []}}

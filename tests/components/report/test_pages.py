@@ -49,7 +49,9 @@ class Outline(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[tuple[str, str]] = []
-        self.tables, self.scripts, self.external = [], 0, []
+        self.tables: list[list[str]] = []
+        self.scripts = 0
+        self.external: list[str] = []
         self.styles: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -16,7 +16,9 @@ from slipway.components.rollout.kserve import lease, wait
 from slipway.components.rollout.probes import Probes, text_key
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.rollout.settings import RolloutSettings
+from slipway.components.rollout.state import RolloutState, from_json
 from slipway.components.rollout.target import Counts, Pair, Revision, histogram
+from tests.components.present import present
 from tests.components.rollout import kserve_cluster, kserve_http
 from tests.components.rollout.kserve_cluster import Cluster
 from tests.components.rollout.kserve_site import Site, use
@@ -61,7 +63,8 @@ class FakeTarget:
 
     def __init__(self, champion: Revision | None, behaviours: dict[str, Behaviour]) -> None:
         self.behaviours = behaviours
-        self.serving, self.candidate = champion, None
+        self.serving: Revision | None = champion
+        self.candidate: Revision | None = None
         self.percent, self.clock = 0, 0.0
         self.seen: dict[str, Seen] = {}
         self.kept: str | None = None
@@ -206,7 +209,8 @@ class FakeAliases:
     """The registry's aliases."""
 
     def __init__(self, champion: str | None) -> None:
-        self.champion, self.challenger = champion, None
+        self.champion: str | None = champion
+        self.challenger: str | None = None
         self.rejected: dict[str, str] = {}
 
     def nominate(self, version: str) -> None:
@@ -261,9 +265,26 @@ class World:
         driver = Driver(target, aliases, self.probes, self.settings, self.target.now, self.target.pause)
         return driver.run(revision)
 
+    def served(self) -> str | None:
+        """The version that the target has as champion, if it has one."""
+        champion = self.target.champion()
+        return champion.version if champion else None
+
+    def kept(self) -> RolloutState:
+        """What the target keeps of a rollout that has not ended."""
+        return from_json(present(self.target.load_state()))
+
+
+class NewWorld(Protocol):
+    """Makes a world; settings are those of the rollout."""
+
+    def __call__(
+        self, new: Behaviour | None = None, old: Behaviour | None = None, first: bool = False, **settings: Any
+    ) -> World: ...
+
 
 @pytest.fixture
-def world() -> Callable[..., World]:
+def world() -> NewWorld:
     """Makes a world: champion version 1 (or none), and version 2 with the given behaviour."""
 
     def make(new: Behaviour | None = None, old: Behaviour | None = None, first: bool = False, **settings: Any) -> World:
@@ -295,8 +316,14 @@ def third() -> Revision:
     return Revision("3", "/bundles/3", "sha256:3")
 
 
+class MakeSite(Protocol):
+    """Makes a cluster of one process, and targets on it; what it is told is of the cluster."""
+
+    def __call__(self, pods: int = 1, **of_cluster: Any) -> Site: ...
+
+
 @contextlib.contextmanager
-def sites(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
+def sites(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[MakeSite]:
     """Makes clusters of one process whose KServe is in Standard mode; the last is that of this process."""
     patch.setattr(wait, "LOOK_S", 0.02)
     patch.setattr(wait, "BLIND_S", 2 * kserve_cluster.GATEWAY_S)
@@ -313,7 +340,7 @@ def sites(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sit
 
 
 @pytest.fixture
-def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeSite]:
     """Makes a cluster of one process whose KServe is in Standard mode."""
     with sites(tmp_path, monkeypatch) as make:
         yield make

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.rollout.kserve.target import KServeTarget
 from slipway.components.rollout.target import Revision
+from tests.components.present import present
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster, digest_for
 
 FIRST, SECOND, THIRD = (Revision(version, f"s3://models/{version}", digest_for(version)) for version in "123")
@@ -31,6 +33,10 @@ class Site:
     @property
     def target(self) -> KServeTarget:
         return KServeTarget(NAME, self.settings)
+
+    def service(self) -> dict[str, Any]:
+        """The InferenceService, which there must be."""
+        return present(self.cluster.service)
 
     def serve(self, revision: Revision) -> KServeTarget:
         """Make it the first champion."""

@@ -11,6 +11,7 @@ from slipway.components.rollout import state
 from slipway.components.rollout.kserve import wait
 from slipway.components.rollout.kserve.cancelled import take_back
 from slipway.components.rollout.state import RolloutState
+from tests.components.rollout.conftest import MakeSite
 from tests.components.rollout.kserve_cluster import NAME
 from tests.components.rollout.kserve_http import LEASES
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD, Site
@@ -26,7 +27,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 
 @pytest.fixture
-def site(make_site: Any, registry: Registry) -> Site:
+def site(make_site: MakeSite, registry: Registry) -> Site:
     """Version 1 serves, and the canary of version 2 has 10 % and a dead driver."""
     made: Site = make_site()
     target = made.serve(FIRST)
@@ -99,7 +100,7 @@ def test_a_promotion_whose_aliases_were_not_moved_is_completed(site: Site, regis
     registry.promote("1")
 
 
-def test_a_first_version_that_is_half_started_is_removed(make_site: Any, registry: Registry) -> None:
+def test_a_first_version_that_is_half_started_is_removed(make_site: MakeSite, registry: Registry) -> None:
     site: Site = make_site()
     target = site.target
     target.save_state(state.to_json(RolloutState(THIRD, None)))
@@ -110,7 +111,7 @@ def test_a_first_version_that_is_half_started_is_removed(make_site: Any, registr
     assert registry.version("3").tags["outcome"] == "rejected"
 
 
-def test_without_a_service_nothing_was_on_its_way(make_site: Any, registry: Registry, tmp_path: Path) -> None:
+def test_without_a_service_nothing_was_on_its_way(make_site: MakeSite, registry: Registry, tmp_path: Path) -> None:
     assert tmp_path.exists()
     assert take_back(NAME, make_site().settings, registry, "2") == "nothing was on its way"
 

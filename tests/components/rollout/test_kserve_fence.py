@@ -2,6 +2,7 @@
 
 import datetime
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from slipway.components.rollout.kserve.lease import BELIEVED, DURATION_S, Lease
 from slipway.components.rollout.kserve.objects import Changed
 from slipway.components.rollout.kserve.record import HOLDER
 from slipway.components.rollout.kserve.target import KServeTarget
+from tests.components.rollout.conftest import MakeSite
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
 from tests.components.rollout.kserve_http import LEASES
 from tests.components.rollout.kserve_site import FIRST, SECOND, Site
@@ -43,11 +45,10 @@ def cut_off(target: KServeTarget, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def token_of(site: Site) -> str:
-    assert site.cluster.service
-    return str(site.cluster.service["metadata"]["annotations"][HOLDER])
+    return str(site.service()["metadata"]["annotations"][HOLDER])
 
 
-def test_a_holder_gives_up_before_others_may_begin_counting_from_before_it_asked(make_site: Any):
+def test_a_holder_gives_up_before_others_may_begin_counting_from_before_it_asked(make_site: MakeSite) -> None:
     site, clock = make_site(), Clock()
     lease = Lease(site.target.api.connection, NAMESPACE, "lock", clock=clock)
     slow = client.CoordinationV1Api.create_namespaced_lease
@@ -68,7 +69,7 @@ def test_a_holder_gives_up_before_others_may_begin_counting_from_before_it_asked
     assert BELIEVED * DURATION_S < DURATION_S - 5
 
 
-def test_a_renewal_counts_from_before_the_request(make_site: Any):
+def test_a_renewal_counts_from_before_the_request(make_site: MakeSite) -> None:
     site, clock = make_site(), Clock()
     lease = Lease(site.target.api.connection, NAMESPACE, "lock", clock=clock)
     with lease.holding():
@@ -87,7 +88,7 @@ def test_a_renewal_counts_from_before_the_request(make_site: Any):
         lease._api.replace_namespaced_lease = replace
 
 
-def test_each_holder_has_a_higher_number_also_after_the_lease_was_deleted(make_site: Any):
+def test_each_holder_has_a_higher_number_also_after_the_lease_was_deleted(make_site: MakeSite) -> None:
     site = make_site()
     site.serve(FIRST)
     numbers = []
@@ -102,8 +103,8 @@ def test_each_holder_has_a_higher_number_also_after_the_lease_was_deleted(make_s
 
 
 def test_a_driver_whose_lock_was_taken_changes_nothing_however_long_it_believes_in_it(
-    make_site: Any, monkeypatch: pytest.MonkeyPatch
-):
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = make_site()
     site.serve(FIRST)
     old, new = site.target, site.target
@@ -114,6 +115,7 @@ def test_a_driver_whose_lock_was_taken_changes_nothing_however_long_it_believes_
         expire(site)
         with new.lock():
             before = site.cluster.service
+            act: Callable[[], None]
             for act in (lambda: old.set_traffic(50), old.promote, old.rollback, lambda: old.save_state({"late": True})):
                 with pytest.raises(SlipwayError, match="another rollout has taken models/messages over"):
                     act()
@@ -124,8 +126,8 @@ def test_a_driver_whose_lock_was_taken_changes_nothing_however_long_it_believes_
 
 
 def test_a_change_that_was_on_its_way_when_another_took_over_is_refused(
-    make_site: Any, monkeypatch: pytest.MonkeyPatch
-):
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = make_site()
     site.serve(FIRST)
     old, new = site.target, site.target
@@ -161,7 +163,9 @@ def test_a_change_that_was_on_its_way_when_another_took_over_is_refused(
             assert token_of(site).startswith("2 ")
 
 
-def test_a_service_that_another_made_meanwhile_is_not_overwritten(make_site: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_service_that_another_made_meanwhile_is_not_overwritten(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = make_site()
     old, new = site.target, site.target
     with old.lock():
@@ -178,7 +182,7 @@ def test_a_service_that_another_made_meanwhile_is_not_overwritten(make_site: Any
         assert site.target.challenger() == FIRST
 
 
-def test_a_removal_is_refused_too(make_site: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_removal_is_refused_too(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     site = make_site()
     old, new = site.target, site.target
     with old.lock():
@@ -190,15 +194,15 @@ def test_a_removal_is_refused_too(make_site: Any, monkeypatch: pytest.MonkeyPatc
         assert site.cluster.service
 
 
-def test_the_token_of_a_service_from_before_comes_with_its_first_change(make_site: Any):
+def test_the_token_of_a_service_from_before_comes_with_its_first_change(make_site: MakeSite) -> None:
     """Alone, it would come into the pod template, since no constant twin is in `spec.predictor`."""
     site = make_site()
     site.serve(FIRST)
-    predictor = site.cluster.service["spec"]["predictor"]
+    predictor = site.service()["spec"]["predictor"]
     del predictor["annotations"][HOLDER]
     target = site.target
     with target.lock():
-        assert HOLDER not in site.cluster.service["metadata"]["annotations"]
+        assert HOLDER not in site.service()["metadata"]["annotations"]
         target.save_state({"new": True})
         assert token_of(site).startswith("1 ")
-        assert HOLDER in site.cluster.service["spec"]["predictor"]["annotations"]
+        assert HOLDER in site.service()["spec"]["predictor"]["annotations"]

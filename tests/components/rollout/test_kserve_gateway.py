@@ -10,6 +10,7 @@ from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.platforms.kubernetes_api import connect
 from slipway.components.rollout.kserve import gateway
 from slipway.components.rollout.kserve.model import check_reachable
+from tests.components.rollout.conftest import MakeSite
 from tests.components.rollout.kserve_cluster import NAME
 from tests.components.rollout.kserve_site import FIRST, Site
 
@@ -72,13 +73,13 @@ def config(enabled: bool = True) -> dict[str, Any]:
     ],
 )
 def test_the_gateway_is_found_from_its_route_or_from_kserve(
-    make_site: Any, objects: dict[str, Any], routes: list[Any], expected: str | None
+    make_site: MakeSite, objects: dict[str, Any], routes: list[Any], expected: str | None
 ) -> None:
     make_site().cluster.objects |= objects
     assert gateway.address(connect(), routes) == expected
 
 
-def test_what_we_may_not_see_is_not_known(make_site: Any) -> None:
+def test_what_we_may_not_see_is_not_known(make_site: MakeSite) -> None:
     cluster = make_site().cluster
     cluster.forbidden |= {CONFIG, GATEWAY, ENVOY, OTHERS}
     assert gateway.address(connect(), [ROUTE]) is None
@@ -97,20 +98,20 @@ def away_from_gateway(site: Site) -> Site:
 
 
 @pytest.mark.usefixtures("in_pod")
-def test_a_step_in_a_pod_goes_through_the_gateway_s_service_with_the_model_s_host(make_site: Any) -> None:
+def test_a_step_in_a_pod_goes_through_the_gateway_s_service_with_the_model_s_host(make_site: MakeSite) -> None:
     site = away_from_gateway(make_site())
     site.cluster.objects[ENVOY] = services("envoy-x", "gateways", 80)
     found = site.serve(FIRST).endpoint()
     assert found == ("http://envoy-x.gateways.svc:80", f"{NAME}-models.example.com")
 
 
-def test_outside_of_a_cluster_the_service_s_own_host_is_used(make_site: Any) -> None:
+def test_outside_of_a_cluster_the_service_s_own_host_is_used(make_site: MakeSite) -> None:
     assert "KFP_NAMESPACE" not in os.environ
     found = away_from_gateway(make_site()).serve(FIRST).endpoint()
     assert found == (f"http://{NAME}-models.example.com", "")
 
 
-def test_a_gateway_that_answers_anything_is_good_before_and_after_there_is_a_service(make_site: Any) -> None:
+def test_a_gateway_that_answers_anything_is_good_before_and_after_there_is_a_service(make_site: MakeSite) -> None:
     site = make_site()
     check_reachable(NAME, site.settings)  # it answers 404
     site.serve(FIRST)
@@ -118,7 +119,7 @@ def test_a_gateway_that_answers_anything_is_good_before_and_after_there_is_a_ser
 
 
 @pytest.mark.parametrize("served", [False, True])
-def test_a_gateway_that_does_not_answer_is_told_with_the_way_out(make_site: Any, served: bool) -> None:
+def test_a_gateway_that_does_not_answer_is_told_with_the_way_out(make_site: MakeSite, served: bool) -> None:
     site = make_site()
     if served:
         site.serve(FIRST)
@@ -128,7 +129,7 @@ def test_a_gateway_that_does_not_answer_is_told_with_the_way_out(make_site: Any,
 
 
 @pytest.mark.usefixtures("in_pod")
-def test_a_pod_that_knows_no_gateway_is_told_so_before_the_run(make_site: Any) -> None:
+def test_a_pod_that_knows_no_gateway_is_told_so_before_the_run(make_site: MakeSite) -> None:
     site = away_from_gateway(make_site())
     with pytest.raises(BadInput, match="no ingress gateway of KServe's Standard mode is known here.*cluster.gateway"):
         check_reachable(NAME, site.settings)
@@ -136,10 +137,10 @@ def test_a_pod_that_knows_no_gateway_is_told_so_before_the_run(make_site: Any) -
     check_reachable(NAME, site.settings)
 
 
-def test_another_s_service_of_the_name_is_told_before_the_run(make_site: Any) -> None:
+def test_another_s_service_of_the_name_is_told_before_the_run(make_site: MakeSite) -> None:
     site = make_site()
     site.serve(FIRST)
-    for annotation in list(site.cluster.service["metadata"]["annotations"]):
-        del site.cluster.service["metadata"]["annotations"][annotation]
+    for annotation in list(site.service()["metadata"]["annotations"]):
+        del site.service()["metadata"]["annotations"][annotation]
     with pytest.raises(SlipwayError, match="was not made by Slipway"):
         check_reachable(NAME, site.settings)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.components.errors import SlipwayError
 from slipway.components.rollout.kserve import pod_counters, routing
+from slipway.components.rollout.kserve.api import ServiceApi
 from slipway.components.rollout.kserve.pod_counters import PodCounts, PrometheusMetrics
 from slipway.components.rollout.kserve.record import Record
 from slipway.components.rollout.target import Counts, Revision, histogram
@@ -151,6 +152,11 @@ class Cluster:
         return self.routes
 
 
+def service_api(knative: Any = None, *routes: Any) -> ServiceApi:
+    """A `Cluster`, which is all of the API server that routing asks."""
+    return cast(ServiceApi, Cluster(knative, *routes))
+
+
 def knative(asked: int, routed: int, observed: int = 2) -> dict[str, Any]:
     """A Knative Service whose newest revision should get `asked` percent and gets `routed`."""
     spec = [{"latestRevision": True, "percent": asked}, {"revisionName": "r-1", "percent": 100 - asked}]
@@ -169,7 +175,7 @@ def knative(asked: int, routed: int, observed: int = 2) -> dict[str, Any]:
     ids=["done", "not asked yet", "not routed yet", "not seen yet"],
 )
 def test_knative_has_split_when_it_was_asked_saw_it_and_did_it(service: Any, done: bool) -> None:
-    assert routing.routed(Cluster(service), "Knative", Record(OLD, NEW, 25), "r-2") is done  # type: ignore[arg-type]
+    assert routing.routed(service_api(service), "Knative", Record(OLD, NEW, 25), "r-2") is done
 
 
 def http_route(observed: int = 3, taken: str = "True", **weights: int) -> dict[str, Any]:
@@ -204,7 +210,7 @@ SPLIT = Record(OLD, NEW, 25)
     ],
 )
 def test_an_http_route_has_split_by_its_weights_once_its_gateway_follows(asked: Record, route: Any, done: bool) -> None:
-    assert routing.routed(Cluster(None, route), "Standard", asked, None) is done  # type: ignore[arg-type]
+    assert routing.routed(service_api(None, route), "Standard", asked, None) is done
 
 
 def test_an_http_route_that_no_gateway_has_taken_leads_nowhere() -> None:
@@ -215,14 +221,14 @@ def test_an_http_route_that_no_gateway_has_taken_leads_nowhere() -> None:
 
 
 def test_the_route_of_the_predictor_s_own_host_counts_too() -> None:
-    both: Any = Cluster(None, http_route(v2=1), http_route(v1=75, v2=25))
+    both = service_api(None, http_route(v2=1), http_route(v1=75, v2=25))
     assert not routing.routed(both, "Standard", Record(NEW), None)
 
 
 def test_a_kserve_without_weights_splits_nothing_and_sends_nothing_to_a_canary() -> None:
-    cluster: Any = Cluster()
+    cluster = service_api()
     assert not routing.splits(cluster)
     assert routing.routed(cluster, "Standard", Record(OLD, NEW, 0), None)
     assert not routing.routed(cluster, "Standard", Record(OLD, NEW, 10), None)
-    assert not routing.splits(Cluster(None, http_route(v1=1)))  # type: ignore[arg-type]
-    assert routing.splits(Cluster(None, http_route(v1=100, v2=0)))  # type: ignore[arg-type]
+    assert not routing.splits(service_api(None, http_route(v1=1)))
+    assert routing.splits(service_api(None, http_route(v1=100, v2=0)))

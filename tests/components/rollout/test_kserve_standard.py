@@ -8,11 +8,12 @@ import pytest
 from slipway.components.errors import RevisionFailed
 from slipway.components.rollout.kserve import wait
 from tests.components.rollout import kserve_cluster
+from tests.components.rollout.conftest import MakeSite
 from tests.components.rollout.kserve_cluster import Cluster
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD
 
 
-def test_a_promotion_loses_no_request(make_site: Any) -> None:
+def test_a_promotion_loses_no_request(make_site: MakeSite) -> None:
     site = make_site()
     target = site.serve(FIRST)
     with site.clients():
@@ -23,12 +24,12 @@ def test_a_promotion_loses_no_request(make_site: Any) -> None:
             site.until_answered(revision)
             target.promote()
     assert site.lost == {}
-    assert "canary" not in site.cluster.service["spec"]
-    assert site.cluster.service["spec"]["predictor"]["name"] == "v3"
+    assert "canary" not in site.service()["spec"]
+    assert site.service()["spec"]["predictor"]["name"] == "v3"
     assert site.cluster.led == {"messages-v3-predictor": 100}
 
 
-def test_a_roll_back_loses_no_request(make_site: Any) -> None:
+def test_a_roll_back_loses_no_request(make_site: MakeSite) -> None:
     site = make_site()
     target = site.serve(FIRST)
     with site.clients():
@@ -44,7 +45,7 @@ def test_a_roll_back_loses_no_request(make_site: Any) -> None:
 
 
 def test_a_promotion_that_was_cut_short_is_completed_without_a_lost_request(
-    make_site: Any, monkeypatch: pytest.MonkeyPatch
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = make_site()
     target = site.serve(FIRST)
@@ -67,7 +68,7 @@ def test_a_promotion_that_was_cut_short_is_completed_without_a_lost_request(
 
 
 def test_a_challenger_waits_until_no_route_names_the_champion_before(
-    make_site: Any, monkeypatch: pytest.MonkeyPatch
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = make_site()
     target = site.serve(FIRST)
@@ -86,7 +87,7 @@ def killed(*_: Any) -> None:
 
 
 @pytest.mark.parametrize("pods", [1, 2, 3])
-def test_no_side_falls_below_what_its_share_needs(make_site: Any, pods: int) -> None:
+def test_no_side_falls_below_what_its_share_needs(make_site: MakeSite, pods: int) -> None:
     site = make_site(pods)
     target = site.serve(FIRST)
     with site.clients():
@@ -101,12 +102,12 @@ def test_no_side_falls_below_what_its_share_needs(make_site: Any, pods: int) -> 
         target.rollback()
     assert site.cluster.shortages == set()
     assert site.lost == {}
-    assert site.cluster.service["spec"]["predictor"]["minReplicas"] == pods
-    assert site.cluster.service["spec"]["predictor"]["maxReplicas"] == pods
+    assert site.service()["spec"]["predictor"]["minReplicas"] == pods
+    assert site.service()["spec"]["predictor"]["maxReplicas"] == pods
 
 
 def test_a_first_version_is_delivered_when_all_its_pods_are_ready(
-    make_site: Any, monkeypatch: pytest.MonkeyPatch
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = make_site(3)
     monkeypatch.setattr(kserve_cluster.Deployment, "ready", lambda _: 2)
@@ -129,7 +130,9 @@ def two_of_three(cluster: Cluster, version: str) -> list[dict[str, Any]]:  # noq
     ]
 
 
-def test_a_challenger_gets_no_share_that_it_has_no_pods_for(make_site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_challenger_gets_no_share_that_it_has_no_pods_for(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = make_site(3)
     target = site.serve(FIRST)
     target.deploy(SECOND)
@@ -146,7 +149,7 @@ def test_a_challenger_gets_no_share_that_it_has_no_pods_for(make_site: Any, monk
     assert target.champion() == FIRST
 
 
-def test_a_first_version_that_is_removed_leaves_no_route(make_site: Any) -> None:
+def test_a_first_version_that_is_removed_leaves_no_route(make_site: MakeSite) -> None:
     site = make_site()
     target = site.target
     target.deploy(FIRST)
@@ -157,7 +160,7 @@ def test_a_first_version_that_is_removed_leaves_no_route(make_site: Any) -> None
     site.until(lambda: site.cluster.led == {"messages-v2-predictor": 100})
 
 
-def test_a_gateway_that_cannot_be_asked_gets_time_to_follow(make_site: Any) -> None:
+def test_a_gateway_that_cannot_be_asked_gets_time_to_follow(make_site: MakeSite) -> None:
     site = make_site()
     site.settings = site.settings.model_copy(update={"gateway": "http://127.0.0.1:9"})
     target = site.serve(FIRST)
@@ -169,7 +172,7 @@ def test_a_gateway_that_cannot_be_asked_gets_time_to_follow(make_site: Any) -> N
     assert site.lost == {}
 
 
-def test_a_challenger_that_answers_with_another_bundle_is_no_candidate(make_site: Any) -> None:
+def test_a_challenger_that_answers_with_another_bundle_is_no_candidate(make_site: MakeSite) -> None:
     """An older signed bundle was put in its place, say: its pods say so in every answer."""
     site = make_site()
     target, other = site.serve(FIRST), replace(SECOND, digest=THIRD.digest)

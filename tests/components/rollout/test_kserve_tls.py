@@ -9,6 +9,9 @@ from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.rollout.kserve import manifest, wait
 from slipway.components.rollout.kserve.api import ServiceApi
 from slipway.components.rollout.kserve.objects import OwnObject
+from slipway.components.rollout.kserve.target import KServeTarget
+from slipway.components.rollout.target import Revision
+from tests.components.rollout.conftest import MakeSite
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE
 from tests.components.rollout.kserve_http import RUNTIMES
 from tests.components.rollout.kserve_site import FIRST, SECOND, THIRD, Site
@@ -18,7 +21,7 @@ TLS, PLAIN = "slipway-bundle-tls", "slipway-bundle"
 
 
 @pytest.fixture
-def site(make_site: Any) -> Site:
+def site(make_site: MakeSite) -> Site:
     """A cluster with a ServingRuntime that listens with TLS, which the settings name."""
     made: Site = make_site()
     made.cluster.tls |= {TLS, f"{TLS}-grpc"}
@@ -30,7 +33,7 @@ def use(site: Site, runtime: str) -> None:
     site.settings = site.settings.model_copy(update={"runtime": runtime})
 
 
-def roll_out(site: Site, revision: Any, percent: int = 50) -> Any:
+def roll_out(site: Site, revision: Revision, percent: int = 50) -> KServeTarget:
     target = site.target
     target.deploy(revision)
     target.wait_ready(revision, 10.0)
@@ -83,7 +86,7 @@ def test_from_plain_to_tls_and_back_no_request_is_lost(site: Site) -> None:
     with site.clients():
         target = roll_out(site, SECOND)
         assert targets(site) == ["messages-v2-predictor"]
-        assert site.cluster.service["spec"]["predictor"]["model"]["runtime"] == PLAIN  # it serves: its pods stay
+        assert site.service()["spec"]["predictor"]["model"]["runtime"] == PLAIN  # it serves: its pods stay
         assert [pair.champion for pair in target.compare(["late parcel"])] == ["billing"]
         target.promote()
         use(site, PLAIN)
@@ -92,7 +95,7 @@ def test_from_plain_to_tls_and_back_no_request_is_lost(site: Site) -> None:
         target.promote()
     assert site.lost == {}
     assert site.cluster.policy() is None
-    assert site.cluster.service["spec"]["predictor"]["model"]["runtime"] == PLAIN
+    assert site.service()["spec"]["predictor"]["model"]["runtime"] == PLAIN
 
 
 def test_the_policy_of_a_promotion_that_was_cut_short_is_that_of_its_services(
@@ -149,7 +152,7 @@ def test_a_driver_whose_lock_was_taken_changes_no_policy_any_more(site: Site, mo
             assert targets(site) == ["messages-v1-predictor", "messages-v2-predictor"]
 
 
-def manifest_of(target: Any, revision: Any) -> dict[str, Any]:
+def manifest_of(target: KServeTarget, revision: Revision) -> dict[str, Any]:
     """The service with a revision alone."""
     current = target.record()
     current.champion = revision
@@ -160,7 +163,7 @@ def test_grpc_has_a_runtime_of_its_own_and_the_same_policy(site: Site) -> None:
     site.settings = site.settings.model_copy(update={"protocol": "grpc"})
     target = site.target
     target.deploy(FIRST)
-    assert site.cluster.service["spec"]["predictor"]["model"]["runtime"] == f"{TLS}-grpc"
+    assert site.service()["spec"]["predictor"]["model"]["runtime"] == f"{TLS}-grpc"
     assert targets(site) == ["messages-v1-predictor"]
 
 

@@ -16,7 +16,7 @@ from slipway.components.rollout.local.envoy_config import Assignment
 
 
 @pytest.mark.parametrize("depth", [0, 12], ids=["short path", "path too long for a socket"])
-def test_the_administration_is_on_no_port_and_answers_its_user(tmp_path: Path, depth: int):
+def test_the_administration_is_on_no_port_and_answers_its_user(tmp_path: Path, depth: int) -> None:
     folder = tmp_path.joinpath(*["a-deep-folder"] * depth)
     envoy = Envoy(folder / "envoy", folder / "logs" / "envoy.log")
     assert (len(str(folder)) > 107) == bool(depth)
@@ -40,7 +40,7 @@ def test_the_administration_is_on_no_port_and_answers_its_user(tmp_path: Path, d
     again.stop(5.0)
 
 
-def test_a_proxy_that_an_earlier_release_started_is_still_driven(tmp_path: Path):
+def test_a_proxy_that_an_earlier_release_started_is_still_driven(tmp_path: Path) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802
             self.send_response(200)

@@ -8,6 +8,7 @@ from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import httpx
@@ -49,7 +50,7 @@ def grpc_server() -> Iterator[int]:
     """The port of a model server that answers every call with nothing in it."""
 
     class Servicer(SERVICES.GRPCInferenceServiceServicer):  # type: ignore[misc,name-defined]
-        def ModelInfer(self, request, context):  # noqa: ARG002, N802
+        def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
             return MESSAGES.ModelInferResponse(model_name="m")
 
     server = grpc.server(futures.ThreadPoolExecutor(2))
@@ -64,10 +65,12 @@ def grpc_server() -> Iterator[int]:
 def site(tmp_path: Path, grpc_server: int) -> Iterator[SimpleNamespace]:
     """Envoy before versions 1 and 2, and a tap."""
     servers = [serve("old"), serve("new")]
-    ups = [Upstream(str(number), server.server_port, grpc_server) for number, server in enumerate(servers, 1)]
+    champion, challenger = ups = [
+        Upstream(str(number), server.server_port, grpc_server) for number, server in enumerate(servers, 1)
+    ]
     envoy, tap = Envoy(tmp_path / "envoy", tmp_path / "envoy.log"), Tap()
     envoy.put_clusters(ups, str(tap.path), running=False)
-    envoy.put_routes(*ups, Assignment(), running=False)
+    envoy.put_routes(champion, challenger, Assignment(), running=False)
     port, grpc_port = processes.free_ports(2)
     daemon = envoy.start("127.0.0.1", port, grpc_port)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10)
@@ -82,7 +85,10 @@ def site(tmp_path: Path, grpc_server: int) -> Iterator[SimpleNamespace]:
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             call = SERVICES.GRPCInferenceServiceStub(channel).ModelInfer
             yield SimpleNamespace(
-                ask=ask, call=call, tap=tap, route=lambda given: envoy.put_routes(*ups, given, running=True)
+                ask=ask,
+                call=call,
+                tap=tap,
+                route=lambda given: envoy.put_routes(champion, challenger, given, running=True),
             )
     finally:
         client.close()
@@ -94,14 +100,15 @@ def site(tmp_path: Path, grpc_server: int) -> Iterator[SimpleNamespace]:
 
 def copies(tap: Tap, expected: int) -> list[str]:
     """What the tap gets; copies come a moment after the answer."""
-    found, end = [], time.monotonic() + 20
+    found: list[str] = []
+    end = time.monotonic() + 20
     while len(found) < expected and time.monotonic() < end:
         found += tap.take()
         time.sleep(0.02)
     return found
 
 
-def test_copies_reach_the_tap_and_clients_get_the_champions_answer(site):
+def test_copies_reach_the_tap_and_clients_get_the_champions_answer(site: SimpleNamespace) -> None:
     site.route(Assignment(copied_percent=100))
     texts = [f"text {number}" for number in range(20)]
     assert {site.ask(text) for text in texts} == {"1"}
@@ -120,7 +127,7 @@ def test_copies_reach_the_tap_and_clients_get_the_champions_answer(site):
     assert 30 <= len(found) - 1 <= 95
 
 
-def call_of(*texts: bytes, raw: bool = False, name: str = "text"):
+def call_of(*texts: bytes, raw: bool = False, name: str = "text") -> Any:
     """The message of a call of ModelInfer."""
     tensor = {"name": name, "shape": [len(texts)], "datatype": "BYTES"}
     if raw:
@@ -129,7 +136,7 @@ def call_of(*texts: bytes, raw: bool = False, name: str = "text"):
     return MESSAGES.ModelInferRequest(model_name="m", inputs=[tensor | {"contents": {"bytes_contents": texts}}])
 
 
-def test_copies_of_grpc_calls_reach_the_tap_too(site):
+def test_copies_of_grpc_calls_reach_the_tap_too(site: SimpleNamespace) -> None:
     site.route(Assignment(copied_percent=100))
     texts = [f"text {number}" for number in range(20)]
     for number, text in enumerate(texts):
@@ -140,13 +147,13 @@ def test_copies_of_grpc_calls_reach_the_tap_too(site):
     assert copies(site.tap, 1) == [large]
 
 
-def test_clients_are_served_when_the_tap_is_gone(site):
+def test_clients_are_served_when_the_tap_is_gone(site: SimpleNamespace) -> None:
     site.route(Assignment(copied_percent=100))
     site.tap.close()
     assert {site.ask("hello") for _ in range(20)} == {"1"}
 
 
-def test_a_client_stays_with_its_version_and_with_the_challenger_when_its_share_grows(site):
+def test_a_client_stays_with_its_version_and_with_the_challenger_when_its_share_grows(site: SimpleNamespace) -> None:
     site.route(Assignment(20, "x-user"))
     users = [f"user-{number}" for number in range(150)]
     first = {user: site.ask("hello", **{"x-user": user}) for user in users}
@@ -158,7 +165,7 @@ def test_a_client_stays_with_its_version_and_with_the_challenger_when_its_share_
     assert list(later.values()).count("2") > list(first.values()).count("2")
 
 
-def test_without_the_header_chance_decides(site):
+def test_without_the_header_chance_decides(site: SimpleNamespace) -> None:
     site.route(Assignment(50, "x-user"))
     assert {site.ask("hello") for _ in range(40)} == {"1", "2"}
 
@@ -175,11 +182,11 @@ def test_without_the_header_chance_decides(site):
         (b"3", []),
     ],
 )
-def test_the_texts_of_a_request(body, texts):
+def test_the_texts_of_a_request(body: bytes, texts: list[str]) -> None:
     assert texts_of(body) == texts
 
 
-def framed(message, compressed: bool = False) -> bytes:
+def framed(message: Any, compressed: bool = False) -> bytes:
     body: bytes = message.SerializeToString()
     return FRAME.pack(compressed, len(body)) + body
 
@@ -198,11 +205,11 @@ def framed(message, compressed: bool = False) -> bytes:
         (b"", []),
     ],
 )
-def test_the_texts_of_a_call(body, texts):
+def test_the_texts_of_a_call(body: bytes, texts: list[str]) -> None:
     assert texts_of_call(body) == texts
 
 
-def test_the_tap_is_for_its_user_alone():
+def test_the_tap_is_for_its_user_alone() -> None:
     tap = Tap()
     try:
         assert tap.path.parent.stat().st_mode & 0o077 == 0

@@ -64,13 +64,15 @@ def site(tmp_path: Path) -> Iterator[Callable[..., SimpleNamespace]]:
 
     def start() -> SimpleNamespace:
         servers = [serve(200, seconds=0.03), serve(500)]
-        upstreams = [Upstream(str(number), server.server_port, 9) for number, server in enumerate(servers, 1)]
+        champion, challenger = upstreams = [
+            Upstream(str(number), server.server_port, 9) for number, server in enumerate(servers, 1)
+        ]
         envoy, tap = (
             Envoy(tmp_path / "envoy", tmp_path / "envoy.log"),
             Tap(lambda sent: sent.get("x-api-key") == "good"),
         )
         envoy.put_clusters(upstreams, str(tap.path), running=False)
-        envoy.put_routes(*upstreams, Assignment(), running=False)
+        envoy.put_routes(champion, challenger, Assignment(), running=False)
         port, grpc_port = processes.free_ports(2)
         daemon = envoy.start("127.0.0.1", port, grpc_port)
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20)
@@ -81,7 +83,7 @@ def site(tmp_path: Path) -> Iterator[Callable[..., SimpleNamespace]]:
             grpc_port=grpc_port,
             tap=tap,
             champion_asked=servers[0].asked,  # type: ignore[attr-defined]
-            route=lambda given: envoy.put_routes(*upstreams, given, running=True),
+            route=lambda given: envoy.put_routes(champion, challenger, given, running=True),
             counts=lambda: envoy.counts(upstreams),
         )
 
@@ -90,7 +92,7 @@ def site(tmp_path: Path) -> Iterator[Callable[..., SimpleNamespace]]:
         end()
 
 
-def test_refusals_of_a_stranger_hide_neither_failures_nor_slowness(site):
+def test_refusals_of_a_stranger_hide_neither_failures_nor_slowness(site: Callable[[], SimpleNamespace]) -> None:
     here, rules = site(), RolloutSettings().rules()
     for _ in range(20):
         assert here.client.post(PATH, json=BODY, headers=KEY).status_code == 200
@@ -119,7 +121,7 @@ def test_refusals_of_a_stranger_hide_neither_failures_nor_slowness(site):
     assert last["2"].latencies.total == 0
 
 
-def test_a_client_that_goes_is_neither_a_success_nor_a_failure(site):
+def test_a_client_that_goes_is_neither_a_success_nor_a_failure(site: Callable[[], SimpleNamespace]) -> None:
     here = site()
     head = f"POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: good\r\ncontent-length: 0\r\n\r\n"
     with socket.create_connection(("127.0.0.1", here.port)) as connection:
@@ -144,7 +146,9 @@ def test_a_client_that_goes_is_neither_a_success_nor_a_failure(site):
         "/v1/models/m%3aexplai%6E",
     ],
 )
-def test_a_prediction_counts_for_who_answers_it_however_its_path_is_written(site, path):
+def test_a_prediction_counts_for_who_answers_it_however_its_path_is_written(
+    site: Callable[[], SimpleNamespace], path: str
+) -> None:
     here = site()
     here.route(Assignment(100))
     status, version = raw(here.port, path)
@@ -174,7 +178,9 @@ def raw(port: int, path: str, *headers: str) -> tuple[int, str]:
     ],
     ids=["escaped slash", "escaped backslash", "underscore", "many headers"],
 )
-def test_what_could_be_read_in_two_ways_or_is_too_much_reaches_no_server(site, path, headers):
+def test_what_could_be_read_in_two_ways_or_is_too_much_reaches_no_server(
+    site: Callable[[], SimpleNamespace], path: str, headers: tuple[str, ...]
+) -> None:
     here = site()
     status, version = raw(here.port, path, *headers)
     assert status in (400, 431)
@@ -182,7 +188,7 @@ def test_what_could_be_read_in_two_ways_or_is_too_much_reaches_no_server(site, p
     assert here.counts()["1"] == Counts()
 
 
-def test_what_is_no_call_counts_as_nobodys_failure(site):
+def test_what_is_no_call_counts_as_nobodys_failure(site: Callable[[], SimpleNamespace]) -> None:
     here = site()
     url = f"http://127.0.0.1:{here.grpc_port}/inference.GRPCInferenceService/ModelInfer"
     assert httpx.post(url, content=b"x", trust_env=False).status_code >= 400
@@ -192,21 +198,24 @@ def test_what_is_no_call_counts_as_nobodys_failure(site):
     assert here.counts()["1"].errors == 1  # nothing listens there: that is a failure of the revision
 
 
-def test_texts_of_strangers_are_not_put_to_both_revisions(site):
+def test_texts_of_strangers_are_not_put_to_both_revisions(site: Callable[[], SimpleNamespace]) -> None:
     here = site()
     here.route(Assignment(copied_percent=100))
     for number in range(40):
         here.client.post(PATH, json=BODY)
         if number % 20 == 0:
             here.client.post(PATH, json=BODY, headers=KEY)
-    found, end = [], time.monotonic() + 20
+    found: list[str] = []
+    end = time.monotonic() + 20
     while len(found) < 2 and time.monotonic() < end:
         found += here.tap.take()
     assert here.client.post(PATH, json=BODY).status_code == 401
     assert found + here.tap.take() == ["hello", "hello"]
 
 
-def test_slow_heads_and_crowds_of_connections_end(site, monkeypatch):
+def test_slow_heads_and_crowds_of_connections_end(
+    site: Callable[[], SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(envoy_edge.CONNECTION_MANAGER, "request_headers_timeout", "0.5s")
     monkeypatch.setattr(envoy_edge, "MOST_CONNECTIONS", 20)
     here = site()

@@ -30,27 +30,31 @@ def allowed(limit: float) -> float:
 
 
 @pytest.mark.parametrize("number", [0, 3, 5, 6, 7, 8, 12, 13])
-def test_wrong_decisions_are_as_rare_as_promised(bench, number):
+def test_wrong_decisions_are_as_rare_as_promised(bench: SimpleNamespace, number: int) -> None:
     row = bench.tables.decided(bench.cases.CASES[number], RUNS, SETTINGS, seed=11)
     assert row["wrong"]["share"] <= allowed(row["limit"]), row
     assert row["promoted" if row["truth"] == "no worse" else "rolled back"]["share"] > 0.9
 
 
-def test_counts_that_lack_half_of_the_challengers_requests_seldom_promote(bench, monkeypatch):
+def test_counts_that_lack_half_of_the_challengers_requests_seldom_promote(
+    bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bench.simulation, "LOOKS", 120)
     row = bench.tables.decided(bench.cases.CASES[-1], 50, SETTINGS, seed=11)
     assert row["held"]["share"] > 0.8
 
 
 @pytest.mark.parametrize("of_traffic", [0.5, 0.1])
-def test_a_rise_of_five_points_is_found_in_fewer_requests_than_by_a_fixed_test(bench, of_traffic):
+def test_a_rise_of_five_points_is_found_in_fewer_requests_than_by_a_fixed_test(
+    bench: SimpleNamespace, of_traffic: float
+) -> None:
     ours = bench.tables.found(RUNS, SETTINGS, of_traffic, seed=5)[0]
     assert ours["found"] > 0.9
     assert ours["of_same_power"] <= 1.5
     assert ours["of_power_95"] <= 1.5
 
 
-def test_a_simulated_rollout_is_judged_as_a_real_one(bench):
+def test_a_simulated_rollout_is_judged_as_a_real_one(bench: SimpleNamespace) -> None:
     """The simulation carries many rollouts in one comparison; each is the same as alone."""
     case, margins = bench.cases.CASES[3], SETTINGS.rules().margins
     given = bench.baselines.series(case, 3, 0.5, seed=2)

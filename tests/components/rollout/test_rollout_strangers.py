@@ -46,32 +46,32 @@ def judged(champion: Counts, challenger: Counts, looks: int = 20, minimum: int =
     return analyse(evidence, RULES, Stage(False, looks * challenger.requests, minimum))
 
 
-def test_refusals_do_not_hide_that_every_real_request_fails():
+def test_refusals_do_not_hide_that_every_real_request_fails() -> None:
     found = judged(page(answered=20, failed=0, refused=980), page(answered=0, failed=20, refused=980))
     assert found.verdict is Verdict.ROLL_BACK
     assert "requests to the challenger all failed" in found.reason
     assert "errors: challenger 400 of 400 (100%), champion 0 of 400 (0%)" in found.reason
 
 
-def test_refusals_do_not_hide_that_every_real_answer_is_slow():
+def test_refusals_do_not_hide_that_every_real_answer_is_slow() -> None:
     found = judged(page(20, 0, 980), page(20, 0, 980, slow=True))
     assert found.verdict is Verdict.ROLL_BACK
     assert "slow answers" in found.reason
 
 
-def test_refusals_are_no_requests_that_a_step_waits_for():
+def test_refusals_are_no_requests_that_a_step_waits_for() -> None:
     found = judged(page(1, 0, 980), page(1, 0, 980), looks=5)
     assert found.verdict is Verdict.HOLD
     assert found.undecided == ("requests",)
 
 
-def test_a_challenger_that_refuses_what_the_champion_answers_is_not_promoted():
+def test_a_challenger_that_refuses_what_the_champion_answers_is_not_promoted() -> None:
     found = judged(page(20, 0, 0), page(0, 0, 20))
     assert found.verdict is Verdict.HOLD
     assert {"requests", "split"} <= set(found.undecided)
 
 
-def test_abandoned_requests_are_neither_successes_nor_failures():
+def test_abandoned_requests_are_neither_successes_nor_failures() -> None:
     counts = page(answered=20, failed=1, refused=70, abandoned=9)
     assert (counts.requests, counts.errors, counts.abandoned, counts.latencies.total) == (21, 1, 9, 20)
     later = page(answered=25, failed=1, refused=700, abandoned=19)

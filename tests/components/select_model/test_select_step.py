@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,9 @@ def test_the_plan_has_a_task_for_each_candidate_with_all_its_folds(train: TrainS
 
 
 def test_the_number_of_tasks_has_a_limit_and_a_task_says_only_what_it_needs(train: TrainSettings) -> None:
-    seeds = [{"name": f"rate {number}", "learning_rate": number * 1e-4} for number in range(1, 21)]
+    seeds: list[dict[str, Any]] = [
+        {"name": f"rate {number}", "learning_rate": number * 1e-4} for number in range(1, 21)
+    ]
     tasks = step.plan(SelectSettings(candidates=seeds), train)
     assert len(tasks) == step.TASKS
     names = sorted(candidate.name for task in tasks for candidate in task.candidates)

@@ -9,6 +9,7 @@ import pytest
 from slipway.components.errors import BadInput
 from slipway.components.report import step as report
 from slipway.components.step_runtime import progress, run_record, step_context
+from slipway.components.step_runtime.step_result import Results
 from tests.components.step_results import AnyResult
 
 
@@ -17,7 +18,7 @@ class Pods:
 
     def __init__(self, store: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.store, self.folder, self.monkeypatch = store, folder, monkeypatch
-        self.results: dict[str, object] = {}
+        self.results: Results = {}
 
     def __call__(self, step: str, result: dict[str, object] | None, error: Exception | None = None) -> None:
         self.monkeypatch.setenv("KFP_POD_NAME", f"run-{uuid.uuid4().hex[:5]}")

@@ -12,6 +12,7 @@ from slipway.components.errors import BadInput
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.platforms import mounted_credentials
 from slipway.components.step_runtime import step_context
+from slipway.components.step_runtime.run_record import Record
 from tests.components.step_results import AnyResult
 
 
@@ -98,7 +99,7 @@ def test_without_a_run_folder_a_step_works_as_well(tmp_path: Path, monkeypatch: 
     with step_context.running("one", {}, str(tmp_path / "p.html")) as current:
         current.finish(AnyResult(value=1), "", str(tmp_path / "data"))
     assert json.loads((tmp_path / "data" / "results.json").read_text()) == {"one": {"value": 1}}
-    assert step_context.record() == step_context.Record(None, {}, None, [])
+    assert step_context.record() == Record(None, {}, None, [])
 
 
 def test_an_artifact_with_metadata_only_gets_a_file(tmp_path: Path, run_folder: Path) -> None:  # noqa: ARG001

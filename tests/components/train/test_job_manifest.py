@@ -26,7 +26,9 @@ def replicas(manifest: dict[str, Any]) -> dict[str, int]:
 
 def pod(manifest: dict[str, Any]) -> dict[str, Any]:
     """What is asked of the first role's pods."""
-    return next(iter(manifest["spec"]["pytorchReplicaSpecs"].values()))["template"]["spec"]
+    roles: dict[str, dict[str, Any]] = manifest["spec"]["pytorchReplicaSpecs"]
+    first: dict[str, Any] = next(iter(roles.values()))["template"]["spec"]
+    return first
 
 
 def test_processes_become_a_master_and_workers_or_workers_only() -> None:

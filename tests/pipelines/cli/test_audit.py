@@ -30,7 +30,7 @@ def run(*arguments: str, stdin: str = "") -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_all_logs_of_the_service_on_this_machine_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_all_logs_of_the_service_on_this_machine_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path))
     assert run()[0] == 2
     for version in ("1", "2"):
@@ -44,7 +44,7 @@ def test_all_logs_of_the_service_on_this_machine_are_checked(tmp_path: Path, mon
     assert "audit-000001.jsonl, line 3 (seq 3) was altered" in output
 
 
-def test_the_head_that_was_noted_must_be_there(tmp_path: Path):
+def test_the_head_that_was_noted_must_be_there(tmp_path: Path) -> None:
     write(tmp_path)
     output = run(str(tmp_path))[1]
     head = output.split("head ")[1].split()[0]
@@ -72,7 +72,7 @@ def local_life(tmp_path: Path, version: str, count: int) -> None:
 
 def test_the_logs_of_this_machine_are_checked_with_its_key_and_its_heads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path))
     local_life(tmp_path, "1", 5)
     local_life(tmp_path, "2", 5)
@@ -95,7 +95,7 @@ def test_the_logs_of_this_machine_are_checked_with_its_key_and_its_heads(
     assert "was altered, or written with another key" in run(str(file.parent))[1]
 
 
-def test_heads_come_from_a_file_or_from_the_ordinary_log(tmp_path: Path):
+def test_heads_come_from_a_file_or_from_the_ordinary_log(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     write(folder)
     (file,) = audit_files(folder)

@@ -1,12 +1,14 @@
 """`slipway explain` and the picture, on answers of a real model; the server is replaced at the client's boundary."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.clients import v2_client
 from slipway.components.clients.v2_protocol import Explanation
 from slipway.components.errors import BadInput
 from slipway.components.explanation.class_explanation import ClassExplanation
@@ -17,13 +19,13 @@ from slipway.pipelines.cli.explain import as_json, explain, given_texts
 TEXTS = ["please, my parcel is late <b>", "invoice charged"]
 
 
-class Client:
+class Client(v2_client.Client):
     """Answers as the server does, without one."""
 
     def __init__(self, bundle: Path) -> None:
         self._classifier = Classifier(bundle)
 
-    def explain(self, texts: list[str], top: int = 1) -> list[list[Explanation]]:
+    def explain(self, texts: str | Iterable[str], top: int = 1) -> list[list[Explanation]]:
         found = []
         for text in texts:
             told = explained(text, self._classifier.tokenizer, self._classifier.run)

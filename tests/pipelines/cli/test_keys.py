@@ -21,7 +21,7 @@ def slipway(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["keys", *arguments])
 
 
-def test_a_key_is_shown_once_and_kept_as_a_hash_in_the_file_of_the_service(home):
+def test_a_key_is_shown_once_and_kept_as_a_hash_in_the_file_of_the_service(home: Path) -> None:
     made = slipway("add", "shop", "--scope", "predict", "--scope", "explain")
     key = made.stdout.strip()
     file = access.key_file(home / "service")
@@ -32,7 +32,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash_in_the_file_of_the_service(home)
     assert entry.id in slipway("list").output
 
 
-def test_a_key_may_expire():
+def test_a_key_may_expire() -> None:
     slipway("add", "shop", "--days", "30")
     slipway("add", "shop", "--days", "0")
     good, expired = json.loads(slipway("list", "--json").stdout)
@@ -41,14 +41,14 @@ def test_a_key_may_expire():
     assert slipway("list").stdout.count("not valid now") == 1
 
 
-def test_a_name_is_no_markup_and_no_key_is_for_ever():
+def test_a_name_is_no_markup_and_no_key_is_for_ever() -> None:
     assert slipway("add", "[/x] [red]shop").exit_code == 0
     listed = slipway("list")
     assert (listed.exit_code, "[/x] [red]shop" in listed.stdout) == (0, True)
     assert slipway("add", "shop", "--days", "9999999").exit_code == 2
 
 
-def test_a_revoked_key_is_gone_and_an_unknown_one_is_named():
+def test_a_revoked_key_is_gone_and_an_unknown_one_is_named() -> None:
     made = json.loads(slipway("add", "shop", "--json").stdout)
     assert slipway("revoke", made["id"]).exit_code == 0
     assert json.loads(slipway("list", "--json").stdout) == []
@@ -57,14 +57,14 @@ def test_a_revoked_key_is_gone_and_an_unknown_one_is_named():
     assert made["id"] in again.output
 
 
-def test_another_file_may_be_named(tmp_path):
+def test_another_file_may_be_named(tmp_path: Path) -> None:
     file = tmp_path / "for-the-cluster.json"
     assert slipway("add", "shop", "--file", str(file)).exit_code == 0
     assert len(api_keys.read(file)) == 1
     assert slipway("list").exit_code == 2  # there are none for the service
 
 
-def test_the_key_of_the_service_is_made_once_and_made_anew_when_it_was_revoked(tmp_path):
+def test_the_key_of_the_service_is_made_once_and_made_anew_when_it_was_revoked(tmp_path: Path) -> None:
     first = access.headers(tmp_path, auth=True)
     assert first == access.headers(tmp_path, auth=True)
     entry = api_keys.read(access.key_file(tmp_path))[0]
