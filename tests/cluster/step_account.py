@@ -14,8 +14,8 @@ from slipway.components.rollout.kserve import manifest
 from slipway.components.rollout.kserve.record import Record
 from slipway.components.rollout.target import Revision
 from slipway.components.train.job_manifest import job_manifest
+from tests.background import eventually
 from tests.cluster.access import Cluster
-from tests.cluster.background import eventually
 
 DIGEST = f"sha256:{'a' * 64}"
 KINDS = {

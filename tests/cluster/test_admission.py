@@ -11,7 +11,7 @@ from kubernetes import client, config
 from slipway.components.errors import BadInput
 from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.pipelines.cluster_preflight import check_admitted
-from tests.cluster.background import eventually
+from tests.background import eventually
 from tests.cluster.step_account import IMAGE, Steps, changed, lease, service, signer, trainer
 
 pytestmark = pytest.mark.cluster

@@ -12,7 +12,7 @@ from slipway.components.artifacts import signing
 from slipway.components.artifacts.bundle import SIGNATURE
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.register.signing_job import SigningJob
-from tests.cluster.background import eventually
+from tests.background import eventually
 from tests.cluster.step_account import PATHS, Steps, changed, lease, signer
 
 pytestmark = pytest.mark.cluster

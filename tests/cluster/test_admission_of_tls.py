@@ -15,8 +15,8 @@ from slipway.components.rollout.kserve.backend_tls import Tls, policy
 from slipway.components.rollout.kserve.target import KServeTarget
 from slipway.components.rollout.target import Revision
 from slipway.pipelines.cluster_preflight import _check_runtime
+from tests.background import eventually
 from tests.cluster import backend_tls
-from tests.cluster.background import eventually
 from tests.cluster.kit import ROOT
 from tests.cluster.step_account import DIGEST, Steps, changed
 

@@ -11,8 +11,8 @@ from slipway.components.step_runtime.run_record import Record
 from slipway.components.step_runtime.step_result import Json
 from slipway.components.train.cancel import remove_jobs_of
 from slipway.components.train.job_manifest import RUN_LABEL
+from tests.background import eventually
 from tests.cluster import workflows
-from tests.cluster.background import eventually
 from tests.cluster.jobs import Jobs
 
 pytestmark = pytest.mark.cluster

@@ -24,8 +24,9 @@ from slipway.components.train.pytorchjob import PyTorchJobLauncher
 from slipway.components.train.remote import newest_checkpoint
 from slipway.components.train.result import TrainResult
 from slipway.pipelines.cluster_preflight import check_admitted
-from tests.cluster.background import Background, eventually
+from tests.background import Background, eventually
 from tests.cluster.conftest import Platform
+from tests.components.train.launcher_contract import LauncherContract
 
 pytestmark = pytest.mark.cluster
 JOBS = "pytorchjobs.kubeflow.org"
@@ -84,10 +85,20 @@ class Trainings:
         client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
         return [item["Key"] for item in client.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])]
 
-    def checkpoint(self) -> str | None:
-        """The newest checkpoint in the store."""
-        training = next((job["metadata"]["labels"]["slipway.dev/training"] for job in self.jobs()), "none")
-        return newest_checkpoint(f"{self.store}/trainings/{training}")
+    def program(self, settings: TrainSettings) -> str:
+        """Python code that trains in pods, for a process of its own."""
+        cluster, folder = self.cluster_settings().model_dump_json(), str(self.folder / "cluster")
+        return f"""
+from pathlib import Path
+from slipway.components.learning.settings import TrainSettings
+from slipway.components.platforms.cluster_settings import ClusterSettings
+from slipway.components.train import step
+from slipway.components.train.pytorchjob import PyTorchJobLauncher
+launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({cluster!r}))
+settings = TrainSettings.model_validate_json({settings.model_dump_json()!r})
+places = [Path({folder!r}) / name for name in ("model", "work")]
+step.run(Path({str(self.dataset.folder)!r}), {{}}, settings, *places, {self.platform.mlflow_inside!r}, launcher)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -109,49 +120,76 @@ def trainings(new_trainings: Callable[[], Trainings]) -> Trainings:
     return new_trainings()
 
 
-@pytest.mark.parametrize("elastic", [False, True], ids=["master-and-worker", "elastic-workers"])
-def test_pods_train_what_local_processes_train(
-    trainings: Trainings, elastic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class PodTraining:
+    """A training in pods, for the contract of launchers."""
+
+    def __init__(self, trainings: Trainings, elastic: bool) -> None:
+        self.trainings, self.elastic = trainings, elastic
+        self.settings = trainings.train_settings(epochs=40, patience=40, learning_rate=1e-3, checkpoint_every=20)
+        self.model = trainings.folder / "cluster" / "model"
+        self.training = ""
+
+    def run(self, **changes: Any) -> TrainResult:
+        return self.trainings.in_pods(self.settings.model_copy(update=changes), elastic=self.elastic)
+
+    def program(self) -> str:
+        return self.trainings.program(self.settings)
+
+    def checkpoint(self) -> str | None:
+        for job in self.trainings.jobs():
+            self.training = job["metadata"]["labels"]["slipway.dev/training"]
+        return newest_checkpoint(f"{self.trainings.store}/trainings/{self.training}") if self.training else None
+
+    def workers(self) -> list[str]:
+        return self.trainings.pods()
+
+    def lose_worker(self) -> None:
+        worker = sorted(name for name in self.workers() if "-worker-" in name)[-1]
+        namespace = self.trainings.platform.namespace
+        self.trainings.platform.cluster.kubectl("delete", "pod", worker, "-n", namespace, "--grace-period=0", "--force")
+
+
+@pytest.fixture
+def training(trainings: Trainings) -> PodTraining:
+    return PodTraining(trainings, elastic=False)
+
+
+@pytest.fixture
+def expected(training: PodTraining) -> TrainResult:
+    return training.trainings.here(training.settings)
+
+
+@pytest.fixture
+def trained(training: PodTraining) -> tuple[PodTraining, TrainResult]:
+    return training, training.run()
+
+
+class TestPyTorchJobLauncher(LauncherContract):
+    """With a master and a worker; `test_elastic_workers…` does the same where all are alike."""
+
+    def test_elastic_workers_go_on_after_a_loss(self, trainings: Trainings, expected: TrainResult) -> None:
+        result = self.go_on_after_a_loss(PodTraining(trainings, elastic=True))
+        assert result.resumed_from
+        assert result.updates == expected.updates
+        assert dict(result.validation) == pytest.approx(dict(expected.validation), abs=0.02)
+
+
+def test_what_elastic_workers_did_is_in_mlflow_and_in_the_run_and_nothing_is_left_in_the_store(
+    trainings: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = trainings.train_settings()
-    expected = trainings.here(settings)
     monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
 
-    result = trainings.in_pods(settings, elastic=elastic)
+    result = trainings.in_pods(settings, elastic=True)
 
     assert result.processes == 2
-    assert result.resumed_from is None
-    assert dict(result.validation) == pytest.approx(dict(expected.validation), abs=0.02)
     assert result.encoder == settings.encoder
-    assert (trainings.folder / "cluster" / "model" / "model.safetensors").exists()
     run = MlflowClient(trainings.platform.mlflow).get_run(result.mlflow_run_id)
     assert run.data.metrics["validation_macro_f1"] == pytest.approx(result.curves.validation[-1].macro_f1)
     events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
     assert [event["done"] for event in events if event.get("done")][-1] == result.updates
     eventually(lambda: not trainings.jobs() and not trainings.pods())
     assert trainings.objects() == []
-
-
-@pytest.mark.parametrize("elastic", [False, True], ids=["master-and-worker", "elastic-workers"])
-def test_after_the_loss_of_a_worker_the_training_goes_on_from_the_last_checkpoint(
-    trainings: Trainings, elastic: bool
-) -> None:
-    settings = trainings.train_settings(epochs=40, patience=40, learning_rate=1e-3, checkpoint_every=20)
-    undisturbed = trainings.here(settings)
-
-    training = Background(lambda: trainings.in_pods(settings, elastic=elastic))
-    eventually(trainings.checkpoint, training)
-    worker = sorted(name for name in trainings.pods() if "-worker-" in name)[-1]
-    trainings.platform.cluster.kubectl(
-        "delete", "pod", worker, "-n", trainings.platform.namespace, "--grace-period=0", "--force"
-    )
-    result = training.result()
-
-    assert result.resumed_from
-    assert result.updates == undisturbed.updates
-    assert dict(result.validation) == pytest.approx(dict(undisturbed.validation), abs=0.02)
-    starts = [point.update for point in result.curves.training]
-    assert starts == sorted(set(starts))
 
 
 def admit(platform: Platform, image: str, secret: str) -> None:
@@ -253,20 +291,7 @@ def test_the_job_goes_with_the_pod_of_the_pipeline_s_step(
 
 def test_a_cancelled_step_removes_its_job_and_a_second_one_does_not_disturb_it(trainings: Trainings) -> None:
     settings = trainings.train_settings()
-    script = f"""
-from pathlib import Path
-from slipway.components.platforms.cluster_settings import ClusterSettings
-from slipway.components.train import step
-from slipway.components.train.pytorchjob import PyTorchJobLauncher
-from slipway.components.learning.settings import TrainSettings
-from slipway.pipelines.cluster_preflight import check_admitted
-from tests.cluster.background import Background, eventually
-launcher = PyTorchJobLauncher(ClusterSettings.model_validate_json({trainings.cluster_settings().model_dump_json()!r}))
-settings = TrainSettings.model_validate_json({settings.model_dump_json()!r})
-folder = Path({str(trainings.folder)!r})
-step.run(Path({str(trainings.dataset.folder)!r}), {{}}, settings, folder / "m", folder / "w", "http://mlflow", launcher)
-"""
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", trainings.program(settings)], stderr=subprocess.PIPE, text=True)
     eventually(trainings.jobs)
     with pytest.raises(SlipwayError, match="does this very training; wait for it, or `kubectl delete pytorchjob"):
         trainings.in_pods(settings)

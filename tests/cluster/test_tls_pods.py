@@ -14,7 +14,7 @@ from slipway.components.rollout.kserve.api import ServiceApi
 from slipway.components.rollout.kserve.manifest import VERSION_LABEL
 from slipway.components.rollout.kserve.pod_counters import _metrics_port
 from tests.authority import Authority
-from tests.cluster.background import eventually
+from tests.background import eventually
 from tests.cluster.kit import ROOT
 from tests.cluster.step_account import Steps
 

@@ -17,7 +17,7 @@ from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.train import patience
 from slipway.components.train.config import WorkerConfig
 from slipway.components.train.pytorchjob import PyTorchJobLauncher
-from tests.cluster.background import Background, eventually
+from tests.background import Background, eventually
 from tests.cluster.jobs import KIND, Jobs
 
 pytestmark = pytest.mark.cluster

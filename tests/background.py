@@ -1,4 +1,4 @@
-"""Work that goes on while a test looks at the cluster."""
+"""Work that goes on while a test looks at what it does."""
 
 import threading
 import time
@@ -32,9 +32,9 @@ class Background(threading.Thread):
 
 def eventually(true: Callable[[], Any], work: Background | None = None) -> Any:
     """The first true value, which must come within five minutes and while the work goes on."""
-    for _ in range(600):
+    for _ in range(1500):
         if value := true():
             return value
         assert work is None or work.is_alive(), work.error
-        time.sleep(0.5)
+        time.sleep(0.2)
     raise AssertionError("it never came true")
