@@ -3,11 +3,10 @@
 The run may be on this machine or on a cluster. Only the source of its events differs.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slipway.components.report.timing import STEPS
+from slipway.components.step_runtime.progress import Event
 from slipway.components.step_runtime.step_context import PROGRESS
 
 POLL_SECONDS = 0.2
@@ -44,8 +44,8 @@ class Events(Protocol):
     def running(self) -> bool:
         """Whether the run has not ended."""
 
-    def new(self) -> Iterable[dict[str, Any]]:
-        """Events since the last call, as `slipway.components.step_runtime.progress` makes them."""
+    def new(self) -> Iterable[Event]:
+        """Events since the last call."""
 
 
 class StepView:
@@ -63,22 +63,21 @@ class StepView:
         self.ended: float | None = None
         self.share: float | None = None
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, event: Event) -> None:
         """Update the state by a progress event."""
-        kind = event["kind"]
+        kind = event.kind
         # The event `started` may be missing: the cache may have skipped the task that sends it.
         if kind not in ("unchanged", "lost") and self.started is None:
-            self.state, self.started = "running", event["time"]
+            self.state, self.started = "running", event.time
         if kind == "progress":
-            self.message = str(event["message"])
-            done, total = event.get("done"), event.get("total")
-            self.share = done / total if done is not None and total else None
+            self.message = event.message
+            self.share = event.done / event.total if event.done is not None and event.total else None
         elif kind == "part":
             self.count(self.parts_done + 1)
         elif kind == "started":
             self.state, self.ended = "running", None
         elif kind in ENDINGS:
-            self.state, self.ended = ENDINGS[kind], event["time"]
+            self.state, self.ended = ENDINGS[kind], event.time
 
     def count(self, done: int) -> None:
         """Set how many parts ended. At most `parts` are counted, since a part may run again."""
@@ -108,7 +107,7 @@ class FileEvents:
     def __init__(self, folder: Path, running: Callable[[], bool]) -> None:
         self.path, self.read, self.running = folder / PROGRESS, 0, running
 
-    def new(self) -> Iterator[dict[str, Any]]:
+    def new(self) -> Iterator[Event]:
         """Events since the last call. A line that is not complete yet is read by a later call."""
         if not self.path.exists():
             return
@@ -118,7 +117,7 @@ class FileEvents:
         complete = content[: content.rfind(b"\n") + 1]
         self.read += len(complete)
         for line in complete.decode("utf-8").splitlines():
-            yield json.loads(line)
+            yield Event.model_validate_json(line)
 
 
 def follow(events: Events, console: Console, steps: Sequence[str] = STEPS, trainings: int = 0) -> None:
@@ -143,8 +142,8 @@ def _live(events: Events, views: dict[str, StepView], console: Console) -> None:
         while run_goes_on:
             run_goes_on = events.running()  # before the events are read, so that the last ones are not missed
             for event in events.new():
-                if event["step"] in views:
-                    views[event["step"]].take(event)
+                if event.step in views:
+                    views[event.step].take(event)
             live.update(_picture(views))
             time.sleep(POLL_SECONDS if run_goes_on else 0)
 
@@ -171,19 +170,19 @@ def _lines(events: Events, views: dict[str, StepView], console: Console) -> None
     while run_goes_on:
         run_goes_on = events.running()
         for event in events.new():
-            view = views.get(event["step"])
+            view = views.get(event.step)
             if view is None:
                 continue
-            started_again = event["kind"] == "started" and view.started is not None  # several tasks make one step
+            started_again = event.kind == "started" and view.started is not None  # several tasks make one step
             view.take(event)
             if not started_again and (line := _line(view, event, printed_at)):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         time.sleep(POLL_SECONDS if run_goes_on else 0)
 
 
-def _line(view: StepView, event: dict[str, Any], printed_at: dict[str, float]) -> str:
+def _line(view: StepView, event: Event, printed_at: dict[str, float]) -> str:
     title, seconds = f"{_title(view):<13}", f"{view.seconds() or 0:.0f} s"
-    match event["kind"]:
+    match event.kind:
         case "started":
             return f"{title} started"
         case "finished":
@@ -192,8 +191,8 @@ def _line(view: StepView, event: dict[str, Any], printed_at: dict[str, float]) -
             return f"{title} {kind} after {seconds}"
         case "unchanged" | "lost" as kind:
             return f"{title} {WORDS[kind]}"
-    if event["time"] - printed_at.get(view.name, 0) < LINE_SECONDS:
+    if event.time - printed_at.get(view.name, 0) < LINE_SECONDS:
         return ""
-    printed_at[view.name] = event["time"]
+    printed_at[view.name] = event.time
     message, share = view.progress()
     return f"{title} {'' if share is None else f'{100 * share:3.0f} % '}{message}"

@@ -7,11 +7,11 @@ never started, and this machine may not reach the store.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from slipway.components.errors import BadInput
 from slipway.components.report.timing import STEPS
 from slipway.components.step_runtime import run_record
+from slipway.components.step_runtime.progress import Event
 from slipway.components.step_runtime.run_record import Record
 from slipway.pipelines.kubeflow_api import RUN_ENDED, Endpoint, EndpointAway, Submitted, Task
 from slipway.pipelines.progress_view import ENDINGS, StepView
@@ -70,7 +70,7 @@ class RunProgress:
             self._read()
         return not ended
 
-    def new(self) -> Iterator[dict[str, Any]]:
+    def new(self) -> Iterator[Event]:
         """Events of what changed since the last call."""
         for name, shown in self._told.items():
             for event in changes(shown, self._view(name)):
@@ -106,7 +106,7 @@ class RunProgress:
         """The state of a step from both sources."""
         recorded = StepView(name, self._trainings if name == "select_model" else 0)
         for event in self._record.events:
-            if event["step"] == name:
+            if event.step == name:
                 recorded.take(event)
         if recorded.parts:
             ended = [task for task in self.tasks if _is(task, PART) and task.state in ("done", "unchanged")]
@@ -119,7 +119,7 @@ class RunProgress:
         return view
 
     def _began(self, name: str) -> bool:
-        return any(event["step"] == name for event in self._record.events)
+        return any(event.step == name for event in self._record.events)
 
     def _all_from_cache(self) -> bool:
         """Whether all trainings of cross-validation came from the cache.
@@ -167,7 +167,7 @@ def merged(recorded: StepView, tasks: Iterable[Task]) -> StepView:
     return recorded
 
 
-def changes(shown: StepView, now: StepView) -> Iterator[dict[str, Any]]:
+def changes(shown: StepView, now: StepView) -> Iterator[Event]:
     """The events that lead from one state of a step to another.
 
     Args:
@@ -176,13 +176,12 @@ def changes(shown: StepView, now: StepView) -> Iterator[dict[str, Any]]:
     """
     if now.state == "waiting":
         return
-    step = {"step": now.name}
     restarted = shown.state not in ("waiting", "running") and now.state == "running"
-    if (shown.started is None and now.started is not None) or restarted:
-        yield step | {"kind": "started", "time": now.started}
+    if now.started is not None and (shown.started is None or restarted):
+        yield Event(step=now.name, kind="started", time=now.started)
     message, share = now.progress()
     if now.started is not None and message and (message, share) != (shown.message, shown.share):
-        share_done = {} if share is None else {"done": share, "total": 1.0}
-        yield step | {"kind": "progress", "time": time.time(), "message": message} | share_done
+        total = None if share is None else 1.0
+        yield Event(step=now.name, kind="progress", time=time.time(), message=message, done=share, total=total)
     if now.state != shown.state and now.state in KINDS:
-        yield step | {"kind": KINDS[now.state], "time": now.ended or time.time()}
+        yield Event(step=now.name, kind=KINDS[now.state], time=now.ended or time.time())

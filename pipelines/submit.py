@@ -111,24 +111,24 @@ def ended(progress: RunProgress, namespace: str, model_name: str, report: Path) 
     if not is_told(record):
         reason = f"its record {run.record_uri} does not say so"
         return Ended(_unread(state, run, model_name, reason), [], None)
-    lines = [str(line) for line in (record.failure or {}).get("lines") or []]
+    lines = record.failure.lines if record.failure else []
     return Ended(outcome_of(record), lines, report if _fetched(progress, report) else None)
 
 
 def _explained(record: Record, progress: RunProgress, namespace: str) -> Record:
     """The record with the cause of a failure that no step recorded, from the pods in the cluster of KUBECONFIG."""
     failure, run = record.failure, progress.run.run_id
-    if is_told(record) and not (failure and failure["exit_code"] == SlipwayError.exit_code and "lines" not in failure):
+    if is_told(record) and not (failure and failure.exit_code == SlipwayError.exit_code and not failure.pod):
         return record
     if progress.state in ("SUCCEEDED", "COMPLETE", "COMPLETED") and not failure:
         return record  # no step failed; only the record is incomplete
     cancelled = progress.state in RUN_CANCELLED or pod_diagnosis.cancelled(run, namespace)
     diagnosis = pod_diagnosis.diagnose(run, namespace)
     completed = explained(record, diagnosis, cancelled)
-    unexplained = completed.failure and completed.failure["step"] == "run" and not diagnosis and not cancelled
-    if unexplained and (step := progress.first_failed()):
+    unknown = completed.failure if not diagnosis and not cancelled else None
+    if unknown and unknown.step == "run" and (step := progress.first_failed()):
         message = f"it failed before it could leave a word; the log of its pod says why, see {progress.run.url}"
-        return completed._replace(failure=(completed.failure or {}) | {"step": step, "message": message})
+        return completed._replace(failure=unknown.model_copy(update={"step": step, "message": message}))
     return completed
 
 

@@ -45,7 +45,7 @@ def _timed(record: Record, run: str, namespace: str) -> Record:
     """
     moments = [*filter(None, [pod_diagnosis.created(run, namespace)]), time.time()]
     return record._replace(
-        events=[*record.events, *({"time": moment, "step": "run", "kind": "there"} for moment in moments)]
+        events=[*record.events, *(progress.Event(time=moment, step="run", kind="there") for moment in moments)]
     )
 
 
@@ -74,7 +74,7 @@ def _end_trainings(record: Record, run: str) -> str:
 def _take_canary_back(record: Record, run: str) -> str:  # noqa: ARG001  # the version says which run
     """Roll back the version of the run, if its rollout began and did not end."""
     preflight, registration = PreflightResult.found_in(record.results), RegisterResult.found_in(record.results)
-    rollout_began = any(event["step"] == "rollout" for event in record.events)
+    rollout_began = any(event.step == "rollout" for event in record.events)
     if preflight is None or not registration or not rollout_began or "rollout" in record.results:
         return ""
     from slipway.components.platforms.model_registry import Registry

@@ -5,12 +5,11 @@ where a run whose gate refused may be RUNNING, and one that succeeded COMPLETE o
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from slipway.components.errors import Cancelled, SlipwayError
 from slipway.components.evaluate.result import GateResult
 from slipway.components.kubeflow.pod_diagnosis import Diagnosis
-from slipway.components.step_runtime.run_record import Record
+from slipway.components.step_runtime.run_record import Failure, Record
 
 
 def is_told(record: Record) -> bool:
@@ -28,39 +27,42 @@ def explained(record: Record, diagnosis: Diagnosis | None, cancelled: bool, undo
         cancelled: whether a user terminated the run.
         undone: what was cleaned up since then, one sentence each.
     """
-    if record.failure and diagnosis and record.failure["exit_code"] == SlipwayError.exit_code:
-        return record._replace(failure=record.failure | {"lines": diagnosis.lines, "pod": diagnosis.pod})
+    if record.failure and diagnosis and record.failure.exit_code == SlipwayError.exit_code:
+        said = {"lines": diagnosis.lines, "pod": diagnosis.pod}
+        return record._replace(failure=record.failure.model_copy(update=said))
     if is_told(record):
         return record
     return record._replace(failure=_cancelled(record, undone) if cancelled else _unexplained(record, diagnosis))
 
 
-def _cancelled(record: Record, undone: Sequence[str]) -> dict[str, Any]:
+def _cancelled(record: Record, undone: Sequence[str]) -> Failure:
     when = f"while {step} was at work" if (step := _open_step(record)) else "before a step began"
     message = "; ".join([f"the run was cancelled {when}", *undone])
-    return {"step": step or "run", "kind": Cancelled.__name__, "message": message, "exit_code": Cancelled.exit_code}
+    return Failure(step=step or "run", kind=Cancelled.__name__, message=message, exit_code=Cancelled.exit_code)
 
 
-def _unexplained(record: Record, diagnosis: Diagnosis | None) -> dict[str, Any]:
-    failure = {"kind": SlipwayError.__name__, "exit_code": SlipwayError.exit_code}
+def _unexplained(record: Record, diagnosis: Diagnosis | None) -> Failure:
+    kind, exit_code = SlipwayError.__name__, SlipwayError.exit_code
     if diagnosis:
         message = f"{diagnosis.cause} (pod {diagnosis.pod})"
         step = "select_model" if diagnosis.task == "cross_validate" else diagnosis.task
-        return failure | {"step": step, "message": message, "lines": diagnosis.lines, "pod": diagnosis.pod}
+        return Failure(
+            step=step, kind=kind, message=message, exit_code=exit_code, lines=diagnosis.lines, pod=diagnosis.pod
+        )
     step = _open_step(record)
     message = (
         "the step ended without a word; its pod says more" if step else "a step could not start; see the run's pods"
     )
-    return failure | {"step": step or "run", "message": message}
+    return Failure(step=step or "run", kind=kind, message=message, exit_code=exit_code)
 
 
 def _open_step(record: Record) -> str:
     """The step that started last and did not end; empty when there is none."""
     state: dict[str, str] = {}
     for event in record.events:
-        if event["kind"] == "part":  # other parts of the step may still run
+        if event.kind == "part":  # other parts of the step may still run
             continue
-        state.pop(event["step"], None)  # a dict keeps the order of insertion: the step moves to the end
-        state[event["step"]] = event["kind"]
+        state.pop(event.step, None)  # a dict keeps the order of insertion: the step moves to the end
+        state[event.step] = event.kind
     open_steps = [step for step, kind in state.items() if kind in ("started", "progress")]
     return open_steps[-1] if open_steps else ""

@@ -24,9 +24,9 @@ def outcome_of(record: Record) -> Outcome:
     """The outcome of a run that ended, from its record."""
     if record.failure:
         failure = record.failure
-        title = {BadInput.exit_code: "bad input", Cancelled.exit_code: "cancelled"}.get(failure["exit_code"], "failed")
+        title = {BadInput.exit_code: "bad input", Cancelled.exit_code: "cancelled"}.get(failure.exit_code, "failed")
         tone: Tone = "neutral" if title == "cancelled" else "bad"
-        return Outcome(title, f"{failure['step']}: {failure['message']}", failure["exit_code"], tone)
+        return Outcome(title, f"{failure.step}: {failure.message}", failure.exit_code, tone)
     evaluation = GateResult.found_in(record.results)
     if evaluation and not evaluation.gate.passed:
         reasons = "; ".join(evaluation.gate.failures)

@@ -69,7 +69,7 @@ def render(record: Record, model_name: str, run_name: str) -> str:
     outcome = outcome_of(record)
     present = [name for name in SECTIONS if name in record.results]
     links = "".join(f'<a href="#{name}">{name}</a>' for name in present)
-    lines = (record.failure or {}).get("lines")
+    lines = record.failure.lines if record.failure else []
     parts = [
         f"<h1>{escape(model_name)}: {escape(outcome.title)}</h1>",
         f'<p class="soft">Slipway run {escape(run_name)}</p>',
@@ -101,7 +101,7 @@ def highlights(record: Record, times: list[StepTime]) -> dict[str, str]:
         }
     if registered := RegisterResult.found_in(results):
         facts["Version"] = registered.version
-    times_of_events = [event["time"] for event in record.events]
+    times_of_events = [event.time for event in record.events]
     if times_of_events:
         facts["Whole run"] = _seconds(max(times_of_events) - min(times_of_events))
     return facts | {"Of it in steps": _seconds(sum(time.seconds or 0 for time in times))}

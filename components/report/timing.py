@@ -1,11 +1,12 @@
 """How long each step of a run took, from its progress events."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from slipway.components.step_runtime.html import WIDE
+from slipway.components.step_runtime.progress import Event
 from slipway.components.step_runtime.step_result import Results
 
 STEPS = ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout")
@@ -22,25 +23,23 @@ class StepTime(NamedTuple):
     """Seconds since the first event of the run."""
 
 
-def step_times(events: Sequence[dict[str, Any]], results: Results) -> list[StepTime]:
+def step_times(events: Sequence[Event], results: Results) -> list[StepTime]:
     """The steps in order. The time of a step with parallel tasks is from its first start to its last end.
 
     Args:
         events: progress events of the run.
         results: of the run.
     """
-    run_start = min((event["time"] for event in events), default=0.0)
-    return [
-        _step_time(step, [event for event in events if event["step"] == step], results, run_start) for step in STEPS
-    ]
+    run_start = min((event.time for event in events), default=0.0)
+    return [_step_time(step, [event for event in events if event.step == step], results, run_start) for step in STEPS]
 
 
-def _step_time(step: str, step_events: list[dict[str, Any]], results: Results, run_start: float) -> StepTime:
-    step_events = [event for event in step_events if event["kind"] != "unchanged"]
+def _step_time(step: str, step_events: list[Event], results: Results, run_start: float) -> StepTime:
+    step_events = [event for event in step_events if event.kind != "unchanged"]
     if not step_events:
         return StepTime(step, "unchanged" if step in results else "not reached", None, None)
-    start, end = step_events[0]["time"], step_events[-1]["time"]
-    kinds = {event["kind"] for event in step_events}
+    start, end = step_events[0].time, step_events[-1].time
+    kinds = {event.kind for event in step_events}
     state = "failed" if "failed" in kinds else "done" if step in results else "running"
     return StepTime(step, state, end - start, start - run_start)
 

@@ -20,10 +20,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict
+
 from slipway.components import formats
 from slipway.components.errors import BadInput
 from slipway.components.platforms.cluster_settings import STORE
 from slipway.components.settings import unfolded
+from slipway.components.step_runtime.progress import Event
 from slipway.components.step_runtime.step_result import Results
 
 RUN, RUN_ID, RUNS = "SLIPWAY_RUN", "SLIPWAY_RUN_ID", "runs"
@@ -37,13 +40,36 @@ OUTAGE_SECONDS = 60.0
 """Time without writes because of progress after a write failed."""
 
 
+class Failure(BaseModel):
+    """Why a step failed."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    step: str
+    """Name of the step; `run` when no step is known."""
+    kind: str
+    """Name of the error's class."""
+    message: str
+    """What the error says."""
+    exit_code: int
+    """Exit code of the step's process; see `slipway.components.errors`."""
+    lines: list[str] = []
+    """The last lines of the pod's log, where the pod says more than the error."""
+    pod: str = ""
+    """Name of that pod."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as plain JSON."""
+        return self.model_dump(exclude_defaults=True)
+
+
 class Record(NamedTuple):
     """The record of a run: results by step, the failure (or None) and progress events in order of time."""
 
     folder: Path | None
     results: Results
-    failure: dict[str, Any] | None
-    events: list[dict[str, Any]]
+    failure: Failure | None
+    events: list[Event]
     uri: str = ""
     """URI of the run in the store; empty for a record from a folder."""
 
@@ -87,31 +113,36 @@ class Mirror:
     def __init__(self, run_uri: str, step: str) -> None:
         self.uri = f"{run_uri}/{step}-{os.environ.get('KFP_POD_NAME') or uuid.uuid4().hex}"
         self.results: Results = {}
-        self.failure: dict[str, Any] | None = None
-        self.events: list[dict[str, Any]] = []
+        self.failure: Failure | None = None
+        self.events: list[Event] = []
         self._next = 0.0
         self._lock = threading.Lock()
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """Add a progress event, and write the object if it is time to. Of several messages in a row only the last one
         is kept, so that the object stays small.
         """
-        is_progress = event["kind"] == "progress"
+        is_progress = event.kind == "progress"
         with self._lock:
-            if is_progress and self.events and self.events[-1]["kind"] == "progress":
+            if is_progress and self.events and self.events[-1].kind == "progress":
                 self.events.pop()
             self.events.append(event)
             if not is_progress or time.monotonic() >= self._next:
                 self._write()
 
-    def update(self, results: Results | None = None, failure: dict[str, Any] | None = None) -> None:
+    def update(self, results: Results | None = None, failure: Failure | None = None) -> None:
         """Set the results or the failure. They are written with the next event, which every caller sends at once."""
         with self._lock:
             self.results = results if results is not None else self.results
             self.failure = failure or self.failure
 
     def _write(self) -> None:
-        content = {formats.KEY: FORMAT, "results": self.results, "failure": self.failure, "events": self.events}
+        content = {
+            formats.KEY: FORMAT,
+            "results": self.results,
+            "failure": self.failure.to_json() if self.failure else None,
+            "events": [event.model_dump(exclude_none=True) for event in self.events],
+        }
         try:
             _upload(self.uri, PART, json.dumps(content, ensure_ascii=False))
             self._next = time.monotonic() + PAUSE_SECONDS
@@ -144,8 +175,10 @@ def read(uri: str) -> Record:
         formats.check(f"the record of the run in {uri}", part, FORMAT)
     parts.sort(key=lambda part: max((event["time"] for event in part["events"]), default=0.0))
     results = {step: result for part in parts for step, result in part["results"].items()}
-    failures = [part["failure"] for part in parts if part["failure"] and part["failure"]["step"] not in results]
-    events = sorted((event for part in parts for event in part["events"]), key=lambda event: float(event["time"]))
+    failures = [Failure.model_validate(part["failure"]) for part in parts if part["failure"]]
+    failures = [failure for failure in failures if failure.step not in results]
+    events = [Event.model_validate(event) for part in parts for event in part["events"]]
+    events.sort(key=lambda event: event.time)
     return Record(None, results, failures[-1] if failures else None, events, uri)  # the last attempt's failure
 
 

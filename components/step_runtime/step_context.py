@@ -27,7 +27,8 @@ from pydantic import ValidationError
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.machine import whole_file
 from slipway.components.step_runtime import html, progress, run_record
-from slipway.components.step_runtime.run_record import Mirror, Record
+from slipway.components.step_runtime.progress import Event
+from slipway.components.step_runtime.run_record import Failure, Mirror, Record
 from slipway.components.step_runtime.step_result import Results, StepResult
 
 RESULTS, FAILURE, PROGRESS, LOGS = "results.json", "failure.json", "progress.jsonl", "logs"
@@ -157,9 +158,10 @@ def record(folder: Path | None = None, store: str = "") -> Record:
         return _stored(uri) if uri else Record(None, {}, None, [])
     texts = [path.read_text("utf-8") if (path := folder / name).exists() else "" for name in (RESULTS, FAILURE)]
     results, failure = (json.loads(text) if text else None for text in texts)
+    failure = Failure.model_validate(failure) if failure else None
     events = folder / PROGRESS
     lines = events.read_text("utf-8").splitlines() if events.exists() else []
-    return Record(folder, results or {}, failure, [json.loads(line) for line in lines])
+    return Record(folder, results or {}, failure, [Event.model_validate_json(line) for line in lines])
 
 
 def _stored(uri: str) -> Record:
@@ -167,8 +169,7 @@ def _stored(uri: str) -> Record:
     try:
         return run_record.read(uri)
     except SlipwayError as error:
-        failure = {"step": "report", "kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
-        return Record(None, {}, failure, [])
+        return Record(None, {}, _failure("report", error, error.exit_code), [])
 
 
 @contextlib.contextmanager
@@ -194,12 +195,16 @@ def _bad_settings(error: ValidationError) -> BadInput:
 
 
 def _failed(name: str, error: Exception, exit_code: int, mirror: Mirror | None) -> None:
-    failure = {"step": name, "kind": type(error).__name__, "message": str(error), "exit_code": exit_code}
+    failure = _failure(name, error, exit_code)
     if path := _run_file(FAILURE):
-        _write(path, json.dumps(failure, ensure_ascii=False))
+        _write(path, json.dumps(failure.to_json(), ensure_ascii=False))
     if mirror:
         mirror.update(failure=failure)
     progress.event(name, "failed")
+
+
+def _failure(name: str, error: Exception, exit_code: int) -> Failure:
+    return Failure(step=name, kind=type(error).__name__, message=str(error), exit_code=exit_code)
 
 
 def _run_file(name: str) -> Path | None:

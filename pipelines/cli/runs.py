@@ -31,7 +31,7 @@ class Run(NamedTuple):
     @property
     def seconds(self) -> float | None:
         """Seconds from the first event to the last one; None for a run without events."""
-        times = [event["time"] for event in self.record.events]
+        times = [event.time for event in self.record.events]
         return max(times) - min(times) if times else None
 
     def row(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class Run(NamedTuple):
         title, sentence = ("at work", "") if self.going else (outcome.title, outcome.sentence)
         if not self.model_name:
             title, sentence = "see its report", ""
-        began = self.record.events[0]["time"] if self.record.events else None
+        began = self.record.events[0].time if self.record.events else None
         started = datetime.fromtimestamp(began).isoformat(" ", "seconds") if began else None
         row = {"run": self.folder.name, "model_name": self.model_name, "started": started, "seconds": self.seconds}
         return row | {"outcome": title, "sentence": sentence, "report": str(self.folder / REPORT)}
@@ -105,7 +105,7 @@ def log_of(run: Run, step: str) -> str:
     """
     folder = run.folder / step_context.LOGS
     known = {path.stem: path for path in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)}
-    wanted = step or (run.record.failure or {}).get("step", "")
+    wanted = step or (run.record.failure.step if run.record.failure else "")
     if wanted not in known and not step:
         wanted = next(reversed(known), "")
     if wanted not in known:

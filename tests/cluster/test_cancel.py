@@ -7,6 +7,7 @@ import pytest
 from slipway.components.errors import BadInput
 from slipway.components.report.aftermath import settled
 from slipway.components.report.outcome import outcome_of
+from slipway.components.step_runtime.progress import Event
 from slipway.components.step_runtime.run_record import Record
 from slipway.components.step_runtime.step_result import Json
 from slipway.components.train.cancel import remove_jobs_of
@@ -80,7 +81,7 @@ def test_the_closing_step_of_a_terminated_run_ends_its_training_and_calls_it_can
     training = jobs.create(600, jobs.settings())
     eventually(lambda: jobs.phases(training) == ["Running"])
     asked: Json = {"model_name": "m", "settings": {"cluster": {"namespace": jobs.namespace}}}
-    events = [{"time": 1.0, "step": "train", "kind": "started"}]
+    events = [Event(time=1.0, step="train", kind="started")]
     workflows.terminate(jobs.cluster, jobs.namespace, RUN)
 
     record = settled(Record(None, {"preflight": asked}, None, events), RUN)

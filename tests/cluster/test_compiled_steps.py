@@ -136,7 +136,7 @@ def test_every_step_is_a_pod_and_the_second_run_takes_over_live_traffic(
     record = run_record.read(f"{store}/runs/{run.run_id}")
     assert record.failure is None
     assert set(record.results) == {"preflight", *STEPS}
-    assert [event["step"] for event in record.events if event["kind"] == "finished"] == ["preflight", *STEPS]
+    assert [event.step for event in record.events if event.kind == "finished"] == ["preflight", *STEPS]
     first = champion(platform)
     assert (first.version, first.tags["run"]) == (record.results["register"]["version"], run.run_id)
     bundle = tmp_path / "bundle"
@@ -214,5 +214,5 @@ def test_what_cannot_go_well_ends_the_run_before_its_first_step(
     assert list(run.ended) == ["preflight", "report"]
     failure = run_record.read(f"{store}/runs/{run.run_id}").failure
     assert failure
-    assert (failure["step"], failure["exit_code"]) == ("preflight", 2)
-    assert words in failure["message"]
+    assert (failure.step, failure.exit_code) == ("preflight", 2)
+    assert words in failure.message

@@ -22,6 +22,7 @@ from slipway.components.rollout.local import state as local_state
 from slipway.components.rollout.state import RolloutState
 from slipway.components.rollout.target import Revision
 from slipway.components.step_runtime import run_record
+from slipway.components.step_runtime.progress import Event
 
 NEW = 3
 
@@ -129,7 +130,7 @@ def test_the_record_of_a_run_in_a_store(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("KFP_POD_NAME", "pod")
     place = str(tmp_path / "runs" / "7")
     mirror = run_record.Mirror(place, "train")
-    mirror.event({"kind": "started", "step": "train", "time": 1.0})
+    mirror.event(Event(kind="started", step="train", time=1.0))
     (part,) = Path(place).rglob(run_record.PART)
     assert json.loads(part.read_text("utf-8"))["format"] == 1
     assert len(run_record.read(place).events) == 1

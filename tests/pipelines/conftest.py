@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slipway.components.step_runtime import run_record
+from slipway.components.step_runtime.progress import Event
 from slipway.pipelines.cli.main import app
 from tests.pipelines.fake_backend import Kubeflow
 
@@ -58,7 +59,7 @@ class User:
         mirror.update(results)
         for number, event in enumerate(events):
             own = {"kind": event} if isinstance(event, str) else event
-            mirror.event({"time": float(number), "step": step} | own)
+            mirror.event(Event.model_validate({"time": float(number), "step": step} | own))
         return mirror
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from slipway.components.step_runtime.progress import Event
 from slipway.pipelines.progress_view import FileEvents, StepView, follow
 
 
@@ -27,14 +28,14 @@ def test_a_half_written_event_waits(tmp_path: Path) -> None:
 def test_parallel_parts_of_a_step_count_from_first_start_to_last_end() -> None:
     view = StepView("select_model")
     for kind, time in [("started", 1.0), ("started", 2.0), ("finished", 3.0), ("finished", 6.0)]:
-        view.take({"kind": kind, "time": time})
+        view.take(Event(step="select_model", kind=kind, time=time))
     assert (view.state, view.seconds()) == ("done", 5.0)
 
 
 def test_a_step_whose_first_part_was_skipped_counts_from_what_ran() -> None:
     view = StepView("select_model")
     for kind, time in [("progress", 4.0), ("finished", 6.0)]:
-        view.take({"kind": kind, "time": time, "message": "fold 2"})
+        view.take(Event(step="select_model", kind=kind, time=time, message="fold 2"))
     assert (view.state, view.seconds()) == ("done", 2.0)
 
 

@@ -9,7 +9,8 @@ from slipway.components.kubeflow import pod_diagnosis
 from slipway.components.report.aftermath import settled
 from slipway.components.report.outcome import Outcome, outcome_of
 from slipway.components.rollout.kserve import cancelled as rollouts
-from slipway.components.step_runtime.run_record import Record
+from slipway.components.step_runtime.progress import Event
+from slipway.components.step_runtime.run_record import Failure, Record
 from slipway.components.step_runtime.step_result import Json
 from slipway.components.train import cancel
 from tests.components import step_results
@@ -17,7 +18,7 @@ from tests.components import step_results
 RUN = "run-7"
 ASKED: Json = {"model_name": "m", "settings": {"tracking_uri": "sqlite://", "cluster": {"namespace": "ml"}}}
 REGISTERED = step_results.register() | {"version": "3"}
-BEGAN = [{"time": 10.0, "step": step, "kind": "started"} for step in ("train", "rollout")]
+BEGAN = [Event(time=10.0, step=step, kind="started") for step in ("train", "rollout")]
 
 
 class Acts:
@@ -44,7 +45,7 @@ class Acts:
         self.done.append(f"take back {name} {version} in {cluster.namespace}")
         return "version 3 had 10 % of the traffic and was rolled back"
 
-    def settle(self, results: dict[str, Any], failure: dict[str, Any] | None = None) -> Outcome:
+    def settle(self, results: dict[str, Any], failure: Failure | None = None) -> Outcome:
         return outcome_of(settled(Record(None, results, failure, BEGAN), RUN))
 
 
@@ -86,7 +87,7 @@ def test_a_run_that_ended_by_itself_is_left_alone(acts: Acts, results: dict[str,
 
 
 def test_a_run_that_never_came_past_its_first_task_has_left_nothing(acts: Acts) -> None:
-    failure = {"step": "preflight", "kind": "BadInput", "message": "no store", "exit_code": 2}
+    failure = Failure(step="preflight", kind="BadInput", message="no store", exit_code=2)
     assert acts.settle({}, failure).title == "bad input"
     assert acts.done == []
 
@@ -108,4 +109,4 @@ def test_on_this_machine_the_command_itself_ends_what_it_started(acts: Acts, mon
 @pytest.mark.usefixtures("acts")
 def test_the_time_of_the_whole_run_has_what_lies_before_the_first_step() -> None:
     record = settled(Record(None, {"preflight": ASKED}, None, BEGAN), RUN)
-    assert min(event["time"] for event in record.events) == 1.0
+    assert min(event.time for event in record.events) == 1.0

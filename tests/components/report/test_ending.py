@@ -7,7 +7,8 @@ import pytest
 from slipway.components.kubeflow.pod_diagnosis import Diagnosis
 from slipway.components.report.ending import explained
 from slipway.components.report.outcome import Outcome, outcome_of
-from slipway.components.step_runtime.run_record import Record
+from slipway.components.step_runtime.progress import Event
+from slipway.components.step_runtime.run_record import Failure, Record
 from tests.components.step_results import check
 
 REFUSED = {"evaluate": {"gate": {"passed": False, "checks": [check("macro-F1 0.4 below 0.7", passed=False)]}}}
@@ -15,8 +16,8 @@ DELIVERED = {"evaluate": {"gate": {"passed": True}}, "rollout": {"outcome": "pro
 DIED = Diagnosis("train", "out of memory (limit 8Gi)", ["loading the encoder", "Killed"], "slipway-x-123")
 
 
-def event(step: str, kind: str, time: float = 1.0) -> dict[str, Any]:
-    return {"time": time, "step": step, "kind": kind}
+def event(step: str, kind: str, time: float = 1.0) -> Event:
+    return Event(time=time, step=step, kind=kind)
 
 
 def outcome(record: Record, diagnosis: Diagnosis | None = None, cancelled: bool = False) -> Outcome:
@@ -30,15 +31,15 @@ def test_what_the_steps_said_counts_whatever_else_is_seen(results: dict[str, Any
 
 
 def test_a_failure_in_the_steps_own_words_gets_the_pod_s_last_lines() -> None:
-    failure = {"step": "train", "kind": "RuntimeError", "message": "CUDA error", "exit_code": 1}
+    failure = Failure(step="train", kind="RuntimeError", message="CUDA error", exit_code=1)
     found = explained(Record(None, {}, failure, []), DIED, cancelled=False)
     assert outcome_of(found).sentence == "train: CUDA error"
     assert found.failure
-    assert found.failure["lines"] == DIED.lines
+    assert found.failure.lines == DIED.lines
 
 
 def test_bad_input_needs_no_log() -> None:
-    failure = {"step": "train", "kind": "BadInput", "message": "no such encoder", "exit_code": 2}
+    failure = Failure(step="train", kind="BadInput", message="no such encoder", exit_code=2)
     assert explained(Record(None, {}, failure, []), DIED, cancelled=False).failure == failure
 
 

@@ -6,13 +6,14 @@ import pytest
 
 from slipway.components.report.outcome import outcome_of
 from slipway.components.report.timing import step_times
-from slipway.components.step_runtime.run_record import Record
+from slipway.components.step_runtime.progress import Event
+from slipway.components.step_runtime.run_record import Failure, Record
 from tests.components.step_results import check
 
 PASSED = {"gate": {"passed": True, "checks": []}}
 
 
-def record(results: dict[str, Any], failure: dict[str, Any] | None = None) -> Record:
+def record(results: dict[str, Any], failure: Failure | None = None) -> Record:
     return Record(None, results, failure, [])
 
 
@@ -40,7 +41,7 @@ def test_a_refused_gate_tells_the_failed_checks_only() -> None:
 
 @pytest.mark.parametrize(("code", "title"), [(2, "bad input"), (1, "failed")])
 def test_a_failed_step_is_named(code: int, title: str) -> None:
-    failure = {"step": "train", "kind": "BadInput", "message": "no such encoder", "exit_code": code}
+    failure = Failure(step="train", kind="BadInput", message="no such encoder", exit_code=code)
     found = outcome_of(record({}, failure))
     assert (found.title, found.sentence, found.exit_code) == (title, "train: no such encoder", code)
 
@@ -51,9 +52,9 @@ def test_a_run_that_was_cut_off_failed() -> None:
 
 def test_steps_have_times_and_skipped_ones_are_unchanged() -> None:
     events = [
-        {"time": 10.0, "step": "preflight", "kind": "started"},
-        {"time": 12.0, "step": "train", "kind": "started"},
-        {"time": 15.5, "step": "train", "kind": "finished"},
+        Event(time=10.0, step="preflight", kind="started"),
+        Event(time=12.0, step="train", kind="started"),
+        Event(time=15.5, step="train", kind="finished"),
     ]
     times = {time.step: time for time in step_times(events, {"prepare_data": {}, "train": {}})}
     assert times["prepare_data"].state == "unchanged"

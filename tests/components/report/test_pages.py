@@ -14,6 +14,7 @@ import pytest
 
 from slipway.components.report import step
 from slipway.components.step_runtime import html
+from slipway.components.step_runtime.progress import Event
 from slipway.components.step_runtime.run_record import Record
 
 PANEL = 500
@@ -35,7 +36,7 @@ def pages(results_of: Callable[[int], dict[str, Any]]) -> dict[tuple[str, int], 
         for name, section in step.SECTIONS.items():
             found[name, classes] = html.document(name, section(results[name]))
         events = [
-            {"time": 60.0 * place + ended, "step": name, "kind": "finished" if ended else "started"}
+            Event(time=60.0 * place + ended, step=name, kind="finished" if ended else "started")
             for place, name in enumerate(results)
             for ended in (0, 50)
         ]

@@ -50,7 +50,7 @@ def test_results_and_events_of_all_pods_are_one_record(pods: Pods) -> None:
     found = pods.record
     assert found.results == {"prepare_data": {"rows": 3}, "train": {"epochs": 2}}
     assert found.failure is None
-    kinds = [(event["step"], event["kind"]) for event in found.events]
+    kinds = [(event.step, event.kind) for event in found.events]
     assert kinds == [(step, kind) for step in ("prepare_data", "train") for kind in ("started", "progress", "finished")]
 
 
@@ -59,7 +59,7 @@ def test_parallel_parts_of_a_step_do_not_overwrite_each_other(pods: Pods, monkey
         monkeypatch.setenv("KFP_POD_NAME", f"fold-{number}")
         with step_context.part("select_model", {"prepare_data": {"rows": 3}}, pods.store):
             pass
-    assert [event["kind"] for event in pods.record.events] == ["started"] * 3
+    assert [event.kind for event in pods.record.events] == ["started"] * 3
     assert pods.record.results == {"prepare_data": {"rows": 3}}, "those of the cached step before"
 
 
@@ -70,13 +70,10 @@ def test_a_failure_is_kept_with_what_was_known_before(pods: Pods) -> None:
     assert left.value.code == 2
     found = pods.record
     assert found.results == {"prepare_data": {"rows": 3}}
-    assert found.failure == {
-        "step": "train",
-        "kind": "BadInput",
-        "message": "the encoder is missing",
-        "exit_code": 2,
-    }
-    assert found.events[-1]["kind"] == "failed"
+    assert found.failure == run_record.Failure(
+        step="train", kind="BadInput", message="the encoder is missing", exit_code=2
+    )
+    assert found.events[-1].kind == "failed"
 
 
 def test_a_later_attempt_that_ends_well_outweighs_the_failure(pods: Pods) -> None:
@@ -92,7 +89,7 @@ def test_of_several_failed_attempts_the_last_one_counts(pods: Pods) -> None:
             pods("train", None, BadInput(words))
     failure = pods.record.failure
     assert failure
-    assert failure["message"] == "the encoder is missing"
+    assert failure.message == "the encoder is missing"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +140,7 @@ def test_a_store_that_is_away_costs_the_record_and_not_the_step(
     assert "hidden" not in said
     found = pods.record
     assert found.failure
-    assert "cannot be reached" in found.failure["message"]
+    assert "cannot be reached" in found.failure.message
 
 
 def test_a_run_with_a_folder_leaves_nothing_in_the_store(

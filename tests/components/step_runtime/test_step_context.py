@@ -12,7 +12,7 @@ from slipway.components.errors import BadInput
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.platforms import mounted_credentials
 from slipway.components.step_runtime import step_context
-from slipway.components.step_runtime.run_record import Record
+from slipway.components.step_runtime.run_record import Failure, Record
 from tests.components.step_results import AnyResult
 
 
@@ -34,7 +34,7 @@ def test_results_grow_from_step_to_step(tmp_path: Path, run_folder: Path) -> Non
     assert step_context.results_in(str(model)) == expected
     assert step_context.record(run_folder).results == expected
     assert "<p>second</p>" in (tmp_path / "two.html").read_text()
-    kinds = [(event["step"], event["kind"]) for event in step_context.record(run_folder).events]
+    kinds = [(event.step, event.kind) for event in step_context.record(run_folder).events]
     assert kinds == [("one", "started"), ("one", "finished"), ("two", "started"), ("two", "finished")]
 
 
@@ -54,12 +54,9 @@ def test_a_failing_step_leaves_what_was_known_and_its_reason(tmp_path: Path, run
     assert left.value.code == BadInput.exit_code
     found = step_context.record(run_folder)
     assert found.results == {"one": {"value": 1}}
-    assert found.failure == {
-        "step": "two",
-        "kind": "BadInput",
-        "message": "the column 'texxt' is missing",
-        "exit_code": BadInput.exit_code,
-    }
+    assert found.failure == Failure(
+        step="two", kind="BadInput", message="the column 'texxt' is missing", exit_code=BadInput.exit_code
+    )
 
 
 def test_settings_typed_in_by_hand_are_told_as_bad_input(tmp_path: Path, run_folder: Path) -> None:
@@ -71,7 +68,7 @@ def test_settings_typed_in_by_hand_are_told_as_bad_input(tmp_path: Path, run_fol
     assert left.value.code == BadInput.exit_code
     failure = step_context.record(run_folder).failure
     assert failure
-    assert "epochs = 0: Input should be greater than or equal to 1; epoch = 3" in failure["message"]
+    assert "epochs = 0: Input should be greater than or equal to 1; epoch = 3" in failure.message
 
 
 def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path: Path, run_folder: Path) -> None:
