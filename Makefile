@@ -8,7 +8,7 @@ UV := uv==0.13.9
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 JOBS ?= 2
 
-.PHONY: setup run test test-together test-alone check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
+.PHONY: setup run test test-fast test-together test-alone check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
 setup: $(VENV)/installed
 
@@ -41,6 +41,10 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 test: check test-together test-alone
+
+# What needs neither a model nor a server: for the loop of a developer.
+test-fast: setup
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -q -m 'quick and not cluster and not local and not alone'
 
 # JOBS files of tests side by side.
 test-together: setup

@@ -1,5 +1,6 @@
 """Check before any step runs that the run can succeed: encoders, stores, keys, registry, and ports or cluster."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from slipway.components.platforms.cluster_settings import own_namespace
 from slipway.components.platforms.execution_target import resolve
 from slipway.components.platforms.model_registry import Registry
 from slipway.components.prepare_data import sources
-from slipway.components.prepare_data.settings import SAMPLE, DataSettings
+from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.register.signing_job import signer_of
 from slipway.components.rollout.local.model import LocalModel
 from slipway.components.rollout.local.processes import holder_of, port_problem
@@ -107,8 +108,7 @@ def check_data(settings: DataSettings) -> None:
     Raises:
         BadInput: they are not there, malformed, or lack a column.
     """
-    if settings.source == SAMPLE or sources.local_path(settings.source):
-        sources.read(settings)
+    sources.check_local(settings, sys.maxsize)
 
 
 def summary(settings: SlipwaySettings) -> str:

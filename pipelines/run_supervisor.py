@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from slipway.components.artifacts.encoder import encoder_folder, is_stored
 from slipway.components.machine.child_processes import environment
 from slipway.components.machine.private_files import private_folder
 from slipway.components.platforms.execution_target import meant
@@ -22,7 +23,7 @@ from slipway.components.report.step import run as write_report
 from slipway.components.select_model.settings import trainings
 from slipway.components.step_runtime import step_context
 from slipway.components.step_runtime.run_record import REPORT
-from slipway.pipelines.cluster_settings import check_from_here
+from slipway.pipelines.cluster_settings import check_from_here, encoders
 from slipway.pipelines.home import Places
 from slipway.pipelines.local_run import SETTINGS
 from slipway.pipelines.progress_view import FileEvents, follow
@@ -30,6 +31,9 @@ from slipway.pipelines.settings import SlipwaySettings
 
 GRACE_SECONDS = 20.0
 """Time that the processes of a run have to end after SIGTERM, before SIGKILL."""
+
+AT_ONCE_BYTES = 64_000_000
+"""Data with more bytes are not read before the run starts, which would take seconds."""
 
 
 def new_run(places: Places) -> Path:
@@ -52,10 +56,22 @@ def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tup
         The outcome and the path of the report, which is in the folder of the run.
 
     Raises:
-        BadInput: the data are not there, or this machine cannot use the cluster's stores.
+        BadInput: data or an encoder on this machine cannot be used, or this machine cannot use the cluster's stores.
     """
-    sources.local_path(settings.data.source)  # raises for a missing file now, not after the first step has started
+    check_at_hand(settings)
     return _run("slipway.pipelines.local_run", [], settings, places, console)
+
+
+def check_at_hand(settings: SlipwaySettings) -> None:
+    """Check what can be seen at once, without the machine learning libraries, which take many seconds to load.
+
+    Raises:
+        BadInput: data or an encoder on this machine are not there, or the data are malformed or lack a column.
+    """
+    sources.check_local(settings.data, AT_ONCE_BYTES)
+    for _, encoder in encoders(settings):
+        if not is_stored(encoder):
+            encoder_folder(encoder)
 
 
 def roll_out_here(

@@ -5,14 +5,20 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from slipway.components.artifacts.dataset import TextDataset, write_dataset
 from slipway.components.step_runtime import code_version, progress
 
-pytest.register_assert_rewrite("tests.components.rollout.served_contract", "tests.components.rollout.target_contract")
+pytest.register_assert_rewrite(
+    "tests.components.rollout.served_contract",
+    "tests.components.rollout.target_contract",
+    "tests.components.train.launcher_contract",
+)
+
+MODELS_AND_SERVERS = {"tiny_encoder", "tiny_checkpoint", "draft_bundle", "server", "s3", "site", "user"}
+"""Fixtures that take seconds."""
 
 WORDS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
@@ -20,6 +26,13 @@ WORDS = {
     "account": ["password", "login", "email", "locked", "account", "verify"],
 }
 FILLER = ["please", "help", "my", "the", "was", "is", "again", "today", "why", "not"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need neither a model nor a server: those of `make test-fast`."""
+    for item in items:
+        if not MODELS_AND_SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.quick)
 
 
 def free_port() -> int:
@@ -85,8 +98,8 @@ def told() -> Iterator[list[str]]:
     """What was reported as progress."""
     words: list[str] = []
 
-    def listen(event: dict[str, Any]) -> None:
-        words.append(event["message"])
+    def listen(event: progress.Event) -> None:
+        words.append(event.message)
 
     progress.listeners.append(listen)
     yield words

@@ -6,23 +6,18 @@ slipway.json                                     labels, dataset digest, maximum
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from slipway.components import formats
 from slipway.components.artifacts.encoder import PACKAGED, encoder_folder, split_revision
-from slipway.components.artifacts.mean_pooled_bert import MeanPooledBert, is_mean_pooled
 from slipway.components.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
 
@@ -99,12 +94,17 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 def _class_for(folder: str | Path) -> Any:
     """The class of the classifier for an encoder or checkpoint, which is a folder or a name on a Hugging Face hub."""
+    # Imported here, since the models' code takes seconds to load, and the preflight needs configurations only.
+    from transformers import AutoModelForSequenceClassification
+
+    from slipway.components.artifacts.mean_pooled_bert import MeanPooledBert, is_mean_pooled
+
     config = load_config(folder)
     mean_pooled = is_mean_pooled(folder, config.model_type, config.architectures)
     return MeanPooledBert if mean_pooled else AutoModelForSequenceClassification
 
 
-def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
+def new_classifier(encoder: str, labels: list[str]) -> "PreTrainedModel":
     """A pretrained encoder with a new classification head, float32. The weights of the head are random.
 
     Raises:
@@ -128,7 +128,7 @@ def new_classifier(encoder: str, labels: list[str]) -> PreTrainedModel:
 
 
 def save_checkpoint(
-    folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, info: dict[str, Any]
+    folder: str | Path, model: "PreTrainedModel", tokenizer: PreTrainedTokenizerBase, info: dict[str, Any]
 ) -> None:
     """Write a checkpoint folder; `info` must have `labels`, `dataset_digest` and `max_length`."""
     folder = Path(folder)
@@ -138,7 +138,7 @@ def save_checkpoint(
     (folder / INFO).write_text(json.dumps({formats.KEY: FORMAT} | info, indent=1, ensure_ascii=False), "utf-8")
 
 
-def load_checkpoint(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+def load_checkpoint(folder: str | Path) -> tuple["PreTrainedModel", PreTrainedTokenizerBase, dict[str, Any]]:
     """The model in evaluation mode, its tokenizer and the info that `save_checkpoint` wrote.
 
     Raises:

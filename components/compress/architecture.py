@@ -1,15 +1,17 @@
 """Access to the layers of an encoder and their parts, for the architectures that can be distilled and pruned."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from slipway.components.artifacts.checkpoint import load_config
 from slipway.components.artifacts.encoder import encoder_folder
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.errors import BadInput
+
+if TYPE_CHECKING:  # the preflight looks at configurations only, and the models' code takes seconds to load
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Layer(NamedTuple):
     contraction: nn.Linear
 
 
-def check_supported(model: PreTrainedModel) -> None:
+def check_supported(model: "PreTrainedModel") -> None:
     """Check before any work that the layers of this architecture are known.
 
     Raises:
@@ -91,19 +93,19 @@ def _check_type(model_type: str) -> None:
         )
 
 
-def stack(model: PreTrainedModel) -> nn.ModuleList:
+def stack(model: "PreTrainedModel") -> nn.ModuleList:
     """The layers of the encoder."""
     return cast(nn.ModuleList, model.base_model.get_submodule(SUPPORTED[model.config.model_type].stack))
 
 
-def replace_stack(model: PreTrainedModel, layers: nn.ModuleList) -> None:
+def replace_stack(model: "PreTrainedModel", layers: nn.ModuleList) -> None:
     """Replace the layers of the encoder, in the model and in its configuration."""
     parent, _, name = SUPPORTED[model.config.model_type].stack.rpartition(".")
     setattr(model.base_model.get_submodule(parent), name, layers)
     model.config.num_hidden_layers = len(layers)
 
 
-def layers(model: PreTrainedModel) -> list[Layer]:
+def layers(model: "PreTrainedModel") -> list[Layer]:
     """The linear maps of each layer."""
     names = SUPPORTED[model.config.model_type]
     return [
@@ -112,13 +114,13 @@ def layers(model: PreTrainedModel) -> list[Layer]:
     ]
 
 
-def head_size(model: PreTrainedModel) -> int:
+def head_size(model: "PreTrainedModel") -> int:
     """Number of dimensions of one attention head. Neither pruning nor narrowing changes it."""
     attention = stack(model)[0].get_submodule(SUPPORTED[model.config.model_type].attention)
     return int(attention.attention_head_size)  # type: ignore[arg-type]
 
 
-def heads_and_width(model: PreTrainedModel) -> tuple[int, int]:
+def heads_and_width(model: "PreTrainedModel") -> tuple[int, int]:
     """Number of attention heads of a layer, and of the dimensions of all heads; (0, 0) for an unknown architecture."""
     if model.config.model_type not in SUPPORTED:
         return 0, 0

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from slipway.components.artifacts.encoder import HUB_NAME
 from slipway.components.errors import BadInput
 from slipway.components.platforms import storage
 from slipway.components.prepare_data import hub
@@ -52,8 +53,31 @@ def read(settings: DataSettings) -> Source:
         examples = []
         for file in files:
             progress.report("prepare_data", f"reading {file.name}")
-            examples.extend(read_file(file, settings, _split_of(file, path) if settings.ready_splits else ""))
+            examples.extend(_rows(file, path, settings))
         return Source(examples, [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files])
+
+
+def check_local(settings: DataSettings, most_bytes: int) -> None:
+    """Read data on this machine as `read` does, and forget them. Data elsewhere, and large ones, are not read.
+
+    Args:
+        settings: of the data.
+        most_bytes: data with more bytes are not read; only their files are looked for.
+
+    Raises:
+        BadInput: the data are not there, malformed, or lack a column.
+    """
+    path = local_path(settings.source)
+    if path is None:
+        return
+    files = data_files(path, settings)
+    if sum(file.stat().st_size for file in files) <= most_bytes:
+        for file in files:
+            _rows(file, path, settings)
+
+
+def _rows(file: Path, source: Path, settings: DataSettings) -> list[Example]:
+    return read_file(file, settings, _split_of(file, source) if settings.ready_splits else "")
 
 
 def version(settings: DataSettings) -> str | None:
@@ -127,7 +151,7 @@ def _existing(source: str) -> Path:
 def _is_hub_name(source: str) -> bool:
     """Whether the source names a Hugging Face dataset (`org/name@revision`): it has this form, and is no path."""
     path = Path(source).expanduser()
-    looks_like_hub = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?", source) is not None
+    looks_like_hub = HUB_NAME.fullmatch(source) is not None
     return looks_like_hub and path.suffix.lower() not in SUFFIXES and source != SAMPLE and not path.exists()
 
 

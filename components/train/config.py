@@ -8,6 +8,7 @@ from slipway.components.artifacts.encoder import encoder_identity
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.settings import Settings
 
+STEP = "train"
 STATE_FORMAT = 1
 """Increase it when the training loop or the checkpoints change so that an older checkpoint must not be resumed."""
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from slipway.components.errors import SlipwayError
 from slipway.components.step_runtime import progress
+from slipway.components.train.config import STEP
 
-STEP = "train"
 OPERATOR_SECONDS = 50.0
 """A training operator that works has made the pods by then."""
 

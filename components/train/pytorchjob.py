@@ -16,14 +16,13 @@ from slipway.components.platforms.kubernetes_api import ApiAway
 from slipway.components.platforms.pod_states import PodJudge, bad_input, endings, without_node
 from slipway.components.step_runtime import progress
 from slipway.components.train import remote
-from slipway.components.train.config import WorkerConfig
+from slipway.components.train.config import STEP, WorkerConfig
 from slipway.components.train.job_api import JobApi, Look
 from slipway.components.train.job_manifest import first_pod, job_manifest
 from slipway.components.train.launcher import terminable
 from slipway.components.train.patience import Patience
 from slipway.components.train.pod_log import LogFollower
 
-STEP = "train"
 LOOK_SECONDS = 3
 """Longest time between two looks at the job; each event of its pods causes a look, too."""
 

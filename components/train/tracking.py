@@ -15,8 +15,8 @@ from slipway.components.errors import BadInput
 from slipway.components.learning.training_checkpoints import write_json
 from slipway.components.platforms.tracking_server import advice, connect
 from slipway.components.step_runtime import progress
+from slipway.components.train.config import STEP
 
-STEP = "train"
 PARAMETER_LIMIT = 500
 """Most characters of a parameter that are logged."""
 

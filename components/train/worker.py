@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 
@@ -21,9 +21,11 @@ from slipway.components.learning.loop import Training, use_reproducible_cpu
 from slipway.components.learning.optimisation import build_model, parameter_count
 from slipway.components.learning.training_checkpoints import CheckpointStore, exclusive, write_json
 from slipway.components.step_runtime import progress
-from slipway.components.train.config import WorkerConfig
+from slipway.components.train.config import STEP, WorkerConfig
 from slipway.components.train.result import TrainResult
-from slipway.components.train.tracking import STEP, Tracker
+
+if TYPE_CHECKING:
+    from slipway.components.train.tracking import Tracker
 
 
 class Recorder:
@@ -34,7 +36,7 @@ class Recorder:
         tracker: the MLflow run; None on all processes but the first.
     """
 
-    def __init__(self, store: CheckpointStore, tracker: Tracker | None) -> None:
+    def __init__(self, store: CheckpointStore, tracker: "Tracker | None") -> None:
         self.store, self.tracker = store, tracker
 
     def updated(self, training: Training) -> None:
@@ -88,6 +90,8 @@ def train(config: WorkerConfig) -> None:
                 progress.report(STEP, message if resumed_from else f"starting afresh: {message}")
             if not resumed_from:
                 store.clear()  # removes checkpoints that cannot be used
+            from slipway.components.train.tracking import Tracker  # the first worker alone waits for MLflow to load
+
             tracker = Tracker(config.tracking_uri, settings.experiment, config.run_name, config.work, store.digest)
         _fit(config, dataset, training, Recorder(store, tracker), resumed_from)
 
@@ -135,7 +139,7 @@ def _finish(
     dataset: TextDataset,
     training: Training,
     recorder: Recorder,
-    tracker: Tracker,
+    tracker: "Tracker",
     resumed_from: int | None,
 ) -> None:
     """Write the best model to the output folder, and the result to the launch folder."""

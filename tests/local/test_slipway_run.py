@@ -1,4 +1,8 @@
-"""The `slipway` command as a user meets it: the whole pipeline by kfp.local, with all its real processes."""
+"""The `slipway` command as a user meets it: the whole pipeline by kfp.local, with all its real processes.
+
+It is installed from a wheel, and run in a project whose folders have the names of ours: nothing there takes the place
+of ours.
+"""
 
 import csv
 import json
@@ -19,14 +23,31 @@ import httpx
 import pytest
 import yaml
 
-import slipway
 from slipway.components.platforms.model_registry import Registry
 from slipway.components.step_runtime.step_context import record
 from tests.conftest import free_port
+from tests.local.conftest import PARTS
 
 pytestmark = pytest.mark.local
 
 SLIPWAY = Path(sys.executable).parent / "slipway"
+OF_THE_PROJECT = "raise SystemExit(f'a file of the project ran: {__file__}')\n"
+RUN_AGAIN = """
+import slipway
+again = slipway.run("slipway.yaml")
+print(again.outcome, again.run, again.folder, again.report, sep="\\n")
+"""
+OF_PYTHON = """
+import sys
+import slipway
+with slipway.Client(sys.argv[1], key=sys.argv[2]) as client:
+    print(*client.predict(["parcel late please", "password locked please"]).labels, client.status().ready)
+print(slipway.compile("pipeline.yaml"))
+try:
+    slipway.run({"train": {"epoch": 1}})
+except slipway.BadInput as error:
+    print(error)
+"""
 TOPICS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
     "delivery": ["parcel", "courier", "late", "package", "tracking", "doorstep"],
@@ -40,7 +61,8 @@ class User:
     def __init__(self, folder: Path, encoder: Path, program: Path = SLIPWAY) -> None:
         self.folder, self.home, self.program = folder, folder / "home", program
         self.port = free_port()
-        self.environment = os.environ | {"SLIPWAY_HOME": str(self.home), "SLIPWAY_KEYS": str(folder / "keys")}
+        own = {"SLIPWAY_HOME": str(self.home), "SLIPWAY_KEYS": str(folder / "keys")}
+        self.environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
         self.write_messages("messages.csv")
         settings = {
             "model_name": "messages",
@@ -64,6 +86,13 @@ class User:
 
     def slipway(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [str(self.program), *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def python(self, code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run code in the environment that has the command; `-P` as notebooks, whose folder is not on the path."""
+        command = [str(self.program.with_name("python")), "-P", "-c", code, *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -122,8 +151,14 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 @pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[User]:
-    somebody = User(tmp_path_factory.mktemp("user"), tiny_encoder)
+def user(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, command: Path) -> Iterator[User]:
+    folder = tmp_path_factory.mktemp("user")
+    for package in (*PARTS, "slipway", "tests"):
+        (folder / package).mkdir()
+        (folder / package / "__init__.py").write_text(OF_THE_PROJECT)
+    for module in ("torch", "kfp", "settings", "random"):
+        (folder / f"{module}.py").write_text(OF_THE_PROJECT)
+    somebody = User(folder, tiny_encoder, command)
     yield somebody
     somebody.slipway("stop")
 
@@ -140,6 +175,8 @@ def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first: 
     for step in ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout"):
         assert f'<section id="{step}">' in html
         assert (user.last_run() / "logs" / f"{step}.log").exists()
+    logs = [path.read_text("utf-8") for path in user.last_run().glob("logs/*.log")]
+    assert not any("a file of the project ran" in log for log in logs)
     status = user.status()
     assert status["healthy"]
     assert status["champion"]["version"] == "1"
@@ -162,18 +199,14 @@ def test_predict_prints_label_and_scores(user: User, first: CompletedProcess[str
 def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(
     user: User,
     first: CompletedProcess[str],  # noqa: ARG001
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(user.folder)
-    for name in ("SLIPWAY_HOME", "SLIPWAY_KEYS"):
-        monkeypatch.setenv(name, user.environment[name])
-    again = slipway.run("slipway.yaml")
-    assert (again.outcome, again.run, again.folder) == ("delivered", user.last_run().name, user.last_run())
-    assert again.report.is_file()
-    printed = capsys.readouterr().out
+    again = user.python(RUN_AGAIN)
+    assert again.returncode == 0, again.stderr
     for step in ("prepare data", "select model", "train", "compress"):
-        assert f"{step:<13} unchanged, not run again" in printed
+        assert f"{step:<13} unchanged, not run again" in again.stdout
+    outcome, run, folder, report = again.stdout.splitlines()[-4:]
+    assert (outcome, run, Path(folder)) == ("delivered", user.last_run().name, user.last_run())
+    assert Path(report).is_file()
     assert record(user.last_run()).results["rollout"]["outcome"] == "already_champion"
     assert user.status()["champion"]["version"] == "1"
 
@@ -183,7 +216,10 @@ def test_a_second_model_takes_over_without_a_failed_request(user: User, first: C
     clients = Clients(user.port, key)
     wait_for(clients.is_let_in)  # servers look at the file of keys once a second
     with clients:
-        second = user.slipway("run", "--set", "train.epochs=8")
+        asked = user.python(OF_PYTHON, f"http://127.0.0.1:{user.port}", key)
+        second = user.slipway("run", "--set", "train.epochs=8", "--set", "select.candidates=[]")
+    assert asked.stdout.splitlines()[:2] == ["delivery account True", "pipeline.yaml"], asked.stderr
+    assert "did you mean train.epochs" in asked.stdout
     assert second.returncode == 0, second.stdout + second.stderr
     assert record(user.last_run()).results["rollout"]["outcome"] == "promoted"
     assert clients.sent > 100
@@ -192,7 +228,7 @@ def test_a_second_model_takes_over_without_a_failed_request(user: User, first: C
 
 
 def test_a_refused_gate_registers_nothing(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
-    refused = user.slipway("run", "--set", "evaluate.min_class_recall=1.0", "--set", "train.epochs=1")
+    refused = user.slipway("run", "--set", "evaluate.max_calibration_error=0.0")
     assert refused.returncode == 3, refused.stdout + refused.stderr
     assert "register" not in record(user.last_run()).results
     assert user.status()["champion"]["version"] == "2"
@@ -279,7 +315,7 @@ def test_bad_input_ends_in_one_clear_message(
     arguments = [part for override in bad(user) for part in ("--set", override)]
     ended = user.slipway("run", *arguments)
     assert ended.returncode == 2, ended.stdout + ended.stderr
-    message = ended.stdout.partition("bad input: ")[2]
+    message = ended.stdout.partition("bad input: ")[2] or ended.stderr.partition("BadInput: ")[2]
     assert all(word in message for word in words), message
     assert "Traceback" not in ended.stdout + ended.stderr
     assert "hidden-from-all" not in ended.stdout + ended.stderr
