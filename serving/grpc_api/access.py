@@ -97,7 +97,6 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gr
                 except grpc.aio.AbortError as error:
                     # The call keeps the error, and the frames of the error's traceback keep the call and its message.
                     # This cycle would stay in memory until a garbage collection, maybe a thousand calls later.
-                    del request
                     error.__context__ = error.__cause__ = None
                     error.__traceback__ = None
                     raise
