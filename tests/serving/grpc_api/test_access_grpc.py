@@ -19,6 +19,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from slipway.serving.access.caller import ANONYMOUS, Caller, Means, set_caller
 from slipway.serving.errors import Forbidden, NotCheckable, Overloaded, OverQuota, TooLarge, TooSlow, Unauthenticated
 from slipway.serving.grpc_api import access
+from slipway.serving.grpc_api.access import RefusalInterceptor
 from slipway.serving.grpc_api.arrivals import OPEN_BYTES
 from slipway.serving.grpc_api.servicer import SERVICE
 from slipway.serving.limits import Limits
@@ -170,6 +171,24 @@ def test_what_no_service_has_is_not_implemented(served: Served, method: str) -> 
         return await channel.stream_unary(method)(iter([b"x"]), metadata=served.metadata)
 
     assert served.refusal(ask)[0] is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_call_that_nobody_has_checked_is_not_answered() -> None:
+    """As in a server that lacks the interceptor that checks."""
+
+    async def answer(*_: Any) -> None:
+        raise AssertionError("it was let in")
+
+    async def handlers(_: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    async def ask() -> None:
+        handler = await RefusalInterceptor().intercept_service(handlers, None)
+        assert handler is not None
+        await handler.unary_unary(b"", None)
+
+    with pytest.raises(LookupError):
+        asyncio.run(ask())
 
 
 def test_the_message_of_a_call_that_ends_with_an_error_is_freed_at_once(served: Served) -> None:
