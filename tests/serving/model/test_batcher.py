@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.serving.errors import InferenceFailed, Overloaded
 from slipway.serving.limits import Limits
+from slipway.serving.model import batcher
 from slipway.serving.model.batcher import SHORT, WARM_UP, Batcher
 
 
@@ -302,3 +303,19 @@ def test_a_batch_has_as_many_tokens_as_its_time_allows_and_one_text_at_least(bat
 
     asyncio.run(scenario())
     assert recorder.batches[0] == [4] * texts
+
+
+def test_the_time_per_token_follows_the_latest_batches_padding_included(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, clock, paces = Recorder(), iter([0.0, 0.4, 1.0, 1.8, 2.0, 2.8]), []
+    monkeypatch.setattr(Batcher, "_begin", lambda *_: None)  # it reads the clock too
+    monkeypatch.setattr(batcher, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+
+    async def scenario() -> None:
+        one = batcher_of(recorder, batch_ms=10_000, batch_padding=0.5)
+        for texts in ([words(4)], [words(4)], [words(2), words(4)]):
+            await one.probabilities(texts)
+            paces.append(one._token_s)
+
+    asyncio.run(scenario())
+    assert recorder.batches == [[4], [4], [2, 4]]
+    assert paces == pytest.approx([0.1, 0.8 * 0.1 + 0.2 * 0.2, 0.8 * 0.12 + 0.2 * 0.1])
