@@ -114,6 +114,14 @@ def test_what_is_kept_comes_back_and_something_else_is_told() -> None:
         from_json({"revision": 3})
 
 
+@pytest.mark.parametrize("phase", ["baseline", "compare", "shadow", "traffic"])
+@pytest.mark.parametrize("outcome", ["promoted", "rolled_back", "held"])
+def test_a_driver_that_takes_over_finds_the_phase_and_the_decision(phase: str, outcome: Any) -> None:
+    document = to_json(rolling(phase=phase, decision=Decision(outcome, "why")))
+    found = from_json(json.loads(json.dumps(document)))
+    assert (found.phase, present(found.decision).outcome) == (phase, outcome)
+
+
 def test_the_progress_says_where_a_rollout_stands() -> None:
     current = rolling(
         timeline=[point(1.0, None, 0), point(2.0, 0.3), point(3.04)],
