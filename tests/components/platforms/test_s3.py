@@ -132,7 +132,7 @@ def test_a_store_other_than_that_of_aws_is_asked_in_the_oldest_way(store: Answer
     assert not [name for of_request in headers for name in of_request if "checksum" in name or "trailer" in name]
 
 
-@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", ""])
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", ""])
 def test_only_a_store_other_than_that_of_aws_is_asked_so(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "")
     monkeypatch.delenv("AWS_ENDPOINT_URL")
