@@ -212,6 +212,12 @@ def test_a_store_that_ends_every_connection_is_not_reached(monkeypatch: pytest.M
 def test_an_endpoint_that_speaks_no_tls_is_told_apart_from_one_that_is_not_trusted(
     server: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def answer_in_plain_text(handler: Handler) -> None:
+        handler.connection.recv(65536)
+        handler.connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        handler.connection.recv(65536)  # until the client has read it: unread bytes would reset the connection
+
+    monkeypatch.setattr(Handler, "handle", answer_in_plain_text)
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
     use(monkeypatch, f"https://user:password@{server.place}")
     assert f"at https://{server.place} cannot be used with TLS (" in (told := refused())
