@@ -41,8 +41,9 @@ REFUSALS: dict[type[Exception], grpc.StatusCode] = {
     NotCheckable: grpc.StatusCode.UNAVAILABLE,
     TooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-_refusal: ContextVar[Exception | None] = ContextVar("refusal", default=None)
-"""Why `AccessInterceptor` refuses the current call; None if it does not."""
+_refusal: ContextVar[Exception | None] = ContextVar("refusal")
+"""Why `AccessInterceptor` refuses the current call; None if it does not. There is no default, so that a call that it
+has not checked is not answered."""
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not typed
@@ -97,7 +98,6 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gr
                 except grpc.aio.AbortError as error:
                     # The call keeps the error, and the frames of the error's traceback keep the call and its message.
                     # This cycle would stay in memory until a garbage collection, maybe a thousand calls later.
-                    del request
                     error.__context__ = error.__cause__ = None
                     error.__traceback__ = None
                     raise

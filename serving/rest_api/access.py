@@ -81,5 +81,4 @@ def _credentials(scope: Scope) -> Credentials:
             if name in values:
                 raise Unauthenticated(f"the header {name} is there twice", given=True)
             values[name] = value.decode("latin-1").strip()
-    certificate = scope.get("state", {}).get(CERTIFICATE)
-    return Credentials(values.get("authorization"), values.get(API_KEY), certificate)
+    return Credentials(values.get("authorization"), values.get(API_KEY), scope["state"].get(CERTIFICATE))

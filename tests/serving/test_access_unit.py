@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import grpc
 import pytest
 
 from slipway.components.clients import api_keys
@@ -20,7 +18,7 @@ from slipway.serving.access.keys import ApiKeys
 from slipway.serving.access.quotas import Quotas
 from slipway.serving.access.rules import ANY, OPEN, method_needs, path_needs
 from slipway.serving.access.tokens import Tokens
-from slipway.serving.errors import Forbidden, OverQuota, Unauthenticated
+from slipway.serving.errors import Forbidden, Unauthenticated
 from slipway.serving.grpc_api import access as access_grpc
 from slipway.serving.limits import Limits
 from slipway.serving.rest_api import access
@@ -237,31 +235,3 @@ def test_a_path_with_other_characters_needs_more_than_anybody_has(path: str) -> 
     with pytest.raises(Forbidden, match="characters that no path here has"):
         access._needs(path)
     assert access._needs("/v2/health/live") is OPEN
-
-
-@pytest.mark.parametrize(("error", "code"), list(access_grpc.REFUSALS.items())[:2])
-def test_a_refusal_over_grpc_has_its_status(error: Any, code: grpc.StatusCode) -> None:
-    told: list[Any] = []
-
-    async def aborting(*arguments: Any) -> None:
-        told.append(arguments)
-        raise grpc.aio.AbortError
-
-    problem = error("no", given=True) if error is Unauthenticated else error("no", "predict")
-    with pytest.raises(grpc.aio.AbortError):
-        asyncio.run(access_grpc.abort(SimpleNamespace(abort=aborting), problem))
-    assert told == [(code, "no", ())]
-
-
-def test_a_refusal_that_passes_says_when_to_come_back_in_both_ways() -> None:
-    told: list[Any] = []
-
-    async def aborting(*arguments: Any) -> None:
-        told.append(arguments)
-        raise grpc.aio.AbortError
-
-    with pytest.raises(grpc.aio.AbortError):
-        asyncio.run(access_grpc.abort(SimpleNamespace(abort=aborting), OverQuota("later", 1.25)))
-    ((code, _, metadata),) = told
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert dict(metadata) == {"retry-after": "2", "grpc-retry-pushback-ms": "1250"}

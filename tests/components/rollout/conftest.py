@@ -70,7 +70,7 @@ class FakeTarget:
         self.kept: str | None = None
         self.held = False
         self.routed = 0
-        self.clients_per_second = 0.0
+        self.clients_per_second = self.clients_due = 0.0
         self.client_errors = 0
         self.max_percent = 0
         self.resets = 0
@@ -82,8 +82,11 @@ class FakeTarget:
         return self.clock
 
     def pause(self, seconds: float) -> None:
+        """Time passes, in which clients send requests."""
         self.clock += seconds
-        for _ in range(round(seconds * self.clients_per_second)):
+        self.clients_due += seconds * self.clients_per_second
+        while self.clients_due >= 1:
+            self.clients_due -= 1
             self.client_errors += not self._route()
 
     def _route(self) -> bool:
@@ -127,9 +130,9 @@ class FakeTarget:
         if self.behaviours[revision.version].refuses:
             raise RevisionFailed("BundleRefused: model.onnx was altered")
         if self.behaviours[revision.version].never_ready:
-            self.clock += timeout_s
+            self.pause(timeout_s)
             raise RevisionFailed(f"version {revision.version} was not ready within {timeout_s:g} s")
-        self.clock += 3.0
+        self.pause(3.0)
 
     def set_traffic(self, percent: int) -> None:
         self._check()
@@ -143,12 +146,12 @@ class FakeTarget:
     def send(self, texts: Sequence[str]) -> int:
         for _ in texts:
             self._route()
-        self.clock += 0.01 * len(texts)
+        self.pause(0.01 * len(texts))
         return len(texts)
 
     def compare(self, texts: Sequence[str]) -> list[Pair]:
         self._check()
-        self.clock += 0.01 * len(texts)
+        self.pause(0.01 * len(texts))
         return [Pair(self._answer(self.serving, text), self._answer(self.candidate, text)) for text in texts]
 
     def _answer(self, revision: Revision | None, text: str) -> str | None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from slipway.components.rollout.evidence_source import Gatherer
+from slipway.components.rollout.state import RolloutState
 from slipway.components.rollout.target import Counts, Pair, histogram
 from tests.components.present import present
 from tests.components.rollout.conftest import Behaviour, Killed, NewWorld, World
@@ -90,6 +92,31 @@ def test_probes_help_out_where_a_phase_finds_too_few_of_the_clients_requests(
     here = world(**settings, step_time_limit_s=60.0)
     here.target.clients_per_second = rate
     assert here.run().requests.probes > 0
+
+
+def test_each_phase_waits_for_its_requests_out_of_its_share_of_all(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, set[tuple[int, float]]] = {}
+
+    def note(name: str) -> None:
+        look = getattr(Gatherer, name)
+
+        def noted(gatherer: Gatherer, state: RolloutState, wanted: int, share: float) -> str:
+            asked.setdefault(f"{state.phase}: {name}", set()).add((wanted, share))
+            return str(look(gatherer, state, wanted, share))
+
+        monkeypatch.setattr(Gatherer, name, noted)
+
+    note("look")
+    note("look_at_copies")
+    here = world(steps="10,40", shadow_percent=25, shadow_requests=45, minimum_requests=30, baseline_requests=80)
+    assert here.run().outcome == "promoted"
+    assert asked == {
+        "baseline: look": {(80, 1.0)},
+        "shadow: look_at_copies": {(45, 0.25)},
+        "traffic: look": {(30, 0.1), (30, 0.4)},
+    }
 
 
 def test_a_step_without_a_verdict_is_told_with_its_share_and_time(world: NewWorld) -> None:

@@ -1,5 +1,6 @@
 """What a driver keeps, counts and tells of its rollout, without a driver."""
 
+import json
 from dataclasses import replace
 from typing import Any, cast
 
@@ -73,14 +74,14 @@ def test_a_block_is_what_came_since_the_last_one_and_the_first_of_a_step_says_no
 ) -> None:
     current = rolling(sticky=sticky)
     current.begin_step(25)
-    for total in (10, 20):
+    for total in (10, 30):
         current.tallies["1"] = current.tallies["1"].updated(counts(40 + 3 * total))
         current.tallies["2"] = current.tallies["2"].updated(counts(10 + total, errors=1))
         current.take_block(25)
         assert current.fresh
-    assert present(current.evidence.errors).sums.tolist() == [60, 0, 20, 0]
-    assert [(s.old, s.new) for s in current.evidence.splits] == ([] if sticky else [(30, 10)])
-    assert [counted.requests for counted in current.at_block] == [100, 30]
+    assert present(current.evidence.errors).sums.tolist() == [90, 0, 30, 0]
+    assert [(s.old, s.new) for s in current.evidence.splits] == ([] if sticky else [(60, 20)])
+    assert [counted.requests for counted in current.at_block] == [130, 40]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +109,17 @@ def test_a_long_timeline_keeps_its_first_and_last_points_and_every_second_betwee
 
 def test_what_is_kept_comes_back_and_something_else_is_told() -> None:
     current = rolling(timeline=[point(1.0)], decision=Decision("held", "why"), seen=["a"], margins={"errors": 0.05})
-    assert to_json(from_json(to_json(current))) == to_json(current)
+    assert json.loads(json.dumps(to_json(current))) == to_json(from_json(to_json(current))) == to_json(current)
     with pytest.raises(BadInput, match=r"the kept state of a rollout cannot be read \(.*\); `slipway rollback` ends"):
         from_json({"revision": 3})
+
+
+@pytest.mark.parametrize("phase", ["baseline", "compare", "shadow", "traffic"])
+@pytest.mark.parametrize("outcome", ["promoted", "rolled_back", "held"])
+def test_a_driver_that_takes_over_finds_the_phase_and_the_decision(phase: str, outcome: Any) -> None:
+    document = to_json(rolling(phase=phase, decision=Decision(outcome, "why")))
+    found = from_json(json.loads(json.dumps(document)))
+    assert (found.phase, present(found.decision).outcome) == (phase, outcome)
 
 
 def test_the_progress_says_where_a_rollout_stands() -> None:

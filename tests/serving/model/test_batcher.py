@@ -1,6 +1,7 @@
 """How waiting texts are put into batches; the classifier here records its batches and computes lengths."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.serving.errors import InferenceFailed, Overloaded
 from slipway.serving.limits import Limits
-from slipway.serving.model.batcher import WARM_UP, Batcher
+from slipway.serving.model import batcher
+from slipway.serving.model.batcher import SHORT, WARM_UP, Batcher
 
 
 class Recorder:
@@ -47,7 +49,12 @@ def ask(recorder: Recorder, requests: Sequence[Sequence[str]], **limits: Any) ->
 
     async def all_at_once() -> list[Any]:
         batcher = batcher_of(recorder, **limits)
-        return await asyncio.gather(*map(batcher.probabilities, requests), return_exceptions=True)
+        all_are_there = threading.Event()
+        batcher._computing.submit(all_are_there.wait)
+        asked = asyncio.gather(*map(batcher.probabilities, requests), return_exceptions=True)
+        await asyncio.sleep(0)  # each request goes as far as it can
+        all_are_there.set()
+        return await asyncio.wait_for(asked, 30)
 
     return asyncio.run(all_at_once())
 
@@ -90,10 +97,9 @@ def test_a_batch_keeps_to_its_tokens_padding_included_unless_one_text_alone_is_l
 
 
 def test_waiting_requests_share_a_batch() -> None:
-    recorder = Recorder(token_s=0.01)
-    ask(recorder, [[words(3)]] * 10, batch_ms=10_000)
-    assert len(recorder.batches) < 10
-    assert sum(map(len, recorder.batches)) == 10
+    recorder = Recorder()
+    ask(recorder, [[words(3)]] * 10)
+    assert recorder.batches == [[3] * 10]
 
 
 def test_a_batch_has_no_more_padding_than_is_allowed() -> None:
@@ -127,7 +133,9 @@ def test_the_oldest_text_is_in_the_next_batch_however_long_it_is() -> None:
 
 
 def test_a_text_on_which_the_model_raises_fails_its_own_request_only() -> None:
-    answers = ask(Recorder(), [["word"], ["word", "bad word"], ["odd"], ["word word"]])
+    recorder = Recorder()
+    answers = ask(recorder, [["word"], ["word", "bad word"], ["odd"], ["word word"]], batch_padding=0.9)
+    assert [len(batch) for batch in recorder.batches] == [5, 1, 1, 1, 1, 1]
     assert isinstance(answers[1], InferenceFailed)
     assert isinstance(answers[2], InferenceFailed)
     np.testing.assert_allclose(answers[0][:, 0], expected(["word"]), atol=1e-6)
@@ -257,3 +265,57 @@ def test_a_warmed_up_batcher_has_seen_many_shapes_and_knows_its_pace() -> None:
     shapes = [(len(batch), batch[0]) for batch in recorder.batches]
     assert shapes == [*WARM_UP, WARM_UP[-1]]
     assert batcher._token_s >= 1e-7
+
+
+def test_every_session_is_warmed_up() -> None:
+    narrow, wide = Recorder(), Recorder()
+    batcher_of(narrow, wide=wide).warm_up()
+    assert [(len(batch), batch[0]) for batch in wide.batches] == list(WARM_UP)
+    assert len(narrow.batches) == len(WARM_UP) + 1
+
+
+@pytest.mark.parametrize(("characters", "apart"), [(SHORT, False), (SHORT + 1, True)])
+def test_long_texts_are_tokenised_apart_from_the_event_loop(
+    characters: int, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or no request would be read or answered meanwhile."""
+    recorder, threads = Recorder(), []
+    encode = recorder.tokenizer.encode_batch_fast
+
+    def noting(texts: list[str]) -> Any:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return encode(texts)
+
+    monkeypatch.setattr(recorder, "tokenizer", SimpleNamespace(encode_batch_fast=noting))
+    (answer,) = ask(recorder, [["a" * (characters - 3), "a b"]])
+    np.testing.assert_allclose(answer[:, 0], expected(["a", "a b"]), atol=1e-6)
+    assert threads == [apart]
+
+
+@pytest.mark.parametrize(("batch_ms", "texts"), [(8.0, 2), (7.9, 1), (3.0, 1), (1000.0, 5)])
+def test_a_batch_has_as_many_tokens_as_its_time_allows_and_one_text_at_least(batch_ms: float, texts: int) -> None:
+    recorder = Recorder()
+
+    async def scenario() -> None:
+        batcher = batcher_of(recorder, batch_ms=batch_ms)
+        batcher._token_s = 0.001
+        await batcher.probabilities([words(4)] * 5)
+
+    asyncio.run(scenario())
+    assert recorder.batches[0] == [4] * texts
+
+
+def test_the_time_per_token_follows_the_latest_batches_padding_included(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, clock, paces = Recorder(), iter([0.0, 0.4, 1.0, 1.8, 2.0, 2.8]), []
+    monkeypatch.setattr(Batcher, "_begin", lambda *_: None)  # it reads the clock too
+    monkeypatch.setattr(batcher, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+
+    async def scenario() -> None:
+        one = batcher_of(recorder, batch_ms=10_000, batch_padding=0.5)
+        for texts in ([words(4)], [words(4)], [words(2), words(4)]):
+            await one.probabilities(texts)
+            paces.append(one._token_s)
+
+    asyncio.run(scenario())
+    assert recorder.batches == [[4], [4], [2, 4]]
+    assert paces == pytest.approx([0.1, 0.8 * 0.1 + 0.2 * 0.2, 0.8 * 0.12 + 0.2 * 0.1])
