@@ -174,7 +174,7 @@ def test_a_key_pair_that_is_not_there_is_made_as_a_run_makes_it(tmp_path: Path) 
 def test_a_dry_run_makes_no_key_pair(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run([str(INSTALL), "--dry-run", "secrets"], capture_output=True, check=True, env=environment)
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("*.pem"))
 
 
 TAKING = """#!/usr/bin/env bash
