@@ -159,7 +159,7 @@ class Endpoint:
     @contextlib.contextmanager
     def _talking(self) -> Iterator[None]:
         """Suppress the output of kfp's client, and turn its errors into Slipway's."""
-        import kfp_server_api  # type: ignore[import-untyped]
+        import kfp_server_api
         from urllib3.exceptions import HTTPError
 
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

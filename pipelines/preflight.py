@@ -1,6 +1,5 @@
 """Check before any step runs that the run can succeed: encoders, stores, keys, registry, and ports or cluster."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from slipway.components.platforms import storage
 from slipway.components.platforms.cluster_settings import own_namespace
 from slipway.components.platforms.execution_target import resolve
 from slipway.components.platforms.model_registry import Registry
-from slipway.components.prepare_data import sources
-from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.register.signing_job import signer_of
 from slipway.components.rollout.local.model import LocalModel
 from slipway.components.rollout.local.processes import holder_of, port_problem
@@ -100,15 +97,6 @@ def check_port(name: str, port: int) -> None:
             f"port {port} cannot be used ({reason}); end what listens on it, or set rollout.{name} to a free port, "
             f"such as {free}"
         )
-
-
-def check_data(settings: DataSettings) -> None:
-    """Read data on this machine, as the step `prepare_data` will. Data elsewhere are not read.
-
-    Raises:
-        BadInput: they are not there, malformed, or lack a column.
-    """
-    sources.check_local(settings, sys.maxsize)
 
 
 def summary(settings: SlipwaySettings) -> str:

@@ -139,7 +139,7 @@ class Field:
         if not (made.folder / MODEL).exists():
             torch.manual_seed(0)
             model = BertForSequenceClassification(BertConfig())  # of two labels
-            model.eval()  # type: ignore[no-untyped-call]
+            model.train(False)
             trace(model, made.folder / MODEL, sample_inputs(model, self.info["max_length"])[2])
         return made
 

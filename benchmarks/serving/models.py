@@ -49,5 +49,5 @@ def _classifier(encoder: str) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
         encoder_folder(encoder), num_labels=len(LABELS), id2label=names, label2id={v: k for k, v in names.items()}
     )
-    model.eval()  # type: ignore[no-untyped-call]
+    model.train(False)
     return model

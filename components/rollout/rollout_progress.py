@@ -82,7 +82,7 @@ def read_progress(document: dict[str, Any] | None, problems: list[str]) -> Rollo
 
     A state that cannot be read does not hide what is served: its problem is added to `problems`.
     """
-    if document is None:
+    if not document:
         return None
     try:
         return progress_of(from_json(document))

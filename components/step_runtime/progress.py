@@ -5,11 +5,13 @@ command sets that variable, and shows the events. On a cluster the messages are 
 the events.
 """
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,9 +35,9 @@ class Event(BaseModel):
     total: float | None = None
     """Of `progress`: units of work in all."""
 
-    def to_json(self) -> str:
-        """The event as a line of JSON."""
-        return self.model_dump_json(exclude_none=True)
+    def to_json(self) -> dict[str, Any]:
+        """The event as plain JSON."""
+        return self.model_dump(exclude_none=True)
 
 
 listeners: list[Callable[[Event], None]] = []
@@ -54,6 +56,6 @@ def event(step: str, kind: str, message: str = "", done: float | None = None, to
     record = Event(time=time.time(), step=step, kind=kind, message=message, done=done, total=total)
     if folder := os.environ.get("SLIPWAY_RUN"):
         with (Path(folder) / "progress.jsonl").open("a", encoding="utf-8") as file:
-            file.write(record.to_json() + "\n")
+            file.write(json.dumps(record.to_json()) + "\n")
     for listener in listeners:
         listener(record)

@@ -141,7 +141,7 @@ class Mirror:
             formats.KEY: FORMAT,
             "results": self.results,
             "failure": self.failure.to_json() if self.failure else None,
-            "events": [event.model_dump(exclude_none=True) for event in self.events],
+            "events": [event.to_json() for event in self.events],
         }
         try:
             _upload(self.uri, PART, json.dumps(content, ensure_ascii=False))

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from slipway.pipelines.cli import runs as run_records
 from slipway.pipelines.cli.commands import AsJson, Config, Overrides, Target, command, console, settings_of
 from slipway.pipelines.home import Places
 from slipway.pipelines.settings import readable_settings, settings_table
@@ -20,6 +19,8 @@ RunName = Annotated[
 @command(app)
 def runs(as_json: AsJson = False) -> None:
     """List the runs of this home, the newest first, and how they ended."""
+    from slipway.pipelines.cli import runs as run_records  # loads the report, which takes long for all other commands
+
     listed = list(run_records.all_runs(Places.here()))
     if as_json:
         print(json.dumps([run.row() for run in listed], ensure_ascii=False))
@@ -33,6 +34,8 @@ def logs(
     step: Annotated[str, typer.Option(help="Of which step; by default the one that failed, else the last.")] = "",
 ) -> None:
     """Print the log of a step of a run."""
+    from slipway.pipelines.cli import runs as run_records
+
     print(run_records.log_of(run_records.find_run(Places.here(), name), step.replace("-", "_")), end="")
 
 
@@ -42,6 +45,8 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Print the path of a run's report."""
+    from slipway.pipelines.cli import runs as run_records
+
     path = run_records.report_of(run_records.find_run(Places.here(), name))
     console.print(str(path), markup=False, highlight=False)
     if show:

@@ -168,10 +168,8 @@ class TestPyTorchJobLauncher(LauncherContract):
     """With a master and a worker; `test_elastic_workers…` does the same where all are alike."""
 
     def test_elastic_workers_go_on_after_a_loss(self, trainings: Trainings, expected: TrainResult) -> None:
-        result = self.go_on_after_a_loss(PodTraining(trainings, elastic=True))
-        assert result.resumed_from
-        assert result.updates == expected.updates
-        assert dict(result.validation) == pytest.approx(dict(expected.validation), abs=0.02)
+        training = PodTraining(trainings, elastic=True)
+        self.check_resumed(training, self.go_on_after_a_loss(training), expected)
 
 
 def test_what_elastic_workers_did_is_in_mlflow_and_in_the_run_and_nothing_is_left_in_the_store(

@@ -182,13 +182,15 @@ def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first: 
     assert status["champion"]["version"] == "1"
 
 
-def test_the_private_key_is_kept_for_the_user_alone(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("first")
+def test_the_private_key_is_kept_for_the_user_alone(user: User) -> None:
     private = [path for path in (user.folder / "keys").iterdir() if "private" in path.name]
     assert [path.stat().st_mode & 0o777 for path in private] == [0o600]
 
 
 @pytest.mark.parametrize("over", [(), ("--grpc",)])
-def test_predict_prints_label_and_scores(user: User, first: CompletedProcess[str], over: tuple[str, ...]) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("first")
+def test_predict_prints_label_and_scores(user: User, over: tuple[str, ...]) -> None:
     found = user.slipway("predict", *over, "--json", "parcel late please", "password locked please")
     assert found.returncode == 0, found.stderr
     rows = json.loads(found.stdout)
@@ -196,10 +198,8 @@ def test_predict_prints_label_and_scores(user: User, first: CompletedProcess[str
     assert abs(sum(rows[0]["probabilities"].values()) - 1) < 1e-4
 
 
-def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(
-    user: User,
-    first: CompletedProcess[str],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("first")
+def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(user: User) -> None:
     again = user.python(RUN_AGAIN)
     assert again.returncode == 0, again.stderr
     for step in ("prepare data", "select model", "train", "compress"):
@@ -211,7 +211,8 @@ def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(
     assert user.status()["champion"]["version"] == "1"
 
 
-def test_a_second_model_takes_over_without_a_failed_request(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("first")
+def test_a_second_model_takes_over_without_a_failed_request(user: User) -> None:
     key = user.slipway("keys", "add", "shop").stdout.strip()
     clients = Clients(user.port, key)
     wait_for(clients.is_let_in)  # servers look at the file of keys once a second
@@ -227,14 +228,16 @@ def test_a_second_model_takes_over_without_a_failed_request(user: User, first: C
     assert user.status()["champion"]["version"] == "2"
 
 
-def test_a_refused_gate_registers_nothing(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("first")
+def test_a_refused_gate_registers_nothing(user: User) -> None:
     refused = user.slipway("run", "--set", "evaluate.max_calibration_error=0.0")
     assert refused.returncode == 3, refused.stdout + refused.stderr
     assert "register" not in record(user.last_run()).results
     assert user.status()["champion"]["version"] == "2"
 
 
-def test_rollback_serves_the_version_before(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("first")
+def test_rollback_serves_the_version_before(user: User) -> None:
     assert user.slipway("rollback").returncode == 0
     assert user.status()["champion"]["version"] == "1"
 
@@ -244,15 +247,16 @@ def stored_bundle(user: User, version: str) -> Path:
     return Path(found.bundle_uri)
 
 
-def test_a_bundle_is_rolled_out_alone(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("first")
+def test_a_bundle_is_rolled_out_alone(user: User) -> None:
     ended = user.slipway("rollout", "--bundle", str(stored_bundle(user, "2")))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert user.status()["champion"]["version"] == "2"
 
 
+@pytest.mark.usefixtures("first")
 def test_a_tampered_bundle_is_refused_and_the_champion_serves_on(
     user: User,
-    first: CompletedProcess[str],  # noqa: ARG001
     tmp_path: Path,
 ) -> None:
     bundle = tmp_path / "bundle"
@@ -333,7 +337,8 @@ def test_a_port_in_use_is_told_before_any_step(tmp_path: Path, tiny_encoder: Pat
     assert "prepare data" not in ended.stdout
 
 
-def test_stop_ends_the_service_and_start_brings_it_back(user: User, first: CompletedProcess[str]) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("first")
+def test_stop_ends_the_service_and_start_brings_it_back(user: User) -> None:
     assert user.slipway("stop").returncode == 0
     assert user.slipway("status").returncode == 1
     assert user.slipway("start").returncode == 0

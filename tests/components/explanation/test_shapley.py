@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from captum.attr import ShapleyValues, ShapleyValueSampling  # type: ignore[import-untyped]
+from captum.attr import ShapleyValues, ShapleyValueSampling
 from tokenizers import Tokenizer, models
 
 from slipway.components.artifacts.bundle import MODEL

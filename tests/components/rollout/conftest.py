@@ -286,6 +286,19 @@ class NewWorld(Protocol):
     ) -> World: ...
 
 
+def shares_given(patch: pytest.MonkeyPatch, target: FakeTarget, method: str) -> list[int]:
+    """The shares that a method of the target is called with from now on, as they come; it does its work as before."""
+    shares: list[int] = []
+    usual = getattr(target, method)
+
+    def noted(percent: int) -> None:
+        shares.append(percent)
+        usual(percent)
+
+    patch.setattr(target, method, noted)
+    return shares
+
+
 @pytest.fixture
 def world() -> NewWorld:
     """Makes a world: champion version 1 (or none), and version 2 with the given behaviour."""

@@ -11,7 +11,7 @@ from slipway.components.rollout.counter_resets import Tally
 from slipway.components.rollout.state import RolloutState, from_json
 from slipway.components.rollout.target import Counts, Revision
 from tests.components.present import present
-from tests.components.rollout.conftest import Behaviour, Killed, NewWorld, World
+from tests.components.rollout.conftest import Behaviour, Killed, NewWorld, World, shares_given
 
 ACTS = ("deploy", "set_traffic", "promote", "rollback", "save_state")
 DECISIONS = ("nominate", "promote", "reject")
@@ -114,14 +114,7 @@ def test_a_rolled_back_challenger_is_counted_until_its_traffic_ends_and_not_afte
 ) -> None:
     here = world(behaviour(failing=0.09), max_accuracy_drop=0.3)
     here.target.clients_per_second = 200
-    shares: list[int] = []
-    route = here.target.set_traffic
-
-    def set_traffic(percent: int) -> None:
-        shares.append(percent)
-        route(percent)
-
-    monkeypatch.setattr(here.target, "set_traffic", set_traffic)
+    shares = shares_given(monkeypatch, here.target, "set_traffic")
     told = acts_of(here)
     result = here.run()
     assert result.outcome == "rolled_back"

@@ -9,7 +9,7 @@ from slipway.components.rollout.evidence_source import Gatherer
 from slipway.components.rollout.state import RolloutState
 from slipway.components.rollout.target import Counts, Pair, histogram
 from tests.components.present import present
-from tests.components.rollout.conftest import Behaviour, Killed, NewWorld, World
+from tests.components.rollout.conftest import Behaviour, Killed, NewWorld, World, shares_given
 
 
 def held(here: World, **settings: Any) -> str:
@@ -67,14 +67,7 @@ def test_a_shadow_ends_with_the_asked_number_of_copies_and_its_part_of_traffic(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = world(shadow_requests=45, shadow_percent=50, probe_batch=20)
-    shares: list[int] = []
-    start = here.target.shadow
-
-    def shadow(percent: int) -> None:
-        shares.append(percent)
-        start(percent)
-
-    monkeypatch.setattr(here.target, "shadow", shadow)
+    shares = shares_given(monkeypatch, here.target, "shadow")
     result = here.run()
     assert result.outcome == "promoted"
     assert shares == [50, 0]

@@ -2,8 +2,7 @@
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from kubernetes import client
 
 from slipway.components.train.pod_log import LogFollower
+from tests.background import eventually
 
 ANSWERS: list[tuple[int, list[str]]] = []
 """What the log's address answers, one connection after the other: status, and lines; the last one repeats."""
@@ -47,15 +47,6 @@ def core() -> Iterator[client.CoreV1Api]:
 def line(second: int, text: str) -> str:
     """A line with the time at which it was written, as the API server tells it."""
     return f"{datetime(2026, 5, 1, 12, 0, second, tzinfo=UTC):%Y-%m-%dT%H:%M:%S}.123456789Z {text}\n"
-
-
-def eventually(true: Callable[[], object]) -> None:
-    """Wait until it is so."""
-    for _ in range(300):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came true")
 
 
 def test_after_a_broken_connection_no_line_is_lost_or_told_twice(
