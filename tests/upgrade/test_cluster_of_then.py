@@ -13,6 +13,7 @@ from slipway.components.rollout.kserve import record
 from slipway.components.rollout.kserve.manifest import Mode
 from slipway.components.rollout.kserve.model import ClusterModel
 from slipway.components.rollout.rollout_progress import progress_of
+from tests.background import eventually
 from tests.components.rollout.kserve_cluster import NAME, NAMESPACE, Cluster
 from tests.components.rollout.kserve_http import serving
 from tests.components.rollout.kserve_site import use
@@ -44,6 +45,7 @@ def test_status_of_a_service_of_then(user: Path, monkeypatch: pytest.MonkeyPatch
     service = SERVICES["Standard"]["rolling out"]
     service["metadata"] |= {"name": NAME, "namespace": NAMESPACE}
     cluster.apply(service)
+    eventually(cluster.settled)
     with serving(cluster) as (api, gateway):
         use(api, user / "kubeconfig", monkeypatch)
         settings = ClusterSettings(namespace=NAMESPACE, gateway=gateway, deployment_mode="Standard")

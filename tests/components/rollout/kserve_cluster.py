@@ -189,6 +189,11 @@ class Cluster:
             since = min(now - self.changed, now - self.last_apply)
             return since > POD_S + ROUTE_S + GATEWAY_S and self.led == self.route
 
+    def settled(self) -> bool:
+        """Whether all is done that was asked for, after what is due now."""
+        self.tick()
+        return bool(self.route) and self.quiet()
+
     def http_route(self) -> dict[str, Any]:
         """An HTTPRoute; its gateway says that it follows before it does."""
         observed = self.generation - (time.monotonic() - self.changed < STATUS_S)
