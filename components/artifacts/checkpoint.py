@@ -13,7 +13,7 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from slipway.components import formats
-from slipway.components.artifacts.encoder import ADVICE, encoder_folder, split_revision
+from slipway.components.artifacts.encoder import ADVICE, commit_of, encoder_folder, split_revision
 from slipway.components.errors import BadInput
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def _loaded(kind: type[AutoConfig | AutoTokenizer], folder: str | Path, file: st
 def _refuse_code(folder: str | Path, name: str) -> None:
     """Refuse a model that names code to run (`auto_map`), even if transformers has a class of its own for it."""
     repository, revision = split_revision(str(folder))
+    if not Path(repository).is_dir():
+        commit_of(str(folder))  # so that a hub that is not there is told within seconds
     path = cached_file(repository, name, revision=revision, _raise_exceptions_for_missing_entries=False)
     if path and json.loads(Path(path).read_text("utf-8")).get("auto_map"):
         raise BadInput(

@@ -120,22 +120,52 @@ def encoder_identity(name: str) -> str:
 def pinned(name: str) -> str:
     """The name of an encoder on a hub with its current commit, `org/name@COMMIT`; other names are returned unchanged.
 
-    The name may have a revision (`org/name@v2`). If the hub does not answer, the commit is that in this machine's
-    cache. If the cache has none either, the name is returned unchanged; the encoder cannot be loaded then.
+    The name may have a revision (`org/name@v2`). If there is no such encoder, the name is returned unchanged; it cannot
+    be loaded then, and `check_encoder` says why.
 
     Raises:
         BadInput: as `encoder_folder`.
     """
     if is_stored(name) or Path(encoder_folder(name)).is_dir():
         return name
-    from huggingface_hub import hf_hub_download
+    try:
+        return f"{split_revision(name)[0]}@{commit_of(name)}"
+    except OSError:
+        return name
+
+
+def commit_of(name: str) -> str:
+    """The current commit of an encoder on a hub. If the hub does not answer, it is that in this machine's cache.
+
+    It also shows within seconds whether the hub can be reached: a download would try for half a minute.
+
+    Raises:
+        OSError: the hub does not know the encoder, or does not answer and the cache does not have it either.
+    """
+    from huggingface_hub import HfApi
 
     repository, revision = split_revision(name)
+    cached = _cached_commit(repository, revision)
+    if cached and cached == revision:
+        return cached
     try:
-        file = hf_hub_download(repository, "config.json", revision=revision, etag_timeout=HUB_SECONDS)
-    except Exception:  # the classes differ between versions; `check_encoder` reports an encoder that cannot be loaded
-        return name
-    return f"{repository}@{Path(file).parent.name}"  # the cache has a folder for each commit
+        return str(HfApi().model_info(repository, revision=revision, timeout=HUB_SECONDS).sha)
+    except Exception as error:  # the classes differ between versions of the library
+        if cached:
+            return cached
+        raise OSError(str(error)) from error
+
+
+def _cached_commit(repository: str, revision: str) -> str:
+    """The commit of a revision in this machine's cache; empty if the cache has none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        file = hf_hub_download(repository, "config.json", revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return ""
+    return Path(file).parent.name  # the cache has a folder for each commit
 
 
 def split_revision(name: str) -> tuple[str, str]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from typing import TYPE_CHECKING
 
 from slipway.components.compress.result import CompressResult, VariantResult
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.step_result import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = {"teacher": "tab:blue", "student": "tab:orange", "pruned": "tab:purple"}
 GOOD, BAD, SOFT = "#1a7f4b", "#b3261e", "#5b6675"
@@ -105,13 +106,13 @@ def _row(row: VariantResult) -> list[str]:
     ]
 
 
-def pareto_chart(result: CompressResult, width: float) -> Figure:
+def pareto_chart(result: CompressResult, width: float) -> "Figure":
     """Latency at batch 1 (logarithmic) against macro-F1, with the floor, the front and a label for each variant.
 
     The labels of a narrow chart have no numbers: those are in the table.
     """
     rows = result.candidates
-    figure = Figure(figsize=(width, max(4.4, 1 + LABEL_HEIGHT * len(rows))), layout="constrained")
+    figure = html.new_figure(width, max(4.4, 1 + LABEL_HEIGHT * len(rows)))
     axes = figure.subplots()
     largest = max(row.size_bytes for row in rows)
     for row in rows:
@@ -145,19 +146,21 @@ def _front(rows: Sequence[VariantResult]) -> list[VariantResult]:
     return front
 
 
-def _scale(axes: Axes, rows: Sequence[VariantResult], floor: float) -> None:
+def _scale(axes: "Axes", rows: Sequence[VariantResult], floor: float) -> None:
     """Set the limits of the axes, with room around all points and the floor, and ticks with plain numbers."""
     scores, latencies = [floor, *(row.macro_f1 for row in rows)], [row.latency(1) for row in rows]
     room = max(0.02, 0.2 * (max(scores) - min(scores)))
     axes.set(xscale="log", ylim=(min(scores) - room, max(scores) + room))
     axes.set_xlim(min(latencies) / 1.3, max(latencies) * 1.3)
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
 
 
-def _label(axes: Axes, rows: Sequence[VariantResult], numbers: bool) -> None:
+def _label(axes: "Axes", rows: Sequence[VariantResult], numbers: bool) -> None:
     """Write the labels in a column beside the chart, from the best to the worst, each with a line to its point."""
     ordered = sorted(rows, key=lambda row: (row.macro_f1, row.latency(1)))
     low, high = axes.get_ylim()

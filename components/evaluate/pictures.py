@@ -1,13 +1,17 @@
 """The figures of the step `evaluate` for the report."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from slipway.components.evaluate.confusion import readable
 from slipway.components.evaluate.result import Difference, EvaluateResult, ModelScores
 from slipway.components.learning.scores import Counts
-from slipway.components.step_runtime.html import SMALL, WIDE, shortened
+from slipway.components.step_runtime.html import SMALL, WIDE, new_figure, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CHALLENGER, CHAMPION, GOOD, BAD = "#2f5d9e", "#b9c3d1", "#1a7f4b", "#b3261e"
 ROW_INCHES = 0.18
@@ -20,7 +24,7 @@ MOST_BARS = 24
 """With more classes, only the worst ones have bars."""
 
 
-def difference(measured: Difference, limit: float, width: float) -> Figure:
+def difference(measured: Difference, limit: float, width: float) -> "Figure":
     """Histogram of the resampled difference of macro-F1, its interval, and the limit of the gate.
 
     Args:
@@ -34,7 +38,7 @@ def difference(measured: Difference, limit: float, width: float) -> Figure:
         np.asarray(measured.histogram.edges),
     )
     colour = GOOD if values.low >= limit else BAD
-    figure = Figure(figsize=(width, 2.6), layout="constrained")
+    figure = new_figure(width, 2.6)
     axes = figure.subplots()
     axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=CHAMPION)
     axes.axvspan(values.low, values.high, color=colour, alpha=0.15)
@@ -47,12 +51,12 @@ def difference(measured: Difference, limit: float, width: float) -> Figure:
     return figure
 
 
-def classes(result: EvaluateResult, width: float) -> Figure:
+def classes(result: EvaluateResult, width: float) -> "Figure":
     """F1 of challenger and champion, as a pair of bars for each class; of many classes, for the worst ones."""
     shown, champion = weakest(result), result.champion
     challenger = [result.challenger.classes[index] for index in shown]
     rows = np.arange(len(challenger))
-    figure = Figure(figsize=(width, 0.9 + 0.42 * len(rows)), layout="constrained")
+    figure = new_figure(width, 0.9 + 0.42 * len(rows))
     axes = figure.subplots()
     height = 0.38 if champion else 0.7
     scores = [item.f1 for item in challenger]
@@ -77,18 +81,18 @@ def weakest(result: EvaluateResult) -> list[int]:
     return all_classes if len(all_classes) <= MOST_BARS else sorted(all_classes, key=scores.__getitem__)[:MOST_BARS]
 
 
-def confusion_and_calibration(result: EvaluateResult, width: float) -> Figure:
+def confusion_and_calibration(result: EvaluateResult, width: float) -> "Figure":
     """Confusion matrix and reliability diagram of the challenger: side by side, or in a narrow figure one below the
     other.
     """
     labels, counts = readable(result.labels, result.challenger.confusion)
     height = max(2.8, ROW_INCHES * len(labels))
     if width == WIDE:
-        figure = Figure(figsize=(width, height + 1.5), layout="constrained")
+        figure = new_figure(width, height + 1.5)
         matrix, reliability = figure.subplots(1, 2, width_ratios=(1.25, 1))
         cell = 3.5 / len(labels)
     else:
-        figure = Figure(figsize=(width, height + 5), layout="constrained")
+        figure = new_figure(width, height + 5)
         matrix, reliability = figure.subplots(2, 1, height_ratios=(height, 3.2))
         cell = 2.6 / len(labels)
     show_counts, show_names = cell >= CELL_INCHES, cell >= NAME_INCHES
@@ -97,7 +101,7 @@ def confusion_and_calibration(result: EvaluateResult, width: float) -> Figure:
     return figure
 
 
-def _confusion(axes: Axes, labels: list[str], counts: Counts, show_counts: bool, show_names: bool) -> None:
+def _confusion(axes: "Axes", labels: list[str], counts: Counts, show_counts: bool, show_names: bool) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     if show_names:
@@ -113,7 +117,7 @@ def _confusion(axes: Axes, labels: list[str], counts: Counts, show_counts: bool,
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=SMALL)
 
 
-def _reliability(axes: Axes, result: EvaluateResult) -> None:
+def _reliability(axes: "Axes", result: EvaluateResult) -> None:
     """Share of right predictions over mean confidence (DeGroot and Fienberg 1983); dots show the number of texts."""
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
     models: list[tuple[str, ModelScores, str]] = [("challenger", result.challenger, CHALLENGER)]

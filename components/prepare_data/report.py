@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from slipway.components.artifacts.dataset import SPLITS
 from slipway.components.prepare_data.result import NearDuplicate, PrepareDataResult
 from slipway.components.step_runtime import html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
 MOST_BARS = 24
@@ -127,13 +129,13 @@ def _by_size(result: PrepareDataResult) -> list[str]:
     return sorted(result.labels, key=lambda label: sum(classes[name][label] for name in SPLITS))
 
 
-def class_balance(result: PrepareDataResult, width: float) -> Figure:
+def class_balance(result: PrepareDataResult, width: float) -> "Figure":
     """One stacked horizontal bar for each class, the largest first; of many classes, the largest and smallest only."""
     classes, labels = result.classes, _by_size(result)
     if len(labels) > MOST_BARS:
         labels = labels[: MOST_BARS // 2] + labels[-MOST_BARS // 2 :]
     names = [html.shortened(label, width) for label in labels]
-    figure = Figure(figsize=(width, 1.2 + 0.3 * len(labels)), layout="constrained")
+    figure = html.new_figure(width, 1.2 + 0.3 * len(labels))
     axes = figure.subplots()
     left = [0] * len(labels)
     for name in SPLITS:
@@ -150,10 +152,10 @@ def class_balance(result: PrepareDataResult, width: float) -> Figure:
     return figure
 
 
-def length_histogram(result: PrepareDataResult, width: float) -> Figure:
+def length_histogram(result: PrepareDataResult, width: float) -> "Figure":
     """Histogram of the lengths of the texts."""
     edges, counts = result.length_histogram.edges, result.length_histogram.counts
-    figure = Figure(figsize=(width, 2.6), layout="constrained")
+    figure = html.new_figure(width, 2.6)
     axes = figure.subplots()
     axes.stairs(counts, edges, fill=True, color=COLOURS["train"])
     axes.set(xlabel="characters", ylabel="texts", xlim=(0, None))

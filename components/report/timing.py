@@ -1,13 +1,14 @@
 """How long each step of a run took, from its progress events."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from matplotlib.figure import Figure
-
-from slipway.components.step_runtime.html import WIDE
+from slipway.components.step_runtime.html import WIDE, new_figure
 from slipway.components.step_runtime.progress import Event
 from slipway.components.step_runtime.step_result import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STEPS = ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout")
 
@@ -44,10 +45,10 @@ def _step_time(step: str, step_events: list[Event], results: Results, run_start:
     return StepTime(step, state, end - start, start - run_start)
 
 
-def chart(times: Sequence[StepTime], width: float = WIDE) -> Figure:
+def chart(times: Sequence[StepTime], width: float = WIDE) -> "Figure":
     """A bar for each step that ran, from its start to its end."""
     ran = [time for time in times if time.seconds is not None]
-    figure = Figure(figsize=(width, 0.6 + 0.32 * len(ran)), layout="constrained")
+    figure = new_figure(width, 0.6 + 0.32 * len(ran))
     axes = figure.subplots()
     colours = {"failed": "#b3261e", "done": "#2f5d9e", "running": "#b7791f"}
     for row, time in enumerate(ran):

@@ -1,14 +1,15 @@
 """Charts for the report of a rollout: each metric over time, both revisions' shares, and the traffic."""
 
 from textwrap import fill
-from typing import NamedTuple
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, NamedTuple
 
 from slipway.components.rollout.result import MetricResult, RolloutResult
 from slipway.components.rollout.state import Point
-from slipway.components.step_runtime.html import SMALL, WIDE
+from slipway.components.step_runtime.html import SMALL, WIDE, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TITLES = {
     "errors": "Failed requests",
@@ -32,7 +33,7 @@ def verdict_text(verdict: str, upper: float, margin: float) -> str:
     return "not enough to tell" if verdict == "go on" and upper > margin else VERDICT_TEXTS[verdict]
 
 
-def evidence_chart(result: RolloutResult, width: float) -> Figure:
+def evidence_chart(result: RolloutResult, width: float) -> "Figure":
     """For each metric two charts: the harm with its confidence sequence and the margin, and both revisions' shares.
 
     The two charts are side by side, or below each other in a narrow figure.
@@ -42,7 +43,7 @@ def evidence_chart(result: RolloutResult, width: float) -> Figure:
         width: of the figure, in inches.
     """
     metrics, wide = result.metrics, width == WIDE
-    figure = Figure(figsize=(width, (2.5 if wide else 4.4) * len(metrics)), layout="constrained")
+    figure = new_figure(width, (2.5 if wide else 4.4) * len(metrics))
     if wide:
         panels = figure.subplots(len(metrics), 2, squeeze=False, width_ratios=(3, 2))
     else:
@@ -87,7 +88,7 @@ def _moments(name: str, timeline: list[Point]) -> list[Moment]:
     return moments
 
 
-def _harm(axes: Axes, name: str, metric: MetricResult, points: list[Moment]) -> None:
+def _harm(axes: "Axes", name: str, metric: MetricResult, points: list[Moment]) -> None:
     colour, margin = TONES[metric.verdict], 100 * metric.margin
     verdict = verdict_text(metric.verdict, metric.upper, metric.margin) if points else "no data"
     axes.set_title(
@@ -118,7 +119,7 @@ def _harm(axes: Axes, name: str, metric: MetricResult, points: list[Moment]) -> 
                  transform=axes.get_xaxis_transform(), zorder=3)  # fmt: skip
 
 
-def _shares(axes: Axes, metric: MetricResult, points: list[Moment]) -> None:
+def _shares(axes: "Axes", metric: MetricResult, points: list[Moment]) -> None:
     """Both revisions' bad shares over time."""
     seconds = [point.seconds for point in points]
     for who, values, colour, role in (
@@ -138,7 +139,7 @@ def _shares(axes: Axes, metric: MetricResult, points: list[Moment]) -> None:
         axes.legend(fontsize=SMALL, frameon=False, loc="upper left")
 
 
-def _mark_phases(axes: Axes, result: RolloutResult, points: list[Moment], named: bool) -> None:
+def _mark_phases(axes: "Axes", result: RolloutResult, points: list[Moment], named: bool) -> None:
     """Draw a thin line where a phase or step begins, within the time of the points, with its name where it fits."""
     if not points:
         return
@@ -155,7 +156,7 @@ def _mark_phases(axes: Axes, result: RolloutResult, points: list[Moment], named:
                           color="0.45", ha="center", va="top")  # fmt: skip
 
 
-def traffic_chart(result: RolloutResult, outcome: str, width: float) -> Figure:
+def traffic_chart(result: RolloutResult, outcome: str, width: float) -> "Figure":
     """The challenger's share of traffic over time, with the names of phases and steps.
 
     Args:
@@ -163,7 +164,7 @@ def traffic_chart(result: RolloutResult, outcome: str, width: float) -> Figure:
         outcome: the title of the outcome.
         width: of the figure, in inches.
     """
-    figure = Figure(figsize=(width, 2.2), layout="constrained")
+    figure = new_figure(width, 2.2)
     axes = figure.subplots()
     end = max(result.seconds, 0.1)
     for index, period in enumerate(result.periods):

@@ -1,11 +1,13 @@
 """The section of the run's report about the step `select_model`."""
 
 from functools import partial
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from slipway.components.select_model.result import SelectModelResult, Summary
 from slipway.components.step_runtime import html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHOSEN, GOOD, OTHER = "#1a7f4b", "#2f5d9e", "#aab4c0"
 
@@ -74,10 +76,10 @@ def _row(candidate: Summary) -> list[str]:
     ]
 
 
-def scores(result: SelectModelResult, width: float) -> Figure:
+def scores(result: SelectModelResult, width: float) -> "Figure":
     """Mean, standard error and folds of each candidate. The range that counts as good as the best is shaded."""
     candidates = result.candidates
-    figure = Figure(figsize=(width, 1.3 + 0.5 * len(candidates)), layout="constrained")
+    figure = html.new_figure(width, 1.3 + 0.5 * len(candidates))
     axes = figure.subplots()
     for row, candidate in enumerate(candidates):
         good, chosen = candidate.mean >= result.threshold, candidate.name == result.chosen

@@ -7,16 +7,14 @@ about 500 x 430 pixels, whose sandbox loads nothing from other addresses. So the
 import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from unicodedata import east_asian_width
 
-import matplotlib
-from matplotlib.figure import Figure
-
-matplotlib.rcParams["text.parse_math"] = False  # labels and texts may have dollar signs
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Tone = Literal["good", "bad", "neutral"]
-Draw = Callable[[float], Figure]
+Draw = Callable[[float], "Figure"]
 """Draws a figure for a width in inches, `WIDE` or `NARROW`."""
 
 WIDE, NARROW = 10.0, 4.9
@@ -166,12 +164,23 @@ def figure(draw: Draw, caption: str) -> str:
     return f'<figure role="img" aria-label="{label}">{drawings}<figcaption>{label}</figcaption></figure>'
 
 
-def _svg(drawing: Figure, salt: str) -> str:
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure for a page, sizes in inches."""
+    import matplotlib  # imported here, since every process loads this module and few draw
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams["text.parse_math"] = False  # labels and texts may have dollar signs
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(drawing: "Figure", salt: str) -> str:
     """A figure as inline SVG, with text in the fonts of the page.
 
     The salt makes the ids in it differ from those of other figures on the page. Without a date, the same figure always
     gives the same text.
     """
+    import matplotlib
+
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif"}):
         drawing.savefig(buffer, format="svg", metadata={"Date": None})

@@ -1,12 +1,14 @@
 """The section of the run's report about the step `train`."""
 
 from functools import partial
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from slipway.components.step_runtime import html
 from slipway.components.step_runtime.step_result import number
 from slipway.components.train.result import TrainResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def scalars(result: TrainResult) -> dict[str, float | None]:
@@ -56,7 +58,7 @@ def _epoch_rows(result: TrainResult) -> list[list[str]]:
     ]
 
 
-def learning_curves(result: TrainResult, width: float) -> Figure:
+def learning_curves(result: TrainResult, width: float) -> "Figure":
     """Three panels over the updates: losses, validation macro-F1 and learning rate. A line marks the best epoch.
 
     The panels are side by side, or one below the other in a narrow figure.
@@ -64,7 +66,7 @@ def learning_curves(result: TrainResult, width: float) -> Figure:
     training, validation = result.curves.training, result.curves.validation
     best = next(point.update for point in validation if point.epoch == result.best_epoch)
     wide = width == html.WIDE
-    figure = Figure(figsize=(width, 3 if wide else 7), layout="constrained")
+    figure = html.new_figure(width, 3 if wide else 7)
     loss, score, rate = figure.subplots(1, 3) if wide else figure.subplots(3, 1)
     updates = [point.update for point in training]
     evaluated = [point.update for point in validation]

@@ -52,6 +52,9 @@ class Handler(hub_server.HubHandler):
             commit = self.server.names.get(parts[4], parts[4])
             found = self.server.commits[commit].get("/".join(parts[5:]))
             self.answer(found or b"", commit, "" if found is not None else "EntryNotFound")
+        elif parts[1:5] == ["api", "models", "org", "encoder"] and parts[5:6] in ([], ["revision"]):
+            commit = self.server.names.get(parts[-1], parts[-1])
+            self.answer(json.dumps({"id": "org/encoder", "sha": commit}).encode(), commit)
         else:
             self.answer(b"{}", OLD, "EntryNotFound")
 
