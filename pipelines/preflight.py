@@ -7,18 +7,16 @@ from typing import Any
 from slipway.components.artifacts.checkpoint import check_encoder
 from slipway.components.artifacts.encryption import key_of
 from slipway.components.compress import architecture
-from slipway.components.errors import BadInput
 from slipway.components.machine import home
 from slipway.components.platforms import storage
 from slipway.components.platforms.cluster_settings import own_namespace
 from slipway.components.platforms.execution_target import resolve
 from slipway.components.platforms.model_registry import Registry
 from slipway.components.register.signing_job import signer_of
-from slipway.components.rollout.local.model import LocalModel
-from slipway.components.rollout.local.processes import holder_of, port_problem
 from slipway.components.step_runtime import run_record, step_context
 from slipway.components.step_runtime.preflight_result import PreflightResult
 from slipway.pipelines.cluster_settings import check_not_local, check_store, encoders, for_pods, with_stores
+from slipway.pipelines.local_ports import check_ports
 from slipway.pipelines.pipeline_parameters import REST, settings_of
 from slipway.pipelines.settings import SlipwaySettings
 from slipway.pipelines.step_requests import Requests, requests_of
@@ -78,25 +76,8 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         if settings.cluster.store != settings.registry.store:
             storage.check_writable(settings.cluster.store)
         check_cluster(settings.cluster, settings.registry, settings.model_name)
-    elif not LocalModel(service).running():  # otherwise the service itself holds the ports
-        for name, port in (("http_port", settings.rollout.http_port), ("grpc_port", settings.rollout.grpc_port)):
-            check_port(name, port)
-
-
-def check_port(name: str, port: int) -> None:
-    """Check that no process listens on a port of this machine.
-
-    Raises:
-        BadInput: a process does. The message names it, if this user may see it.
-    """
-    if problem := port_problem("127.0.0.1", port):
-        free = next((str(other) for other in range(port + 1, 65536) if not port_problem("127.0.0.1", other)), "another")
-        holder = holder_of(port)
-        reason = f"held by {holder}" if holder else problem
-        raise BadInput(
-            f"port {port} cannot be used ({reason}); end what listens on it, or set rollout.{name} to a free port, "
-            f"such as {free}"
-        )
+    else:
+        check_ports(settings.rollout, service)
 
 
 def summary(settings: SlipwaySettings) -> str:

@@ -25,6 +25,7 @@ from slipway.components.step_runtime import step_context
 from slipway.components.step_runtime.run_record import REPORT
 from slipway.pipelines.cluster_settings import check_from_here, encoders
 from slipway.pipelines.home import Places
+from slipway.pipelines.local_ports import check_ports
 from slipway.pipelines.local_run import SETTINGS
 from slipway.pipelines.progress_view import FileEvents, follow
 from slipway.pipelines.settings import SlipwaySettings
@@ -56,22 +57,26 @@ def run_here(settings: SlipwaySettings, places: Places, console: Console) -> tup
         The outcome and the path of the report, which is in the folder of the run.
 
     Raises:
-        BadInput: data or an encoder on this machine cannot be used, or this machine cannot use the cluster's stores.
+        BadInput: data, an encoder or a port of this machine cannot be used, or this machine cannot use the cluster's
+            stores.
     """
-    check_at_hand(settings)
+    check_at_hand(settings, places)
     return _run("slipway.pipelines.local_run", [], settings, places, console)
 
 
-def check_at_hand(settings: SlipwaySettings) -> None:
+def check_at_hand(settings: SlipwaySettings, places: Places) -> None:
     """Check what can be seen at once, without the machine learning libraries, which take many seconds to load.
 
     Raises:
-        BadInput: data or an encoder on this machine are not there, or the data are malformed or lack a column.
+        BadInput: data or an encoder on this machine are not there, the data are malformed or lack a column, or another
+            process listens on a port of the endpoint on this machine.
     """
     sources.check_local(settings.data, AT_ONCE_BYTES)
     for _, encoder in encoders(settings):
         if not is_stored(encoder):
             encoder_folder(encoder)
+    if meant(settings.target) == "local":
+        check_ports(settings.rollout, places.service)
 
 
 def roll_out_here(

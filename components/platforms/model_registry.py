@@ -14,17 +14,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING
 
 from slipway.components.clients.credentials import without_credentials
 from slipway.components.errors import BadInput
 from slipway.components.machine.private_files import private_folder
 from slipway.components.platforms import identifiers
-from slipway.components.platforms.tracking_server import advice, connect
+from slipway.components.platforms.tracking_server import advice, connect, errors
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 BUNDLE_URI, DIGEST, OUTCOME, REASON, REPLACES = "bundle_uri", "digest", "outcome", "reason", "replaces"
@@ -108,8 +107,8 @@ class Registry:
         with self._usable():
             try:
                 self._client.create_registered_model(self.model_name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            except errors() as error:
+                if _code(error) != "RESOURCE_ALREADY_EXISTS":
                     raise
             created = self._client.create_model_version(self.model_name, self._source(bundle_uri), tags=all_tags)
             self._client.set_registered_model_alias(self.model_name, CHALLENGER, str(created.version))
@@ -174,8 +173,8 @@ class Registry:
     def _aliases(self) -> dict[str, str]:
         try:
             aliases = self._client.get_registered_model(self.model_name).aliases
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # no version was registered yet
+        except errors() as error:
+            if _code(error) == "RESOURCE_DOES_NOT_EXIST":  # no version was registered yet
                 return {}
             raise
         return {alias: str(number) for alias, number in aliases.items()}
@@ -186,7 +185,7 @@ class Registry:
     def _tag(self, number: str, tag: str, value: str) -> None:
         self._client.set_model_version_tag(self.model_name, number, tag, value)
 
-    def _read(self, entity: ModelVersion) -> Version:
+    def _read(self, entity: "ModelVersion") -> Version:
         """Convert MLflow's entity. Others may write its tags, so BadInput is raised if they are not valid."""
         tags = dict(entity.tags)
         if not tags.get(BUNDLE_URI) or not tags.get(DIGEST):
@@ -212,8 +211,8 @@ class Registry:
         """Turn errors of MLflow into BadInput; `what` names the object of the request, which may not exist."""
         try:
             yield
-        except (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError) as error:
-            if what and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+        except errors() as error:
+            if what and _code(error) == "RESOURCE_DOES_NOT_EXIST":
                 raise BadInput(f"the registry {self._shown_uri} has no {what}; see `slipway status`") from error
             reason = without_credentials(str(error).splitlines()[0][:500] if str(error) else type(error).__name__)
             raise BadInput(
@@ -225,7 +224,14 @@ def _number(version: Version | str) -> str:
     return version.version if isinstance(version, Version) else version
 
 
+def _code(error: Exception) -> str:
+    """MLflow's code of an error; empty for errors of other libraries."""
+    return str(getattr(error, "error_code", ""))
+
+
 def _make_folder(tracking_uri: str) -> None:
+    from sqlalchemy.engine import make_url
+
     if tracking_uri.startswith("sqlite:"):
         database = make_url(tracking_uri).database
         if database and not Path(database).parent.exists():

@@ -6,11 +6,12 @@ those credentials to every server, and fails with a workspace on a server that h
 """
 
 import os
-
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING
 
 from slipway.components.platforms.authority import IN_CLUSTER, OF_MLFLOW, UNTRUSTED
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 OF_ONE_SERVER = ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN")
@@ -18,13 +19,15 @@ OF_ONE_SERVER = ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TO
 come from the Secret of the store."""
 
 
-def connect(uri: str) -> MlflowClient:
+def connect(uri: str) -> "MlflowClient":
     """A client for the runs and the registry of one server. Variables for another server are removed from the
     environment.
 
     Raises:
         mlflow.exceptions.MlflowException: the address cannot be used.
     """
+    from mlflow import MlflowClient  # imported here: it takes seconds, and few commands need a server
+
     environment_uri = os.environ.get(ADDRESS, "")
     if environment_uri and environment_uri.rstrip("/") != uri.rstrip("/"):
         for name in OF_ONE_SERVER:
@@ -32,8 +35,18 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def errors() -> tuple[type[Exception], ...]:
+    """The classes of the errors that come from a server, or a database, that cannot be used."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError, ImportError, ValueError
+
+
 def advice(error: Exception) -> str:
     """What the user should check if a tracking server cannot be used."""
+    from mlflow.exceptions import MlflowException
+
     message = str(error)
     if UNTRUSTED in message:
         return (
