@@ -17,7 +17,7 @@ from slipway.components.artifacts.encoder import encoder_folder, is_stored
 from slipway.components.machine.child_processes import environment
 from slipway.components.machine.private_files import private_folder
 from slipway.components.platforms.execution_target import meant
-from slipway.components.prepare_data import sources
+from slipway.components.prepare_data import usable
 from slipway.components.report.outcome import Outcome, outcome_of
 from slipway.components.report.step import run as write_report
 from slipway.components.select_model.settings import trainings
@@ -71,7 +71,7 @@ def check_at_hand(settings: SlipwaySettings, places: Places) -> None:
         BadInput: data or an encoder on this machine are not there, the data are malformed or lack a column, or another
             process listens on a port of the endpoint on this machine.
     """
-    sources.check_local(settings.data, AT_ONCE_BYTES)
+    usable.check_local(settings.data, AT_ONCE_BYTES)
     for _, encoder in encoders(settings):
         if not is_stored(encoder):
             encoder_folder(encoder)

@@ -57,23 +57,23 @@ def read(settings: DataSettings) -> Source:
         return Source(examples, [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files])
 
 
-def check_local(settings: DataSettings, most_bytes: int | None = None) -> None:
-    """Read data on this machine as the step does, and forget them. Data elsewhere, and large ones, are not read.
+def read_local(settings: DataSettings, most_bytes: int | None = None) -> list[Example] | None:
+    """The rows of data on this machine; None if the data are elsewhere or larger than the limit.
 
     Args:
         settings: of the data.
-        most_bytes: data with more bytes are not read; only their files are looked for. None for no limit.
+        most_bytes: of larger data, only the files are looked for. None for no limit.
 
     Raises:
         BadInput: the data are not there, malformed, or lack a column.
     """
     path = local_path(settings.source)
     if path is None:
-        return
+        return None
     files = data_files(path, settings)
-    if most_bytes is None or sum(file.stat().st_size for file in files) <= most_bytes:
-        for file in files:
-            _rows(file, path, settings)
+    if most_bytes is not None and sum(file.stat().st_size for file in files) > most_bytes:
+        return None
+    return [example for file in files for example in _rows(file, path, settings)]
 
 
 def _rows(file: Path, source: Path, settings: DataSettings) -> list[Example]:

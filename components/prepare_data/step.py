@@ -7,10 +7,10 @@ from pathlib import Path
 from slipway.components.artifacts.dataset import write_dataset
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data import duplicates, sources, splitting, summary
-from slipway.components.prepare_data.cleaning import clean
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.prepare_data.usable import cleaned, with_enough_examples
 from slipway.components.step_runtime import progress
 
 STEP = "prepare_data"
@@ -29,19 +29,19 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
     source = sources.read(settings)
     progress.report(STEP, f"cleaning {len(source.examples)} rows")
     removed: Counter[str] = Counter()
-    examples = _cleaned(source.examples, settings, removed)
+    examples = cleaned(source.examples, settings, removed)
     merged = duplicates.merge_equal(examples, settings.conflicts)
     dropped = [conflict for conflict in merged.conflicts if not conflict.kept]
     removed["same text, conflicting labels"] = sum(sum(conflict.labels.values()) for conflict in dropped)
     removed["exact duplicate"] = len(examples) - len(merged.examples) - removed["same text, conflicting labels"]
-    examples = _with_enough_examples(merged.examples, settings, removed)
+    examples = with_enough_examples(merged.examples, settings, removed)
     examples = _ordered(examples, settings, removed)
     progress.report(STEP, f"comparing {len(examples)} texts for near duplicates")
     pairs = duplicates.near_duplicates([example.text for example in examples], settings.near_duplicate_similarity)
     removed["near duplicate"] = len(pairs)
     removed_indices = {pair.removed for pair in pairs}
     kept = [example for index, example in enumerate(examples) if index not in removed_indices]
-    kept = _with_enough_examples(kept, settings, removed)
+    kept = with_enough_examples(kept, settings, removed)
     splits = splitting.split(kept, settings.shares)
     labels = sorted({example.label for example in kept})
     _check_ready_splits(splits, labels, settings)
@@ -72,29 +72,6 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
     )
 
 
-def _cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
-    """The examples with clean texts and labels. Examples that cannot be used are counted in `removed` by reason."""
-    cleaned = []
-    for example in examples:
-        text, label = clean(example.text, settings.unescape_html), clean(example.label)
-        reason = (
-            "no label"
-            if not label
-            else "no text"
-            if not text
-            else "too short"
-            if len(text) < settings.minimum_length
-            else "too long"
-            if len(text) > settings.maximum_length
-            else ""
-        )
-        if reason:
-            removed[reason] += 1
-        else:
-            cleaned.append(Example(text, label, example.split))
-    return cleaned
-
-
 def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
     """Shuffle the examples, cut them to the limit, and put those of the source's held-out splits first.
 
@@ -104,33 +81,6 @@ def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Count
     limit = settings.limit or len(order)
     removed["over the limit"] = max(0, len(order) - limit)
     return sorted(order[:limit], key=lambda example: duplicates.HELD_OUT_FIRST[example.split])
-
-
-def _with_enough_examples(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
-    """The examples of the classes that have the minimum of examples.
-
-    Raises:
-        BadInput: a class has fewer examples and the settings refuse such classes, or fewer than two classes are left.
-    """
-    counts = Counter(example.label for example in examples)
-    rare = {label: count for label, count in sorted(counts.items()) if count < settings.minimum_examples}
-    if rare and settings.rare_classes == "refuse":
-        listed = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:10])
-        rest = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
-        raise BadInput(
-            f"classes with fewer than data.minimum_examples={settings.minimum_examples} distinct examples: "
-            f"{listed}{rest}; add examples, lower data.minimum_examples (3 at least), set data.rare_classes=drop, or "
-            f"check data.label_column={settings.label_column!r}"
-        )
-    removed["class with too few examples"] += sum(rare.values())
-    kept = [example for example in examples if example.label not in rare]
-    if len(counts) - len(rare) < 2:
-        remaining = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(10)) or "none"
-        raise BadInput(
-            f"{settings.source} has fewer than 2 classes with usable texts (found: {remaining}; removed: "
-            f"{dict(+removed) or 'nothing'}); check data.label_column and data.text_column"
-        )
-    return kept
 
 
 def _check_ready_splits(splits: dict[str, list[Example]], labels: Sequence[str], settings: DataSettings) -> None:

@@ -7,10 +7,10 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
-import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from huggingface_hub import constants
 
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data import hub, sources
@@ -97,26 +97,26 @@ print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="
 
 @pytest.mark.parametrize("source", ["org/messages", "org/messages@main", f"org/messages@{COMMIT}"])
 def test_a_dataset_is_pinned_to_its_commit(endpoint: str, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     settings = sources.pinned(DataSettings(source=source))
     assert settings.source == f"org/messages@{COMMIT}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert sources.version(settings) == COMMIT
 
 
 def test_an_unknown_revision_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     with pytest.raises(BadInput, match="'org/messages' has no revision 'none'; give a branch, tag or commit"):
         hub.read(DataSettings(source="org/messages@none"))
 
 
 def test_an_unknown_dataset_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     with pytest.raises(BadInput, match="'org/none' is neither a file or folder here nor a Hugging Face dataset"):
         hub.read(DataSettings(source="org/none"))
 
 
 def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(BadInput, match="'org/none' .* http://127.0.0.1:9 cannot be reached"):
         hub.read(DataSettings(source="org/none"))
