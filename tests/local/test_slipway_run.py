@@ -100,17 +100,22 @@ class User:
     def last_run(self) -> Path:
         return max((self.home / "runs").iterdir())
 
+    def log(self, step: str) -> Path:
+        """The log of a step of the last run."""
+        return self.last_run() / "logs" / f"{step}.log"
+
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.slipway("status", "--json").stdout)
         return found
 
 
 class Clients:
-    """Two clients that send requests one after the other without pause."""
+    """Two clients, which send requests one after the other: few at first, as many as they can once it gets busy."""
 
     BODY = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["parcel late again"]}]}
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, busy: Callable[[], bool]) -> None:
+        self.busy = busy
         self.headers = {"authorization": f"Bearer {key}"}
         self.url = f"http://127.0.0.1:{port}/v2/models/messages/infer"
         self.sent, self.failed = 0, 0
@@ -119,7 +124,7 @@ class Clients:
 
     def _send(self) -> None:
         with httpx.Client(headers=self.headers, timeout=20) as client:
-            while not self._stopping.wait(0.02):
+            while not self._stopping.wait(0.02 if self.busy() else 0.2):
                 try:
                     good = client.post(self.url, json=self.BODY).status_code == 200
                 except httpx.HTTPError:
@@ -174,7 +179,7 @@ def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first: 
     html = report.read_text("utf-8")
     for step in ("prepare_data", "select_model", "train", "compress", "evaluate", "register", "rollout"):
         assert f'<section id="{step}">' in html
-        assert (user.last_run() / "logs" / f"{step}.log").exists()
+        assert user.log(step).exists()
     logs = [path.read_text("utf-8") for path in user.last_run().glob("logs/*.log")]
     assert not any("a file of the project ran" in log for log in logs)
     status = user.status()
@@ -214,11 +219,13 @@ def test_an_unchanged_run_from_python_skips_what_it_can_and_keeps_the_champion(u
 @pytest.mark.usefixtures("first")
 def test_a_second_model_takes_over_without_a_failed_request(user: User) -> None:
     key = user.slipway("keys", "add", "shop").stdout.strip()
-    clients = Clients(user.port, key)
+    before = user.last_run()
+    clients = Clients(user.port, key, lambda: user.last_run() != before and user.log("rollout").exists())
     wait_for(clients.is_let_in)  # servers look at the file of keys once a second
     with clients:
         asked = user.python(OF_PYTHON, f"http://127.0.0.1:{user.port}", key)
-        second = user.slipway("run", "--set", "train.epochs=8", "--set", "select.candidates=[]")
+        changes = ("train.epochs=8", "train.processes=1", "select.candidates=[]")
+        second = user.slipway("run", *(part for change in changes for part in ("--set", change)))
     assert asked.stdout.splitlines()[:2] == ["delivery account True", "pipeline.yaml"], asked.stderr
     assert "did you mean train.epochs" in asked.stdout
     assert second.returncode == 0, second.stdout + second.stderr
@@ -332,9 +339,9 @@ def test_a_port_in_use_is_told_before_any_step(tmp_path: Path, tiny_encoder: Pat
         holder.listen()
         ended = newcomer.slipway("run")
     assert ended.returncode == 2
-    assert f"port {newcomer.port}" in ended.stdout
-    assert "rollout.http_port" in ended.stdout
-    assert "prepare data" not in ended.stdout
+    assert f"port {newcomer.port} cannot be used" in ended.stderr
+    assert "rollout.http_port" in ended.stderr
+    assert not (newcomer.home / "runs").exists()
 
 
 @pytest.mark.usefixtures("first")
