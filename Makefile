@@ -42,9 +42,9 @@ docs: setup
 
 test: check test-together test-alone
 
-# What needs neither a model nor a server: for the loop of a developer.
+# The files of tests that take less than two seconds: for the loop of a developer.
 test-fast: setup
-	$(BIN)/pytest -n $(JOBS) --dist loadfile -q -m 'quick and not cluster and not local and not alone'
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -q -m 'not local and not alone' $$($(BIN)/python -m tests.slow_files)
 
 # JOBS files of tests side by side.
 test-together: setup

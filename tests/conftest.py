@@ -17,22 +17,12 @@ pytest.register_assert_rewrite(
     "tests.components.train.launcher_contract",
 )
 
-MODELS_AND_SERVERS = {"tiny_encoder", "tiny_checkpoint", "draft_bundle", "server", "s3", "site", "user"}
-"""Fixtures that take seconds."""
-
 WORDS = {
     "billing": ["invoice", "charged", "payment", "card", "bill", "price"],
     "delivery": ["parcel", "courier", "late", "package", "tracking", "doorstep"],
     "account": ["password", "login", "email", "locked", "account", "verify"],
 }
 FILLER = ["please", "help", "my", "the", "was", "is", "again", "today", "why", "not"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need neither a model nor a server: those of `make test-fast`."""
-    for item in items:
-        if not MODELS_AND_SERVERS.intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.quick)
 
 
 def free_port() -> int:
