@@ -6,7 +6,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 UV := uv==0.13.9
 # On a machine with a GPU: make setup TORCH_INDEX=https://pypi.org/simple
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-JOBS ?= 2
+JOBS ?= 3
+# Many containers set it. Then each of the hundreds of processes of a run or of the tests would compile all packages anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup run test test-fast test-together test-alone check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
@@ -44,11 +46,11 @@ test: check test-together test-alone
 
 # The files of tests that take less than two seconds: for the loop of a developer.
 test-fast: setup
-	$(BIN)/pytest -n $(JOBS) --dist loadfile -q -m 'not local and not alone' $$($(BIN)/python -m tests.slow_files)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -q -m 'not local and not alone' $$($(BIN)/python -m tests.slow_files)
 
 # JOBS files of tests side by side.
 test-together: setup
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --durations=40 -m 'not cluster and not alone'
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=40 -m 'not cluster and not alone'
 
 # Those that measure memory or time.
 test-alone: setup

@@ -10,6 +10,7 @@ import pytest
 
 from slipway.components.artifacts.dataset import TextDataset, write_dataset
 from slipway.components.step_runtime import code_version, progress
+from tests import slow_files
 
 pytest.register_assert_rewrite(
     "tests.components.rollout.served_contract",
@@ -23,6 +24,12 @@ WORDS = {
     "account": ["password", "login", "email", "locked", "account", "verify"],
 }
 FILLER = ["please", "help", "my", "the", "was", "is", "again", "today", "why", "not"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    rank = {path: number for number, path in enumerate(slow_files.listed())}
+    items.sort(key=lambda item: rank.get(item.location[0], len(rank)))
 
 
 def free_port() -> int:

@@ -1,4 +1,5 @@
-"""The files of tests that take seconds, in `slow_files.txt`: `make test-fast` leaves them out.
+"""The files of tests that take seconds, in `slow_files.txt`, the slowest first. `make test-fast` leaves them out, and
+`make test` begins with them, so that none of them is left at the end while the other processes have nothing to do.
 
     python -m tests.slow_files              prints all other files
     python -m tests.slow_files REPORT.xml   writes the list anew from the JUnit report of a run of all tests
@@ -15,17 +16,17 @@ LIST = FOLDER / "slow_files.txt"
 
 
 def listed() -> list[str]:
-    """The paths of the slow files below the root of the repository."""
+    """The paths of the slow files below the root of the repository, the slowest first."""
     return LIST.read_text("utf-8").split()
 
 
 def measured(report: Path) -> list[str]:
-    """The files whose tests took more than the limit together, by a JUnit report."""
+    """The files whose tests took more than the limit together, by a JUnit report; the slowest first."""
     seconds: Counter[str] = Counter()
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         module = [part for part in case.attrib["classname"].split(".") if not part.startswith("Test")]
         seconds["/".join(module) + ".py"] += float(case.attrib["time"])
-    return sorted(path for path, total in seconds.items() if total > LIMIT_S)
+    return [path for path, total in seconds.most_common() if total > LIMIT_S]
 
 
 def quick() -> list[str]:
