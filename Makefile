@@ -3,7 +3,6 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-UV := uv==0.13.9
 # On a machine with a GPU: make setup TORCH_INDEX=https://pypi.org/simple
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 JOBS ?= 3
@@ -16,9 +15,9 @@ setup: $(VENV)/installed
 
 # PyTorch comes first, by itself: its CPU build where that index can be reached, PyPI's, which is for CUDA, where not. uv installs the
 # rest in seconds: first the lock, by digests, then what PyTorch's CUDA build needs besides, and the tools for tests.
-$(VENV)/installed: pyproject.toml requirements.lock
+$(VENV)/installed: pyproject.toml requirements.lock docker/uv.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) $(UV)
+	$(PIP) --require-hashes --requirement docker/uv.txt
 	$(PIP) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,docs]'
