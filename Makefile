@@ -6,6 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # On a machine with a GPU: make setup TORCH_INDEX=https://pypi.org/simple
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 JOBS ?= 3
+SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Many containers set it. Then each of the hundreds of processes of a run or of the tests would compile all packages anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -45,11 +46,11 @@ test: check test-together test-alone
 
 # The files of tests that take less than two seconds: for the loop of a developer.
 test-fast: setup
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -q -m 'not local and not alone' $$($(BIN)/python -m tests.slow_files)
+	$(BIN)/pytest $(SIDE_BY_SIDE) -q -m 'not local and not alone' $$($(BIN)/python -m tests.slow_files)
 
 # JOBS files of tests side by side.
 test-together: setup
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=40 -m 'not cluster and not alone'
+	$(BIN)/pytest $(SIDE_BY_SIDE) --durations=40 -m 'not cluster and not alone'
 
 # Those that measure memory or time.
 test-alone: setup

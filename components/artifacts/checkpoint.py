@@ -58,22 +58,22 @@ def load_config(folder: str | Path) -> PretrainedConfig:
 def _loaded(kind: type[AutoConfig | AutoTokenizer], folder: str | Path, file: str) -> Any:
     """What transformers loads from a file of an encoder or checkpoint. Raises BadInput as `load_config`."""
     try:
-        _refuse_code(folder, file)
         name, revision = split_revision(str(folder))
+        if not Path(name).is_dir():
+            # A hub that is not there is told within seconds, and what is checked and what is loaded are of one commit.
+            revision = commit_of(str(folder))
+        _refuse_code(name, revision, file)
         return kind.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _unknown(str(folder), error) from error
 
 
-def _refuse_code(folder: str | Path, name: str) -> None:
+def _refuse_code(name: str, revision: str, file: str) -> None:
     """Refuse a model that names code to run (`auto_map`), even if transformers has a class of its own for it."""
-    repository, revision = split_revision(str(folder))
-    if not Path(repository).is_dir():
-        commit_of(str(folder))  # so that a hub that is not there is told within seconds
-    path = cached_file(repository, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
     if path and json.loads(Path(path).read_text("utf-8")).get("auto_map"):
         raise BadInput(
-            f"{name} of {folder} names code of its own (auto_map), which would run here with all rights; Slipway loads "
+            f"{file} of {name} names code of its own (auto_map), which would run here with all rights; Slipway loads "
             "weights only: give an encoder that transformers knows by itself"
         )
 

@@ -148,12 +148,12 @@ def _front(rows: Sequence[VariantResult]) -> list[VariantResult]:
 
 def _scale(axes: "Axes", rows: Sequence[VariantResult], floor: float) -> None:
     """Set the limits of the axes, with room around all points and the floor, and ticks with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter  # imported here as in `html.new_figure`
+
     scores, latencies = [floor, *(row.macro_f1 for row in rows)], [row.latency(1) for row in rows]
     room = max(0.02, 0.2 * (max(scores) - min(scores)))
     axes.set(xscale="log", ylim=(min(scores) - room, max(scores) + room))
     axes.set_xlim(min(latencies) / 1.3, max(latencies) * 1.3)
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -28,7 +28,7 @@ def check_local(settings: DataSettings, most_bytes: int | None = None) -> None:
 
 def cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
     """The examples with clean texts and labels. Examples that cannot be used are counted in `removed` by reason."""
-    cleaned = []
+    usable = []
     for example in examples:
         text, label = clean(example.text, settings.unescape_html), clean(example.label)
         reason = (
@@ -45,8 +45,8 @@ def cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counte
         if reason:
             removed[reason] += 1
         else:
-            cleaned.append(Example(text, label, example.split))
-    return cleaned
+            usable.append(Example(text, label, example.split))
+    return usable
 
 
 def with_enough_examples(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
