@@ -15,6 +15,7 @@ from tests import slow_files
 pytest.register_assert_rewrite(
     "tests.components.rollout.served_contract",
     "tests.components.rollout.target_contract",
+    "tests.components.rollout.world",
     "tests.components.train.launcher_contract",
 )
 

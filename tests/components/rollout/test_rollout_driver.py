@@ -13,7 +13,7 @@ from slipway.components.rollout.analysis.readings import read
 from slipway.components.rollout.driver import Driver
 from slipway.components.rollout.target import Counts, Revision
 from tests.components.present import present
-from tests.components.rollout.conftest import Behaviour, Killed, NewWorld
+from tests.components.rollout.world import Behaviour, Killed, NewWorld
 
 
 def test_the_first_version_becomes_champion_when_it_answers(world: NewWorld) -> None:

@@ -11,7 +11,7 @@ from slipway.components.rollout.counter_resets import Tally
 from slipway.components.rollout.state import RolloutState, from_json
 from slipway.components.rollout.target import Counts, Revision
 from tests.components.present import present
-from tests.components.rollout.conftest import Behaviour, Killed, NewWorld, World, shares_given
+from tests.components.rollout.world import Behaviour, Killed, NewWorld, World, shares_given
 
 ACTS = ("deploy", "set_traffic", "promote", "rollback", "save_state")
 DECISIONS = ("nominate", "promote", "reject")

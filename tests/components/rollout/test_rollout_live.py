@@ -8,7 +8,7 @@ from slipway.components.rollout.live import course, evidence_table
 from slipway.components.rollout.rollout_progress import progress_of
 from slipway.components.rollout.state import from_json
 from tests.components.present import present
-from tests.components.rollout.conftest import Behaviour, NewWorld
+from tests.components.rollout.world import Behaviour, NewWorld
 
 
 def test_the_evidence_so_far_is_shown_by_metric(world: NewWorld, behaviour: type[Behaviour]) -> None:

@@ -9,7 +9,7 @@ from slipway.components.rollout.evidence_source import Gatherer
 from slipway.components.rollout.state import RolloutState
 from slipway.components.rollout.target import Counts, Pair, histogram
 from tests.components.present import present
-from tests.components.rollout.conftest import Behaviour, Killed, NewWorld, World, shares_given
+from tests.components.rollout.world import Behaviour, Killed, NewWorld, World, shares_given
 
 
 def held(here: World, **settings: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from slipway.components.rollout import report
-from tests.components.rollout.conftest import Behaviour, NewWorld
+from tests.components.rollout.world import Behaviour, NewWorld
 
 
 @pytest.mark.parametrize(

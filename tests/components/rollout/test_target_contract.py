@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from slipway.components.rollout.target import Revision
-from tests.components.rollout.conftest import Behaviour, FakeTarget, sites
+from tests.components.rollout.conftest import sites
 from tests.components.rollout.kserve_site import OneProcess
 from tests.components.rollout.target_contract import TargetContract
+from tests.components.rollout.world import Behaviour, FakeTarget
 
 
 class Memory:
