@@ -59,7 +59,8 @@ for service in $services; do
     [ -d "botocore/data/$service" ] || fail "botocore describes no service $service; see what it is called now"
 done
 before=$(du -sk . | cut -f1)
-unused | while read -r path; do
+paths=$(unused) # all of them first: a search fails where a folder goes while it looks
+[ -z "$paths" ] || echo "$paths" | while read -r path; do
     rm -r "$path"
 done
 left=$(unused; strange)

@@ -193,11 +193,6 @@ def newest_run(uri: str) -> dict[str, Any]:
     return {"run_id": runs[0].info.run_id, "update": max(point.step for point in history)}
 
 
-def test_one_process_is_enough(training: LocalTraining) -> None:
-    result = training.run(processes=1, epochs=2)
-    assert (result.processes, result.epochs) == (1, 2)
-
-
 def test_a_private_training_is_one_however_many_processes_share_it(new_training: NewTraining, uri: str) -> None:
     """The same samples, noise added once, and the ε of result, model and MLflow."""
     results = []
