@@ -1,6 +1,7 @@
 """Reads and writes the dataset folder that flows between steps.
 
-train.arrow validation.arrow test.arrow   Arrow IPC files, columns id: string, text: string, label: int32
+train.arrow validation.arrow test.arrow   Arrow IPC files, columns id: string, text: string, label: int32, and
+                                          by:NAME: string for columns by which results are told apart
 labels.json                               the class names; `label` is an index into this list
 dataset.json                              source, counts, digests of the splits and of the whole dataset
 """
@@ -9,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ SPLITS = ("train", "validation", "test")
 INFO = "dataset.json"
 FORMAT = 1
 """Format of the dataset folder, stated in `dataset.json`; see `slipway.components.formats`."""
+PREFIX = "by:"
+"""Begins the names of further columns, so that a user may call one `label`."""
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
 
 
@@ -60,12 +64,20 @@ class TextDataset:
         """Class indices of a split, shape (rows,)."""
         return np.asarray(self.table(split)["label"].to_numpy(), dtype=np.int64)
 
+    def columns(self, split: str) -> dict[str, list[str]]:
+        """Further columns of a split, by which results are told apart; the digest does not cover them."""
+        table = self.table(split)
+        return {
+            name.removeprefix(PREFIX): table[name].to_pylist() for name in table.column_names if name.startswith(PREFIX)
+        }
+
 
 def write_dataset(
     folder: str | Path,
     splits: Mapping[str, tuple[Sequence[str], Sequence[int]]],
     labels: Sequence[str],
     info: Mapping[str, Any],
+    columns: Mapping[str, Mapping[str, Sequence[str]]] = MappingProxyType({}),
 ) -> TextDataset:
     """Write a dataset folder.
 
@@ -74,6 +86,7 @@ def write_dataset(
         splits: texts and class indices of each of `SPLITS`.
         labels: the class names.
         info: further members of `dataset.json`.
+        columns: of some splits, further columns by name, with a value for each text.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +101,9 @@ def write_dataset(
         whole.update(content.digest())
         ids = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
         table = pa.table([ids, list(texts), [int(label) for label in label_ids]], schema=SCHEMA)
-        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for column, values in columns.get(name, {}).items():
+            table = table.append_column(f"{PREFIX}{column}", pa.array(list(values), pa.string()))
+        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
     (folder / "labels.json").write_text(json.dumps(list(labels), ensure_ascii=False), "utf-8")
     record = {

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from slipway.components.artifacts.dataset import SPLITS
-from slipway.components.prepare_data.result import NearDuplicate, PrepareDataResult
+from slipway.components.prepare_data.result import LabelNoise, NearDuplicate, PrepareDataResult
 from slipway.components.step_runtime import html
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def section(result: PrepareDataResult) -> str:
     else:
         parts.append(html.paragraph("No row was removed."))
     parts.extend(_duplicates(result))
+    if result.label_noise:
+        parts.extend(_label_noise(result.label_noise))
     if len(result.labels) > MOST_BARS:
         parts.append(html.details("Examples of every class by split", _class_table(result)))
     examples = [[label, text] for label, texts in result.examples.items() for text in texts]
@@ -103,6 +105,25 @@ def _duplicates(result: PrepareDataResult) -> list[str]:
         ]
         parts.append(html.details("Texts with several labels", html.table(["Text", "Labels", "Kept as"], rows)))
     return parts
+
+
+def _label_noise(noise: LabelNoise) -> list[str]:
+    worst = sorted(noise.classes.items(), key=lambda item: -item[1])
+    rows = [[item.text, item.label, item.suggested, f"{item.margin:.2f}"] for item in noise.suspicious]
+    return [
+        html.heading("Labels to look at", 3),
+        html.paragraph(
+            f"Of {noise.texts:,} texts, {noise.suspicious_count:,} look like those of another class than their label "
+            f"says (confident learning, Northcutt et al. 2021). An estimated {noise.share:.1%} of the labels "
+            "are wrong, or of classes that the quick model of this search cannot tell apart: it gives "
+            f"{noise.accuracy:.0%} of the texts the label that they have."
+        ),
+        html.details("The most suspicious texts", html.table(["Text", "Label", "Looks like", "Margin"], rows)),
+        html.details(
+            "Estimated share of wrong labels by class",
+            html.table(["Class", "Share"], [[label, f"{share:.1%}"] for label, share in worst]),
+        ),
+    ]
 
 
 def _class_table(result: PrepareDataResult) -> str:

@@ -55,6 +55,38 @@ class Conflict(ResultPart):
     """The label that was kept; empty when the text was dropped."""
 
 
+class SuspiciousLabel(ResultPart):
+    """A text whose label is probably wrong."""
+
+    text: str
+    """Its beginning."""
+    label: str
+    """The label that it has."""
+    suggested: str
+    """The label that it probably should have."""
+    margin: float
+    """How much more probable the suggested label is, from -1 to 1."""
+
+
+class LabelNoise(ResultPart):
+    """Labels that are probably wrong, by confident learning with a quick model."""
+
+    texts: int
+    """Number of texts that were searched."""
+    accuracy: float
+    """How often the quick model gives a text, which it was not trained on, the label that it has. With a low value,
+    many suspicions are the model's mistakes.
+    """
+    share: float
+    """Estimated share of labels that are wrong, or of classes that the quick model cannot tell apart."""
+    classes: dict[str, float]
+    """Class to this share among its texts."""
+    suspicious_count: int
+    """Number of suspicious texts."""
+    suspicious: list[SuspiciousLabel]
+    """The most suspicious texts, the most suspicious first."""
+
+
 class Lengths(ResultPart):
     """Quantiles of the length of texts, in characters."""
 
@@ -102,6 +134,8 @@ class PrepareDataResult(StepResult):
     """Examples of texts with several labels."""
     conflicts_count: int
     """Number of all texts with several labels."""
+    label_noise: LabelNoise | None = None
+    """Labels that are probably wrong; null when they were not searched for."""
     labels: list[str]
     """Names of the classes."""
     similar_labels: list[str]

@@ -27,6 +27,9 @@ class DataSettings(Settings):
     )
     text_column: str = setting("text", "column that holds the text", min_length=1, coerce_numbers_to_str=True)
     label_column: str = setting("label", "column that holds the class", min_length=1, coerce_numbers_to_str=True)
+    slice_columns: list[str] = setting(
+        [], "further columns, such as a language or a shop, by whose values the evaluation shows scores"
+    )
     hub_config: str = setting("", "configuration (subset) of the Hugging Face dataset")
     ready_splits: bool = setting(
         False, "keep the splits of the source (of a Hugging Face dataset, or files of a folder named train, test, …)"
@@ -50,6 +53,9 @@ class DataSettings(Settings):
     minimum_examples: int = setting(10, "examples that a class must have after cleaning", "examples", ge=3)
     validation_share: float = setting(0.15, "part of each class that goes to the validation split", "share", gt=0, lt=1)
     test_share: float = setting(0.2, "part of each class that goes to the test split", "share", gt=0, lt=1)
+    label_noise_texts: int = setting(
+        5000, "at most this many texts, chosen at random, are searched for wrong labels; 0 for none", "texts", ge=0
+    )
     limit: int = setting(0, "use at most this many texts, chosen at random; 0 uses all", "texts", ge=0)
     seed: int = setting(13, "seed of the order in which texts are kept and split", ge=0, lt=2**31)
 

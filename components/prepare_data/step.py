@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slipway.components.artifacts.dataset import write_dataset
 from slipway.components.errors import BadInput
-from slipway.components.prepare_data import duplicates, sources, splitting, summary
+from slipway.components.prepare_data import duplicates, label_noise, slice_columns, sources, splitting, summary
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
@@ -27,6 +27,7 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
         BadInput: the source cannot be read, a class has too few examples, or there are fewer than two classes.
     """
     source = sources.read(settings)
+    values = slice_columns.read(settings)
     progress.report(STEP, f"cleaning {len(source.examples)} rows")
     removed: Counter[str] = Counter()
     examples = cleaned(source.examples, settings, removed)
@@ -50,7 +51,8 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
         name: ([e.text for e in rows], [labels.index(e.label) for e in rows]) for name, rows in splits.items()
     }
     info = {"source": settings.source, "rows_read": len(source.examples), "settings": settings.model_dump()}
-    dataset = write_dataset(output, numbered_splits, labels, info)
+    columns = slice_columns.of_splits(values, splits)
+    dataset = write_dataset(output, numbered_splits, labels, info, columns)
     return PrepareDataResult(
         source=settings.source,
         parts=source.parts[:20],
@@ -60,6 +62,7 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
         duplicates=summary.duplicates_of(examples, merged, pairs),
         conflicts=summary.conflicts_of(merged),
         conflicts_count=len(merged.conflicts),
+        label_noise=label_noise.search(kept, labels, settings),
         labels=labels,
         similar_labels=summary.similar(labels),
         classes=summary.classes_of(splits, labels),
