@@ -13,6 +13,8 @@ from slipway.components.artifacts.bundle import MODEL, TOKENIZER, Bundle
 from slipway.components.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
+TEMPERATURE = "temperature"
+"""Key of the model's metadata: the number by which it divides its logits, for calibrated probabilities."""
 BATCH = 32
 """Default number of texts of an inference."""
 SLOW_FUSION = "SkipLayerNormFusion"
@@ -54,6 +56,11 @@ class Classifier:
         self.tokenizer.enable_truncation(self.bundle.info.max_length)
         self.tokenizer.no_padding()
         self._inputs = {item.name for item in self.session.get_inputs()}
+
+    @property
+    def temperature(self) -> float:
+        """The number by which the model divides its logits; 1 for models that do not."""
+        return float(self.session.get_modelmeta().custom_metadata_map.get(TEMPERATURE, 1))
 
     def logits(self, texts: Sequence[str], batch: int = BATCH) -> Floats:
         """Logits of the texts, shape (texts, classes). Texts of similar length share a batch, to save padding."""

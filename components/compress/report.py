@@ -44,6 +44,8 @@ def section(result: CompressResult) -> str:
         "Faster, batch 32": f"{teacher.latency(32) / chosen.latency(32):.1f} x",
         "Smaller": f"{teacher.size_bytes / chosen.size_bytes:.1f} x",
     }
+    if calibration := result.calibration:
+        facts["Calibration error, validation (before)"] = f"{calibration.error:.3f} ({calibration.error_before:.3f})"
     caption = (
         "Quality and latency of the variants; the area of a circle is the size on disk, and the grey line joins "
         "those that none beats in both. A bar ends at the macro-F1 that a variant is sure to keep; below the red line "
@@ -57,6 +59,12 @@ def section(result: CompressResult) -> str:
         f"paired bootstrap ({number(result.settings, 'quality_confidence'):.0%}), which must reach "
         f"{number(result.settings, 'quality_share'):.0%}. Latency is median / 95th percentile."
     )
+    if calibration:
+        note += (
+            f" The delivered variant divides its logits by the temperature {calibration.temperature:.3f}, fitted on "
+            "the validation split. Its expected calibration error there would by chance alone be "
+            f"{calibration.error_by_chance:.3f}."
+        )
     budget = result.budget
     if budget.exhausted:
         note += (

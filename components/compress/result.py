@@ -59,6 +59,19 @@ class Tolerance(ResultPart):
     """The largest measured difference."""
 
 
+class Calibration(ResultPart):
+    """The temperature of the delivered variant, and its expected calibration error on the validation split."""
+
+    temperature: float
+    """The number by which the model divides its logits; above 1 it was too sure of its answers."""
+    error_before: float
+    """The error without the temperature: mean distance between confidence and share of right answers, from 0 to 1."""
+    error: float
+    """The error with it."""
+    error_by_chance: float
+    """The error that a perfectly calibrated model with these confidences would have, since the texts are few."""
+
+
 class Budget(ResultPart):
     """The time budget of the search, and whether it was enough."""
 
@@ -85,6 +98,8 @@ class CompressResult(StepResult):
     """The macro-F1 below which nothing is chosen."""
     teacher: VariantResult
     """The trained model, exported and not compressed."""
+    calibration: Calibration | None = None
+    """The temperature of the delivered variant; null in results of earlier releases."""
     tolerance: Tolerance
     """Differences of the exported models from torch's."""
     threads: int

@@ -21,10 +21,11 @@ from slipway.components.compress.export import TOLERANCE
 from slipway.components.compress.measure import BATCH_SIZES, quality, time_side_by_side
 from slipway.components.compress.models import candidates
 from slipway.components.compress.quality import ALL, kept
-from slipway.components.compress.result import Budget, CompressResult, Tolerance, VariantResult
+from slipway.components.compress.result import Budget, Calibration, CompressResult, Tolerance, VariantResult
 from slipway.components.compress.search_state import SearchState
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.compress.teacher_outputs import STEP
+from slipway.components.compress.temperature import calibrate
 from slipway.components.compress.variants import Variant, VariantWriter
 from slipway.components.errors import BadInput
 from slipway.components.learning.batches import EncodedTexts
@@ -97,7 +98,7 @@ def run(
         measured = _measure(variants, data, settings)
         choice = choose(measured[0], measured[1:], settings.quality_share, settings.quality_confidence, settings.target)
         number = next(index for index, variant in enumerate(measured) if variant.name == choice.chosen)
-        _deliver(variants[number], measured[number], data.texts("validation"), output)
+        calibration = _deliver(variants[number], measured[number], data, output)
     progress.report(STEP, f"chosen: {choice.chosen}, {choice.reasons[choice.chosen]}")
     rows = _rows(variants, measured, choice)
     return CompressResult(
@@ -105,6 +106,7 @@ def run(
         chosen=choice.chosen,
         floor=settings.quality_share * measured[0].macro_f1,
         teacher=rows[0],
+        calibration=calibration,
         tolerance=Tolerance(allowed=TOLERANCE, measured=max(variant.exported.difference for variant in variants)),
         threads=settings.serving_threads or cores(),
         settings=settings.model_dump(),
@@ -185,9 +187,14 @@ def _measure(variants: Sequence[Variant], data: TextDataset, settings: CompressS
     ]
 
 
-def _deliver(variant: Variant, measured: Measured, texts: Sequence[str], output: Path) -> None:
-    """Copy the draft bundle to the output, with its measurements and its drift reference on the validation texts."""
+def _deliver(variant: Variant, measured: Measured, data: TextDataset, output: Path) -> Calibration:
+    """Copy the draft bundle to the output, calibrated and with its measurements and its drift reference.
+
+    Temperature and drift reference are those of the validation split.
+    """
     shutil.copytree(variant.folder, output, dirs_exist_ok=True)
+    texts = data.texts("validation")
+    calibration = calibrate(output, Classifier(output, cores()), texts, data.label_ids("validation"))
     info = updated_info(
         Bundle(output).info,
         metrics={"validation_accuracy": measured.accuracy, "validation_macro_f1": measured.macro_f1},
@@ -195,6 +202,7 @@ def _deliver(variant: Variant, measured: Measured, texts: Sequence[str], output:
         reference=reference_of(Classifier(output, cores()), texts),
     )
     write_info(output, info)
+    return calibration
 
 
 def _latencies(measured: Measured) -> dict[str, float]:

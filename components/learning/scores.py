@@ -62,6 +62,8 @@ class Scores:
     classes: list[ClassScore]
     bins: list[Bin]
     confusion: list[list[int]]
+    calibration_error_by_chance: float = 0.0
+    calibration_error_unscaled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,7 @@ def calibration(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = BI
         right: whether the prediction is right, shape (texts,).
         bins: number of bins between 0 and 1.
     """
-    edges = np.linspace(0, 1, bins + 1)
-    bin_of_text = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
+    edges, bin_of_text = _binned(confidence, bins)
     used_bins = []
     for index in np.unique(bin_of_text):
         inside = bin_of_text == index
@@ -169,7 +170,37 @@ def calibration(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = BI
     return error, used_bins
 
 
-def score(truth: Indices, predicted: Indices, confidence: Floats, labels: list[str]) -> Scores:
+def calibration_by_chance(confidence: Floats, bins: int = BINS, draws: int = 200, seed: int = 0) -> float:
+    """The expected calibration error that a perfectly calibrated model has by chance; fewer texts give a higher one.
+
+    In each draw a prediction is right with its confidence as probability (consistency resampling of Broecker and Smith
+    2007, Increasing the reliability of reliability diagrams). An error near this value is no sign of bad calibration.
+
+    Args:
+        confidence: highest probability of each text, shape (texts,).
+        bins: number of bins between 0 and 1.
+        draws: number of draws.
+        seed: of the draws.
+    """
+    if not len(confidence):
+        return 0.0
+    generator, (_, bin_of_text) = np.random.default_rng(seed), _binned(confidence, bins)
+    gaps = [
+        np.abs(np.bincount(bin_of_text, (generator.random(len(confidence)) < confidence) - confidence)).sum()
+        for _ in range(draws)
+    ]
+    return float(np.mean(gaps)) / len(confidence)
+
+
+def _binned(confidence: Floats, bins: int) -> tuple[Floats, Indices]:
+    """The edges of the bins, shape (bins + 1,), and the bin of each text, shape (texts,)."""
+    edges = np.linspace(0, 1, bins + 1)
+    return edges, np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
+
+
+def score(
+    truth: Indices, predicted: Indices, confidence: Floats, labels: list[str], unscaled: Floats | None = None
+) -> Scores:
     """Compute all scores of a model's predictions.
 
     Args:
@@ -177,6 +208,7 @@ def score(truth: Indices, predicted: Indices, confidence: Floats, labels: list[s
         predicted: predicted classes, shape (texts,); `len(labels)` for an unknown label.
         confidence: probability of the predicted class, shape (texts,).
         labels: the classes' names.
+        unscaled: the probability without the model's temperature, shape (texts,); None for a model without one.
     """
     confusion = confusion_matrix(truth, predicted, len(labels))
     error, bins = calibration(confidence, truth == predicted)
@@ -187,6 +219,8 @@ def score(truth: Indices, predicted: Indices, confidence: Floats, labels: list[s
         classes=[_class_score(label, confusion, index) for index, label in enumerate(labels)],
         bins=bins,
         confusion=confusion.tolist(),
+        calibration_error_by_chance=calibration_by_chance(confidence),
+        calibration_error_unscaled=None if unscaled is None else calibration(unscaled, truth == predicted)[0],
     )
 
 

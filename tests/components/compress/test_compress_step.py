@@ -18,6 +18,8 @@ from slipway.components.compress import report, step
 from slipway.components.compress.result import CompressResult, VariantResult
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.errors import BadInput
+from slipway.components.learning import scores
+from tests.components.present import present
 
 QUICK = CompressSettings(
     quality_share=0.8,
@@ -47,6 +49,13 @@ def compressed(
 ) -> tuple[CompressResult, Path]:
     output = tmp_path_factory.mktemp("compressed") / "draft"
     return step.run(tiny_checkpoint, small_dataset.folder, QUICK, "messages", "v1", output), output
+
+
+def errors_of(classifier: Classifier, data: TextDataset) -> float:
+    """The expected calibration error on the validation split."""
+    probabilities = classifier.probabilities(data.texts("validation"))
+    right = probabilities.argmax(axis=1) == data.label_ids("validation")
+    return scores.calibration(probabilities.max(axis=1), right)[0]
 
 
 def by_name(result: CompressResult) -> dict[str, VariantResult]:
@@ -81,6 +90,9 @@ def test_the_output_is_the_chosen_candidate_as_a_draft_bundle(
     predicted = Classifier(output).logits(small_dataset.texts("validation")).argmax(axis=1)
     accuracy = float((predicted == small_dataset.label_ids("validation")).mean())
     assert info.reference["label"].counts == np.bincount(predicted, minlength=len(info.labels)).tolist()
+    calibration = present(result.calibration)
+    assert Classifier(output).temperature == pytest.approx(calibration.temperature) != 1
+    assert calibration.error == pytest.approx(errors_of(Classifier(output), small_dataset))
     assert accuracy == pytest.approx(chosen.accuracy) == pytest.approx(info.metrics["validation_accuracy"])
 
 
