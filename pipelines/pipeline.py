@@ -88,7 +88,7 @@ def pipeline(
         encoder: Pretrained encoder: minilm, a name on the Hugging Face hub, or a folder on S3.
         epochs: Passes over the training split.
         processes: Worker processes of the training.
-        min_macro_f1: Macro-F1 that the first version must reach on the test split.
+        min_macro_f1: Macro-F1 that every version must reach on the test split.
         canary_steps: The new version's shares of traffic, in percent.
         settings: All other settings, by name, such as {"train.seed": 7}; `slipway settings` lists them.
     """

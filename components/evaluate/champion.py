@@ -9,7 +9,7 @@ from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput, BundleRefused
 from slipway.components.evaluate.result import ChampionScores, ModelScores
 from slipway.components.platforms import storage
-from slipway.components.platforms.model_registry import Version
+from slipway.components.platforms.model_registry import DATASET, Version
 
 
 def fetch(champion: Version, model_name: str, public_key: Path, folder: Path) -> Bundle:
@@ -26,8 +26,7 @@ def fetch(champion: Version, model_name: str, public_key: Path, folder: Path) ->
     """
     advice = f"restore it, or take the alias champion from version {champion.version} in MLflow"
     try:
-        storage.download_folder(champion.bundle_uri, folder)
-        return signing.opened(folder, public_key, signing.Wanted(model_name, champion.digest))
+        return registered(champion, folder, model_name, public_key)
     except BadInput as error:
         raise BadInput(f"the bundle of champion {champion.version} cannot be read ({error}); {advice}") from error
     except BundleRefused as error:
@@ -35,6 +34,17 @@ def fetch(champion: Version, model_name: str, public_key: Path, folder: Path) ->
             f"the bundle of champion {champion.version} at {champion.bundle_uri} is not what was registered ({error}); "
             f"{advice}"
         ) from error
+
+
+def registered(version: Version, folder: Path, model_name: str, public_key: Path) -> Bundle:
+    """Download the bundle of a version into a folder and open it: verified, and in memory.
+
+    Raises:
+        BadInput: the bundle cannot be downloaded, or the key cannot be used.
+        BundleRefused: it is not the registered one, or is not signed by the key's owner.
+    """
+    storage.download_folder(version.bundle_uri, folder)
+    return signing.opened(folder, public_key, signing.Wanted(model_name, version.digest))
 
 
 def same_model(first: Bundle, second: Bundle) -> bool:
@@ -57,7 +67,7 @@ def scores_of(champion: Version, scores: ModelScores, labels: Sequence[str], dat
     return ChampionScores(
         **dict(scores),
         version=champion.version,
-        same_data=champion.tags.get("dataset_digest") == data.digest,
+        same_data=champion.tags.get(DATASET) == data.digest,
         labels_it_lacks=[label for label in data.labels if label not in labels],
         labels_now_gone=[label for label in labels if label not in data.labels],
     )

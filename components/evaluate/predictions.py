@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from slipway.components.artifacts.bundle import Bundle
-from slipway.components.artifacts.onnx_classifier import Classifier
+from slipway.components.artifacts.onnx_classifier import Classifier, softmax
 from slipway.components.errors import SlipwayError
 from slipway.components.evaluate.result import ModelScores, TypoScores
-from slipway.components.learning.scores import Floats, Indices, Scores, score
+from slipway.components.learning.scores import Floats, Indices, Scores, confusion_matrix, macro_f1, score
 
 
 class Exam(NamedTuple):
@@ -32,6 +32,8 @@ class Answers:
 
     predicted: Indices
     confidence: Floats
+    unscaled: Floats | None = None
+    """The confidence without the model's temperature; None for a model without one."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Evaluated:
             accuracy=clean.accuracy,
             macro_f1=clean.macro_f1,
             calibration_error=clean.calibration_error,
+            calibration_error_by_chance=clean.calibration_error_by_chance,
+            calibration_error_unscaled=clean.calibration_error_unscaled,
             classes=clean.classes,
             bins=clean.bins,
             confusion=clean.confusion,
@@ -71,16 +75,28 @@ def evaluated(bundle: Path | Bundle, exam: Exam) -> Evaluated:
     """
     classifier = Classifier(bundle)
     clean, noisy = (_answers(classifier, texts, exam.labels) for texts in (exam.texts, exam.noisy))
-    scores = [score(exam.truth, answers.predicted, answers.confidence, exam.labels) for answers in (clean, noisy)]
+    scores = [
+        score(exam.truth, answers.predicted, answers.confidence, exam.labels, answers.unscaled)
+        for answers in (clean, noisy)
+    ]
     return Evaluated(classifier.labels, clean, *scores)
 
 
+def macro_f1_of(bundle: Bundle, exam: Exam) -> float:
+    """Macro-F1 of a bundle on the test split, without typing errors. Raises as `evaluated`."""
+    answers = _answers(Classifier(bundle), exam.texts, exam.labels)
+    return float(macro_f1(confusion_matrix(exam.truth, answers.predicted, len(exam.labels))))
+
+
 def _answers(classifier: Classifier, texts: Sequence[str], labels: list[str]) -> Answers:
-    probabilities = classifier.probabilities(texts)
+    logits, temperature = classifier.logits(texts), classifier.temperature
+    probabilities = softmax(logits)
     if not np.isfinite(probabilities).all():
         raise SlipwayError(
             f"the model in {classifier.bundle.folder} answers with values that are not numbers; compress it otherwise"
         )
     index_of = {label: index for index, label in enumerate(labels)}
     dataset_classes = np.array([index_of.get(label, len(labels)) for label in classifier.labels], dtype=np.int64)
-    return Answers(dataset_classes[probabilities.argmax(axis=1)], probabilities.max(axis=1).astype(np.float64))
+    unscaled = softmax(logits * temperature).max(axis=1).astype(np.float64) if temperature != 1 else None
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    return Answers(dataset_classes[probabilities.argmax(axis=1)], confidence, unscaled)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from slipway.components.evaluate import pictures
+from slipway.components.evaluate import pictures, slices
 from slipway.components.evaluate.confusion import MOST_CLASSES
 from slipway.components.evaluate.result import Difference, EvaluateResult
 from slipway.components.explanation import picture
@@ -14,12 +14,15 @@ def section(result: EvaluateResult) -> str:
     """HTML fragment: the gate's verdict with reasons, then figures and tables of the scores."""
     parts = [html.heading("Evaluation and gate"), _verdict(result), html.facts(_facts(result)), _checks(result)]
     parts += _cautions(result)
+    parts += [html.notice(sentence, "neutral") for sentence in slices.told(result.slices)]
     if difference := result.difference:
         draw = partial(pictures.difference, difference, -number(result.settings, "max_drop"))
         parts.append(html.figure(draw, _difference_caption(result, difference)))
     parts.append(html.figure(partial(pictures.classes, result), _classes_caption(result)))
     parts.append(html.figure(partial(pictures.confusion_and_calibration, result), _confusion_caption(result)))
     parts.append(html.details("Precision, recall and F1 of each class", _class_table(result)))
+    if result.slices:
+        parts.append(html.details("Scores by length, script and columns of the data", _slice_table(result)))
     if result.mistakes:
         parts.append(html.details("Wrong answers of which the challenger was surest", _mistakes(result)))
     if result.typo_examples:
@@ -47,6 +50,8 @@ def _facts(result: EvaluateResult) -> dict[str, str]:
             f"{getattr(challenger, key):.3f}"
         )
     of_champion = f" (champion {champion.typos.drop:.3f})" if champion else ""
+    if (best := result.best) and best.macro_f1 is not None:
+        facts[f"Below the best so far, version {best.version} ({best.macro_f1:.3f})"] = f"{best.drop or 0:+.3f}"
     if members := result.membership:
         facts["Training texts recognised (AUC; 0.5 is guessing)"] = f"{members.auc:.3f}"
     if roc := result.roc:
@@ -72,10 +77,20 @@ def _checks(result: EvaluateResult) -> str:
 
 
 def _cautions(result: EvaluateResult) -> list[str]:
-    champion = result.champion
-    if not champion:
-        return []
+    champion, best = result.champion, result.best
     cautions = []
+    if best and best.why_not:
+        cautions.append(
+            f"The best version so far, {best.version} (macro-F1 {best.recorded:.3f} on the test split of then), was "
+            f"not compared: {best.why_not}."
+        )
+    if best and best.drop is not None and not best.same_data:
+        cautions.append(
+            f"The best version so far, {best.version}, was tested on other data then (macro-F1 {best.recorded:.3f}), "
+            "and was tested on this test split now."
+        )
+    if not champion:
+        return [html.notice(text, "neutral") for text in cautions]
     if not champion.same_data:
         cautions.append(
             "The champion was trained on other data: some of these test texts may have been among its training "
@@ -85,7 +100,7 @@ def _cautions(result: EvaluateResult) -> list[str]:
         labels = ", ".join(champion.labels_it_lacks)
         cautions.append(
             f"The champion does not know the labels {labels}. The two are compared on the other texts, and the "
-            "challenger must reach the floor on all."
+            "floor holds on all."
         )
     if champion.labels_now_gone:
         labels = ", ".join(champion.labels_now_gone)
@@ -131,6 +146,25 @@ def _class_table(result: EvaluateResult) -> str:
         for item in result.challenger.classes
     ]
     return html.table(["Class", "Precision", "Recall", "F1", "Texts"], rows)
+
+
+def _slice_table(result: EvaluateResult) -> str:
+    rows = [
+        [
+            item.by,
+            item.name,
+            str(item.texts),
+            *(f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})" for score in (item.accuracy, item.macro_f1)),
+            f"{item.surely_worse_by:.3f}" if item.surely_worse_by > 0 else "",
+        ]
+        for item in result.slices
+    ]
+    confidence = number(result.settings, "confidence")
+    headers = ["Slice by", "Value", "Texts", "Accuracy", "Macro-F1", "Surely worse than all by"]
+    return html.table(headers, rows) + html.paragraph(
+        f"Intervals of {confidence:.0%} confidence. Macro-F1 is over the classes that occur in a slice. The last "
+        "column holds with that confidence over all slices."
+    )
 
 
 def _mistakes(result: EvaluateResult) -> str:

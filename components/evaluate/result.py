@@ -83,6 +83,10 @@ class ModelScores(ResultPart):
     """Mean F1 over the classes that occur."""
     calibration_error: float
     """Expected calibration error: mean distance between confidence and share of right answers."""
+    calibration_error_by_chance: float | None = None
+    """The error that a perfectly calibrated model with these confidences would have, since the texts are few."""
+    calibration_error_unscaled: float | None = None
+    """The error without the temperature that the model divides its logits by; null for a model without one."""
     classes: list[ClassScore]
     """Scores of each class, in the order of the labels."""
     bins: list[Bin]
@@ -108,6 +112,23 @@ class ChampionScores(ModelScores):
     """Labels that it has and the data do not."""
 
 
+class BestSoFar(ResultPart):
+    """The best version that was ever promoted, by the macro-F1 that it had when it was registered."""
+
+    version: str
+    """Its version in the registry."""
+    recorded: float
+    """Its macro-F1 when it was registered, on the test split of then."""
+    same_data: bool
+    """Whether it was tested on the test split of this run then; if not, it was tested on it now."""
+    macro_f1: float | None = None
+    """Its macro-F1 on the test split of this run; null when it could not be tested on it."""
+    drop: float | None = None
+    """How far the challenger's macro-F1 is below; negative when it is above, null when they could not be compared."""
+    why_not: str = ""
+    """Why they could not be compared; empty when they were."""
+
+
 class Intervals(ResultPart):
     """Scores with their confidence intervals."""
 
@@ -124,6 +145,21 @@ class Difference(Intervals):
     """Number of these texts."""
     histogram: Histogram
     """The resampled differences of macro-F1."""
+
+
+class Slice(Intervals):
+    """The challenger's scores on a part of the test split, with their confidence intervals."""
+
+    by: str
+    """What the texts have in common: `length`, `script`, or the name of a column of the data."""
+    name: str
+    """Their value of it, such as `up to 40 characters`."""
+    texts: int
+    """Number of these texts."""
+    surely_worse_by: float
+    """How far their accuracy lies at least below that of all test texts, with the confidence of the settings over all
+    slices; zero or less when it may be as high.
+    """
 
 
 class Mistake(ResultPart):
@@ -163,12 +199,16 @@ class EvaluateResult(GateResult):
     """The challenger's ROC curve for the second of two classes; null for more."""
     champion: ChampionScores | None
     """Scores of the model that is served; null when there is none."""
+    best: BestSoFar | None = None
+    """The best version so far, and the drop that has added up since; null when nothing was promoted yet."""
     identical_to_champion: str | None
     """The champion's version if the challenger is the same model; otherwise null."""
     intervals: Intervals
     """The challenger's scores with their intervals."""
     difference: Difference | None
     """Challenger minus champion; null when there is nothing to compare."""
+    slices: list[Slice] = []
+    """The challenger's scores on parts of the test split."""
     membership: Membership | None
     """How well training texts can be recognised; null when that was not measured."""
     mistakes: list[Mistake]

@@ -6,22 +6,38 @@ from slipway.components.settings import Settings, setting
 class EvaluateSettings(Settings):
     """Limits of the quality gate that a challenger must meet."""
 
-    min_macro_f1: float = setting(
-        0.7, "macro-F1 that the first version of all must reach on the test split", "share", ge=0, le=1
-    )
+    min_macro_f1: float = setting(0.7, "macro-F1 that every version must reach on the test split", "share", ge=0, le=1)
     max_drop: float = setting(
-        0.05,
-        "how far below the champion's macro-F1 the lower end of the interval of the difference may lie",
+        0.02,
+        "how far the lower end of the interval of the difference from the champion's macro-F1 may lie below zero, and "
+        "how far macro-F1 may lie below that of the best version so far",
         "share",
         ge=0,
         le=1,
     )
     confidence: float = setting(
-        0.9, "of the two-sided bootstrap intervals; 0.9 leaves 5 % below the lower end", "share", gt=0.5, lt=1
+        0.9,
+        "of the two-sided intervals; 0.9 leaves 5 % below the lower end, and 5 % above the upper bounds of recall",
+        "share",
+        gt=0.5,
+        lt=1,
     )
     bootstrap_samples: int = setting(2000, "resamples of the test split behind the intervals", "samples", ge=200)
     min_class_recall: float = setting(
-        0.3, "recall that every class must reach; 0 switches the check off", "share", ge=0, le=1
+        0.5,
+        "a class is refused when its recall is surely below this: by the upper bound on its test texts, corrected for "
+        "the number of classes; 0 switches the check off",
+        "share",
+        ge=0,
+        le=1,
+    )
+    max_slice_drop: float = setting(
+        1.0,
+        "how far the accuracy on a slice of the test split (texts of one length, script, or value of a column) may "
+        "surely lie below that on the whole; 1 switches the check off",
+        "share",
+        ge=0,
+        le=1,
     )
     max_calibration_error: float = setting(
         0.15, "highest expected calibration error; 1 switches the check off", "share", ge=0, le=1

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,20 @@ from slipway.components.artifacts.bundle import Bundle
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.onnx_classifier import Classifier
 from slipway.components.errors import BadInput
+from slipway.components.evaluate import best as best_version
 from slipway.components.evaluate import champion as champions
-from slipway.components.evaluate import gate
+from slipway.components.evaluate import gate, slices
 from slipway.components.evaluate.membership import attack
 from slipway.components.evaluate.predictions import Evaluated, Exam, evaluated
 from slipway.components.evaluate.result import (
+    BestSoFar,
     ChampionScores,
     Difference,
     EvaluateResult,
     Intervals,
     Membership,
     Mistake,
+    Slice,
     Verdict,
 )
 from slipway.components.evaluate.settings import EvaluateSettings
@@ -55,7 +59,8 @@ def run(
     start = time.monotonic()
     data = TextDataset(dataset)
     exam = _exam(data, settings)
-    current = Registry(tracking_uri, model_name).champion()
+    registry = Registry(tracking_uri, model_name)
+    current = registry.champion()
     served = f"champion: version {current.version}" if current else "no champion yet"
     progress.report("evaluate", f"{len(exam.texts)} test texts; {served}")
     challenger = evaluated(draft, exam)
@@ -66,14 +71,22 @@ def run(
             champion = evaluated(bundle, exam)
             scores = champions.scores_of(current, champion.scores(), champion.labels, data)
             identical = current.version if champions.same_model(Bundle(draft), bundle) else None
+    so_far = None
+    if best := best_version.best_of([*registry.promoted(), *([current] if current else [])], data):
+        is_champion = current is not None and best.version == current.version
+        download = partial(champions.registered, model_name=model_name, public_key=public_key)
+        so_far = best_version.compared(
+            best, challenger.clean.macro_f1, champion if is_champion else None, exam, data, download
+        )
     intervals, difference = _intervals(exam, challenger, champion, settings)
+    parts = slices.scored(exam, challenger.answers, data.columns("test"), settings)
     members = None
     if settings.membership_texts and data.texts("train"):
         members = attack(Classifier(draft), data, settings.membership_texts, settings.seed)
     if identical:
         verdict = gate.verdict([gate.identical(identical)])
     else:
-        verdict = _gate(challenger, scores, difference, members, settings)
+        verdict = _gate(challenger, (scores, difference, so_far), parts, members, settings)
     for reason in verdict.reasons:
         progress.report("evaluate", reason)
     progress.report("evaluate", "the gate lets it pass" if verdict.passed else "the gate refuses it")
@@ -83,9 +96,11 @@ def run(
         challenger=challenger.scores(),
         roc=_roc(exam, challenger),
         champion=scores,
+        best=so_far,
         identical_to_champion=identical,
         intervals=intervals,
         difference=difference,
+        slices=parts,
         membership=members,
         gate=verdict,
         mistakes=_mistakes(exam, challenger, draft),
@@ -155,23 +170,24 @@ def _resamples(
 
 def _gate(
     challenger: Evaluated,
-    champion: ChampionScores | None,
-    difference: Difference | None,
+    others: tuple[ChampionScores | None, Difference | None, BestSoFar | None],
+    parts: list[Slice],
     members: Membership | None,
     settings: EvaluateSettings,
 ) -> Verdict:
-    not_worse = floor = None
+    champion, difference, best = others
+    not_worse = near_best = None
     if champion and difference:
-        not_worse = gate.not_worse(difference.macro_f1, champion.version, settings)
-    if not champion:
-        floor = gate.quality(challenger.clean, "there is no champion", settings)
-    elif champion.labels_it_lacks or champion.labels_now_gone:
-        floor = gate.quality(challenger.clean, f"champion {champion.version} knows other labels", settings)
+        not_worse = gate.not_worse(difference.macro_f1, difference.texts, champion.version, settings)
+    if best and not (champion and best.version == champion.version):
+        near_best = gate.near_best(best, settings)
     return gate.verdict(
         [
             not_worse,
-            floor,
+            near_best,
+            gate.quality(challenger.clean, settings),
             gate.class_recall(challenger.clean, settings),
+            gate.slices(parts, settings),
             gate.calibration(challenger.clean, settings),
             gate.typos(challenger.typo_drop, settings),
             gate.membership(members, settings),

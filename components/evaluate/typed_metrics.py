@@ -28,6 +28,7 @@ def log_scalars(metrics: scalar_metrics.MetricsArtifact, result: EvaluateResult)
         "calibration_error": challenger.calibration_error,
         "typo_drop": challenger.typos.drop,
         "macro_f1_difference": difference.macro_f1.value if difference else None,
+        "drop_from_best": result.best.drop if result.best else None,
         "roc_auc": roc.auc if roc else None,
     }
     scalar_metrics.log(metrics, values, "test")

@@ -8,10 +8,12 @@ The tags of a version state where its bundle is and how it was made; `Version.ta
 """
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +31,11 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 BUNDLE_URI, DIGEST, OUTCOME, REASON, REPLACES = "bundle_uri", "digest", "outcome", "reason", "replaces"
 """Tags. Every version has the first two. A rollout sets the outcome (`promoted` or `rejected`) and the reason of a
 rejection. A promotion sets the champion that was replaced."""
+PROMOTED = "promoted"
 
+DATASET, LABELS, TEST_MACRO_F1 = "dataset_digest", "labels_digest", "test_macro_f1"
+"""Tags by which versions are compared: the data they were made of, their labels, and their score on the test split.
+Versions of earlier releases have no `labels_digest`."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 HTTP_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -99,6 +105,12 @@ class Registry:
             versions = self._client.search_model_versions(query, max_results=1, order_by=["version_number DESC"])
         return self._read(versions[0]) if versions else None
 
+    def promoted(self) -> list[Version]:
+        """All versions that were promoted once, in no order."""
+        query = f"name = '{self.model_name}' and tags.`{OUTCOME}` = '{PROMOTED}'"
+        with self._usable():
+            return [self._read(found) for found in self._client.search_model_versions(query)]
+
     def register(self, bundle_uri: str, digest: str, tags: Mapping[str, str]) -> Version:
         """Add a version and make it the challenger."""
         identifiers.bundle_uri(bundle_uri, "the place of the bundle")
@@ -147,7 +159,7 @@ class Registry:
                 self._client.delete_registered_model_alias(self.model_name, PREVIOUS)
             if aliases.get(CHALLENGER) == number:
                 self._client.delete_registered_model_alias(self.model_name, CHALLENGER)
-            self._tag(number, OUTCOME, "promoted")
+            self._tag(number, OUTCOME, PROMOTED)
 
     def reject(self, version: Version | str, reason: str) -> None:
         """Remove the alias `challenger` from a version, and write the reason to a tag. The call is idempotent.
@@ -218,6 +230,11 @@ class Registry:
             raise BadInput(
                 f"the MLflow registry {self._shown_uri} cannot be used ({reason}); {advice(error)}"
             ) from error
+
+
+def labels_digest(labels: Sequence[str]) -> str:
+    """The value of the tag `labels_digest`: `sha256:…` over the labels in any order."""
+    return f"sha256:{hashlib.sha256(json.dumps(sorted(labels)).encode()).hexdigest()}"
 
 
 def _number(version: Version | str) -> str:

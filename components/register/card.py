@@ -97,6 +97,12 @@ def _compression(info: BundleInfo, result: CompressResult | None) -> list[str]:
     latency = ", ".join(f"{value:.1f} ms at batch {size}" for size, value in info.latency_ms.items())
     if latency:
         parts.append(f"Median latency on the machine that compressed it: {latency}.")
+    if result and (calibration := result.calibration):
+        parts.append(
+            f"Its logits are divided by the temperature {calibration.temperature:.3f}, fitted on the validation split: "
+            f"expected calibration error {calibration.error_before:.3f} before, {calibration.error:.3f} after "
+            f"({calibration.error_by_chance:.3f} by chance alone)."
+        )
     if result:
         rows = [
             [
@@ -129,6 +135,10 @@ def _test(result: EvaluateResult | None) -> list[str]:
         for name, score in (("Macro-F1", intervals.macro_f1), ("Accuracy", intervals.accuracy))
     }
     facts["Expected calibration error"] = f"{scores.calibration_error:.3f}"
+    if scores.calibration_error_by_chance is not None:
+        facts["Expected calibration error"] += f" ({scores.calibration_error_by_chance:.3f} by chance alone)"
+    if scores.calibration_error_unscaled is not None:
+        facts["Expected calibration error without the temperature"] = f"{scores.calibration_error_unscaled:.3f}"
     facts["Macro-F1 with typing errors"] = f"{scores.typos.macro_f1:.3f} (errors in {typo_rate:.0%} of the words)"
     if members := result.membership:
         facts["Recognition of training texts"] = (
@@ -138,6 +148,10 @@ def _test(result: EvaluateResult | None) -> list[str]:
     if champion and result.difference:
         change = result.difference.macro_f1.value
         facts["Compared with"] = f"version {champion.version}, {change:+.3f} macro-F1"
+    if (best := result.best) and best.drop is not None:
+        facts["Below the best version so far"] = (
+            f"{best.drop:+.3f} macro-F1 (version {best.version}, {best.macro_f1:.3f})"
+        )
     rows = [
         [item.label, *(f"{getattr(item, name):.3f}" for name in ("precision", "recall", "f1")), str(item.support)]
         for item in scores.classes

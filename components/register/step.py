@@ -11,7 +11,7 @@ from slipway.components.artifacts.signing import Signer
 from slipway.components.errors import BadInput, BundleRefused, GateRefused
 from slipway.components.evaluate.result import EvaluateResult
 from slipway.components.platforms import storage
-from slipway.components.platforms.model_registry import Registry, Version
+from slipway.components.platforms.model_registry import DATASET, LABELS, TEST_MACRO_F1, Registry, Version, labels_digest
 from slipway.components.register.card import model_card
 from slipway.components.register.result import RegisterResult
 from slipway.components.register.settings import RegistrySettings
@@ -155,7 +155,7 @@ def _test_metrics(evaluation: EvaluateResult | None) -> dict[str, float]:
     scores = evaluation.challenger
     return {
         "test_accuracy": scores.accuracy,
-        "test_macro_f1": scores.macro_f1,
+        TEST_MACRO_F1: scores.macro_f1,
         "test_calibration_error": scores.calibration_error,
         "test_typo_macro_f1": scores.typos.macro_f1,
     }
@@ -192,7 +192,8 @@ def store_and_register(
     info = opened_bundle.info
     tags = {
         "draft_digest": draft_digest,
-        "dataset_digest": info.dataset_digest,
+        DATASET: info.dataset_digest,
+        LABELS: labels_digest(info.labels),
         "code_version": info.code_version,
         "run": info.run,
         "mlflow_run_id": info.mlflow_run_id,

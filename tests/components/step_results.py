@@ -174,7 +174,7 @@ def evaluate(labels: list[str]) -> dict[str, Any]:
     interval = {"value": 0.05, "low": 0.02, "high": 0.08}
     typos = {"macro_f1": 0.8, "accuracy": 0.81, "drop": 0.07}
     checks = [
-        gate.not_worse(Interval(**interval), "12", settings),
+        gate.not_worse(Interval(**interval), len(truth), "12", settings),
         gate.class_recall(models[0], settings),
         gate.calibration(models[0], settings),
         gate.typos(0.2, settings),
@@ -192,6 +192,7 @@ def evaluate(labels: list[str]) -> dict[str, Any]:
         "champion": asdict(models[1]) | {
             "typos": typos, "version": "12", "same_data": False, "labels_it_lacks": AWKWARD[:2], "labels_now_gone": [],
         },
+        "best": {"version": "7", "recorded": 0.94, "same_data": False, "why_not": LONG},
         "identical_to_champion": None,
         "membership": asdict(Membership(0.52, 0.05, 0.02, 500, 500)),
         "intervals": {"macro_f1": interval, "accuracy": interval},

@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -46,11 +47,17 @@ def keys(tmp_path: Path) -> signing.KeyPair:
 def promote(registry: Registry, keys: signing.KeyPair, tmp_path: Path) -> Promote:
     """Make a draft, signed, the champion; returns where its bundle is."""
 
-    def function(draft: Path, dataset_digest: str = "", signer: signing.KeyPair = keys) -> Path:
-        bundle = shutil.copytree(draft, tmp_path / "champion")
+    def function(
+        draft: Path,
+        dataset_digest: str = "",
+        signer: signing.KeyPair = keys,
+        folder: str = "champion",
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> Path:
+        bundle = shutil.copytree(draft, tmp_path / folder)
         signing.sign(bundle, signer.private_key)
         digest = Bundle(bundle).digest()
-        registry.promote(registry.register(str(bundle), digest, {"dataset_digest": dataset_digest}))
+        registry.promote(registry.register(str(bundle), digest, {"dataset_digest": dataset_digest, **tags}))
         return bundle
 
     return function
@@ -132,6 +139,30 @@ def test_a_better_challenger_replaces_a_bad_champion(
     assert result.gate.passed
     assert present(result.difference).macro_f1.low > 0.5
     assert "trained on other data" in report.section(result)
+
+
+def test_small_losses_that_add_up_since_the_best_version_are_refused(
+    draft_bundle: Path, small_dataset: TextDataset, promote: Promote, tmp_path: Path
+) -> None:
+    best = promote(draft_bundle, folder="best", tags={"test_macro_f1": "0.9"})
+    promote(
+        with_labels(draft_bundle, tmp_path / "bad", ["delivery", "account", "billing"]), tags={"test_macro_f1": "0.2"}
+    )
+    challenger = with_labels(draft_bundle, tmp_path / "worse", ["delivery", "billing", "account"])
+    settings = SETTINGS.model_copy(update={"max_drop": 0.3})
+    result = evaluate(challenger, small_dataset, tmp_path, settings)
+    found = present(result.best)
+    assert (found.version, found.recorded, found.same_data) == ("1", 0.9, False)
+    assert found.drop == pytest.approx(present(found.macro_f1) - result.challenger.macro_f1)
+    checks = {check.name: check.passed for check in result.gate.checks}
+    assert (checks["macro-F1 against the champion"], checks["macro-F1 against the best so far"]) == (True, False)
+    assert not checks["macro-F1"], "the floor holds beside a champion"
+    assert "and was tested on this test split now" in report.section(result)
+    shutil.rmtree(best)
+    result = evaluate(challenger, small_dataset, tmp_path, settings)
+    assert "best does not exist" in present(result.best).why_not
+    assert "macro-F1 against the best so far" not in [check.name for check in result.gate.checks]
+    assert "was not compared: its bundle cannot be used" in report.section(result)
 
 
 def test_a_challenger_identical_to_the_champion_passes_and_says_so(

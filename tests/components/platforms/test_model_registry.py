@@ -101,6 +101,16 @@ def test_the_newest_version_with_a_tag_is_found(registry: Registry) -> None:
     assert registry.find("draft_digest", "other") is None
 
 
+def test_versions_that_were_promoted_once_are_found_also_after_their_time(registry: Registry) -> None:
+    assert registry.promoted() == []
+    for name in ("a", "b", "c", "d"):
+        add(registry, name)
+    for version in ("1", "3"):
+        registry.promote(version)
+    registry.reject("2", "slow")
+    assert {found.version for found in registry.promoted()} == {"1", "3"}
+
+
 def test_models_with_other_names_are_not_mixed_up(registry: Registry, tmp_path: Path) -> None:
     add(registry, "a")
     other = Registry(f"sqlite:///{tmp_path}/mlflow.db", "other")

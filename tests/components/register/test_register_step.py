@@ -27,7 +27,7 @@ from slipway.components.errors import BadInput, BundleRefused, GateRefused
 from slipway.components.evaluate import step as evaluate
 from slipway.components.evaluate.settings import EvaluateSettings
 from slipway.components.platforms import storage
-from slipway.components.platforms.model_registry import Registry
+from slipway.components.platforms.model_registry import Registry, labels_digest
 from slipway.components.register import report, step
 from slipway.components.register.result import RegisterResult
 from slipway.components.register.settings import RegistrySettings
@@ -117,6 +117,7 @@ def test_the_version_leads_back_to_data_code_run_and_signer(
     assert tags["dataset_digest"] == info.dataset_digest
     assert tags["code_version"] == info.code_version
     assert tags["mlflow_run_id"] == info.mlflow_run_id
+    assert tags["labels_digest"] == labels_digest(info.labels[::-1])
     assert tags["variant"] == "teacher"
     assert tags["run"] == "run-1"
     assert tags["signer"] == signing.identity(place.public_key) == result.identity
