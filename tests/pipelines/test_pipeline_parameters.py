@@ -1,5 +1,6 @@
 """The form of a run: the settings that people change are fields, and one field has all others that differ."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +38,8 @@ def test_a_form_asks_for_the_very_settings_that_it_was_made_of(overrides: list[s
     assert for_pods(pipeline_parameters.settings_of(pipeline_parameters.filled(pods, for_pods(DEFAULTS)))) == pods
 
 
-def test_the_form_of_a_default_run_names_no_other_setting() -> None:
+def test_the_form_of_a_default_run_names_no_other_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no slipway.yaml is
     assert pipeline_parameters.filled(for_pods(DEFAULTS), for_pods(DEFAULTS))["settings"] == {}
     changed = for_pods(load_settings(None, ["train.seed=7", "train.epochs=2"]))
     filled = pipeline_parameters.filled(changed, for_pods(DEFAULTS))
