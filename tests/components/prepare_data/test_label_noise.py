@@ -51,8 +51,8 @@ def test_the_search_is_bounded_and_can_be_switched_off() -> None:
 
 
 def test_a_class_is_suspected_by_its_own_threshold() -> None:
-    """The model is always less sure of the first of two classes: 0.6 is much for it, and little for the other."""
-    first = np.array([0.6, 0.6, 0.5, 0.1, 0.1, 0.6])
+    """The model is never sure of the first of two classes: 0.4 is much for it, and 0.6 is little for the other."""
+    first = np.array([0.4, 0.4, 0.3, 0.1, 0.1, 0.4])
     given = np.array([0, 0, 0, 1, 1, 1])
     found = label_noise.confident(np.stack([first, 1 - first], axis=1), given)
     assert found.suggested.tolist() == [0, 0, 0, 1, 1, 0]
