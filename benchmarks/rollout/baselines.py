@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import mannwhitneyu, norm
 
-from benchmarks.rollout.simulation import RATE
 from benchmarks.rollout.traffic import Case, Numbers, period
 from slipway.components.rollout.analysis.difference import Block, comparison
 from slipway.components.rollout.analysis.readings import ALPHA_SHARES
@@ -41,7 +40,7 @@ class Series:
 def series(case: Case, runs: int, share: float, seed: int) -> Series:
     """`LOOKS` periods of traffic, whatever is decided."""
     random = np.random.default_rng(seed)
-    seen = [period(case, share, RATE, np.full(runs, look), random) for look in range(LOOKS)]
+    seen = [period(case, share, np.full(runs, look), random) for look in range(LOOKS)]
     old, old_failed, new, new_failed = (
         np.stack([getattr(found, name)[arm] for found in seen], axis=1)
         for arm in (0, 1)

@@ -3,6 +3,7 @@
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
+from slipway.components.rollout.analysis.verdict import NEVER
 from slipway.components.rollout.result import MetricResult, RolloutResult
 from slipway.components.rollout.state import Point
 from slipway.components.step_runtime.html import SMALL, WIDE, new_figure
@@ -29,7 +30,12 @@ VERDICT_TEXTS = {"roll back": "worse", "go on": "no worse", "hold": "undecided"}
 
 
 def verdict_text(verdict: str, upper: float, margin: float) -> str:
-    """A verdict in words. A metric that is not judged may go on with a bound above the margin: nothing is shown."""
+    """A verdict in words. A metric that is not judged may go on with a bound above the margin: nothing is shown.
+
+    A margin of 1 decides nothing.
+    """
+    if margin >= NEVER:
+        return "for information"
     return "not enough to tell" if verdict == "go on" and upper > margin else VERDICT_TEXTS[verdict]
 
 
@@ -95,9 +101,11 @@ def _harm(axes: "Axes", name: str, metric: MetricResult, points: list[Moment]) -
         fill(f"{TITLES[name]}: {verdict}", LONGEST_TITLE), color=colour, loc="left", fontsize=10.5, fontweight="bold"
     )
     axes.axhline(0, color="0.7", linewidth=1)
-    axes.axhline(margin, color=BAD, linewidth=1.2, linestyle="--")
-    axes.annotate(f"margin {margin:g}", (1, margin), xycoords=("axes fraction", "data"), xytext=(-4, 3),
-                  textcoords="offset points", color=BAD, fontsize=SMALL, ha="right")  # fmt: skip
+    decides = metric.margin < NEVER
+    if decides:
+        axes.axhline(margin, color=BAD, linewidth=1.2, linestyle="--")
+        axes.annotate(f"margin {margin:g}", (1, margin), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+                      textcoords="offset points", color=BAD, fontsize=SMALL, ha="right")  # fmt: skip
     axes.set_ylabel("harm, points", fontsize=SMALL)
     if not points:
         return
@@ -112,7 +120,7 @@ def _harm(axes: "Axes", name: str, metric: MetricResult, points: list[Moment]) -
     axes.plot([*seconds, end], [*harm, harm[-1]], color=colour, linewidth=1.8)
     settled = len(points) // 3  # the first bounds are wide, and would leave the later ones no room
     visible = [value for value in (*lower[settled:], *upper[settled:]) if abs(value) < 100]
-    low, high = min([*visible, *harm, 0.0]), max([*visible, *harm, margin])
+    low, high = min([*visible, *harm, 0.0]), max([*visible, *harm, margin if decides else 1.0])
     room = 0.12 * (high - low)
     axes.set_ylim(max(low - room, -104), min(high + 2 * room, 104))
     axes.scatter(seconds, [0.03] * len(points), c=[TONES[point.verdict] for point in points], s=9, linewidths=0,
@@ -175,11 +183,10 @@ def traffic_chart(result: RolloutResult, outcome: str, width: float) -> "Figure"
         axes.annotate(label, ((start + stop) / 2, period.percent), xytext=(0, 4 + 10 * (index % 2)),
                       textcoords="offset points", ha="center", fontsize=SMALL, color=INK)  # fmt: skip
     final = 100 if result.outcome == "promoted" else 0
-    if result.outcome != "held":
-        tone = GOOD if final else BAD
-        axes.plot([end, end * 1.06], [final] * 2, color=tone, linewidth=3)
-        axes.annotate(outcome.lower(), (end * 1.06, final), xytext=(4, -3), textcoords="offset points", color=tone,
-                      fontsize=SMALL)  # fmt: skip
+    tone = CHAMPION if result.outcome == "held" else GOOD if final else BAD
+    axes.plot([end, end * 1.06], [final] * 2, color=tone, linewidth=3)
+    axes.annotate(outcome.lower(), (end * 1.06, final), xytext=(4, -3), textcoords="offset points", color=tone,
+                  fontsize=SMALL)  # fmt: skip
     axes.set(ylim=(-3, 112), xlim=(0, end * (1.06 + 1 / width)), xlabel="seconds", ylabel="% of traffic")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -68,7 +68,22 @@ class Driver:
                 decision = current.decision or self._phases.decide(current)
             except RevisionFailed as error:
                 decision = Decision("rolled_back", str(error))
+            except (KeyboardInterrupt, SystemExit):
+                self._leave(current)
+                raise
             return self._finish(current, decision)
+
+    def _leave(self, current: RolloutState) -> None:
+        """Give the champion all traffic before this process ends: nobody would watch the challenger any more.
+
+        Another run goes on at the same step. Whatever fails here must not hide that the process was told to end.
+        """
+        if current.phase != "traffic" or current.decision is not None:
+            return
+        with contextlib.suppress(Exception):
+            current.pause(min(current.step, self.settings.deciding))
+            self._save(current)
+            self.target.set_traffic(0)
 
     def _saved_rollout(self, revision: Revision) -> RolloutState | None:
         """Return the saved state of this rollout, or None. End the rollout of another version first."""
@@ -102,9 +117,9 @@ class Driver:
         self._gatherer.tick(current)
 
     def _finish(self, current: RolloutState, decision: Decision) -> RolloutResult:
-        """Save the decision, then carry it out. A rollout that is held keeps its state and its traffic."""
-        if current.decision is None and current.champion is not None:
-            current.close_period(self.settings.percents[current.step] if current.phase == "traffic" else 0)
+        """Save the decision, then carry it out. A rollout that is held keeps its state."""
+        if current.decision is None and current.champion is not None and not current.paused:
+            current.close_period(self.settings.shares[current.step] if current.phase == "traffic" else 0)
         if decision.outcome == "held":
             self._save(current)
         else:

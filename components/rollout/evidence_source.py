@@ -11,6 +11,9 @@ from slipway.components.rollout.target import Counts, Pair, RolloutTarget, histo
 ENOUGH_SHARE = 0.25
 """Client traffic suffices when it brings the requests that a step waits for within this part of its time limit."""
 
+LOOKS = 4
+"""Looks at a block of slow answers while a step waits for its least time."""
+
 
 class Gatherer:
     """Waits for client requests or sends probes, and adds the target's counts to the state of the rollout.
@@ -54,6 +57,12 @@ class Gatherer:
         self.observe(state)
         return source
 
+    def wait(self, state: RolloutState) -> str:
+        """Pause, then add the counts to the state: for a step that has its evidence and not yet its least time."""
+        self._pause(max(self.settings.poll_s, self.settings.window_s / LOOKS))
+        self.observe(state)
+        return "least time"
+
     def look_at_copies(self, state: RolloutState, wanted: int, share: float) -> str:
         """Wait for requests, then add both revisions' answers to the copies of them to the state.
 
@@ -70,7 +79,8 @@ class Gatherer:
                 seen.add(pair.key)
                 state.copies_seen.append(pair.key)
                 state.evidence = state.evidence.with_copy(pair)
-        state.evidence = state.evidence.with_block(*counts_of(pairs))
+        old, new = counts_of(pairs)
+        state.evidence = state.evidence.with_block(old, new, state.window_ends(self.settings.window_s))
         return source
 
     def _wait_for_requests(self, state: RolloutState, wanted: int, share: float) -> tuple[str, list[str]]:

@@ -13,7 +13,7 @@ def no_worse(current: RolloutState) -> str:
     old = current.champion.version if current.champion else "none"
     return (
         f"version {current.revision.version} is shown to be no worse than version {old}, margins apart, in errors, "
-        f"slow answers, agreement and accuracy, after {evidence(current)}"
+        f"slow answers and accuracy, after {evidence(current)}"
     )
 
 

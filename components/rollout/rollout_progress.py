@@ -66,7 +66,7 @@ def progress_of(state: RolloutState) -> RolloutProgress:
     return RolloutProgress(
         version=state.revision.version,
         phase=state.phase,
-        percent=last.percent if last else 0,
+        percent=last.percent if last and not state.paused else 0,
         requests=state.requests[0],
         texts=state.pairs.labelled,
         copies=state.copied,

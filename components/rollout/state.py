@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slipway.components import formats
 from slipway.components.errors import BadInput
-from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
+from slipway.components.rollout.analysis.evidence import ALL, Evidence, PairCounts
 from slipway.components.rollout.counter_resets import Tally, since
 from slipway.components.rollout.target import Counts, Histogram, Revision
 
@@ -104,6 +104,10 @@ class RolloutState:
     """The last step for which the evidence was prepared."""
     settled: bool = False
     """Whether the requests that were in flight when the share changed have been counted."""
+    window_started_s: float = 0.0
+    """`elapsed_s` at the end of the last block of slow answers."""
+    paused: bool = False
+    """Whether the challenger was taken out of traffic when the rollout was held in a step."""
     fresh: bool = False
     """Whether the last look found new answers of both revisions."""
     sticky: bool = False
@@ -167,25 +171,50 @@ class RolloutState:
         return self.evidence.slow_ms
 
     def begin_step(self, percent: int) -> None:
-        """Prepare the evidence for a step, once. Requests that were counted before the step do not belong to it."""
-        if self.begun == self.step:
+        """Prepare the evidence for a step, once. Requests that were counted before the step do not belong to it, nor do
+        those that the champion answered while the rollout was held.
+        """
+        if self.begun == self.step and not self.paused:
             return
-        self.begun, self.settled = self.step, False
-        self.evidence = self.evidence.at_new_step(percent, by_chance=not self.sticky)
+        if self.begun != self.step:
+            self.evidence = self.evidence.at_new_step(percent, by_chance=not self.sticky)
+        self.begun, self.settled, self.paused = self.step, False, False
+        self.window_started_s = self.elapsed_s
         self.at_block = self.counts(self.champion), self.counts(self.revision)
 
-    def take_block(self, percent: int) -> None:
+    def pause(self, step: int) -> None:
+        """Note that the challenger is taken out of traffic; a later driver goes on at `step`."""
+        if step != self.step:
+            self.step, self.begun = step, -1
+        self.paused = True
+
+    def window_ends(self, window_s: float) -> bool:
+        """Whether a block of slow answers ends now, `window_s` seconds after the last one; then the next one begins."""
+        ends = self.elapsed_s - self.window_started_s >= window_s
+        if ends:
+            self.window_started_s = self.elapsed_s
+        return ends
+
+    def take_block(self, percent: int, window_s: float = 0.0, slow_margin: float = 1.0) -> None:
         """Add the requests of both revisions since the last block to the evidence.
 
         The first block of a step is left out of the test of the traffic split, since it has requests that were in
         flight when the share changed.
+
+        Args:
+            percent: the challenger's share of traffic.
+            window_s: the length of a block of slow answers, in seconds.
+            slow_margin: how much higher than the champion's the share of slow answers may be, with all traffic.
         """
         now = self.counts(self.champion), self.counts(self.revision)
         old, new = (since(after, before) for after, before in zip(now, self.at_block, strict=True))
-        self.evidence = self.evidence.with_block(old, new)
-        if self.settled and not self.sticky:
+        ends = self.window_ends(window_s)
+        self.evidence = self.evidence.with_block(old, new, ends)
+        if percent == ALL and self.settled:
+            self.evidence = self.evidence.with_all_traffic(new, slow_margin, ends)
+        if self.settled and not self.sticky and percent < ALL:
             self.evidence = self.evidence.with_split(old.requests, new.requests)
-        self.fresh = new.requests > 0 and (old.requests > 0 or percent == 100)
+        self.fresh = new.requests > 0 and (old.requests > 0 or percent == ALL)
         self.settled, self.at_block = True, now
 
     def note(self, point: Point) -> None:

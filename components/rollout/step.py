@@ -3,6 +3,7 @@
 import contextlib
 
 from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.machine.termination import terminable
 from slipway.components.platforms import identifiers
 from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.platforms.execution_target import resolve
@@ -34,8 +35,9 @@ def run(request: RolloutRequest) -> RolloutResult:
         check(value, "what the step register handed on")
     probes = probes_of(TextDataset(request.dataset))
     registry = Registry(request.tracking_uri, request.model_name)
-    settings, service = request.settings, request.service
-    if resolve(request.target) == "kubernetes":
+    target_kind, service = resolve(request.target), request.service
+    settings = request.settings.on(target_kind)
+    if target_kind == "kubernetes":
         version = Version(request.version, request.bundle_uri, request.digest)
         return _in_cluster(version, probes, settings, registry, request.cluster)
     ports = settings.http_port, settings.grpc_port
@@ -43,7 +45,8 @@ def run(request: RolloutRequest) -> RolloutResult:
     with contextlib.closing(target):
         bundle = bundles.fetch(request.bundle_uri, request.digest, service)
         driver = Driver(target, RegistryAliases(registry), probes, settings)
-        result = driver.run(Revision(request.version, str(bundle), request.digest))
+        with terminable():
+            result = driver.run(Revision(request.version, str(bundle), request.digest))
         in_service = (target.champion(), target.challenger(), registry.previous())
         in_use = [revision.digest for revision in in_service if revision]
         bundles.prune(service, set(in_use))
@@ -58,7 +61,8 @@ def _in_cluster(
     from slipway.components.rollout.kserve.target import KServeTarget
 
     target = KServeTarget(registry.model_name, cluster)
-    result = Driver(target, RegistryAliases(registry), probes, settings).run(revision_of(version))
+    with terminable():
+        result = Driver(target, RegistryAliases(registry), probes, settings).run(revision_of(version))
     if target.champion() is None:
         return _reached_at(Endpoint(), result)
     public = target.endpoint()

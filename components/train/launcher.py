@@ -6,17 +6,14 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from slipway.components import errors
 from slipway.components.errors import SlipwayError
 from slipway.components.machine import child_processes
+from slipway.components.machine.termination import terminable
 from slipway.components.train.config import WorkerConfig
 
 TAIL_LINES = 30
@@ -145,23 +142,6 @@ class _WorkerOutput:
     def end(self) -> str:
         """The workers' last lines; empty after a kill, since they only report that a worker is missing."""
         return "" if self.signals else f"; it ends with:\n{''.join(self.tail).strip()}"
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that `finally` blocks run. Python allows that in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def exit_process(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, exit_process)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from slipway.components.artifacts.encoder import PACKAGED, encoder_folder, is_stored
 from slipway.components.clients.credentials import without_credentials
 from slipway.components.errors import BadInput, SlipwayError
+from slipway.components.machine.termination import terminable
 from slipway.components.platforms import storage
 from slipway.components.platforms.cluster_settings import ClusterSettings, own_namespace
 from slipway.components.platforms.kubernetes_api import ApiAway
@@ -19,7 +20,6 @@ from slipway.components.train import remote
 from slipway.components.train.config import STEP, WorkerConfig
 from slipway.components.train.job_api import JobApi, Look
 from slipway.components.train.job_manifest import first_pod, job_manifest
-from slipway.components.train.launcher import terminable
 from slipway.components.train.patience import Patience
 from slipway.components.train.pod_log import LogFollower
 

@@ -20,7 +20,10 @@ from tests.cluster.clients import Clients
 from tests.cluster.conftest import Platform
 from tests.local import bad_bundles
 
-QUICK = RolloutSettings(steps="30,60", minimum_requests=20, baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0)
+QUICK = RolloutSettings(
+    steps="30,60", bake_s=1.0, max_error_rise=0.05, max_slow_rise=0.15, max_accuracy_drop=0.1, minimum_requests=20,
+    baseline_requests=30, poll_s=0.3, ready_timeout_s=120.0,
+)  # fmt: skip
 
 
 @dataclass

@@ -55,6 +55,7 @@ BASIC = [
     "registry.signing_key",
     "registry.encryption_key",
     "rollout.steps",
+    "rollout.bake_s",
     "rollout.max_error_rise",
     "rollout.max_slow_rise",
     "rollout.max_disagreement",

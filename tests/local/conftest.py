@@ -16,6 +16,8 @@ from tests.conftest import free_port
 from tests.local.site import Site
 
 ROOT = Path(__file__).parents[2]
+QUICK = {"bake_s": 0.5, "max_error_rise": 0.05, "max_slow_rise": 0.15, "max_accuracy_drop": 0.1}
+"""Of rollouts that end in seconds with the few texts of a test."""
 PARTS = ("components", "pipelines", "serving")
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
@@ -50,7 +52,7 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, draft_bundle: Path, small_dataset: TextDataset) -> Iterator[Site]:
     """A site whose first version serves."""
-    settings = RolloutSettings(http_port=free_port(), grpc_port=free_port(), minimum_requests=20)
+    settings = RolloutSettings(http_port=free_port(), grpc_port=free_port(), minimum_requests=20, **QUICK)
     here = Site(tmp_path_factory.mktemp("site"), small_dataset.folder, draft_bundle, settings)
     try:
         assert here.roll_out(here.good()).outcome == "promoted"

@@ -24,6 +24,10 @@ TOPICS = {
 }
 
 
+WIDE = {"max_error_rise": 0.05, "max_slow_rise": 0.15, "max_accuracy_drop": 0.1}
+"""Margins that few texts and seconds of traffic can show."""
+
+
 class User:
     """Somebody with a folder, a data file, settings for a small and quick model, and the command `slipway`."""
 
@@ -40,7 +44,7 @@ class User:
             "train": {"encoder": str(encoder), "epochs": 6, "learning_rate": 0.01, "head_factor": 1.0, "batch_size": 8},
             "compress": {"distil_epochs": 1, "recovery_epochs": 1, "latency_rounds": 5, "learning_rate": 0.005},
             "evaluate": {"min_macro_f1": 0.6, "max_calibration_error": 0.5, "max_typo_drop": 1.0, "max_drop": 0.5},
-            "rollout": {"http_port": self.port, "grpc_port": free_port(), "max_disagreement": 0.5},
+            "rollout": {"http_port": self.port, "grpc_port": free_port(), "bake_s": 0.5, **WIDE},
         }
         (folder / "slipway.yaml").write_text(yaml.safe_dump(settings), "utf-8")
 

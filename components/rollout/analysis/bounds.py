@@ -53,6 +53,22 @@ def upper_bound(counts: npt.ArrayLike, values: npt.ArrayLike, alpha: float) -> F
     return 1 - lower_bound(counts, 1 - np.asarray(values, float), alpha)
 
 
+def is_above(counts: npt.ArrayLike, mean: float, alpha: float) -> npt.NDArray[np.bool_]:
+    """Whether the share of bad ones is shown to be above `mean`: whether `lower_bound` would lie there.
+
+    Args:
+        counts: how many were (good, bad), shape (..., 2).
+        mean: a share between 0 and 1.
+        alpha: the probability, at most, of ever claiming it wrongly.
+
+    Returns:
+        Shape (...).
+    """
+    counts = np.asarray(counts, float)
+    logs = _log_capital(counts.reshape(-1, 2), np.array([0.0, 1.0]), np.full((counts[..., 0].size, 1), mean))
+    return np.asarray(logs[:, 0] >= np.log(1 / alpha)).reshape(counts.shape[:-1])
+
+
 def _log_capital(rows: Floats, values: Floats, means: Floats) -> Floats:
     """Logarithm of the averaged capital against "the mean is at most m"; rows (n, v), means (n, p) -> (n, p)."""
     growth = np.log1p(_BETS * (values[None, None, :, None] / means[:, :, None, None] - 1))

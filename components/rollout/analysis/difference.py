@@ -15,13 +15,14 @@ its traffic late.
 The leading dimensions of all arrays, `...` below, are those of several rollouts at a time. The simulation uses them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import PlainSerializer, PlainValidator
 
+from slipway.components.rollout.analysis.bounds import is_above
 from slipway.components.rollout.analysis.likelihood import RARE, log_ratio
 
 Floats = Annotated[
@@ -35,8 +36,10 @@ EFFECTS = np.array([0.2, 0.5, 1.0, 2.5, 8.0])
 PRIOR = np.array([0.04, 0.08, 0.6, 0.16, 0.12])
 """Part of the capital on each alternative. Most is on one margin, since harm of about a margin matters most."""
 FIRST_CAPITAL = 0.9
-"""Part of the capital that bets from the first block on. Each later start, at a new step, bets half of what remains.
-So a challenger that turns bad under more traffic is found, although its earlier blocks were good."""
+"""Part of the capital against "the harm is at most m" that bets from the first block on. Each later start, at a new
+step, bets half of what remains. So a challenger that turns bad under more traffic is found, although its earlier blocks
+were good. The capital against "the harm is at least m" is whole at every start: only the last step's evidence
+promotes, since harm may come with load."""
 DOUBT = 2.0
 """Squared deviations that the design effect starts with, so that a few blocks do not determine it."""
 GUESS = (0.2, 10.0)
@@ -68,13 +71,15 @@ class Comparison:
     over: Floats
     """Logarithm of the evidence against "the harm is at most m" for each alternative, shape (..., m, e)."""
     under: Floats
-    """Logarithm of the evidence against "the harm is at least m" for each alternative, shape (..., m, e)."""
+    """Logarithm of the evidence against "the harm is at least m" for each alternative, since the present step began,
+    shape (..., m, e)."""
     before: Floats
     """The champion's (bad, all) answers before there was a challenger, shape (..., 2). They only inform the bets."""
     sums: Floats
     """(old, old bad, new, new bad) in all blocks, shape (..., 4)."""
     waiting: Floats
-    """The same for a period in which only one revision answered, shape (..., 4). It joins the next block."""
+    """The same for a period in which only one revision answered, or which was too short for a block, shape (..., 4). It
+    joins the next block."""
     stratified: Floats
     """(sum of weighted differences, sum of weights), shape (..., 2)."""
     lately: Floats
@@ -85,10 +90,17 @@ class Comparison:
     """Number of blocks, shape (...)."""
     assumed: float = 1.0
     """The design effect that is assumed until blocks show it."""
-    patience: int = 1
-    """Blocks that must be seen before harm is claimed, since fewer may all lie in one bad moment of the machine."""
+    least: float = 1.0
+    """The least design effect, whatever blocks show."""
+    spells: float = 0.0
+    """Part of the blocks that may be harmful by bad moments of one process; harm is claimed when more are. 0 for bad
+    answers that do not come in spells."""
+    margin: float = 0.0
+    """A block with more harm than half of this is harmful."""
     starts: int = 0
     """How often fresh capital has started to bet."""
+    harmful: Floats = field(default_factory=lambda: np.zeros((2, 2)))
+    """Numbers of (other, harmful) blocks, in the whole rollout and since the present step began, shape (..., 2, 2)."""
 
     @property
     def harm(self) -> npt.NDArray[np.float64]:
@@ -102,13 +114,13 @@ class Comparison:
 
     @property
     def design_effect(self) -> npt.NDArray[np.float64]:
-        """How much more blocks vary than independent answers would; at least 1."""
+        """How much more blocks vary than independent answers would; at least `least`."""
         observed, expected = self.spread[..., 0], self.spread[..., 1]
-        return np.maximum((observed + DOUBT * self.assumed) / (expected + DOUBT), 1.0)
+        return np.maximum((observed + DOUBT * self.assumed) / (expected + DOUBT), self.least)
 
     def lower(self, alpha: float) -> npt.NDArray[np.float64]:
         """A lower bound on the harm: the largest tested value up to which all are refuted; -1 while none is refuted."""
-        refuted = (self._evidence(self.over) >= -np.log(alpha)) & (self.blocks >= self.patience)[..., None]
+        refuted = (self._evidence(self.over) >= -np.log(alpha)) & self._lasts(alpha)[..., None]
         last = np.cumprod(refuted, axis=-1).sum(axis=-1) - 1
         return np.where(last < 0, -1.0, self.harms[np.maximum(last, 0)])
 
@@ -130,20 +142,46 @@ class Comparison:
         capital: npt.NDArray[np.float64] = np.logaddexp.reduce(log + np.log(prior), axis=-1)
         return capital / self.design_effect[..., None]
 
-    def started_again(self) -> "Comparison":
-        """The comparison at the start of a step, with fresh capital that bets from now on."""
-        share = FIRST_CAPITAL if self.starts == 0 else (1 - FIRST_CAPITAL) * 0.5**self.starts
-        fresh = np.log(share)  # added to capital that has bet before; at first this is 0, whose logarithm is -inf
-        over, under = (np.logaddexp(log, fresh) for log in (self.over, self.under))
-        return replace(self, over=over, under=under, lately=np.zeros_like(self.lately), starts=self.starts + 1)
+    def _lasts(self, alpha: float) -> npt.NDArray[np.bool_]:
+        """Whether harm is in more blocks than bad moments of one process explain, in the whole rollout or in this step.
 
-    def updated(self, block: Block) -> "Comparison":
-        """The comparison with one more block. A block in which only one revision answered waits for the next one."""
+        The unit is the block, since all answers in a bad moment are slow together.
+        """
+        if not self.spells:
+            return np.ones(self.blocks.shape, bool)
+        return np.asarray(is_above(self.harmful, self.spells, alpha / 2).any(axis=-1))
+
+    def started_again(self) -> "Comparison":
+        """The comparison at the start of a step.
+
+        Evidence of harm is kept, and fresh capital joins it. Evidence of no harm begins anew: what a small share of the
+        traffic showed says nothing about a larger one.
+        """
+        share = FIRST_CAPITAL if self.starts == 0 else (1 - FIRST_CAPITAL) * 0.5**self.starts
+        over = np.logaddexp(self.over, np.log(share))  # at first there is no capital, whose logarithm is -inf
+        return replace(
+            self,
+            over=over,
+            under=np.zeros_like(over),
+            waiting=np.zeros_like(self.waiting),
+            lately=np.zeros_like(self.lately),
+            starts=self.starts + 1,
+            harmful=self.harmful * np.array([[1.0, 1.0], [0.0, 0.0]]),
+        )
+
+    def updated(self, block: Block, whole: bool = True) -> "Comparison":
+        """The comparison with the answers of one more period.
+
+        Args:
+            block: the answers.
+            whole: whether a block ends with this period. If not, or if only one revision answered, the answers wait for
+                the next period.
+        """
         fields = (block.old, block.old_bad, block.new, block.new_bad)
         counts = self.waiting + np.stack(np.broadcast_arrays(*(np.asarray(count, float) for count in fields)), axis=-1)
         both_answered = (counts[..., 0] > 0) & (counts[..., 2] > 0)
-        used = np.where(both_answered[..., None], counts, 0.0)
-        return replace(self._with_counts(used), waiting=counts - used)
+        used = np.where(both_answered[..., None] & whole, counts, 0.0)
+        return replace(self._with_counts(used) if whole else self, waiting=counts - used)
 
     def _with_counts(self, used: npt.NDArray[np.float64]) -> "Comparison":
         """Add the counts of one block, shape (..., 4) as `sums`; all 0 adds nothing."""
@@ -166,7 +204,14 @@ class Comparison:
             lately=self.lately + weighted,
             spread=self.spread + self._spread(used, weight, difference),
             blocks=self.blocks + (weight > 0),
+            harmful=self.harmful + self._harmful(weight, difference),
         )
+
+    def _harmful(self, weight: npt.NDArray[np.float64], difference: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The block's terms of `harmful`."""
+        harmful = difference > self.margin / 2
+        kind = np.stack([~harmful, harmful], axis=-1) & (weight > 0)[..., None]
+        return np.stack([kind, kind], axis=-2).astype(float)
 
     def _champion_share(self) -> npt.NDArray[np.float64]:
         """The share of bad answers to expect of the champion in the next block, from all earlier ones.
@@ -206,8 +251,9 @@ def comparison(
     harms: npt.ArrayLike | None = None,
     before: npt.ArrayLike = (0.0, 0.0),
     assumed: float = 1.0,
-    patience: int = 1,
+    spells: float = 0.0,
     shape: tuple[int, ...] = (),
+    least: float = 1.0,
 ) -> Comparison:
     """A comparison without evidence.
 
@@ -216,8 +262,9 @@ def comparison(
         harms: the harms to test, `tested_harms` by default; fewer are faster.
         before: the champion's (bad, all) answers before there was a challenger.
         assumed: the design effect that is assumed until blocks show it.
-        patience: blocks that must be seen before harm is claimed.
+        spells: part of the blocks that may be harmful by bad moments of one process; 0 for answers without such.
         shape: the leading dimensions, for several rollouts at a time.
+        least: the least design effect, whatever blocks show.
     """
     tested = tested_harms(margin) if harms is None else np.asarray(harms, float)
     effects = np.unique(np.minimum(EFFECTS * margin, 0.9))
@@ -236,8 +283,11 @@ def comparison(
         lately=pair,
         spread=pair,
         blocks=blocks,
-        assumed=assumed,
-        patience=patience,
+        assumed=max(assumed, least),
+        spells=spells,
+        margin=margin,
+        harmful=np.zeros((*shape, 2, 2)),
+        least=least,
     )
     return empty.started_again()
 

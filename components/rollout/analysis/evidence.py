@@ -5,12 +5,16 @@ from dataclasses import dataclass, field, replace
 
 from slipway.components.rollout.analysis.difference import Block, Comparison, comparison
 from slipway.components.rollout.analysis.split import Split
+from slipway.components.rollout.analysis.watch import SPELLS, Watch, usual_share
 from slipway.components.rollout.target import Counts, Histogram, Pair
 
 SLOW_DESIGN_EFFECT = 2.0
 """Design effect assumed of latencies until it is measured: a busy moment slows all answers of one process together."""
-SLOW_PATIENCE = 5
-"""Looks that must be taken before a challenger is called slow, for the same reason."""
+SLOW_SPELLS = SPELLS
+"""Part of the blocks in which a busy spell of the challenger may fall; it is called slow when more blocks are. So five
+or six slow blocks are waited for."""
+ALL = 100
+"""Percent of traffic with which there is no champion to compare with."""
 
 
 @dataclass(frozen=True)
@@ -75,35 +79,47 @@ class Evidence:
     """By step, the requests that were routed at random."""
     failing: int = 0
     """Requests to the challenger that failed in a row while the champion answered."""
+    watch: Watch = field(default_factory=Watch)
+    """What the challenger did with all traffic."""
 
-    def measured(self, before: Counts, slow_ms: float, margins: dict[str, float], assumed: float) -> "Evidence":
+    def measured(self, before: Counts, slow_ms: float, margins: dict[str, float], least: float = 1.0) -> "Evidence":
         """The evidence after the baseline, ready to compare errors and slow answers.
 
         Args:
             before: the champion's counts in the baseline.
             slow_ms: answers that take longer, in ms, are slow.
             margins: margin of each metric; `errors` and `slow` are used.
-            assumed: the design effect that is assumed until it is measured (`Comparison.assumed`).
+            least: the least design effect; above 1 where all requests of a client go to one revision.
         """
         late = (before.latencies.above(slow_ms), before.latencies.total)
-        errors = comparison(margins["errors"], before=(before.errors, before.requests), assumed=assumed)
-        slow = comparison(margins["slow"], None, late, max(assumed, SLOW_DESIGN_EFFECT), SLOW_PATIENCE)
+        errors = comparison(margins["errors"], before=(before.errors, before.requests), least=least)
+        slow = comparison(margins["slow"], None, late, SLOW_DESIGN_EFFECT, SLOW_SPELLS, least=least)
         return replace(self, errors=errors, slow=slow, slow_ms=slow_ms)
 
     def at_new_step(self, percent: int, by_chance: bool) -> "Evidence":
-        """The evidence at the start of a step, with fresh capital.
+        """The evidence at the start of a step: only what comes from now on can show that the challenger is no worse.
+
+        With all traffic there is no champion to compare with, so the comparisons stay as they are.
 
         Args:
             percent: the challenger's share of traffic in the step.
             by_chance: whether each request is routed at random, independently of the others.
         """
-        if self.errors is None or self.slow is None:
+        if self.errors is None or self.slow is None or percent == ALL:
             return self
-        splits = (*self.splits, Split(percent)) if by_chance and 0 < percent < 100 else self.splits
-        return replace(self, errors=self.errors.started_again(), slow=self.slow.started_again(), splits=splits)
+        splits = (*self.splits, Split(percent)) if by_chance and percent > 0 else self.splits
+        errors, slow = (test.updated(Block(0, 0, 0, 0)).started_again() for test in (self.errors, self.slow))
+        return replace(self, errors=errors, slow=slow, splits=splits)
 
-    def with_block(self, old: Counts, new: Counts) -> "Evidence":
-        """The evidence with the counts of (champion, challenger) in one period. Contradictory counts are ignored."""
+    def with_block(self, old: Counts, new: Counts, window_ends: bool = True) -> "Evidence":
+        """The evidence with the counts of (champion, challenger) in one period. Contradictory counts are ignored.
+
+        Args:
+            old: counts of the champion.
+            new: counts of the challenger.
+            window_ends: whether a block of slow answers ends with this period. Such blocks are longer than the time
+                between two looks, so that a busy spell of one process lies within one or two of them.
+        """
         if self.errors is None or self.slow is None or self.slow_ms is None or not (_possible(old) and _possible(new)):
             return self
         slow = Block(
@@ -118,9 +134,23 @@ class Evidence:
         return replace(
             self,
             errors=self.errors.updated(Block(old.requests, old.errors, new.requests, new.errors)),
-            slow=self.slow.updated(slow),
+            slow=self.slow.updated(slow, window_ends),
             failing=failing,
         )
+
+    def with_all_traffic(self, new: Counts, slow_margin: float, window_ends: bool) -> "Evidence":
+        """The evidence with the counts of the challenger in one period in which it had all traffic.
+
+        Args:
+            new: its counts.
+            slow_margin: how much higher than the champion's the share of slow answers of a window may be.
+            window_ends: whether a window ends with this period.
+        """
+        if self.slow is None or self.slow_ms is None or not _possible(new):
+            return self
+        late = (new.latencies.total, new.latencies.above(self.slow_ms))
+        limit = usual_share(self.slow) + slow_margin
+        return replace(self, watch=self.watch.updated((new.requests, new.errors), late, limit, window_ends))
 
     def with_copy(self, pair: Pair) -> "Evidence":
         """The evidence with both revisions' answers to a copy of a client request."""
@@ -142,11 +172,12 @@ def _possible(counts: Counts) -> bool:
     return 0 <= counts.errors <= counts.requests and min(counts.latencies.counts) >= 0
 
 
-def slow_limit(baseline: Histogram, factor: float, floor_ms: float) -> float | None:
+def slow_limit(baseline: Histogram, factor: float, floor_ms: float = 0.0) -> float | None:
     """The latency in ms above which an answer is slow: the champion's 95th percentile times `factor`.
 
     It is at least `floor_ms`, and at most the histogram's last bound, so that the answers above it can be counted.
-    None without latencies.
+    None without latencies. Both the percentile and the limit are rounded up to bounds of the histogram. These are 25 %
+    apart, and 1.25 squared is 1.56, so with the factor 1.5 the limit lies between 1.56 and 1.95 times the percentile.
     """
     if not baseline.total:
         return None

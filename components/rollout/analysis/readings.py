@@ -3,7 +3,8 @@
 A reading has the rates of both revisions, the harm, and bounds of the harm that hold at every look. Harm is the
 challenger's bad share less the champion's (for accuracy: the accuracy lost), so positive is worse. Errors and slow
 answers are compared within periods (`analysis.difference`). Accuracy is paired: both revisions answer the same labelled
-texts, and the bounds are those of the mean difference. Disagreement is one share (`analysis.bounds`).
+texts, and the bounds are those of the mean difference. Disagreement is one share (`analysis.bounds`). On labelled texts
+it is information only: a challenger that is right where the champion is wrong disagrees too.
 
 False rollbacks: the lower bounds of all metrics together, and the test of the traffic split, are wrong with probability
 at most alpha over the whole rollout; `ALPHA_SHARES` splits it (a union bound). Wrong promotions: each upper bound is
@@ -22,7 +23,7 @@ from slipway.components.rollout.analysis.difference import Comparison
 from slipway.components.rollout.analysis.evidence import Evidence, PairCounts
 
 METRICS = ("errors", "slow", "disagreement", "accuracy", "shadow")
-ALPHA_SHARES = {"errors": 0.35, "slow": 0.3, "disagreement": 0.1, "accuracy": 0.1, "shadow": 0.1, "split": 0.05}
+ALPHA_SHARES = {"errors": 0.35, "slow": 0.3, "accuracy": 0.1, "shadow": 0.1, "watch": 0.1, "split": 0.05}
 BINARY = (0.0, 1.0)
 """Values of an answer: good, bad."""
 PAIRED = (0.0, 0.5, 1.0)
@@ -77,7 +78,7 @@ def read(evidence: Evidence, alpha: float, beta: float) -> dict[str, Reading]:
     return {
         "errors": _compared("errors", evidence.errors, alpha, *levels["errors"]),
         "slow": _compared("slow", evidence.slow, alpha, *levels["slow"]),
-        "disagreement": _disagreement("disagreement", evidence.pairs, alpha, *levels["disagreement"]),
+        "disagreement": _disagreement("disagreement", evidence.pairs, alpha, *levels["shadow"]),
         "accuracy": _accuracy(evidence.pairs, alpha, *levels["accuracy"]),
         "shadow": _disagreement("shadow", evidence.copies, alpha, *levels["shadow"]),
     }

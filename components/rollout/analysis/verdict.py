@@ -7,8 +7,12 @@ and the harm is above half the margin. Accuracy and agreement have stricter cond
 model and no accidents, and people set their margins knowing this. The estimate of the accuracy lost must be above the
 margin itself, and the lower bound of the disagreement must be above its margin.
 
+Disagreement on labelled texts decides nothing, since only the part of it that loses accuracy is harm. Disagreement on
+clients' texts decides where a margin below 1 is set; else it is information.
+
 Go on, in the last step: the upper bound of the harm is at most the margin, so the challenger is shown to be no worse,
 margin apart. Harm between 0 and the margin is tolerable, and either verdict is right (Wald's zone of indifference).
+For errors and slow answers the upper bound comes from the last step alone, since harm may come with load.
 
 Go on, before the last step: the challenger is not refuted, and the step has its minimum of requests. This suffices,
 since little traffic is at stake.
@@ -26,11 +30,13 @@ import numpy.typing as npt
 from slipway.components.rollout.analysis.evidence import Evidence
 from slipway.components.rollout.analysis.readings import ALPHA_SHARES, Arm, Reading, read
 from slipway.components.rollout.analysis.split import mismatch
+from slipway.components.rollout.analysis.watch import harm_of
 
 GUARD_REQUESTS = 20
 """Requests or texts that must all have failed to roll back without statistics."""
-SHADOW = "shadow"
-DISAGREEMENTS = ("disagreement", SHADOW)
+SHADOW, DISAGREEMENT = "shadow", "disagreement"
+NEVER = 1.0
+"""A margin that no harm exceeds: the metric is information."""
 
 
 class Verdict(StrEnum):
@@ -62,7 +68,7 @@ class Rules:
         return {
             "errors": self.max_error_rise,
             "slow": self.max_slow_rise,
-            "disagreement": self.max_disagreement,
+            DISAGREEMENT: NEVER,
             "accuracy": self.max_accuracy_drop,
             SHADOW: self.max_disagreement,
         }
@@ -106,7 +112,7 @@ class Analysis:
 def is_worse(metric: str, harm: npt.ArrayLike, lower: npt.ArrayLike, margin: float) -> npt.NDArray[np.bool_]:
     """Whether the verdict of a metric is to roll back; elementwise for arrays."""
     harm, lower = np.asarray(harm), np.asarray(lower)
-    if metric in DISAGREEMENTS:
+    if metric in (DISAGREEMENT, SHADOW):
         return np.asarray(lower > margin)
     return np.asarray((lower >= 0) & (harm > (margin if metric == "accuracy" else margin / 2)))
 
@@ -122,6 +128,9 @@ def analyse(evidence: Evidence, rules: Rules, stage: Stage) -> Analysis:
         name: _judge(reading, rules, stage.last) for name, reading in read(evidence, rules.alpha, rules.beta).items()
     }
     worse = [judged.words for judged in metrics.values() if judged.verdict is Verdict.ROLL_BACK]
+    if evidence.errors and evidence.watch.requests:
+        alpha = rules.alpha * ALPHA_SHARES["watch"]
+        worse += filter(None, [harm_of(evidence.watch, evidence.errors, rules.max_error_rise, alpha)])
     if guard := guard_reason(evidence):
         return Analysis(Verdict.ROLL_BACK, "; ".join([guard, *worse]), metrics, ())
     if worse:
@@ -131,7 +140,8 @@ def analyse(evidence: Evidence, rules: Rules, stage: Stage) -> Analysis:
     if on_hold:
         return Analysis(Verdict.HOLD, "; ".join(on_hold.values()), metrics, tuple(on_hold))
     finding = "no worse than the champion, margins apart" if stage.last else "not worse than the champion so far"
-    return Analysis(Verdict.GO_ON, f"{finding} on {', '.join(metrics)}", metrics, ())
+    deciding = [name for name, judged in metrics.items() if judged.margin < NEVER]
+    return Analysis(Verdict.GO_ON, f"{finding} on {', '.join(deciding)}", metrics, ())
 
 
 def _distrusted(evidence: Evidence, rules: Rules, stage: Stage) -> dict[str, str]:
@@ -164,6 +174,8 @@ def _judge(reading: Reading, rules: Rules, last: bool) -> Judged:
     margin = rules.margins[reading.metric]
     few = reading.metric == SHADOW and reading.total < rules.shadow_requests
     not_judged = reading.metric == SHADOW and (few or not rules.shadow_requests)
+    if margin >= NEVER:
+        return Judged(reading, margin, Verdict.GO_ON, f"{_facts(reading)}: for information")
     if reading.harm is None and not not_judged:
         verdict, conclusion = Verdict.HOLD, "no data"
     elif reading.harm is not None and is_worse(reading.metric, _highest(reading), reading.lower, margin):

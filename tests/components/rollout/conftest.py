@@ -15,7 +15,17 @@ from slipway.components.rollout.target import Revision
 from tests.components.rollout import kserve_cluster, kserve_http
 from tests.components.rollout.kserve_cluster import Cluster
 from tests.components.rollout.kserve_site import Site, use
-from tests.components.rollout.world import LABELS, OLD, Behaviour, FakeAliases, FakeTarget, Killed, NewWorld, World
+from tests.components.rollout.world import (
+    LABELS,
+    OLD,
+    WIDE,
+    Behaviour,
+    FakeAliases,
+    FakeTarget,
+    Killed,
+    NewWorld,
+    World,
+)
 
 
 @pytest.fixture
@@ -28,7 +38,7 @@ def world() -> NewWorld:
         texts = [f"message {index}" for index in range(240)]
         probes = Probes(texts, [LABELS[index % 3] for index in range(240)])
         aliases = FakeAliases(champion.version if champion else None)
-        return World(FakeTarget(champion, behaviours), aliases, RolloutSettings(**settings), probes)
+        return World(FakeTarget(champion, behaviours), aliases, RolloutSettings(**(WIDE | settings)), probes)
 
     return make
 

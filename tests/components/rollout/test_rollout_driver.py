@@ -269,7 +269,7 @@ def test_shadow_spares_clients_what_it_shows(
 def test_other_answers_to_clients_than_the_champions_roll_back_in_shadow(
     world: NewWorld, behaviour: type[Behaviour]
 ) -> None:
-    here = world(behaviour(wrong_for_clients=0.7))
+    here = world(behaviour(wrong_for_clients=0.7), max_disagreement=0.5)
     here.target.clients_per_second = 200
     here.target.client_texts = lambda clock: [f"client {round(1000 * clock)} {number}" for number in range(10)]
     result = here.run()
@@ -289,7 +289,7 @@ def test_copies_that_never_come_are_no_verdict(world: NewWorld, monkeypatch: pyt
 
 @pytest.mark.parametrize("able", [True, False])
 def test_clients_stay_with_a_version_where_the_target_can_do_it(world: NewWorld, able: bool) -> None:
-    here = world(sticky_header="x-user")
+    here = world(sticky_header="x-user", sticky_requests=2)
     here.target.can_stick = able
     result = here.run()
     assert result.outcome == "promoted"

@@ -197,19 +197,17 @@ def test_a_closed_period_starts_the_next_with_nothing_spent() -> None:
     assert (period.requests, period.champion_requests) == (10, 40)
 
 
-@pytest.mark.parametrize(
-    ("header", "able", "assumed"), [("", True, 1.0), ("x-user", True, 4.0), ("x-user", False, 1.0)]
-)
+@pytest.mark.parametrize(("header", "able", "least"), [("", True, 1.0), ("x-user", True, 30.4), ("x-user", False, 1.0)])
 def test_requests_of_sticky_clients_count_less_from_the_start(
     world: NewWorld,
     header: str,
     able: bool,
-    assumed: float,
+    least: float,
     killed: type[Killed],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = world(sticky_header=header)
+    here = world(sticky_header=header, sticky_requests=50)
     here.target.can_stick = able
     found: list[Evidence] = []
 
@@ -223,7 +221,8 @@ def test_requests_of_sticky_clients_count_less_from_the_start(
         here.run()
     assert ("cannot assign clients by a header" in capsys.readouterr().err) is (bool(header) and not able)
     errors, slow = present(found[-1].errors), present(found[-1].slow)
-    assert (errors.assumed, slow.assumed) == (assumed, max(assumed, 2.0))
+    assert (errors.least, slow.least) == pytest.approx((least, least))
+    assert errors.design_effect == pytest.approx(least)
 
 
 def test_a_first_version_that_fails_on_one_of_twenty_probes_is_not_served(

@@ -108,7 +108,7 @@ def test_each_phase_waits_for_its_requests_out_of_its_share_of_all(
     assert asked == {
         "baseline: look": {(80, 1.0)},
         "shadow: look_at_copies": {(45, 0.25)},
-        "traffic: look": {(30, 0.1), (30, 0.4)},
+        "traffic: look": {(30, 0.1), (160, 0.4)},
     }
 
 

@@ -17,6 +17,8 @@ from slipway.components.rollout.state import RolloutState, from_json
 from slipway.components.rollout.target import Counts, Pair, Revision, histogram
 from tests.components.present import present
 
+WIDE: dict[str, Any] = {"bake_s": 0.0, "max_error_rise": 0.05, "max_slow_rise": 0.15, "max_accuracy_drop": 0.1}
+"""Settings with which a rollout is soon decided."""
 LABELS = ["billing", "delivery", "account"]
 OLD, NEW = Revision("1", "/bundles/1", "sha256:1"), Revision("2", "/bundles/2", "sha256:2")
 
