@@ -53,6 +53,7 @@ def main(folder: Path, bundle: Path, dataset: Path | None) -> None:
                 digest=version.digest,
                 dataset=probes,
                 settings=settings.rollout,
+                floor=settings.evaluate.min_macro_f1,
                 tracking_uri=settings.tracking_uri,
                 model_name=settings.model_name,
                 service=places.service,

@@ -90,7 +90,9 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
         compress=request("compress", **with_name),
         evaluate=request("evaluate", **with_registry, **signer),
         register=request("registry", **with_registry),
-        rollout=request("rollout", cluster=cluster, **signer, **with_name, **with_target),
+        rollout=request(
+            "rollout", cluster=cluster, floor=settings.evaluate.min_macro_f1, **signer, **with_name, **with_target
+        ),
         data_version=_digest(code_version("prepare_data"), run if data is None else data),
         selection_version=code_version("select_model", "train"),
         training_version=_digest(code_version("select_model", "train"), *weights),

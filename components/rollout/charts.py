@@ -16,7 +16,7 @@ TITLES = {
     "errors": "Failed requests",
     "slow": "Slow answers",
     "disagreement": "Other answers than the champion",
-    "accuracy": "Wrong answers to labelled texts",
+    "accuracy": "Wrong answers to the gate's test texts",
     "shadow": "Other answers than the champion to clients",
 }
 PHASES = {"baseline": "start, baseline", "compare": "comparison", "shadow": "shadow"}

@@ -40,6 +40,7 @@ def rollout(
                 **registered,
                 dataset=Path(dataset.path),
                 settings=RolloutSettings.model_validate(step_request.settings),
+                floor=step_request.floor,
                 tracking_uri=step_request.tracking_uri,
                 model_name=step_request.model_name,
                 service=home.service(),

@@ -32,6 +32,7 @@ class Driver:
         settings: how to roll out.
         now: returns a monotonic time, in seconds.
         pause: sleeps for a number of seconds.
+        floor: macro-F1 on the probes that a first version must reach.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Driver:
         settings: RolloutSettings,
         now: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        floor: float = 0.0,
     ) -> None:
         self.target, self.aliases, self.probes, self.settings = target, aliases, probes, settings
         self._gatherer = Gatherer(target, probes, settings, now, pause)
-        self._phases = Phases(target, probes, settings, self._gatherer)
+        self._phases = Phases(target, probes, settings, self._gatherer, floor)
 
     def run(self, revision: Revision) -> RolloutResult:
         """Roll `revision` out, or continue its rollout.

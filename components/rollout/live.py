@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from slipway.components.rollout.analysis.verdict import NEVER
 from slipway.components.rollout.charts import TITLES, verdict_text
 from slipway.components.rollout.rollout_progress import MetricProgress
 
@@ -25,13 +26,14 @@ def evidence_table(rows: list[MetricProgress]) -> Table:
         if row.harm is not None:
             harm, bounds = _points(row.harm), f"{_points(row.lower)} to {_points(row.upper)}"
             verdict = verdict_text(row.verdict, row.upper, row.margin)
+        margin = _points(row.margin) if row.margin < NEVER else "–"
         table.add_row(
             TITLES[row.metric],
             _percent(row.champion),
             _percent(row.challenger),
             harm,
             bounds,
-            _points(row.margin),
+            margin,
             course(row.course, row.margin),
             f"[{STYLES[row.verdict]}]{verdict}[/]",
         )

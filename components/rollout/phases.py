@@ -1,6 +1,7 @@
 """The phases of a rollout, for the driver: each gathers evidence until it allows a decision or the next phase.
 
-first version     it must answer some probes, and then becomes champion, since there is no version to compare it with
+first version     it must answer the probes as well as the gate asked of it, and then becomes champion, since there is
+                  no version to compare it with
 baseline          the latencies of the champion alone define which answers are slow
 compare           both revisions answer the labelled texts directly; no client is exposed
 shadow            both revisions answer copies of live requests; clients get the champion's answer only
@@ -15,15 +16,15 @@ from slipway.components.rollout.analysis.evidence import slow_limit
 from slipway.components.rollout.analysis.readings import Arm
 from slipway.components.rollout.analysis.verdict import Analysis, Stage, Verdict, analyse
 from slipway.components.rollout.evidence_source import Gatherer
-from slipway.components.rollout.probes import Probes, text_key
+from slipway.components.rollout.probes import Probes, macro_f1_of, text_key
 from slipway.components.rollout.settings import RolloutSettings
 from slipway.components.rollout.state import Decision, Outcome, Phase, Point, RolloutState
 from slipway.components.rollout.target import Revision, RolloutTarget
 from slipway.components.step_runtime import progress
 
 STEP = "rollout"
-FIRST_PROBES = 20
-"""Probes that the first version of a model must answer."""
+FIRST_PROBES = 1000
+"""Most probes that the first version of a model must answer."""
 STICKY_CORRELATION = 0.6
 """Intraclass correlation that is assumed of the requests of one client. Where clients stay with a revision, blocks
 cannot show it: a client that always fails does so in every block."""
@@ -40,10 +41,19 @@ class Phases:
         probes: labelled texts.
         settings: how to roll out.
         gatherer: gathers the evidence.
+        floor: macro-F1 on the probes that a first version must reach.
     """
 
-    def __init__(self, target: RolloutTarget, probes: Probes, settings: RolloutSettings, gatherer: Gatherer) -> None:
+    def __init__(
+        self,
+        target: RolloutTarget,
+        probes: Probes,
+        settings: RolloutSettings,
+        gatherer: Gatherer,
+        floor: float = 0.0,
+    ) -> None:
         self.target, self.probes, self.settings, self._gatherer = target, probes, settings, gatherer
+        self._floor = floor
 
     def decide(self, current: RolloutState) -> Decision:
         """Gather evidence until a decision follows from it. Phases that the rollout has completed are not repeated."""
@@ -64,12 +74,19 @@ class Phases:
         return self._traffic(current)
 
     def _first(self, revision: Revision) -> Decision:
-        batch = self.probes.unseen(set(), FIRST_PROBES)
-        labels = [pair.challenger for pair in self.target.compare([probe.text for probe in batch])]
-        answered = sum(label is not None for label in labels)
-        right = sum(label == probe.label for label, probe in zip(labels, batch, strict=True))
-        summary = f"it answered {answered} of {len(batch)} texts that it had not seen, {right} of them as labelled"
-        if answered < len(batch):
+        """Ask it what the gate judged it by: what is served has to be as good as what was evaluated."""
+        asked = self.probes.unseen(set(), FIRST_PROBES)
+        labels: list[str | None] = []
+        while len(labels) < len(asked):
+            batch = asked[len(labels) :][: self.settings.probe_batch]
+            labels += [pair.challenger for pair in self.target.compare([probe.text for probe in batch])]
+            if None in labels:  # one that does not answer is refused, and has not to be asked the rest
+                break
+        answered, reached = sum(label is not None for label in labels), macro_f1_of(asked[: len(labels)], labels)
+        right = sum(label == probe.label for label, probe in zip(labels, asked, strict=False))
+        summary = f"it answered {answered} of {len(labels)} texts of the test split, {right} of them as labelled"
+        summary += f" (macro-F1 {reached:.3f}, the gate's floor is {self._floor:.3f})"
+        if answered < len(labels) or reached < self._floor:
             return Decision("rolled_back", f"version {revision.version} is the first to be served here, but {summary}")
         return Decision("promoted", f"version {revision.version} is the first to be served here: {summary}")
 

@@ -7,8 +7,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput
+from slipway.components.learning.scores import confusion_matrix, macro_f1
 
 
 def text_key(text: str) -> str:
@@ -59,6 +62,14 @@ class Probes:
         """Up to `count` probes whose keys are not in `seen`."""
         fresh = [probe for key, probe in self._by_key.items() if key not in seen]
         return fresh[:count]
+
+
+def macro_f1_of(probes: Sequence[Probe], answers: Sequence[str | None]) -> float:
+    """Macro-F1 of the answers over the labels that the probes have; None, and a label that no probe has, are wrong."""
+    classes = {label: index for index, label in enumerate(sorted({probe.label for probe in probes}))}
+    truth = np.array([classes[probe.label] for probe in probes])
+    given = np.array([classes.get(answer or "", len(classes)) for answer in answers])
+    return float(macro_f1(confusion_matrix(truth, given, len(classes))))
 
 
 def probes_of(dataset: TextDataset, split: str = "test") -> Probes:

@@ -5,7 +5,7 @@ from slipway.components.rollout.state import RolloutState
 
 def evidence(current: RolloutState) -> str:
     """How much evidence there is about the challenger."""
-    return f"{current.requests[0]} requests to it and {current.pairs.labelled} compared texts"
+    return f"{current.requests[0]} requests to it and {current.pairs.labelled} texts of the gate's test split"
 
 
 def no_worse(current: RolloutState) -> str:

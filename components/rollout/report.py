@@ -3,6 +3,7 @@
 from functools import partial
 
 from slipway.components.rollout.analysis.readings import Arm
+from slipway.components.rollout.analysis.verdict import NEVER
 from slipway.components.rollout.charts import PHASES, TITLES, evidence_chart, traffic_chart, verdict_text
 from slipway.components.rollout.result import RolloutResult
 from slipway.components.step_runtime import html
@@ -59,7 +60,8 @@ def _source(result: RolloutResult) -> str:
         return f"All {clients} requests came from clients."
     return (
         f"Clients sent {clients} requests, too few for a verdict, so {probes} probes were replayed from the test split "
-        "through the public endpoint."
+        "through the public endpoint. The gate has judged by these texts, so they say how fast and how surely it "
+        "answers, and nothing new about accuracy."
     )
 
 
@@ -84,7 +86,8 @@ def _rows(result: RolloutResult) -> list[list[str]]:
             harm = f"{_points(metric.harm)} ({_points(metric.lower)} to {_points(metric.upper)})"
         verdict = verdict_text(metric.verdict, metric.upper, metric.margin)
         sides = [_side(metric.champion), _side(metric.challenger)]
-        rows.append([TITLES[name], *sides, harm, _points(metric.margin), verdict])
+        margin = _points(metric.margin) if metric.margin < NEVER else "–"
+        rows.append([TITLES[name], *sides, harm, margin, verdict])
     latencies = [f"{value:.0f} ms" if value else "–" for value in (result.p95_ms.champion, result.p95_ms.challenger)]
     rows.append(["95th percentile of latency", *latencies, "", "", ""])
     return rows

@@ -25,6 +25,8 @@ class RolloutRequest(Settings):
     """Folder of a dataset whose test split is replayed as probes."""
     settings: RolloutSettings
     """How to roll out."""
+    floor: float = 0.0
+    """Macro-F1 on the probes that a first version must reach: the gate's floor."""
     tracking_uri: str
     """Address of the model registry."""
     model_name: str

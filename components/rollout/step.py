@@ -5,7 +5,6 @@ import contextlib
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.machine.termination import terminable
 from slipway.components.platforms import identifiers
-from slipway.components.platforms.cluster_settings import ClusterSettings
 from slipway.components.platforms.execution_target import resolve
 from slipway.components.platforms.model_registry import Registry, Version
 from slipway.components.rollout import bundles
@@ -39,12 +38,12 @@ def run(request: RolloutRequest) -> RolloutResult:
     settings = request.settings.on(target_kind)
     if target_kind == "kubernetes":
         version = Version(request.version, request.bundle_uri, request.digest)
-        return _in_cluster(version, probes, settings, registry, request.cluster)
+        return _in_cluster(version, probes, settings, registry, request)
     ports = settings.http_port, settings.grpc_port
     target = LocalTarget(service, request.model_name, request.public_key, *ports, settings.auth)
     with contextlib.closing(target):
         bundle = bundles.fetch(request.bundle_uri, request.digest, service)
-        driver = Driver(target, RegistryAliases(registry), probes, settings)
+        driver = Driver(target, RegistryAliases(registry), probes, settings, floor=request.floor)
         with terminable():
             result = driver.run(Revision(request.version, str(bundle), request.digest))
         in_service = (target.champion(), target.challenger(), registry.previous())
@@ -54,15 +53,16 @@ def run(request: RolloutRequest) -> RolloutResult:
 
 
 def _in_cluster(
-    version: Version, probes: Probes, settings: RolloutSettings, registry: Registry, cluster: ClusterSettings
+    version: Version, probes: Probes, settings: RolloutSettings, registry: Registry, request: RolloutRequest
 ) -> RolloutResult:
     """Roll out to an InferenceService."""
     from slipway.components.rollout.kserve.model import revision_of
     from slipway.components.rollout.kserve.target import KServeTarget
 
-    target = KServeTarget(registry.model_name, cluster)
+    target = KServeTarget(registry.model_name, request.cluster)
+    driver = Driver(target, RegistryAliases(registry), probes, settings, floor=request.floor)
     with terminable():
-        result = Driver(target, RegistryAliases(registry), probes, settings).run(revision_of(version))
+        result = driver.run(revision_of(version))
     if target.champion() is None:
         return _reached_at(Endpoint(), result)
     public = target.endpoint()

@@ -23,6 +23,7 @@ class StepRequest(Settings):
         PUBLIC_KEY_FOLDER,
         "folder of public keys, or a PEM file: they verify the bundles to compare with, and to serve on this machine",
     )
+    floor: float = setting(0.0, "macro-F1 that the gate asks of a first version, for the step rollout")
     record: str = setting("", "URI below which pods keep the records of runs")
 
     def plain(self) -> Json:

@@ -110,6 +110,7 @@ def test_changed_weights_are_another_version(tiny_encoder: Path, tmp_path: Path)
         ("cluster.memory=4Gi", {"train", "rollout"}),
         ("train.seed=7", {"train", "compare"}),
         ("rollout.alpha=0.1", {"rollout"}),
+        ("evaluate.min_macro_f1=0.8", {"evaluate", "rollout"}),
         ("model_name=other", {"compress", "evaluate", "register", "rollout"}),
     ],
 )

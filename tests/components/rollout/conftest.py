@@ -32,13 +32,20 @@ from tests.components.rollout.world import (
 def world() -> NewWorld:
     """Makes a world: champion version 1 (or none), and version 2 with the given behaviour."""
 
-    def make(new: Behaviour | None = None, old: Behaviour | None = None, first: bool = False, **settings: Any) -> World:
+    def make(
+        new: Behaviour | None = None,
+        old: Behaviour | None = None,
+        first: bool = False,
+        floor: float = 0.0,
+        **settings: Any,
+    ) -> World:
         champion = None if first else OLD
         behaviours = {"1": old or Behaviour(), "2": new or Behaviour(), "3": Behaviour()}
         texts = [f"message {index}" for index in range(240)]
         probes = Probes(texts, [LABELS[index % 3] for index in range(240)])
         aliases = FakeAliases(champion.version if champion else None)
-        return World(FakeTarget(champion, behaviours), aliases, RolloutSettings(**(WIDE | settings)), probes)
+        target = FakeTarget(champion, behaviours)
+        return World(target, aliases, RolloutSettings(**(WIDE | settings)), probes, floor=floor)
 
     return make
 

@@ -18,7 +18,7 @@ def test_the_evidence_so_far_is_shown_by_metric(world: NewWorld, behaviour: type
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(evidence_table(found.evidence))
     shown = console.export_text()
-    assert "Wrong answers to labelled texts" in shown
+    assert "Wrong answers to the gate's test texts" in shown
     assert "undecided" in shown
     assert "+7.0" in shown
     assert [row.metric for row in found.evidence][:2] == ["errors", "slow"]

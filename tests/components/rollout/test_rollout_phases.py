@@ -117,16 +117,25 @@ def test_a_step_without_a_verdict_is_told_with_its_share_and_time(world: NewWorl
     assert reason.startswith("no verdict: no verdict within 6 s at 50% of traffic: slow answers: challenger 0 of ")
 
 
+@pytest.mark.parametrize(("floor", "outcome"), [(0.79, "promoted"), (0.81, "rolled_back")])
+def test_a_first_version_must_reach_the_gates_floor_on_the_probes(
+    world: NewWorld, behaviour: type[Behaviour], floor: float, outcome: str
+) -> None:
+    result = world(behaviour(wrong=0.2), first=True, floor=floor).run()
+    assert result.outcome == outcome, result.reason
+    assert result.reason.endswith(f"192 of them as labelled (macro-F1 0.800, the gate's floor is {floor:.3f})")
+
+
 def test_a_first_version_is_told_how_many_probes_it_answered(world: NewWorld, behaviour: type[Behaviour]) -> None:
     good = world(behaviour(wrong=0.5), first=True).run()
     assert good.reason == (
-        "version 2 is the first to be served here: it answered 20 of 20 texts that it had not seen, 10 of them as "
-        "labelled"
+        "version 2 is the first to be served here: it answered 240 of 240 texts of the test split, 120 of them as "
+        "labelled (macro-F1 0.500, the gate's floor is 0.000)"
     )
     assert (good.outcome, good.champion, good.serving, good.metrics) == ("promoted", None, "2", {})
     bad = world(behaviour(failing=0.1), first=True).run()
     assert bad.outcome == "rolled_back"
-    assert "version 2 is the first to be served here, but it answered 1" in bad.reason
+    assert "version 2 is the first to be served here, but it answered 35 of 40 texts" in bad.reason
 
 
 def test_every_look_is_on_the_timeline_with_its_share_and_its_numbers(world: NewWorld) -> None:

@@ -257,11 +257,13 @@ class World:
     settings: RolloutSettings
     probes: Probes
     calls: list[str] = field(default_factory=list)
+    floor: float = 0.0
+    """Of the gate."""
 
     def run(self, revision: Revision = NEW, kill_at: int | None = None, after: bool = False) -> RolloutResult:
         """One driver's life; the numbers of calls go on over several drivers."""
         target, aliases = (Mortal(inner, self.calls, kill_at, after) for inner in (self.target, self.aliases))
-        driver = Driver(target, aliases, self.probes, self.settings, self.target.now, self.target.pause)
+        driver = Driver(target, aliases, self.probes, self.settings, self.target.now, self.target.pause, self.floor)
         return driver.run(revision)
 
     def served(self) -> str | None:
@@ -278,7 +280,12 @@ class NewWorld(Protocol):
     """Makes a world; settings are those of the rollout."""
 
     def __call__(
-        self, new: Behaviour | None = None, old: Behaviour | None = None, first: bool = False, **settings: Any
+        self,
+        new: Behaviour | None = None,
+        old: Behaviour | None = None,
+        first: bool = False,
+        floor: float = 0.0,
+        **settings: Any,
     ) -> World: ...
 
 
