@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.rollout.counter_resets import Ending, Tally, ending_of, since, total_of
+from slipway.components.rollout.kserve import queue_proxy
 from slipway.components.rollout.kserve.api import METRICS_PORT, PORT, ServiceApi
 from slipway.components.rollout.target import Counts, Histogram
 
@@ -128,6 +129,8 @@ class PodCounts:
     """Counts from before the rollout by version and pod, which are subtracted from the totals."""
     silent: dict[str, list[str]] = field(default_factory=dict)
     """Pods by version that existed when the rollout began, and have not answered since."""
+    unseen: dict[str, int] = field(default_factory=dict)
+    """Failures by version that only queue-proxies counted: the most so far, since counters are read one by one."""
 
     def take(self, version: str, seen: dict[str, Counts]) -> None:
         """Add the present counters of a version's pods."""
@@ -138,6 +141,9 @@ class PodCounts:
                 self.before.setdefault(version, {})[pod] = counts
                 own[pod] = Tally(last=counts)
             own[pod] = own.get(pod, Tally()).updated(counts)
+        servers, proxies = (self._sum(version, of_proxies) for of_proxies in (False, True))
+        beyond = proxies.errors - servers.errors - servers.abandoned
+        self.unseen[version] = max(self.unseen.get(version, 0), beyond)
 
     def begin(self, version: str, seen: dict[str, Counts], pods: Sequence[str] = ()) -> None:
         """Count a version's requests from now on.
@@ -147,15 +153,25 @@ class PodCounts:
             seen: present counters by pod.
             pods: names of all pods, including those that did not answer.
         """
-        self.silent[version] = [pod for pod in pods if pod not in seen]
+        names = [name for pod in pods for name in (pod, f"{pod}{queue_proxy.SUFFIX}")]
+        self.silent[version] = [name for name in names if name not in seen]
+        self.unseen[version] = 0
         self.tallies[version] = {pod: Tally(last=counts) for pod, counts in seen.items()}
         self.before[version] = seen
 
     def total(self, version: str) -> Counts:
-        """The counts of a version's pods since the rollout began."""
+        """The counts of a version's pods since the rollout began, with the failures that only queue-proxies saw."""
+        unseen = self.unseen.get(version, 0)
+        return total_of([self._sum(version, of_proxies=False), Counts(unseen, unseen)])
+
+    def _sum(self, version: str, of_proxies: bool) -> Counts:
+        """The counts of a version's model servers, or of their queue-proxies."""
         before = self.before.get(version, {})
-        parts = [since(tally.total, before.get(pod, Counts())) for pod, tally in self.tallies.get(version, {}).items()]
-        return total_of(parts)
+        return total_of(
+            since(tally.total, before.get(name, Counts()))
+            for name, tally in self.tallies.get(version, {}).items()
+            if name.endswith(queue_proxy.SUFFIX) is of_proxies
+        )
 
 
 _ADAPTER = TypeAdapter(PodCounts)

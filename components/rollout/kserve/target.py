@@ -16,6 +16,7 @@ from slipway.components.rollout.kserve import (
     manifest,
     pod_client,
     pod_counters,
+    queue_proxy,
     readiness,
     record,
     routing,
@@ -276,8 +277,11 @@ class KServeTarget:
         return current
 
     def _pod_counts(self, revision: Revision) -> dict[str, Counts]:
-        """The present counters of a revision's pods, by pod."""
-        return self._metrics.read(readiness.ready(self.api.pods(revision.version)))
+        """The present counters of a revision's pods, by pod, and of their queue-proxies."""
+        pods = readiness.ready(self.api.pods(revision.version))
+        # Queue-proxies first: a failure that comes in between is then known to the server, and not taken for unseen.
+        proxies = queue_proxy.read(self.api, pods) if self.mode == "Knative" else {}
+        return proxies | self._metrics.read(pods)
 
     def _restored(self, current: Record) -> Record:
         """Write the champion back into the specification after a rollback in Knative mode; return the record.

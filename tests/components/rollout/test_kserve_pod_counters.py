@@ -93,6 +93,11 @@ def test_counts_survive_as_json() -> None:
     assert pod_counters.from_json(plain) == counts
 
 
+def pod(name: str, *containers: str) -> Any:
+    spec = SimpleNamespace(containers=[SimpleNamespace(name=container) for container in containers])
+    return SimpleNamespace(metadata=SimpleNamespace(name=name), spec=spec)
+
+
 @pytest.fixture
 def prometheus() -> Iterator[tuple[str, list[str]]]:
     """The address of what answers as Prometheus' query endpoint does, and the queries that it got."""
@@ -118,10 +123,6 @@ def prometheus() -> Iterator[tuple[str, list[str]]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", queries
         server.shutdown()
-
-
-def pod(name: str) -> Any:
-    return SimpleNamespace(metadata=SimpleNamespace(name=name))
 
 
 def test_prometheus_is_asked_for_the_pods_of_a_revision(prometheus: tuple[str, list[str]]) -> None:
