@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from slipway.components.compress import relations
 from slipway.components.compress.architecture import replace_stack, stack
 from slipway.components.compress.augment import UNLABELLED
+from slipway.components.compress.outlook import Look
 from slipway.components.compress.search_state import SearchState
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.compress.teacher_outputs import TeacherBatch, TeacherOutputs
@@ -23,6 +24,8 @@ from slipway.components.learning.optimisation import schedule_factor
 
 WARMUP_SHARE = 0.1
 MAX_GRADIENT_NORM = 1.0
+LOOKS = 2
+"""Looks in each epoch at whether the student can still pass. One costs a pass over the validation texts."""
 RELATION_HEADS = 12
 """Most heads into which relations are split; see `relations.distance`."""
 Report = Callable[[int, int, float], None]
@@ -61,6 +64,7 @@ def distil(
     report: Report,
     search: SearchState | None = None,
     name: str = "",
+    look: Look | None = None,
 ) -> None:
     """Train the student in place on the teacher's soft labels, hidden states and, if there are such, relations.
 
@@ -76,6 +80,7 @@ def distil(
         report: called after each update.
         search: stores the position after each epoch, and ends the training when the budget is spent.
         name: of the model in the search.
+        look: decides before, and after each `1 / LOOKS` of an epoch, whether to stop; None to train to the end.
     """
     student.requires_grad_(True)
     student.get_input_embeddings().requires_grad_(False)
@@ -88,6 +93,9 @@ def distil(
         optimizer.load_state_dict(position["optimizer"])
         scheduler.load_state_dict(position["scheduler"])
         first_epoch, updates = position["epochs"], position["updates"]
+    per_look = max(1, total // (LOOKS * max(epochs, 1)))
+    if look and look(student, updates / max(total, 1)):
+        return
     for epoch in range(first_epoch, epochs):
         epoch_outputs = outputs.epoch(epoch)
         for shards in epoch_steps(epoch_outputs.texts.lengths, settings.batch_size, 1, settings.seed, epoch):
@@ -103,6 +111,8 @@ def distil(
             scheduler.step()
             updates += 1
             report(updates, total, float(loss.detach()))
+            if look and (updates % per_look == 0 or updates == total) and look(student, updates / total):
+                return
         if search:
             state: dict[str, Any] = {"model": student.state_dict(), "optimizer": optimizer.state_dict()}
             state |= {"scheduler": scheduler.state_dict(), "epochs": epoch + 1, "updates": updates}

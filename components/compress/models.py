@@ -13,11 +13,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from slipway.components.compress.augment import Augmenter
 from slipway.components.compress.distil import Report, distil, distillation_loss, new_student
 from slipway.components.compress.narrow import most_varied, narrow
+from slipway.components.compress.outlook import Look, Outlook
 from slipway.components.compress.plan import Student, plan
 from slipway.components.compress.prune import cut, importance, schedule, sizes
 from slipway.components.compress.search_state import SearchState, take_weights
 from slipway.components.compress.settings import CompressSettings
-from slipway.components.compress.teacher_outputs import STEP, LiveEpoch, LiveOutputs, StoredOutputs, TeacherOutputs
+from slipway.components.compress.teacher_outputs import (
+    STEP,
+    LiveEpoch,
+    LiveOutputs,
+    StoredOutputs,
+    TeacherOutputs,
+    stored_bytes,
+)
 from slipway.components.learning.batches import EncodedTexts, Indices
 from slipway.components.step_runtime import progress
 
@@ -39,8 +47,11 @@ def candidates(
     texts: EncodedTexts,
     settings: CompressSettings,
     search: SearchState,
+    validation: EncodedTexts | None = None,
 ) -> Iterator[Candidate]:
     """Yield the teacher, and then the students and pruned models. Each is made when the caller asks for it.
+
+    A model that cannot pass is given up, and the pruned models of a student that does not pass are not made.
 
     Args:
         teacher: in evaluation mode; not changed.
@@ -48,6 +59,7 @@ def candidates(
         texts: the training texts.
         settings: which models are made, and how.
         search: the state of an earlier run; it ends the search when the budget is spent.
+        validation: the validation texts, which show whether a model can pass; None makes all models.
 
     Raises:
         BadInput: the settings ask for a student or for pruning, but the teacher's architecture does not allow them.
@@ -55,14 +67,17 @@ def candidates(
     students = plan(teacher, settings)
     yield Candidate(f"teacher-{teacher.config.num_hidden_layers}x{teacher.config.hidden_size}", teacher, 0.0)
     outputs: TeacherOutputs | None = None
+    outlook = Outlook(teacher, validation, settings, search) if students and validation and settings.give_up else None
     for student in students:
         if outputs is not None and search.leaves_out(student.stages):
+            continue
+        if outlook and outlook.excludes(student.stages[0]):
             continue
         started = time.monotonic()
         if outputs is None:
             all_layers = sorted({layer for each in students for layer in each.layers})
             outputs = _teacher_outputs(teacher, tokenizer, all_layers, texts, settings, search)
-        yield from _student_and_pruned(student, teacher, outputs, settings, search, started)
+        yield from _student_and_pruned(student, teacher, outputs, settings, search, started, outlook)
 
 
 def _student_and_pruned(
@@ -72,20 +87,27 @@ def _student_and_pruned(
     settings: CompressSettings,
     search: SearchState,
     started: float,
+    outlook: Outlook | None,
 ) -> Iterator[Candidate]:
     """Yield the student and its pruned models; for a `Student` without a name, the pruned models of the teacher."""
     model, dimensions = _untrained(student, teacher, outputs.texts, settings)
     outputs = outputs.for_student(student.layers, dimensions)
     if student.name:
-        train = partial(_distilled, model, outputs, settings, search, student.name)
+        look = outlook.look(student.name) if outlook else None
+        train = partial(_distilled, model, outputs, settings, search, student.name, look)
         candidate = _resumed_or_made(student.name, model, train, search, started)
+        if student.name in search.given_up:
+            return
         model = candidate.model
         yield candidate
     for pruning in student.prunings:
         if search.leaves_out([pruning.name]):
             continue
-        prune = partial(pruned, model, outputs, pruning.settings, search, pruning.name)
-        yield _resumed_or_made(pruning.name, model, prune, search, time.monotonic())
+        look = outlook.look(pruning.name) if outlook else None
+        prune = partial(pruned, model, outputs, pruning.settings, search, pruning.name, look)
+        candidate = _resumed_or_made(pruning.name, model, prune, search, time.monotonic())
+        if pruning.name not in search.given_up:
+            yield candidate
 
 
 def _untrained(
@@ -105,9 +127,14 @@ def _untrained(
 
 
 def _distilled(
-    model: PreTrainedModel, outputs: TeacherOutputs, settings: CompressSettings, search: SearchState, name: str
+    model: PreTrainedModel,
+    outputs: TeacherOutputs,
+    settings: CompressSettings,
+    search: SearchState,
+    name: str,
+    look: Look | None,
 ) -> PreTrainedModel:
-    distil(model, outputs, settings, settings.distil_epochs, _reporter(name), search, name)
+    distil(model, outputs, settings, settings.distil_epochs, _reporter(name), search, name, look)
     return model
 
 
@@ -117,6 +144,7 @@ def pruned(
     settings: CompressSettings,
     search: SearchState | None = None,
     name: str = "",
+    look: Look | None = None,
 ) -> PreTrainedModel:
     """Prune heads and neurons of a copy of `model`, and let it recover by distillation from the teacher.
 
@@ -128,6 +156,7 @@ def pruned(
         settings: shares that are kept, rounds and epochs.
         search: as for `distil`.
         name: of the pruned model.
+        look: as for `distil`; it is asked in the recovery from the last cut only.
     """
     model = copy.deepcopy(model)
     heads, neurons = (schedule(kept, settings.prune_rounds) for kept in (settings.heads_kept, settings.neurons_kept))
@@ -147,7 +176,8 @@ def pruned(
         )
         cut(model, importances, *shares)
         if epochs[number]:
-            distil(model, outputs, settings, epochs[number], _reporter(stage), search, stage)
+            last = number + 1 == settings.prune_rounds
+            distil(model, outputs, settings, epochs[number], _reporter(stage), search, stage, look if last else None)
     return model
 
 
@@ -185,11 +215,16 @@ def _teacher_outputs(
     settings: CompressSettings,
     search: SearchState,
 ) -> TeacherOutputs:
-    """The teacher's outputs: from a file when all epochs have the same texts, or else computed for each batch, when the
-    settings ask for new texts or for relations.
+    """The teacher's outputs: from a file when all epochs have the same texts and the file is not too large.
+
+    Otherwise they are computed for each batch: when the settings ask for new texts or for relations, or when the file
+    would have more than `stored_outputs_gb`.
     """
     if not settings.augmentation and not settings.relation_weight:
-        return StoredOutputs(teacher, kept, texts, search.folder)
+        size = stored_bytes(teacher, kept, texts)
+        if size <= settings.stored_outputs_gb * 1e9:
+            return StoredOutputs(teacher, kept, texts, search.folder, lambda: search.out_of_time)
+        progress.report(STEP, f"asking the teacher anew in each epoch, since its answers have {size / 1e9:.1f} GB")
     augmenter = Augmenter(texts, tokenizer, teacher, settings.seed) if settings.augmentation else None
     new_texts = round(settings.augmentation * len(texts))
     return LiveOutputs(teacher, kept, texts, augmenter, new_texts, settings.relation_weight > 0)

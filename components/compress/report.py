@@ -93,6 +93,7 @@ def section(result: CompressResult) -> str:
             html.figure(partial(pareto_chart, result), caption),
             html.table(headers, [_row(row) for row in rows], chosen_row),
             html.paragraph(note),
+            *(html.paragraph(f"{name} was given up: {reason}.") for name, reason in result.given_up.items()),
             html.details(
                 "Settings", html.table(["Setting", "Value"], [[k, str(v)] for k, v in result.settings.items()])
             ),

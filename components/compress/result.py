@@ -108,6 +108,8 @@ class CompressResult(StepResult):
     """The settings of the step."""
     budget: Budget
     """The time budget of the search."""
+    given_up: dict[str, str] = {}
+    """Models whose teaching was stopped or not begun, since they could not pass, each with the reason."""
     seconds: float = 0.0
     """Time that the step took, in seconds."""
 

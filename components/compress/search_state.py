@@ -36,6 +36,8 @@ class SearchState:
         """Stages that were ended early or not started, since the budget was spent."""
         self.resumed: list[str] = []
         """Stages that an earlier, killed run had finished or started."""
+        self.given_up: dict[str, str] = {}
+        """Stages whose teaching was stopped or not begun, since they could not pass, each with the reason."""
         self._end = time.monotonic() + budget_s
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -59,8 +61,8 @@ class SearchState:
         return self._read(name, f"{name}.pt")
 
     def finish(self, name: str, model: nn.Module, seconds: float) -> None:
-        """Store the weights of a finished stage; does nothing if the budget ended it early."""
-        if name not in self.unfinished:
+        """Store the weights of a finished stage; does nothing for one that was ended early or given up."""
+        if name not in self.unfinished and name not in self.given_up:
             self._write(f"{name}.pt", {"weights": model.state_dict(), "seconds": seconds})
             (self.folder / f"{name}.position.pt").unlink(missing_ok=True)
 

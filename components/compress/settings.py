@@ -43,6 +43,18 @@ class CompressSettings(Settings):
         "seconds",
         gt=0,
     )
+    give_up: bool = setting(
+        True,
+        "stop teaching a model as soon as the validation split shows that it cannot keep quality_share, and make no "
+        "pruned models of such a student",
+    )
+    stored_outputs_gb: float = setting(
+        2.0,
+        "largest file of the teacher's hidden states; if they are more, the teacher answers anew in each epoch, "
+        "which takes longer",
+        "GB",
+        ge=0,
+    )
     distil: bool = setting(True, "make a student with fewer layers")
     layers_kept: float = setting(0.5, "part of the teacher's layers that the student has", "share", gt=0, le=1)
     width_kept: float = setting(

@@ -45,6 +45,8 @@ NO_EFFECT_ON_MODELS = {
     "quantise",
     "static",
     "float_matrices",
+    "give_up",
+    "stored_outputs_gb",
     "train_threads",
     "serving_threads",
     "latency_rounds",
@@ -90,10 +92,11 @@ def run(
     texts = EncodedTexts(data.texts("train"), data.label_ids("train"), tokenizer, info["max_length"])
     origin = Origin(info, model_name, code_version)
     with _search_folder(work, search_digest(checkpoint, data.digest, settings)) as folder:
+        validation = EncodedTexts(data.texts("validation"), data.label_ids("validation"), tokenizer, info["max_length"])
         search = SearchState(folder / "stages", settings.budget_s)
         writer = VariantWriter(tokenizer, texts, settings, origin, folder / "variants")
         variants: list[Variant] = []
-        for number, candidate in enumerate(candidates(teacher, tokenizer, texts, settings, search)):
+        for number, candidate in enumerate(candidates(teacher, tokenizer, texts, settings, search, validation)):
             variants.extend(writer.variants(candidate, whole_vocabulary=number == 0))
         measured = _measure(variants, data, settings)
         choice = choose(measured[0], measured[1:], settings.quality_share, settings.quality_confidence, settings.target)
@@ -111,6 +114,7 @@ def run(
         threads=settings.serving_threads or cores(),
         settings=settings.model_dump(),
         budget=_budget(search),
+        given_up=search.given_up,
         seconds=time.monotonic() - started,
     )
 

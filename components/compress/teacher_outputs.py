@@ -1,7 +1,7 @@
 """The teacher's outputs for the texts of each epoch: stored in a file when the texts repeat, otherwise live."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -68,16 +68,25 @@ class StoredOutputs:
     """The teacher's logits, and its hidden states after each of the layers `layers`, for all training texts.
 
     The teacher's outputs for a text never change. To compute them again in each epoch, or for each student, would take
-    two fifths of the time. The states are stored in a file, in half precision: 2 bytes x tokens x layers x dimensions.
+    two fifths of the time. The states are stored in a file, in half precision; see `stored_bytes`.
 
     Args:
         teacher: in evaluation mode.
         layers: indices of the layers of all students together, from 0.
         texts: the training texts.
         folder: gets the file.
+        out_of_time: is asked before each batch. When it says yes, the other texts get no outputs, since there is no
+            time to use them.
     """
 
-    def __init__(self, teacher: PreTrainedModel, layers: Sequence[int], texts: EncodedTexts, folder: Path) -> None:
+    def __init__(
+        self,
+        teacher: PreTrainedModel,
+        layers: Sequence[int],
+        texts: EncodedTexts,
+        folder: Path,
+        out_of_time: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.texts, self.layers, self.size = texts, list(layers), len(texts)
         self.dimensions: torch.Tensor | None = None
         self._layer_indices = list(range(len(self.layers)))
@@ -89,6 +98,8 @@ class StoredOutputs:
         order = np.argsort(texts.lengths, kind="stable")
         parts = np.array_split(order, -(-len(order) // TEACHER_BATCH))
         for number, part in enumerate(parts, 1):
+            if out_of_time():
+                break
             self._store(teacher, part)
             if number % 10 == 0 or number == len(parts):
                 progress.report(STEP, "asking the teacher", number, len(parts))
@@ -123,6 +134,11 @@ class StoredOutputs:
     def _rows(self, index: int) -> slice:
         """The rows of the file with the tokens of a text."""
         return slice(self._starts[index], self._starts[index] + self.texts.lengths[index])
+
+
+def stored_bytes(teacher: PreTrainedModel, layers: Sequence[int], texts: EncodedTexts) -> int:
+    """Size of the file that `StoredOutputs` would write: 2 bytes x tokens x layers x dimensions."""
+    return 2 * int(texts.lengths.sum()) * len(layers) * int(teacher.config.hidden_size)
 
 
 def in_dimensions(states: torch.Tensor, dimensions: torch.Tensor | None) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import copy
 import platform
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from transformers import (
     RobertaConfig,
 )
 
-from slipway.components.artifacts.checkpoint import load_checkpoint
+from slipway.components.artifacts.checkpoint import load_checkpoint, load_tokenizer
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.compress import architecture, export, quantise, relations
 from slipway.components.compress.augment import UNLABELLED, Augmenter
 from slipway.components.compress.distil import distil, distillation_loss, new_student, student_layers
+from slipway.components.compress.models import candidates
 from slipway.components.compress.narrow import most_varied, narrow
 from slipway.components.compress.prune import Importance, cut, importance, schedule
 from slipway.components.compress.quantise import matrices, most_sensitive, quantise_dynamically, quantise_statically
-from slipway.components.compress.search_state import take_weights
+from slipway.components.compress.search_state import SearchState, take_weights
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.compress.teacher_outputs import LiveEpoch, StoredOutputs
 from slipway.components.errors import BadInput, SlipwayError
@@ -337,6 +339,28 @@ def test_a_student_comes_closer_to_the_teacher_and_leaves_it_as_it_was(
     distil(student, outputs, settings, 3, lambda *event: losses.append(event[2]))
     assert np.mean(losses[-4:]) < 0.5 * losses[0]
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+
+
+def test_outputs_that_would_fill_the_disk_are_computed_anew(
+    teacher: PreTrainedModel, texts: EncodedTexts, tmp_path: Path
+) -> None:
+    wanted = 2 * int(texts.lengths.sum()) * 32  # one layer of 32 dimensions in half precision
+    for most, stored in ((wanted / 1e9, True), (wanted / 1e9 * 0.99, False)):
+        folder = tmp_path / str(stored)
+        search = SearchState(folder)
+        settings = CompressSettings(stored_outputs_gb=most, give_up=False, prune=False)
+        found = candidates(teacher, load_tokenizer(Path(teacher.name_or_path)), texts, settings, search)
+        assert [candidate.name for candidate in islice(found, 2)] == ["teacher-2x32", "student-1x32"]
+        files = [path.stat().st_size for path in folder.glob("states.*")]
+        assert files == ([wanted] if stored else [])
+
+
+def test_a_spent_budget_ends_the_questions_to_the_teacher(
+    teacher: PreTrainedModel, texts: EncodedTexts, tmp_path: Path
+) -> None:
+    asked = iter([False, True])
+    outputs = StoredOutputs(teacher, [1], texts, tmp_path, lambda: next(asked))
+    assert int((outputs.logits.abs().sum(dim=1) > 0).sum()) == 30, "one batch of 120 texts in four"
 
 
 def test_the_teachers_own_copy_has_nothing_to_learn(

@@ -115,11 +115,33 @@ def test_a_student_below_the_floor_is_not_delivered_although_it_is_the_only_one(
     tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path
 ) -> None:
     untaught = {"learning_rate": 1e-9, "prune": False, "layers_kept": 1.0, "width_kept": 0.25, "quality_share": 0.97}
-    settings = QUICK.model_copy(update=untaught)
+    settings = QUICK.model_copy(update=untaught | {"give_up": False})
     result = search(tiny_checkpoint, small_dataset, settings, tmp_path / "draft", tmp_path / "work")
     assert [row.name for row in result.candidates] == ["teacher-2x32", "student-2x8"]
     assert result.chosen == Bundle(tmp_path / "draft").info.variant == "teacher-2x32"
     assert "no smaller variant surely (95%) keeps 97.0%" in result.candidates[0].reason
+
+
+def test_a_student_that_cannot_pass_is_given_up_early_and_has_no_pruned_models(
+    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = QUICK.model_copy(update={"learning_rate": 1e-9, "width_kept": 0.25, "distil_epochs": 4})
+    made = killed_at(monkeypatch, "nothing", 0)
+    result = search(tiny_checkpoint, small_dataset, settings, tmp_path / "draft", tmp_path / "work")
+    assert [row.name for row in result.candidates] == ["teacher-2x32"]
+    assert list(result.given_up) == ["student-1x8"]
+    assert len(made) == 8, "an epoch of four"
+    assert "student-1x8 was given up: after 25% of its lessons it was sure to keep" in report.section(result)
+
+
+def test_nothing_is_taught_when_the_validation_split_is_too_small_to_show_it(
+    tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = killed_at(monkeypatch, "nothing", 0)
+    settings = QUICK.model_copy(update={"quality_share": 0.99})
+    result = search(tiny_checkpoint, small_dataset, settings, tmp_path / "draft", tmp_path / "work")
+    assert not made
+    assert "with 36 validation texts even a model as good as the teacher" in result.given_up["student-1x32"]
 
 
 def test_augmentation_relations_width_and_static_int8_make_a_student_that_knows_the_topics(
