@@ -37,6 +37,7 @@ def evaluate(
 
     from slipway.components.evaluate import report, step, typed_metrics
     from slipway.components.evaluate.settings import EvaluateSettings
+    from slipway.components.learning import baselines
     from slipway.components.step_runtime import step_context
     from slipway.components.step_runtime.step_request import StepRequest
 
@@ -48,6 +49,7 @@ def evaluate(
         settings, bundle = EvaluateSettings.model_validate(step_request.settings), Path(draft.path) / "bundle"
         registry_arguments = (step_request.tracking_uri, step_request.model_name, Path(step_request.public_key))
         result = step.run(bundle, Path(dataset.path), settings, *registry_arguments)
+        result = result.model_copy(update={"baselines": baselines.found_in(results)})
         typed_metrics.log_scalars(test_metrics, result)
         typed_metrics.log_classification(test_confusion, result)
         current.finish(result, report.section(result))

@@ -13,7 +13,7 @@ from slipway.components.step_runtime.step_result import number
 def section(result: EvaluateResult) -> str:
     """HTML fragment: the gate's verdict with reasons, then figures and tables of the scores."""
     parts = [html.heading("Evaluation and gate"), _verdict(result), html.facts(_facts(result)), _checks(result)]
-    parts += _cautions(result)
+    parts += _cautions(result) + _baselines(result)
     parts += [html.notice(sentence, "neutral") for sentence in slices.told(result.slices)]
     if difference := result.difference:
         draw = partial(pictures.difference, difference, -number(result.settings, "max_drop"))
@@ -60,6 +60,22 @@ def _facts(result: EvaluateResult) -> dict[str, str]:
         f"Lost to typing errors{of_champion}": f"{challenger.typos.drop:.3f}",
         "Test texts": str(result.texts),
     }
+
+
+def _baselines(result: EvaluateResult) -> list[str]:
+    """A table of the challenger above the champion and the simple classifiers, on the test split."""
+    champion = result.champion
+    rows = [("challenger", result.challenger.macro_f1, result.challenger.accuracy)]
+    rows += [(f"champion, version {champion.version}", champion.macro_f1, champion.accuracy)] if champion else []
+    rows += [
+        (f"baseline: {item.name}", item.test_macro_f1, item.test_accuracy)
+        for item in result.baselines
+        if item.test_macro_f1 is not None and item.test_accuracy is not None
+    ]
+    if not result.baselines:
+        return []
+    shown = [[name, f"{score:.3f}", f"{accuracy:.3f}"] for name, score, accuracy in rows]
+    return [html.table(["Model", "Test macro-F1", "Accuracy"], shown)]
 
 
 def _checks(result: EvaluateResult) -> str:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, JsonValue
 
 from slipway.components.explanation.class_explanation import ClassExplanation
+from slipway.components.learning.baselines import Baseline
 from slipway.components.learning.bootstrap import Histogram, Interval
 from slipway.components.learning.scores import Bin, ClassScore, RocCurve
 from slipway.components.step_runtime.step_result import ResultPart, StepResult
@@ -215,6 +216,8 @@ class EvaluateResult(GateResult):
     """Wrong answers with the highest confidence."""
     typo_examples: list[tuple[str, str]]
     """Test texts, each beside the same text with typing errors."""
+    baselines: list[Baseline] = []
+    """Simple classifiers on the same splits, which the step train fitted."""
     settings: dict[str, JsonValue]
     """The settings of the step."""
     seconds: float = 0.0

@@ -19,6 +19,7 @@ from slipway.components.learning.batches import (
     steps_per_epoch,
 )
 from slipway.components.learning.evaluation import Scores, evaluate
+from slipway.components.learning.open_settings import class_weights
 from slipway.components.learning.optimisation import build_optimizer, build_scheduler
 from slipway.components.learning.settings import TrainSettings
 
@@ -35,7 +36,7 @@ class TrainingPoint(TypedDict):
 
 
 class ValidationPoint(Scores):
-    """Validation scores at the end of an epoch (from 1)."""
+    """Validation scores within an epoch (from 1) or at its end; epoch 0 is before the first update."""
 
     epoch: int
     update: int
@@ -70,7 +71,7 @@ class Observer(Protocol):
         """Called after each update. The position counts this update already."""
 
     def evaluated(self, training: "Training", improved: bool) -> None:
-        """Called after each epoch. `improved` tells whether its validation is the best so far."""
+        """Called after each evaluation. `improved` tells whether it is the best so far."""
 
 
 def use_reproducible_cpu(threads: int) -> None:
@@ -112,6 +113,12 @@ class Training:
         optimizer = build_optimizer(model, settings)
         self.scheduler = build_scheduler(optimizer, settings, self.total_updates)
         self.position = Position()
+        classes = int(model.config.num_labels or 0)
+        self.class_weights = (
+            torch.tensor(class_weights(texts.label_ids, classes), device=accelerator.device)
+            if settings.class_weights == "balanced"
+            else None
+        )
         self.private = self._private(model, optimizer) if settings.privacy_epsilon else None
         if self.private:
             self.model, self.optimizer = model, self.private.optimizer
@@ -149,16 +156,32 @@ class Training:
         self._seconds_before = position.seconds
         self._started = time.monotonic()
 
-    def fit(self, observer: Observer | None = None) -> None:
-        """Train until `finished`. Evaluates at the end of each epoch when there are validation texts."""
+    def fit(self, observer: Observer | None = None, from_probe: bool = False) -> None:
+        """Train until `finished`. Evaluates within and at the end of each epoch when there are validation texts.
+
+        Args:
+            observer: is called at updates and evaluations.
+            from_probe: the head is a linear probe, so the model is evaluated before the first update as well.
+        """
+        if from_probe and self.validation is not None and not self.position.validation:
+            improved = self._evaluate(epoch=0)
+            if observer:
+                observer.evaluated(self, improved)
         while not self.finished:
             self._run_epoch(observer)
+            if self.position.updates_in_epoch < self.updates_per_epoch:
+                return  # an evaluation within the epoch ended the training
             improved = self._evaluate()
             self.position.epoch += 1
             self.position.updates_in_epoch = 0
             self._measure_time()
             if observer:
                 observer.evaluated(self, improved)
+
+    def _due(self) -> bool:
+        """Whether an evaluation within the epoch is due after the last update; the one at its end is not meant."""
+        done, whole, times = self.position.updates_in_epoch, self.updates_per_epoch, self.settings.evaluations
+        return self.validation is not None and done < whole and done * times // whole > (done - 1) * times // whole
 
     def _run_epoch(self, observer: Observer | None) -> None:
         position, settings = self.position, self.settings
@@ -173,8 +196,15 @@ class Training:
                 position.training.append(TrainingPoint(update=position.updates, loss=loss, learning_rate=learning_rate))
                 position.window = []
             self._measure_time()
+            # It comes before the checkpoint of this update, so that a training that goes on has evaluated, too.
+            if self._due():
+                improved = self._evaluate()
+                if observer:
+                    observer.evaluated(self, improved)
             if observer:
                 observer.updated(self)
+            if self.finished:
+                return
 
     def _groups(self) -> Iterator[list[Shards]]:
         """Yield the batches of each update that is left in the epoch."""
@@ -213,6 +243,7 @@ class Training:
         loss = cross_entropy(
             self.model(**inputs).logits,
             batch.labels.to(self.accelerator.device),
+            weight=self.class_weights,
             reduction="sum",
             label_smoothing=self.settings.label_smoothing,
         )
@@ -221,14 +252,19 @@ class Training:
         self.accelerator.backward(share * self.accelerator.num_processes)
         return share.detach()
 
-    def _evaluate(self) -> bool:
-        """Evaluate on the validation texts; returns whether this is the best evaluation so far."""
+    def _evaluate(self, epoch: int | None = None) -> bool:
+        """Evaluate on the validation texts; returns whether this is the best evaluation so far.
+
+        Args:
+            epoch: of the new point; None for the present one.
+        """
         if self.validation is None:
             return False
         position = self.position
         best_before = position.best()
         scores = evaluate(self.core, self.validation, self.accelerator)
-        position.validation.append(ValidationPoint(**scores, epoch=position.epoch + 1, update=position.updates))
+        number = position.epoch + 1 if epoch is None else epoch
+        position.validation.append(ValidationPoint(**scores, epoch=number, update=position.updates))
         improved = position.best() is not best_before
         position.stale_evaluations = 0 if improved else position.stale_evaluations + 1
         return improved

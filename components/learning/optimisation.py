@@ -88,25 +88,41 @@ def parameter_count(model: nn.Module) -> int:
 def build_optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) without decay of biases and LayerNorm weights, which are vectors.
 
-    The head has random weights at the start, while the encoder is pretrained. So the learning rate of the head is
+    A head that starts with random weights has to learn more than the pretrained encoder. So its learning rate is
     `settings.head_factor` times higher (discriminative fine-tuning, Howard & Ruder 2018). A pooler has the learning
-    rate of the head, too: encoders that were trained for sentence similarity never used it.
+    rate of the head, too: encoders that were trained for sentence similarity never used it. Each layer of the encoder
+    learns `settings.layer_decay` times as fast as the one above it, since lower layers are the more general ones.
     """
-    encoder = {id(p) for name, p in model.base_model.named_parameters() if "pooler" not in name.split(".")}
-    groups = []
-    for in_encoder in (True, False):
-        learning_rate = settings.learning_rate * (1.0 if in_encoder else settings.head_factor)
-        for matrices in (True, False):
-            parameters = [
-                parameter
-                for parameter in model.parameters()
-                if parameter.requires_grad
-                and (id(parameter) in encoder) == in_encoder
-                and (parameter.ndim > 1) == matrices
-            ]
-            decay = settings.weight_decay if matrices else 0.0
-            groups.append({"params": parameters, "weight_decay": decay, "lr": learning_rate})
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+    depths = layer_depths(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            depth = depths.get(name)
+            factor = settings.head_factor if depth is None else settings.layer_decay**depth
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((settings.learning_rate * factor, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()], fused=True
+    )
+
+
+def layer_depths(model: PreTrainedModel) -> dict[str, int]:
+    """The distance of each parameter of the encoder from its top: 0 in the last layer, the number of layers in the
+    embeddings. Parameters of the head and of a pooler are left out.
+    """
+    count = int(model.config.num_hidden_layers)
+    in_encoder = {id(parameter) for parameter in model.base_model.parameters()}
+    stacks = {name for name, child in model.named_modules() if isinstance(child, nn.ModuleList) and len(child) == count}
+    found: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in in_encoder or "pooler" in name.split("."):
+            continue
+        stack = next((stack for stack in stacks if name.startswith(f"{stack}.")), None)
+        if stack is not None:
+            found[name] = count - 1 - int(name.removeprefix(f"{stack}.").split(".")[0])
+        else:
+            found[name] = count if "embed" in name or name.split(".")[-2].startswith("w") else 0
+    return found
 
 
 def schedule_factor(update: int, warmup: int, total: int) -> float:

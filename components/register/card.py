@@ -55,15 +55,26 @@ def _data(info: BundleInfo, result: PrepareDataResult | None) -> list[str]:
 def _training(info: BundleInfo, result: TrainResult | None) -> list[str]:
     facts = {
         "Encoder": f"`{info.encoder}`",
-        "Longest text": f"{info.max_length} tokens; the rest is cut off",
+        "Longest text": f"{info.max_length} tokens; the rest is cut off{_cut(result)}",
         "Parameters before compression": f"{result.parameters:,}" if result else None,
         "Epochs": f"{result.epochs}, best {result.best_epoch}" if result else None,
         "Validation macro-F1": f"{result.validation.macro_f1:.3f}" if result else None,
+        **{
+            f"Validation macro-F1 of the baseline {baseline.name}": f"{baseline.macro_f1:.3f}"
+            for baseline in (result.baselines if result else [])
+        },
         "MLflow run": f"`{info.mlflow_run_id}`" if info.mlflow_run_id else None,
         "Pipeline run": f"`{info.run}`" if info.run else None,
         "Code version": f"`{info.code_version}`",
     }
     return ["## Training", _list(facts)]
+
+
+def _cut(result: TrainResult | None) -> str:
+    """How many texts of the data are longer than the model reads."""
+    if not result or not result.texts_read:
+        return ""
+    return f", as it was in {sum(result.texts_cut.values()):,} of {sum(result.texts_read.values()):,} texts of the data"
 
 
 def _privacy(info: BundleInfo) -> list[str]:

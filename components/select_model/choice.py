@@ -1,11 +1,12 @@
-"""The one-standard-error rule: choose the cheapest candidate whose mean score is within one standard error of the best.
+"""The one-standard-error rule: choose the cheapest candidate that is behind the best by one standard error at most.
 
 Breiman, Friedman, Olshen and Stone 1984, Classification and Regression Trees, section 3.4.3; Hastie, Tibshirani and
-Friedman 2009, The Elements of Statistical Learning, section 7.10.
+Friedman 2009, The Elements of Statistical Learning, section 7.10. The error is that of the paired difference: all
+candidates have the same folds, and what is hard for both of them does not count.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -34,26 +35,73 @@ def summarise(name: str, changes: dict[str, JsonValue], scores: Sequence[FoldSco
         seconds=statistics.fmean(score.seconds for score in scores),
         parameters=scores[0].parameters,
         tokens=sum(score.tokens for score in scores),
+        linear_probe=_mean(score.linear_probe for score in scores),
+        tfidf=_mean(score.tfidf for score in scores),
     )
 
 
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def difference_error(scores: Sequence[FoldScore], others: Sequence[FoldScore]) -> float:
+    """The standard error of the difference between the mean scores of two candidates.
+
+    It is the larger one of two estimates: from the differences of the folds, which are few, and from the texts on which
+    exactly one of the two is right (McNemar), which do not show how much the trainings themselves vary.
+
+    Args:
+        scores: of one candidate, in the order of the folds.
+        others: of the other one, likewise.
+    """
+    differences = [score.macro_f1 - other.macro_f1 for score, other in zip(scores, others, strict=True)]
+    by_folds = statistics.stdev(differences) / len(differences) ** 0.5
+    pairs = [
+        int(one) - int(two)
+        for score, other in zip(scores, others, strict=True)
+        for one, two in zip(score.right, other.right, strict=False)
+    ]
+    by_texts = statistics.pstdev(pairs) / len(pairs) ** 0.5 if pairs else 0.0
+    return max(by_folds, by_texts)
+
+
+def compared(summaries: Sequence[Summary], scores: Sequence[Sequence[FoldScore]]) -> list[Summary]:
+    """The summaries with how far each candidate is behind the best one.
+
+    Args:
+        summaries: of the candidates.
+        scores: of each candidate, one for each fold.
+    """
+    ordered = [sorted(candidate, key=lambda score: score.fold) for candidate in scores]
+    best = best_of(summaries)
+    result = []
+    for summary, own in zip(summaries, ordered, strict=True):
+        behind, error = summaries[best].mean - summary.mean, difference_error(ordered[best], own)
+        update = {"behind": behind, "behind_error": error, "as_good": behind <= error}
+        result.append(summary.model_copy(update=update))
+    return result
+
+
+def best_of(summaries: Sequence[Summary]) -> int:
+    """The index of the candidate with the highest mean; of equal ones the first."""
+    return max(range(len(summaries)), key=lambda index: (summaries[index].mean, -index))
+
+
 class Choice(NamedTuple):
-    """Indices of summaries, and the least mean macro-F1 that counts as good as the best."""
+    """Indices of summaries."""
 
     best: int
     chosen: int
-    threshold: float
 
 
 def one_standard_error(summaries: Sequence[Summary]) -> Choice:
-    """Choose the cheapest of the candidates whose mean is within one standard error of the best mean.
+    """Choose the cheapest of the candidates that are as good as the best one; see `compared`.
 
     The cheapest has the fewest parameters; of equal ones that with the fewest tokens to train on, then that with the
     higher mean, then the first. The measured time is not used, so that the same seed gives the same choice on a busy
     machine.
     """
-    best = max(range(len(summaries)), key=lambda index: (summaries[index].mean, -index))
-    threshold = summaries[best].mean - summaries[best].standard_error
-    good = [index for index, summary in enumerate(summaries) if summary.mean >= threshold]
+    good = [index for index, summary in enumerate(summaries) if summary.as_good]
     chosen = min(good, key=lambda i: (summaries[i].parameters, summaries[i].tokens, -summaries[i].mean, i))
-    return Choice(best=best, chosen=chosen, threshold=threshold)
+    return Choice(best=best_of(summaries), chosen=chosen)

@@ -3,14 +3,18 @@
 It is imported only where a training is made, since it loads PyTorch.
 """
 
+import numpy as np
 from accelerate import Accelerator
 
-from slipway.components.artifacts.checkpoint import load_tokenizer
+from slipway.components.artifacts.checkpoint import load_config, load_tokenizer
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.encoder import encoder_folder
+from slipway.components.learning import linear_probe
+from slipway.components.learning.baselines import tfidf_answers
 from slipway.components.learning.batches import EncodedTexts
-from slipway.components.learning.evaluation import evaluate
+from slipway.components.learning.evaluation import macro_f1, predict_logits
 from slipway.components.learning.loop import Training, use_reproducible_cpu
+from slipway.components.learning.open_settings import closed, token_counts
 from slipway.components.learning.optimisation import build_model, parameter_count
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.select_model.folds import Indices
@@ -55,21 +59,37 @@ def train_and_score(
     """
     use_reproducible_cpu(settings.threads_per_process)
     accelerator = Accelerator(cpu=True)
-    tokenizer = load_tokenizer(encoder_folder(settings.encoder))
+    folder = encoder_folder(settings.encoder)
+    tokenizer = load_tokenizer(folder)
     texts, label_ids = data.texts("train"), data.label_ids("train")
+    parts = [[texts[row] for row in rows] for rows in (train_rows, held_out)]
+    settings = closed(settings, load_config(folder), tokenizer, token_counts(parts[0], tokenizer))
     train, unseen = (
-        EncodedTexts([texts[row] for row in rows], label_ids[rows], tokenizer, settings.max_length)
-        for rows in (train_rows, held_out)
+        EncodedTexts(part, label_ids[rows], tokenizer, settings.max_length)
+        for part, rows in zip(parts, (train_rows, held_out), strict=True)
     )
-    training = Training(build_model(settings, data.labels), train, None, settings, accelerator)
+    model = build_model(settings, data.labels)
+    balanced, simple = settings.class_weights == "balanced", {}
+    if start := linear_probe.of_texts(model, train, accelerator, balanced):
+        head, probe = start
+        answers = probe.predicted(linear_probe.features(model, head, unseen, accelerator))
+        simple["linear_probe"] = macro_f1(unseen.label_ids, answers)
+        if settings.linear_probe:
+            probe.put_into(head)
+    (answers,) = tfidf_answers(parts[0], train.label_ids, [parts[1]], balanced)
+    simple["tfidf"] = macro_f1(unseen.label_ids, answers)
+    training = Training(model, train, None, settings, accelerator)
     training.fit(_Reporter(f"{candidate}, fold {fold + 1}"))
-    scores = evaluate(training.core, unseen, accelerator)
+    predicted = predict_logits(training.core, unseen, accelerator).argmax(dim=1).numpy()
+    right = predicted == unseen.label_ids
     return FoldScore(
         candidate=candidate,
         fold=fold,
-        macro_f1=scores["macro_f1"],
-        accuracy=scores["accuracy"],
+        macro_f1=macro_f1(unseen.label_ids, predicted),
+        accuracy=float(np.mean(right)),
         seconds=training.position.seconds,
         parameters=parameter_count(training.core),
         tokens=int(train.lengths.sum()) * training.position.epoch,
+        right="".join("1" if hit else "0" for hit in right),
+        **simple,
     )

@@ -6,6 +6,11 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 
 
+def texts_used(texts: int, class_texts: int, classes: int) -> int:
+    """The number of texts to draw: `texts`, but `class_texts` for each class at least; 0 for all."""
+    return max(texts, class_texts * classes) if texts else 0
+
+
 def draw(label_ids: Indices, count: int, seed: int) -> Indices:
     """Draw a stratified sample of texts.
 

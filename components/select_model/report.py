@@ -9,6 +9,8 @@ from slipway.components.step_runtime import html
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FEW = 6
+"""With fewer texts of a class the report warns: each fold holds out one or two of them."""
 CHOSEN, GOOD, OTHER = "#1a7f4b", "#2f5d9e", "#aab4c0"
 
 
@@ -44,11 +46,32 @@ def section(result: SelectModelResult) -> str:
     }
     caption = (
         "Macro-F1 in cross-validation: mean (dot), one standard error (bar) and folds (ticks); "
-        "shaded: within one standard error of the best mean"
+        "grey: behind the best by more than one standard error of the difference"
     )
     parts += [html.notice(_reason(result), "good"), html.facts(facts), html.figure(partial(scores, result), caption)]
-    headers = ["Candidate", "Mean macro-F1", "Deviation", "Accuracy", "Seconds a fold", "Parameters", "Changes"]
-    parts.append(html.table(headers, [_row(candidate) for candidate in candidates], chosen))
+    headers = [
+        "Candidate",
+        "Mean macro-F1",
+        "Behind the best",
+        "Linear probe",
+        "Accuracy",
+        "Seconds a fold",
+        "Parameters",
+        "Changes",
+    ]
+    rows = [_row(candidate) for candidate in candidates]
+    tfidf = next((candidate.tfidf for candidate in candidates if candidate.tfidf is not None), None)
+    if tfidf is not None:
+        rows.append(["baseline: TF-IDF, logistic regression", f"{tfidf:.3f}", *[""] * (len(headers) - 2)])
+    parts.append(html.table(headers, rows, chosen))
+    text = (
+        "Behind the best: the difference of the means ± its standard error, by the same folds and texts. Linear probe: "
+        "logistic regression on the candidate's frozen encoder, in the same folds."
+    )
+    parts.append(html.paragraph(text))
+    if 0 < result.least_texts < FEW:
+        text = f"The rarest class had {result.least_texts} texts: too few to judge by. Set select.texts to more."
+        parts.append(html.notice(text, "neutral"))
     if result.few:
         text = f"Fewer texts than folds, so not in every fold: {', '.join(result.few)}."
         parts.append(html.notice(text, "neutral"))
@@ -59,8 +82,8 @@ def _reason(result: SelectModelResult) -> str:
     if result.chosen == result.best:
         return f"{result.chosen} has the best mean, and nothing cheaper is within one standard error of it."
     return (
-        f"{result.chosen} is the cheapest candidate within one standard error of the best mean, that of "
-        f"{result.best}: the folds cannot tell them apart."
+        f"{result.chosen} is the cheapest candidate within one standard error of the best, {result.best}: the folds "
+        "cannot tell them apart."
     )
 
 
@@ -68,7 +91,8 @@ def _row(candidate: Summary) -> list[str]:
     return [
         candidate.name,
         f"{candidate.mean:.3f}",
-        f"{candidate.deviation:.3f}",
+        f"{candidate.behind:.3f} ± {candidate.behind_error:.3f}" if candidate.behind else "",
+        "" if candidate.linear_probe is None else f"{candidate.linear_probe:.3f}",
         f"{candidate.accuracy:.3f}",
         f"{candidate.seconds:.1f}",
         f"{candidate.parameters / 1e6:.1f} M",
@@ -77,21 +101,19 @@ def _row(candidate: Summary) -> list[str]:
 
 
 def scores(result: SelectModelResult, width: float) -> "Figure":
-    """Mean, standard error and folds of each candidate. The range that counts as good as the best is shaded."""
+    """Mean, standard error and folds of each candidate. Those that are not as good as the best are grey."""
     candidates = result.candidates
     figure = html.new_figure(width, 1.3 + 0.5 * len(candidates))
     axes = figure.subplots()
     for row, candidate in enumerate(candidates):
-        good, chosen = candidate.mean >= result.threshold, candidate.name == result.chosen
+        chosen = candidate.name == result.chosen
+        good = candidate.as_good or 0 < result.threshold <= candidate.mean
         colour = CHOSEN if chosen else GOOD if good else OTHER
         axes.plot(candidate.macro_f1, [row] * len(candidate.macro_f1), "|", color=colour, markersize=12)
         error = candidate.standard_error
         axes.errorbar(candidate.mean, row, xerr=error, fmt="o", color=colour, markersize=10, elinewidth=5)
         text = f"{candidate.mean:.3f}{' chosen' if chosen else ''}"
         axes.annotate(text, (candidate.mean, row), (0, 12), textcoords="offset points", ha="center", color=colour)
-    best = next(candidate.mean for candidate in candidates if candidate.name == result.best)
-    axes.axvspan(result.threshold, best, color=CHOSEN, alpha=0.12, linewidth=0)
-    axes.axvline(result.threshold, color=CHOSEN, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(candidates)), [html.shortened(candidate.name, width) for candidate in candidates])
     axes.set(xlabel="macro-F1", ylim=(len(candidates) - 0.5, -0.8))
     axes.margins(x=0.06)

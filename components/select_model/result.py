@@ -24,6 +24,12 @@ class FoldScore(ResultPart):
     """Number of weights."""
     tokens: int
     """Tokens that the training passed through the model, without padding."""
+    linear_probe: float | None = None
+    """Macro-F1 of a linear probe of its encoder, trained and scored on the same texts."""
+    tfidf: float | None = None
+    """Macro-F1 of logistic regression on TF-IDF, likewise."""
+    right: str = ""
+    """For each held-out text 1 if the answer was right, otherwise 0."""
 
 
 class Summary(ResultPart):
@@ -49,6 +55,16 @@ class Summary(ResultPart):
     """Number of weights."""
     tokens: int
     """Tokens that all its trainings passed through the model, without padding."""
+    linear_probe: float | None = None
+    """Mean macro-F1 of a linear probe of its encoder."""
+    tfidf: float | None = None
+    """Mean macro-F1 of logistic regression on TF-IDF."""
+    behind: float = 0.0
+    """Mean macro-F1 of the best candidate minus its own."""
+    behind_error: float = 0.0
+    """Standard error of this difference, from the same folds and texts."""
+    as_good: bool = False
+    """Whether it is behind by one standard error of the difference at most."""
 
 
 class SelectModelResult(StepResult):
@@ -65,7 +81,7 @@ class SelectModelResult(StepResult):
     best: str = ""
     """Name of the candidate with the best mean."""
     threshold: float = 0.0
-    """The least mean macro-F1 that counts as good as the best."""
+    """In results without `as_good`: the least mean macro-F1 that counts as good as the best."""
     candidates: list[Summary] = []
     """All candidates."""
     folds: int = 0
@@ -74,3 +90,5 @@ class SelectModelResult(StepResult):
     """Number of training texts that were used."""
     few: list[str] = []
     """Classes with fewer texts than folds."""
+    least_texts: int = 0
+    """Number of texts of the rarest class among those that were used."""

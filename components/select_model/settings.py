@@ -16,6 +16,7 @@ OF_THE_RUN = {
     "checkpoint_every",
     "log_every",
     "patience",
+    "evaluations",
     "seed",
     "privacy_epsilon",
     "privacy_delta",
@@ -25,7 +26,7 @@ VARIABLE = [name for name in TrainSettings.model_fields if name not in OF_THE_RU
 
 DEFAULT_CANDIDATES: list[dict[str, Any]] = [
     {"name": "all layers"},
-    {"name": "3 layers", "layers": 3, "learning_rate": 3e-4},
+    {"name": "3 layers", "layers": 3},
 ]
 
 
@@ -47,10 +48,13 @@ class SelectSettings(Settings):
     )
     folds: int = setting(3, "parts of the training split; each is held out once", "folds", ge=2, le=10)
     epochs: int = setting(
-        2, "passes over the texts in each cross-validation training; 0 as in section `train`", "epochs", ge=0
+        0, "passes over the texts in each cross-validation training; 0 as in section `train`", "epochs", ge=0
     )
     texts: int = setting(
         600, "use at most this many texts of the training split, drawn by class; 0 uses all", "texts", ge=0
+    )
+    class_texts: int = setting(
+        10, "use more texts than `texts` where there are many classes: so many for each class on average", "texts", ge=0
     )
     seed: int = setting(13, "seed of the draw and of the folds", ge=0, lt=2**31)
 

@@ -10,8 +10,8 @@ from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.encoder import encoder_identity
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.settings import TrainSettings
-from slipway.components.select_model.choice import one_standard_error, summarise
-from slipway.components.select_model.folds import assign_folds, draw
+from slipway.components.select_model.choice import compared, one_standard_error, summarise
+from slipway.components.select_model.folds import assign_folds, draw, texts_used
 from slipway.components.select_model.result import FoldScore, SelectModelResult
 from slipway.components.select_model.settings import Candidate, SelectSettings, candidates_of
 from slipway.components.select_model.task import CrossValidationTask, PlannedCandidate
@@ -53,6 +53,7 @@ def plan(settings: SelectSettings, train: TrainSettings, record: str = "") -> li
         CrossValidationTask(
             folds=settings.folds,
             texts=settings.texts,
+            class_texts=settings.class_texts,
             seed=settings.seed,
             candidates=compared[number::tasks],
             record=record,
@@ -91,7 +92,7 @@ def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
     folds = task.folds
     data = TextDataset(dataset)
     label_ids = data.label_ids("train")
-    rows = draw(label_ids, task.texts, task.seed)
+    rows = draw(label_ids, texts_used(task.texts, task.class_texts, len(data.labels)), task.seed)
     if len(rows) < 2 * folds:
         raise BadInput(f"{len(rows)} training texts are too few for {folds} folds; set select.folds to less")
     assigned = assign_folds(label_ids[rows], folds, task.seed)
@@ -126,7 +127,7 @@ def choose(
     if len(candidates) == 1:
         only = candidates[0]
         return SelectModelResult(compared=False, chosen=only.name, choice=only.changes, candidates=[], few=[])
-    summaries = []
+    summaries, by_candidate = [], []
     for candidate in candidates:
         candidate_scores = [score for score in scores if score.candidate == candidate.name]
         if len(candidate_scores) != settings.folds:
@@ -134,19 +135,21 @@ def choose(
                 f"candidate {candidate.name!r} has {len(candidate_scores)} scores of {settings.folds}; run it again"
             )
         summaries.append(summarise(candidate.name, candidate.changes, candidate_scores))
+        by_candidate.append(candidate_scores)
+    summaries = compared(summaries, by_candidate)
     choice = one_standard_error(summaries)
     data = TextDataset(dataset)
     label_ids = data.label_ids("train")
-    rows = draw(label_ids, settings.texts, settings.seed)
+    rows = draw(label_ids, texts_used(settings.texts, settings.class_texts, len(data.labels)), settings.seed)
     sizes = np.bincount(label_ids[rows], minlength=len(data.labels))
     return SelectModelResult(
         compared=True,
         chosen=summaries[choice.chosen].name,
         choice=summaries[choice.chosen].changes,
         best=summaries[choice.best].name,
-        threshold=choice.threshold,
         candidates=summaries,
         folds=settings.folds,
         texts=len(rows),
         few=[label for label, size in zip(data.labels, sizes, strict=True) if size < settings.folds],
+        least_texts=int(sizes.min()),
     )

@@ -27,6 +27,8 @@ class CrossValidationTask(Settings):
     """Parts of the training split; each is held out once."""
     texts: int
     """Most texts of the training split that are used; 0 uses all."""
+    class_texts: int = 0
+    """Texts for each class at least, on average, when `texts` is not 0."""
     seed: int
     """Seed of the draw and of the folds."""
     candidates: list[PlannedCandidate]

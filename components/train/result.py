@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from slipway.components.artifacts.privacy_guarantee import Privacy
+from slipway.components.learning.baselines import Baseline
 from slipway.components.step_runtime.step_result import ResultPart, StepResult
 
 
@@ -23,7 +24,7 @@ class ValidationPoint(ValidationScores):
     """One evaluation."""
 
     epoch: int
-    """After so many epochs."""
+    """In or at the end of this epoch, from 1."""
     update: int
     """After so many updates."""
 
@@ -45,11 +46,11 @@ class Curves(ResultPart):
     training: list[TrainingPoint]
     """Points during the training."""
     validation: list[ValidationPoint]
-    """Points after each epoch."""
+    """Points at each evaluation."""
 
 
 class TrainResult(StepResult):
-    """A training. The weights of its best epoch are the model."""
+    """A training. The weights of its best evaluation are the model."""
 
     step: ClassVar[str] = "train"
 
@@ -64,9 +65,17 @@ class TrainResult(StepResult):
     settings: dict[str, JsonValue]
     """The settings of the step, with what select_model chose."""
     best_epoch: int
-    """The epoch whose weights are the model."""
+    """The epoch whose weights are the model; see best_update."""
+    best_update: int = 0
+    """The update after which the weights were best; 0 in results that evaluated at the end of epochs only."""
     validation: ValidationScores
-    """Scores of the best epoch."""
+    """Scores of the best evaluation."""
+    baselines: list[Baseline] = []
+    """Scores of simple classifiers on the same texts; none after a private training, which would give them away."""
+    texts_cut: dict[str, int] = {}
+    """Split to the number of its texts with more than max_length tokens, whose rest the model does not read."""
+    texts_read: dict[str, int] = {}
+    """Split to the number of its texts."""
     parameters: int
     """Number of weights."""
     mlflow_run_id: str
@@ -76,7 +85,7 @@ class TrainResult(StepResult):
     updates: int
     """Number of updates."""
     epochs: int
-    """Number of epochs."""
+    """Number of whole epochs."""
     stopped_early: bool
     """Whether it stopped before the last epoch of the settings, since the scores did not improve."""
     seconds: float

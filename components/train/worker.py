@@ -9,16 +9,21 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from accelerate import Accelerator
+from transformers import PreTrainedModel
 
-from slipway.components.artifacts.checkpoint import encoder_folder, load_tokenizer, save_checkpoint
-from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.checkpoint import encoder_folder, load_config, load_tokenizer, save_checkpoint
+from slipway.components.artifacts.dataset import SPLITS, TextDataset
 from slipway.components.errors import SlipwayError
+from slipway.components.learning import linear_probe
+from slipway.components.learning.baselines import LINEAR_PROBE, TFIDF, Baseline, scored, tfidf_answers
 from slipway.components.learning.batches import EncodedTexts
 from slipway.components.learning.loop import Training, use_reproducible_cpu
+from slipway.components.learning.open_settings import closed, token_counts
 from slipway.components.learning.optimisation import build_model, parameter_count
+from slipway.components.learning.settings import TrainSettings
 from slipway.components.learning.training_checkpoints import CheckpointStore, exclusive, write_json
 from slipway.components.step_runtime import progress
 from slipway.components.train.config import STEP, WorkerConfig
@@ -52,14 +57,14 @@ class Recorder:
             self.store.save(training)
 
     def evaluated(self, training: Training, improved: bool) -> None:
-        """Log the scores of the epoch and keep its weights when they are the best."""
+        """Log the scores of an evaluation and keep the weights when they are the best."""
         point = training.position.validation[-1]
         if self.tracker:
             values = {f"validation_{name}": point[name] for name in ("loss", "macro_f1", "accuracy")}
             if training.private:
                 values["privacy_epsilon_spent"] = training.private.budget.epsilon(point["update"])
             self.tracker.log_metrics(values, point["update"])
-            message = f"epoch {point['epoch']}: validation macro-F1 {point['macro_f1']:.3f}"
+            message = f"epoch {point['epoch']}, update {point['update']}: validation macro-F1 {point['macro_f1']:.3f}"
             message += f", loss {point['loss']:.3f}" + (" (best so far)" if improved else "")
             progress.report(STEP, message, point["update"], training.total_updates)
         if improved:
@@ -81,7 +86,8 @@ def train(config: WorkerConfig) -> None:
     store = CheckpointStore(config.work, config.digest)
     with exclusive(config.work) if accelerator.is_main_process else contextlib.nullcontext():
         accelerator.wait_for_everyone()  # until the first worker has locked the work folder
-        training = _prepare(config, dataset, accelerator)
+        prepared = _prepare(config, dataset, accelerator)
+        training = prepared.training
         message = store.restore(training)
         resumed_from = training.position.updates or None
         tracker = None
@@ -93,28 +99,80 @@ def train(config: WorkerConfig) -> None:
             from slipway.components.train.tracking import Tracker  # the first worker alone waits for MLflow to load
 
             tracker = Tracker(config.tracking_uri, settings.experiment, config.run_name, config.work, store.digest)
-        _fit(config, dataset, training, Recorder(store, tracker), resumed_from)
+        _fit(config, dataset, prepared, Recorder(store, tracker), resumed_from)
 
 
-def _prepare(config: WorkerConfig, dataset: TextDataset, accelerator: Accelerator) -> Training:
-    settings = config.settings
+class Prepared(NamedTuple):
+    """A training that can begin, and what was found out for it."""
+
+    training: Training
+    from_probe: bool
+    """Whether the head starts from the linear probe."""
+    facts: dict[str, Any]
+    """The fields `baselines`, `texts_cut` and `texts_read` of the result."""
+
+
+def _prepare(config: WorkerConfig, dataset: TextDataset, accelerator: Accelerator) -> Prepared:
+    folder = encoder_folder(config.settings.encoder)
+    tokenizer = load_tokenizer(folder)
+    counts = {split: token_counts(dataset.texts(split), tokenizer) for split in SPLITS}
+    settings = closed(config.settings, load_config(folder), tokenizer, counts["train"])
+    cut = {split: int((count > settings.max_length).sum()) for split, count in counts.items()}
+    if accelerator.is_main_process and cut["train"]:
+        rest = f"{cut['train']} of {len(counts['train'])} training texts are longer than {settings.max_length} tokens"
+        progress.report(STEP, f"{rest}; what follows is not read")
     model = build_model(settings, dataset.labels)
-    tokenizer = load_tokenizer(encoder_folder(settings.encoder))
-    texts, validation = (
-        EncodedTexts(dataset.texts(split), dataset.label_ids(split), tokenizer, settings.max_length)
-        for split in ("train", "validation")
-    )
-    return Training(model, texts, validation, settings, accelerator)
+    texts = {
+        split: EncodedTexts(dataset.texts(split), dataset.label_ids(split), tokenizer, settings.max_length)
+        for split in SPLITS
+    }
+    # What a private training gives away is counted; simple models of the same texts would come on top.
+    simple = [] if settings.privacy_epsilon else _baselines(model, dataset, texts, settings, accelerator)
+    from_probe = settings.linear_probe and any(baseline.name == LINEAR_PROBE for baseline in simple)
+    facts = {
+        "baselines": [baseline.model_dump() for baseline in simple],
+        "texts_cut": cut,
+        "texts_read": {split: len(count) for split, count in counts.items()},
+    }
+    return Prepared(Training(model, texts["train"], texts["validation"], settings, accelerator), from_probe, facts)
+
+
+def _baselines(
+    model: PreTrainedModel,
+    dataset: TextDataset,
+    texts: dict[str, EncodedTexts],
+    settings: TrainSettings,
+    accelerator: Accelerator,
+) -> list[Baseline]:
+    """The scores of the simple classifiers. The linear probe becomes the model's head, if the settings say so."""
+    if accelerator.is_main_process:
+        progress.report(STEP, "fitting the baselines: a linear probe of the encoder, and TF-IDF")
+    balanced, asked = settings.class_weights == "balanced", ("validation", "test")
+    truths = [texts[split].label_ids for split in asked]
+    found = []
+    if start := linear_probe.of_texts(model, texts["train"], accelerator, balanced):
+        head, probe = start
+        answers = [probe.predicted(linear_probe.features(model, head, texts[split], accelerator)) for split in asked]
+        found.append(scored(LINEAR_PROBE, truths, answers))
+        if settings.linear_probe:
+            probe.put_into(head)
+    if accelerator.is_main_process:
+        words = [dataset.texts(split) for split in asked]
+        answers = tfidf_answers(dataset.texts("train"), texts["train"].label_ids, words, balanced)
+        found.append(scored(TFIDF, truths, answers))
+        for baseline in found:
+            progress.report(STEP, f"{baseline.name}: validation macro-F1 {baseline.macro_f1:.3f}")
+    return found
 
 
 def _fit(
     config: WorkerConfig,
     dataset: TextDataset,
-    training: Training,
+    prepared: Prepared,
     recorder: Recorder,
     resumed_from: int | None,
 ) -> None:
-    tracker = recorder.tracker
+    tracker, training = recorder.tracker, prepared.training
     try:
         if tracker:
             facts = {"dataset_digest": dataset.digest, "parameters": parameter_count(training.core)}
@@ -122,10 +180,10 @@ def _fit(
                 budget = training.private.budget
                 facts |= {"noise_multiplier": budget.noise_multiplier, "sampling_rate": budget.sampling_rate}
                 facts |= {"delta": budget.delta}
-            tracker.log_parameters(config.settings.model_dump() | facts)
-        training.fit(recorder)
+            tracker.log_parameters(training.settings.model_dump() | facts)
+        training.fit(recorder, prepared.from_probe)
         if tracker:
-            _finish(config, dataset, training, recorder, tracker, resumed_from)
+            _finish(config, dataset, prepared, recorder, tracker, resumed_from)
             tracker.finish("FINISHED")
             recorder.store.clear()
     except BaseException:
@@ -137,13 +195,14 @@ def _fit(
 def _finish(
     config: WorkerConfig,
     dataset: TextDataset,
-    training: Training,
+    prepared: Prepared,
     recorder: Recorder,
     tracker: "Tracker",
     resumed_from: int | None,
 ) -> None:
     """Write the best model to the output folder, and the result to the launch folder."""
-    settings, position = config.settings, training.position
+    training = prepared.training
+    settings, position = training.settings, training.position
     best = position.best()
     if best is None:
         raise SlipwayError("the training ended without an evaluation; remove the work folder and train again")
@@ -157,6 +216,7 @@ def _finish(
         "max_length": settings.max_length,
         "settings": settings.model_dump(),
         "best_epoch": best["epoch"],
+        "best_update": best["update"],
         "validation": validation,
         "parameters": parameter_count(model),
         "mlflow_run_id": tracker.run_id,
@@ -164,7 +224,7 @@ def _finish(
     if training.private:
         info["privacy"] = training.private.budget.spent(position.updates).model_dump()
     save_checkpoint(config.output, model, load_tokenizer(encoder_folder(settings.encoder)), info)
-    facts = {
+    facts = prepared.facts | {
         "updates": position.updates,
         "epochs": position.epoch,
         "stopped_early": position.epoch < settings.epochs,

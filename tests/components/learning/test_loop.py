@@ -77,7 +77,8 @@ def test_it_learns(tiny_encoder: Path, small_dataset: TextDataset) -> None:
     training = training_of(tiny_encoder, small_dataset, epochs=12, patience=12)
     training.fit()
     curve = training.position.validation
-    assert len(curve) == 12
+    assert [(point["epoch"], point["update"]) for point in curve[:4]] == [(1, 4), (1, 8), (2, 12), (2, 16)]
+    assert len(curve) == 24
     assert curve[-1]["macro_f1"] > 0.8
     assert training.position.training[-1]["learning_rate"] < training.position.training[5]["learning_rate"]
 
@@ -94,8 +95,9 @@ def test_accumulated_batches_make_the_update_of_one_large_batch(tiny_encoder: Pa
     assert all(torch.allclose(one[name], two[name], atol=2e-5) for name in one)
 
 
+@pytest.mark.parametrize("evaluations", [1, 2, 4])
 def test_it_stops_after_evaluations_without_gain_and_knows_the_best(
-    tiny_encoder: Path, small_dataset: TextDataset, monkeypatch: pytest.MonkeyPatch
+    tiny_encoder: Path, small_dataset: TextDataset, monkeypatch: pytest.MonkeyPatch, evaluations: int
 ) -> None:
     scores = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.6, 0.1), (0.7, 0.8), (0.9, 0.1)])
 
@@ -104,12 +106,35 @@ def test_it_stops_after_evaluations_without_gain_and_knows_the_best(
         return Scores(loss=loss, macro_f1=macro_f1, accuracy=macro_f1)
 
     monkeypatch.setattr(loop, "evaluate", scripted)
-    training = training_of(tiny_encoder, small_dataset, epochs=9, patience=2)
+    training = training_of(tiny_encoder, small_dataset, epochs=9, patience=2, evaluations=evaluations)
     training.fit()
     best = training.position.best()
-    assert training.position.epoch == 5
+    assert training.position.updates == 5 * 8 // evaluations
+    assert training.position.epoch == 5 // evaluations
     assert best is not None
-    assert best["epoch"] == 3, "of equal macro-F1 the lower loss, of equal losses the earlier"
+    assert best["update"] == 3 * 8 // evaluations, "of equal macro-F1 the lower loss, of equal losses the earlier"
+
+
+def test_a_head_that_is_a_probe_is_evaluated_before_the_first_update(
+    tiny_encoder: Path, small_dataset: TextDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([(0.9, 0.1), (0.7, 0.9), (0.7, 0.8)])
+    monkeypatch.setattr(
+        loop, "evaluate", lambda *_: dict(zip(("macro_f1", "loss", "accuracy"), (*next(scores), 0.5), strict=True))
+    )
+    training = training_of(tiny_encoder, small_dataset, epochs=1)
+    training.fit(from_probe=True)
+    assert [point["update"] for point in training.position.validation] == [0, 4, 8]
+    best = training.position.best()
+    assert best is not None
+    assert (best["epoch"], best["update"]) == (0, 0)
+
+
+def test_balanced_classes_weigh_the_same_in_the_loss(tiny_encoder: Path, small_dataset: TextDataset) -> None:
+    training = training_of(tiny_encoder, small_dataset, class_weights="balanced")
+    training.class_weights = torch.tensor([0.0, 0.0, 2.0])
+    others = np.flatnonzero(training.texts.label_ids != 2)[:8]
+    assert training._update([[others]]) == 0.0
 
 
 def test_a_training_that_goes_on_ends_as_if_undisturbed(

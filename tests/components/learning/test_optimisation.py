@@ -25,7 +25,13 @@ from transformers import (
 from slipway.components.artifacts.checkpoint import load_tokenizer
 from slipway.components.errors import BadInput
 from slipway.components.learning.evaluation import macro_f1
-from slipway.components.learning.optimisation import build_model, build_optimizer, parameter_count, schedule_factor
+from slipway.components.learning.optimisation import (
+    build_model,
+    build_optimizer,
+    layer_depths,
+    parameter_count,
+    schedule_factor,
+)
 from slipway.components.learning.settings import TrainSettings
 
 LABELS = ["billing", "delivery", "account"]
@@ -101,20 +107,34 @@ def test_an_unknown_encoder_is_refused_with_what_is_known() -> None:
 
 
 def test_vectors_have_no_weight_decay_and_the_head_learns_faster(tiny_encoder: Path) -> None:
-    chosen = settings(tiny_encoder, weight_decay=0.1, learning_rate=1e-3, head_factor=5)
+    chosen = settings(tiny_encoder, weight_decay=0.1, learning_rate=1e-3, head_factor=5, layer_decay=0.5)
     model = build_model(chosen, LABELS)
     of = {
         id(parameter): (group["lr"], group["weight_decay"])
         for group in build_optimizer(model, chosen).param_groups
         for parameter in group["params"]
     }
-    layer = model.base_model.get_submodule("encoder.layer.0.output")
+    layer = model.base_model.get_submodule("encoder.layer.1.output")
     assert of[id(layer.get_parameter("dense.weight"))] == (1e-3, 0.1)
     assert of[id(layer.get_parameter("dense.bias"))] == of[id(layer.get_parameter("LayerNorm.weight"))] == (1e-3, 0.0)
+    assert of[id(model.base_model.get_parameter("encoder.layer.0.output.dense.weight"))] == (5e-4, 0.1)
+    assert of[id(model.get_input_embeddings().get_parameter("weight"))] == (2.5e-4, 0.1)
     pooler = model.base_model.get_parameter("pooler.dense.weight")
     assert of[id(model.get_parameter("classifier.weight"))] == of[id(pooler)] == (5e-3, 0.1)
     assert of[id(model.get_parameter("classifier.bias"))] == (5e-3, 0.0)
     assert len(of) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "albert"])
+def test_the_layers_of_every_family_are_known(family: str, tiny_encoder: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(tiny_encoder)
+    tokenizer.save_pretrained(tmp_path)
+    FAMILIES[family](len(tokenizer)).save_pretrained(tmp_path)
+    model = build_model(settings(tmp_path), LABELS)
+    depths = layer_depths(model)
+    assert set(depths.values()) == {0, 1, 2}
+    tables = [name for name, parameter in model.named_parameters() if parameter is model.get_input_embeddings().weight]
+    assert [depths[name] for name in tables] == [2]
 
 
 def test_the_learning_rate_rises_and_then_falls_to_nothing() -> None:

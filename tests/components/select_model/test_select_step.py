@@ -10,6 +10,7 @@ from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.select_model import step
+from slipway.components.select_model.result import FoldScore
 from slipway.components.select_model.settings import SelectSettings
 from slipway.components.select_model.task import CrossValidationTask
 
@@ -81,10 +82,28 @@ def test_a_fold_is_scored_on_texts_that_were_held_out(train: TrainSettings, smal
     assert [score.macro_f1 for score in scores] == [score.macro_f1 for score in again], "whatever came before"
     assert 10 * 60 * 4 < scores[0].tokens < 10 * 60 * 32
     assert scores[0].parameters > 1000
+    assert [len(score.right) for score in scores] == [30] * 3
+    assert scores[0].right.count("1") == round(30 * scores[0].accuracy)
+    assert min(score.tfidf or 0 for score in scores) > 0.8
+    assert all(score.linear_probe is not None for score in scores)
+
+
+@pytest.mark.parametrize(("texts", "used"), [(30, 45), (60, 60), (0, 120)])
+def test_many_classes_are_judged_on_more_texts(
+    texts: int, used: int, train: TrainSettings, small_dataset: TextDataset
+) -> None:
+    settings = TWO.model_copy(update={"texts": texts, "class_texts": 15})
+    assert step.plan(settings, train)[0].class_texts == 15
+    blank = FoldScore(candidate="", fold=0, macro_f1=0.5, accuracy=0.5, seconds=1, parameters=1, tokens=1)
+    scores = [
+        blank.model_copy(update={"candidate": name, "fold": fold}) for name in ("whole", "half") for fold in range(3)
+    ]
+    result = step.choose(small_dataset.folder, settings, train, scores)
+    assert (result.texts, result.least_texts) == (used, used // 3)
 
 
 def test_too_few_texts_for_the_folds_are_refused(train: TrainSettings, small_dataset: TextDataset) -> None:
-    task = step.plan(TWO.model_copy(update={"folds": 10, "texts": 15}), train)[0]
+    task = step.plan(TWO.model_copy(update={"folds": 10, "texts": 15, "class_texts": 0}), train)[0]
     with pytest.raises(BadInput, match="15 training texts are too few for 10 folds; set select.folds to less"):
         step.cross_validate(small_dataset.folder, task)
 
