@@ -84,7 +84,7 @@ def requests_of(settings: SlipwaySettings, run: str) -> Requests:
     data = sources.version(settings.data)
     weights = [encoder_identity(name) for _, name in encoders(settings)]
     return Requests(
-        prepare=request("data"),
+        prepare=request("data", encoder=settings.train.encoder, max_length=settings.train.max_length),
         compare=[task.model_dump(mode="json") for task in select_model.plan(settings.select, settings.train, record)],
         train=request("train", select=sections.get("select", {}), cluster=training_cluster, **with_target),
         compress=request("compress", **with_name),

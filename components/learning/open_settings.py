@@ -1,21 +1,12 @@
 """Settings of a training that the data and the encoder decide where they are left open."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from slipway.components.learning.batches import Indices
+from slipway.components.artifacts.text_length import length_for
+from slipway.components.learning.scores import Indices
 from slipway.components.learning.settings import TrainSettings
 
-LONGEST = 512
-"""Most tokens that are chosen without being asked for: time and memory grow with the square of the length."""
-SHORTEST = 64
-"""Fewest tokens that are chosen. Short texts are not padded to it, so that it costs nothing."""
-COVERED = 0.99
-"""Share of the training texts that are read whole."""
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm")
-"""Architectures that count positions from behind the id of the padding token."""
 MINILM_WEIGHTS, MINILM_RATE = 12 * 6 * 384**2, 2e-4
 """Weights of the layers of MiniLM with 6 layers, and the learning rate that suits them."""
 RATE_EXPONENT = 0.9
@@ -23,32 +14,6 @@ RATE_EXPONENT = 0.9
 Devlin et al. (2019) and Liu et al. (2019, RoBERTa) chose them.
 """
 HIGHEST_RATE, LOWEST_RATE = 3e-4, 5e-6
-
-
-def token_counts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Indices:
-    """Tokens of each text with special tokens, nothing cut; shape (texts,)."""
-    if not texts:
-        return np.zeros(0, dtype=np.int64)
-    ids = tokenizer(list(texts), truncation=False, return_token_type_ids=False, return_attention_mask=False)[
-        "input_ids"
-    ]
-    return np.array([len(row) for row in ids], dtype=np.int64)
-
-
-def length_for(counts: Indices, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The number of tokens that reads 99 % of the texts whole, as far as the encoder takes so many.
-
-    Args:
-        counts: tokens of each training text.
-        config: of the encoder.
-        tokenizer: of the encoder.
-    """
-    wanted = int(np.quantile(counts, COVERED, method="inverted_cdf")) if len(counts) else SHORTEST
-    positions = int(getattr(config, "max_position_embeddings", None) or LONGEST)
-    if config.model_type in OFFSET_POSITIONS:
-        positions -= int(config.pad_token_id or 0) + 1
-    most = min(positions if positions > 0 else LONGEST, int(min(tokenizer.model_max_length, LONGEST)), LONGEST)
-    return max(8, min(most, max(SHORTEST, -(-wanted // 8) * 8)))
 
 
 def rate_for(config: PretrainedConfig, layers: int) -> float:
@@ -66,7 +31,10 @@ def rate_for(config: PretrainedConfig, layers: int) -> float:
 def closed(
     settings: TrainSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, counts: Indices
 ) -> TrainSettings:
-    """The settings with a length and a learning rate.
+    """The settings with a length and a learning rate, and with a head that keeps what it starts with.
+
+    A head that starts from the linear probe is as good as the encoder's features allow. At the learning rate of a
+    random head it would lose that within the first updates, and the encoder's features with it.
 
     Args:
         settings: 0 leaves `max_length` or `learning_rate` open.
@@ -74,8 +42,10 @@ def closed(
         tokenizer: of the encoder.
         counts: tokens of each training text; see `token_counts`.
     """
+    from_probe = settings.linear_probe and not settings.privacy_epsilon
     return settings.model_copy(
         update={
+            "head_factor": 1.0 if from_probe else settings.head_factor,
             "max_length": settings.max_length or length_for(counts, config, tokenizer),
             "learning_rate": settings.learning_rate or rate_for(config, settings.layers),
         }

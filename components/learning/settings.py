@@ -49,7 +49,11 @@ class TrainSettings(Settings):
         "none", "whether rare classes count as much as frequent ones in the loss"
     )
     head_factor: float = setting(
-        10.0, "learning rate of the new head and the pooler below it, as a multiple of the encoder's", "times", gt=0
+        10.0,
+        "learning rate of a head with random weights and the pooler below it, as a multiple of the encoder's; a head "
+        "that starts from the linear probe learns as fast as the encoder",
+        "times",
+        gt=0,
     )
     warmup_share: float = setting(0.1, "part of all updates with a rising learning rate", "share", ge=0, le=1)
     weight_decay: float = setting(0.01, "decoupled weight decay; biases and LayerNorm are exempt", ge=0)

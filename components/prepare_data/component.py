@@ -16,7 +16,7 @@ def prepare_data(
     """Turn labelled text from any source into clean, distinct, stratified splits.
 
     Args:
-        request: Section `data`; see StepRequest and DataSettings.
+        request: Section `data`, and the encoder whose tokens are counted; see StepRequest and DataSettings.
         version: Any text that changes when this step's code or the data of the source change. The cache then does not
             use an earlier result.
         dataset: Dataset folder with Arrow splits, labels.json, dataset.json, and the results of the steps so far.
@@ -32,7 +32,8 @@ def prepare_data(
 
     step_request = StepRequest.model_validate(request)
     with step_context.running("prepare_data", {}, data_report.path, [data_counts.path], step_request.record) as current:
-        result = step.run(DataSettings.model_validate(step_request.settings), Path(dataset.path))
+        settings = DataSettings.model_validate(step_request.settings)
+        result = step.run(settings, Path(dataset.path), step_request.encoder, step_request.max_length)
         dataset.metadata["digest"] = result.digest
         dataset.metadata["rows"] = result.rows_kept
         scalar_metrics.log(data_counts, report.scalars(result))

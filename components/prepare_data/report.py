@@ -1,6 +1,6 @@
 """The section of the run's report about the step `prepare_data`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"train": "#2f5d9e", "validation": "#e08e2b", "test": "#3f9c6d"}
+MANY_CUT = 0.02
+"""From this share of cut texts on, the report warns."""
 MOST_BARS = 24
 """With more classes, only the largest and the smallest ones have bars."""
 
@@ -38,6 +40,7 @@ def section(result: PrepareDataResult) -> str:
     parts.append(html.figure(partial(class_balance, result), _balance_caption(result)))
     parts.append(html.figure(partial(length_histogram, result), "Length of the texts in all splits, characters"))
     parts.append(html.table(["Split", *_QUANTILE_NAMES.values()], _length_rows(result)))
+    parts.extend(_tokens(result, rows))
     parts.append(html.heading("Removed rows", 3))
     if result.removed:
         removed = sorted(result.removed.items(), key=lambda item: -item[1])
@@ -74,6 +77,24 @@ def _notices(result: PrepareDataResult) -> list[str]:
         text = f"{result.conflicts_count} texts occur with more than one label; see below what was done with them."
         notices.append(html.notice(text, "neutral"))
     return notices
+
+
+def _tokens(result: PrepareDataResult, rows: Mapping[str, int]) -> list[str]:
+    """How long the texts are for the encoder, and how many the model will cut."""
+    tokens = result.tokens
+    if not tokens:
+        return []
+    text = f"In tokens of {tokens.encoder}: 99 % of the training texts have at most {tokens.p99}"
+    text += f", the longest text {tokens.longest}."
+    cut = ", ".join(f"{count} of {rows[name]} {name} texts" for name, count in tokens.cut.items() if count)
+    if not cut:
+        return [html.paragraph(f"{text} The model reads {tokens.max_length}, so all of them whole.")]
+    many = max(tokens.cut[name] / max(rows[name], 1) for name in tokens.cut) > MANY_CUT
+    advice = " Set train.max_length to more, if the encoder takes more." if many else ""
+    return [
+        html.paragraph(text),
+        html.notice(f"Cut after {tokens.max_length} tokens: {cut}.{advice}", "bad" if many else "neutral"),
+    ]
 
 
 def _length_rows(result: PrepareDataResult) -> list[list[str]]:

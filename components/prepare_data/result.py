@@ -113,6 +113,21 @@ class LengthHistogram(ResultPart):
     """Number of texts between each length and the next."""
 
 
+class TokenLengths(ResultPart):
+    """Lengths of the texts in the tokens of the encoder."""
+
+    encoder: str
+    """The encoder."""
+    max_length: int
+    """Tokens after which texts are cut."""
+    p99: int
+    """99 % of the training texts have at most so many."""
+    longest: int
+    """Tokens of the longest text of all splits."""
+    cut: dict[str, int]
+    """Split to the number of its texts that are longer than max_length."""
+
+
 class PrepareDataResult(StepResult):
     """What was read, removed and kept."""
 
@@ -146,6 +161,8 @@ class PrepareDataResult(StepResult):
     """Split to the lengths of its texts; only splits that have texts."""
     length_histogram: LengthHistogram
     """Lengths of all texts."""
+    tokens: TokenLengths | None = None
+    """Lengths in tokens; null when no encoder is known."""
     examples: dict[str, list[str]]
     """Class to the beginnings of some of its texts."""
     digest: str

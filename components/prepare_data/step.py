@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slipway.components.artifacts.dataset import write_dataset
 from slipway.components.errors import BadInput
-from slipway.components.prepare_data import duplicates, label_noise, slice_columns, sources, splitting, summary
+from slipway.components.prepare_data import duplicates, label_noise, slice_columns, sources, splitting, summary, tokens
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
@@ -16,12 +16,14 @@ from slipway.components.step_runtime import progress
 STEP = "prepare_data"
 
 
-def run(settings: DataSettings, output: Path) -> PrepareDataResult:
+def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int = 0) -> PrepareDataResult:
     """Make a dataset of the source that the settings name.
 
     Args:
         settings: source, cleaning and splits.
         output: becomes the dataset folder.
+        encoder: whose tokens are counted; empty to count none.
+        max_length: tokens after which the model will cut texts; 0 when the data decide.
 
     Raises:
         BadInput: the source cannot be read, a class has too few examples, or there are fewer than two classes.
@@ -68,6 +70,7 @@ def run(settings: DataSettings, output: Path) -> PrepareDataResult:
         classes=summary.classes_of(splits, labels),
         lengths=summary.lengths_of(splits),
         length_histogram=summary.length_histogram(splits),
+        tokens=tokens.lengths_of(splits, encoder, max_length) if encoder else None,
         examples=summary.examples_of(splits["train"], labels),
         digest=dataset.digest,
         digests=dataset.info["digests"],

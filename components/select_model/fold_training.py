@@ -9,12 +9,13 @@ from accelerate import Accelerator
 from slipway.components.artifacts.checkpoint import load_config, load_tokenizer
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.encoder import encoder_folder
+from slipway.components.artifacts.text_length import token_counts
 from slipway.components.learning import linear_probe
 from slipway.components.learning.baselines import tfidf_answers
 from slipway.components.learning.batches import EncodedTexts
 from slipway.components.learning.evaluation import macro_f1, predict_logits
 from slipway.components.learning.loop import Training, use_reproducible_cpu
-from slipway.components.learning.open_settings import closed, token_counts
+from slipway.components.learning.open_settings import closed
 from slipway.components.learning.optimisation import build_model, parameter_count
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.select_model.folds import Indices

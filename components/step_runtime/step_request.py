@@ -15,6 +15,8 @@ class StepRequest(Settings):
 
     settings: Json = setting({}, "the section of slipway.yaml that is the step's")
     select: Json = setting({}, "section `select`, for the step train, which makes the choice")
+    encoder: str = setting("", "the encoder whose tokens the step prepare_data counts; empty for none")
+    max_length: int = setting(0, "tokens after which the model will cut texts; 0 when the data decide")
     model_name: str = setting("", "name of the registered and served model")
     target: Target = setting("auto", "where trainings compute and the model is served")
     tracking_uri: str = setting("", "the MLflow tracking server with the model registry")

@@ -16,12 +16,13 @@ from transformers import PreTrainedModel
 
 from slipway.components.artifacts.checkpoint import encoder_folder, load_config, load_tokenizer, save_checkpoint
 from slipway.components.artifacts.dataset import SPLITS, TextDataset
+from slipway.components.artifacts.text_length import token_counts
 from slipway.components.errors import SlipwayError
 from slipway.components.learning import linear_probe
 from slipway.components.learning.baselines import LINEAR_PROBE, TFIDF, Baseline, scored, tfidf_answers
 from slipway.components.learning.batches import EncodedTexts
 from slipway.components.learning.loop import Training, use_reproducible_cpu
-from slipway.components.learning.open_settings import closed, token_counts
+from slipway.components.learning.open_settings import closed
 from slipway.components.learning.optimisation import build_model, parameter_count
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.learning.training_checkpoints import CheckpointStore, exclusive, write_json

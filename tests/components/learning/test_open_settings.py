@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from transformers import BertConfig, PretrainedConfig, RobertaConfig
 
 from slipway.components.artifacts.checkpoint import load_config, load_tokenizer
-from slipway.components.learning.open_settings import class_weights, closed, length_for, rate_for, token_counts
+from slipway.components.artifacts.text_length import length_for, token_counts
+from slipway.components.learning.open_settings import class_weights, closed, rate_for
 from slipway.components.learning.settings import TrainSettings
 
 MINILM = BertConfig(hidden_size=384, num_hidden_layers=6, max_position_embeddings=512)
@@ -51,10 +52,21 @@ def test_what_was_set_stays_and_nothing_is_left_open(tiny_encoder: Path) -> None
     config, tokenizer = load_config(str(tiny_encoder)), load_tokenizer(tiny_encoder)
     counts = token_counts(["the parcel is late", "x " * 300], tokenizer)
     assert counts.tolist() == [6, 302]
-    chosen = TrainSettings(max_length=9, learning_rate=0.5)
+    chosen = TrainSettings(max_length=9, learning_rate=0.5, linear_probe=False)
     assert closed(chosen, config, tokenizer, counts) == chosen
     found = closed(TrainSettings(), config, tokenizer, counts)
     assert (found.max_length, found.learning_rate) == (64, 3e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "factor"), [({}, 1.0), ({"linear_probe": False}, 10.0), ({"privacy_epsilon": 3.0}, 10.0)]
+)
+def test_only_a_random_head_learns_faster_than_the_encoder(
+    changes: dict[str, Any], factor: float, tiny_encoder: Path
+) -> None:
+    config, tokenizer = load_config(str(tiny_encoder)), load_tokenizer(tiny_encoder)
+    settings = TrainSettings.model_validate(changes)
+    assert closed(settings, config, tokenizer, np.array([5])).head_factor == factor
 
 
 def test_a_length_that_holds_no_text_is_refused() -> None:

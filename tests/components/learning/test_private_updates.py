@@ -37,7 +37,7 @@ from slipway.components.learning.private_updates import PrivateUpdates, poisson_
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.learning.training_checkpoints import CheckpointStore
 
-VALUES = {"max_length": 32, "epochs": 3, "learning_rate": 2e-3, "head_factor": 1, "checkpoint_every": 3}
+VALUES = {"max_length": 32, "epochs": 3, "learning_rate": 2e-3, "head_factor": 1, "patience": 9, "checkpoint_every": 3}
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 FAMILIES: dict[str, Callable[[int], PreTrainedModel]] = {
     "roberta": lambda words: RobertaModel(

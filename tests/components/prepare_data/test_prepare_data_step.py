@@ -19,6 +19,7 @@ from slipway.components.prepare_data.duplicates import shingles
 from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.step_runtime.step_context import FAILURE
+from tests.components.present import present
 
 TOPICS = {
     "billing": "charged invoice payment amount refund card statement fee discount total euro bank",
@@ -242,3 +243,20 @@ def test_the_component_ends_with_the_exit_code_of_bad_input(tmp_path: Path, monk
 def test_settings_that_contradict_each_other_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DataSettings.model_validate(changes)
+
+
+@pytest.mark.parametrize(("max_length", "read", "cut"), [(0, 64, 0), (8, 8, 60)])
+def test_the_report_says_how_many_texts_the_model_will_cut(
+    tmp_path: Path, tiny_encoder: Path, max_length: int, read: int, cut: int
+) -> None:
+    source = tmp_path / "texts.csv"
+    words = [f"{word}{number}" for number in range(30) for word in ("abc", "xyz")]
+    rows = [f"{word} {word[::-1]} of a long text,{'ab'[index % 2]}" for index, word in enumerate(words)]
+    source.write_text("text,label\n" + "\n".join(rows), "utf-8")
+    settings = DataSettings(source=str(source), near_duplicate_similarity=1.0)
+    result = step.run(settings, tmp_path / "dataset", str(tiny_encoder), max_length)
+    tokens = present(result.tokens)
+    assert (tokens.max_length, sum(tokens.cut.values())) == (read, cut)
+    assert tokens.p99 <= tokens.longest < 64
+    page = report.section(result)
+    assert (f"Cut after 8 tokens: {tokens.cut['train']} of" in page) == (cut > 0)
