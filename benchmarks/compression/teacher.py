@@ -26,8 +26,18 @@ def trained(dataset: TextDataset, encoder: str, seed: int, threads: int, work: P
 
     The learning rate is half of the default: with 7,000 sentences the encoder needs no more.
     """
-    settings = TrainSettings(
-        encoder=encoder, learning_rate=1e-4, epochs=3, seed=seed, processes=threads, threads_per_process=1
+    settings = TrainSettings(  # the recipe of the teachers of `results.json`, whatever the defaults are
+        encoder=encoder,
+        max_length=64,
+        learning_rate=1e-4,
+        layer_decay=1.0,
+        linear_probe=False,
+        epochs=3,
+        evaluations=1,
+        patience=2,
+        seed=seed,
+        processes=threads,
+        threads_per_process=1,
     )
     digest = training_digest(settings, dataset.digest).removeprefix("sha256:")[:16]
     folder = work / "teachers" / digest

@@ -77,7 +77,7 @@ class TrainSettings(Settings):
     evaluations: int = setting(
         2, "evaluations on the validation split in each epoch, at equal distances", "evaluations", ge=1
     )
-    patience: int = setting(3, "evaluations without gain before training stops early", "evaluations", ge=1)
+    patience: int = setting(2, "evaluations without gain before training stops early", "evaluations", ge=1)
     checkpoint_every: int = setting(20, "distance of checkpoints; what a kill can cost", "updates", ge=1)
     log_every: int = setting(5, "distance of the points of the training curve", "updates", ge=1)
     processes: int = setting(2, "data-parallel worker processes", "processes", ge=1)

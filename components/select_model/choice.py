@@ -7,6 +7,7 @@ candidates have the same folds, and what is hard for both of them does not count
 
 import statistics
 from collections.abc import Iterable, Sequence
+from math import sqrt
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -56,13 +57,13 @@ def difference_error(scores: Sequence[FoldScore], others: Sequence[FoldScore]) -
         others: of the other one, likewise.
     """
     differences = [score.macro_f1 - other.macro_f1 for score, other in zip(scores, others, strict=True)]
-    by_folds = statistics.stdev(differences) / len(differences) ** 0.5
+    by_folds = statistics.stdev(differences) / sqrt(len(differences))
     pairs = [
         int(one) - int(two)
         for score, other in zip(scores, others, strict=True)
         for one, two in zip(score.right, other.right, strict=False)
     ]
-    by_texts = statistics.pstdev(pairs) / len(pairs) ** 0.5 if pairs else 0.0
+    by_texts = statistics.pstdev(pairs) / sqrt(len(pairs)) if pairs else 0.0
     return max(by_folds, by_texts)
 
 

@@ -46,7 +46,7 @@ class SelectSettings(Settings):
         "what to compare: each has any of " + ", ".join(f"`{name}`" for name in VARIABLE) + " in place of the value in "
         "section `train`, and may have a `name`; with one candidate, or none, nothing is compared",
     )
-    folds: int = setting(3, "parts of the training split; each is held out once", "folds", ge=2, le=10)
+    folds: int = setting(2, "parts of the training split; each is held out once", "folds", ge=2, le=10)
     epochs: int = setting(
         0, "passes over the texts in each cross-validation training; 0 as in section `train`", "epochs", ge=0
     )

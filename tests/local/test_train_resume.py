@@ -30,6 +30,7 @@ SETTINGS = {
     "learning_rate": 1e-3,
     "head_factor": 1,
     "patience": 40,
+    "evaluations": 1,
     "accumulation": 2,
     "batch_size": 8,
 }

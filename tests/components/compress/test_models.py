@@ -342,14 +342,14 @@ def test_a_student_comes_closer_to_the_teacher_and_leaves_it_as_it_was(
 
 
 def test_outputs_that_would_fill_the_disk_are_computed_anew(
-    teacher: PreTrainedModel, texts: EncodedTexts, tmp_path: Path
+    teacher: PreTrainedModel, texts: EncodedTexts, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     wanted = 2 * int(texts.lengths.sum()) * 32  # one layer of 32 dimensions in half precision
     for most, stored in ((wanted / 1e9, True), (wanted / 1e9 * 0.99, False)):
         folder = tmp_path / str(stored)
         search = SearchState(folder)
         settings = CompressSettings(stored_outputs_gb=most, give_up=False, prune=False)
-        found = candidates(teacher, load_tokenizer(Path(teacher.name_or_path)), texts, settings, search)
+        found = candidates(teacher, load_tokenizer(tiny_checkpoint), texts, settings, search)
         assert [candidate.name for candidate in islice(found, 2)] == ["teacher-2x32", "student-1x32"]
         files = [path.stat().st_size for path in folder.glob("states.*")]
         assert files == ([wanted] if stored else [])
