@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from slipway.components.errors import BadInput
-from slipway.components.prepare_data.formats import as_text, file_format
+from slipway.components.prepare_data import text_files
+from slipway.components.prepare_data.formats import DELIMITERS, file_format
 from slipway.components.prepare_data.settings import DataSettings
 from slipway.components.prepare_data.sources import data_files
+from slipway.components.prepare_data.values import as_text
 
 ROWS = 20_000
 """How many rows are read at most. In a file that is sorted by class, fewer rows may all have the same class."""
 
-DELIMITERS = ",;\t|"
 TEXT_NAMES = ("text", "message", "content", "sentence", "body", "review", "comment", "utterance", "question", "title")
 LABEL_NAMES = ("label", "class", "category", "intent", "target", "topic", "sentiment", "tag", "rating", "stars", "y")
 LONGEST_LABEL = 80.0
@@ -76,7 +77,7 @@ def propose(source: str) -> Proposal:
     except (csv.Error, ValueError, OSError, pa.ArrowException) as error:  # UnicodeDecodeError is a ValueError
         reason = str(error).splitlines()[0]
         raise BadInput(
-            f"{file} cannot be read as {kind} ({reason}); see the settings data.format and data.delimiter"
+            f"{file} cannot be read as {kind} ({reason}); see data.format, data.encoding and data.delimiter"
         ) from None
     if not rows:
         raise BadInput(f"{file} has no rows; give a file with labelled texts")
@@ -91,7 +92,7 @@ Rows = tuple[Sequence[str], list[Sequence[str]], dict[str, Any]]
 
 
 def _csv(path: Path) -> Rows:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with text_files.opened(path) as file:
         head = file.read(65536)
     counts = {delimiter: _fields(head, delimiter) for delimiter in DELIMITERS}
     best = max(DELIMITERS, key=lambda delimiter: counts[delimiter])
@@ -119,7 +120,7 @@ def _fields(head: str, delimiter: str) -> int:
 
 
 def _delimited(path: Path, reader: Callable[[io.TextIOWrapper], Any]) -> Rows:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with text_files.opened(path) as file:
         records = [record for record in itertools.islice(reader(file), ROWS + 1) if record]
     if not records:
         return [], [], {}
@@ -137,7 +138,7 @@ def _names_columns(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
 
 
 def _jsonl(path: Path) -> Rows:
-    with path.open(encoding="utf-8-sig") as file:
+    with text_files.opened(path) as file:
         objects = [orjson.loads(line) for line in itertools.islice(file, ROWS) if line.strip()]
     if not all(isinstance(item, dict) for item in objects):
         raise ValueError("a line is not a JSON object")
@@ -145,7 +146,8 @@ def _jsonl(path: Path) -> Rows:
 
 
 def _parquet(path: Path) -> Rows:
-    batch = next(parquet.ParquetFile(path).iter_batches(ROWS), None)
+    source = pa.BufferReader(text_files.content(path)) if text_files.is_gzip(path) else path
+    batch = next(parquet.ParquetFile(source).iter_batches(ROWS), None)
     return _of_objects(batch.to_pylist() if batch else [])
 
 

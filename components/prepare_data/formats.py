@@ -4,8 +4,9 @@ import csv
 import difflib
 import io
 import json
-import math
+import sys
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from slipway.components.errors import BadInput
+from slipway.components.prepare_data import text_files
 from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.prepare_data.values import as_text, number, typed
 
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+GZIP_SUFFIX = ".gz"
+"""May follow one of `SUFFIXES`."""
+
+DELIMITERS = ",;\t|"
+"""What usually separates the fields of a CSV file."""
+
+csv.field_size_limit(sys.maxsize)  # a field above the default of 131,072 characters is a long text, not a defect
 
 
 class Example(NamedTuple):
@@ -24,6 +34,12 @@ class Example(NamedTuple):
     text: str
     label: str
     split: str = ""
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix of a data file in lower case, without that of its compression."""
+    name = Path(path.stem) if path.suffix.lower() == GZIP_SUFFIX else path
+    return name.suffix.lower()
 
 
 def file_format(path: Path, chosen: str) -> str:
@@ -35,11 +51,12 @@ def file_format(path: Path, chosen: str) -> str:
     if chosen != "auto":
         return chosen
     try:
-        return SUFFIXES[path.suffix.lower()]
+        return SUFFIXES[suffix_of(path)]
     except KeyError:
         known = ", ".join(SUFFIXES)
         raise BadInput(
-            f"{path} has the unknown suffix {path.suffix!r}; give a {known} file, or set data.format"
+            f"{path} has the unknown suffix {path.suffix!r}; give a {known} file (it may be compressed with gzip), or "
+            "set data.format"
         ) from None
 
 
@@ -48,11 +65,11 @@ def read_file(path: Path, settings: DataSettings, split: str = "") -> list[Examp
 
     Args:
         path: of the file.
-        settings: format, delimiter and columns.
+        settings: format, encoding, delimiter and columns.
         split: of all its rows; empty to choose later.
 
     Raises:
-        BadInput: the file is empty, not UTF-8 or malformed, or lacks a column.
+        BadInput: the file is empty, malformed, or of another encoding, or lacks a column.
     """
     if not path.stat().st_size:
         raise BadInput(f"{path} is empty; give a file with labelled texts")
@@ -63,6 +80,17 @@ def read_file(path: Path, settings: DataSettings, split: str = "") -> list[Examp
     if not examples:
         raise BadInput(f"{path} has no rows; give a file with labelled texts")
     return examples
+
+
+def with_types(examples: list[Example], kind: str) -> list[Example]:
+    """The examples of all files of a source, with numbers and booleans of CSV as the other formats have them.
+
+    What a column holds shows in the source as a whole, since one of its files may have numbers only.
+    """
+    if kind not in ("csv", "tsv") or not examples:
+        return examples
+    texts, labels, splits = zip(*examples, strict=True)
+    return [Example(*row) for row in zip(typed(texts), typed(labels), splits, strict=True)]
 
 
 def find_column(columns: Sequence[str], wanted: str, setting_name: str, source: str) -> int:
@@ -86,41 +114,9 @@ def find_column(columns: Sequence[str], wanted: str, setting_name: str, source: 
     raise BadInput(f"{source} has no column {wanted!r}; it has {listed}{hint}; set data.{setting_name} to one of them")
 
 
-def as_text(value: Any, where: str) -> str:
-    """A cell as text; empty for a missing value.
-
-    Raises:
-        BadInput: the cell holds a list, an object or bytes.
-    """
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool | int):
-        return str(value)
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else str(value)
-    raise BadInput(f"{where} holds a {type(value).__name__}, expected text or a number; choose another column")
-
-
-def _decoded(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BadInput(
-            f"{path} is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start} (line {line}); "
-            "convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`"
-        ) from None
-    if not text.strip():
-        raise BadInput(f"{path} is empty; give a file with labelled texts")
-    return text
-
-
 def _records(path: Path, settings: DataSettings) -> Iterator[tuple[int, list[str]]]:
     """The records of a CSV or TSV file, each with the line on which it begins. Quotes have no meaning in TSV."""
-    lines = io.StringIO(_decoded(path), newline="")
+    lines = io.StringIO(text_files.read_text(path, settings.encoding), newline="")
     if file_format(path, settings.format) == "tsv":
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
@@ -144,6 +140,7 @@ def _csv(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
     records = _records(path, settings)
     first_line, first = next(records)
     columns = first if settings.header else [str(number) for number in range(1, len(first) + 1)]
+    _refuse_other_delimiter(path, first, settings)
     text = find_column(columns, settings.text_column, "text_column", str(path))
     label = find_column(columns, settings.label_column, "label_column", str(path))
     if not settings.header:
@@ -157,22 +154,32 @@ def _csv(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
         yield record[text], record[label]
 
 
+def _refuse_other_delimiter(path: Path, first: Sequence[str], settings: DataSettings) -> None:
+    """Refuse a file whose first record has one field, which another delimiter would divide."""
+    best = max(DELIMITERS, key=first[0].count)
+    if len(first) == 1 and best in first[0]:
+        raise BadInput(
+            f"{path} has no column {settings.label_column!r}; it has {first[0][:80]!r}; its fields seem to be "
+            f"separated by {best!r}; set data.delimiter={best!r}"
+        )
+
+
 def _jsonl(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
     wanted = {"text_column": settings.text_column, "label_column": settings.label_column}
     columns: dict[str, None] = {}
     rows: list[tuple[str, str]] = []
-    for number, line in enumerate(io.StringIO(_decoded(path), newline=""), start=1):
+    for row, line in enumerate(io.StringIO(text_files.read_text(path, settings.encoding), newline=""), start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_float=Decimal)
         except (ValueError, RecursionError) as error:
-            raise BadInput(f"{path} line {number} is not JSON ({error}); write one object on each line") from None
+            raise BadInput(f"{path} line {row} is not JSON ({error}); write one object on each line") from None
         if not isinstance(record, dict):
-            raise BadInput(f"{path} line {number} is not a JSON object; write one object on each line")
+            raise BadInput(f"{path} line {row} is not a JSON object; write one object on each line")
         columns.update(dict.fromkeys(record))
         text, label = (
-            as_text(record.get(column), f"{path} line {number} column {column!r}") for column in wanted.values()
+            as_text(record.get(column), f"{path} line {row} column {column!r}") for column in wanted.values()
         )
         rows.append((text, label))
     for name, column in wanted.items():
@@ -182,11 +189,14 @@ def _jsonl(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
 
 def _parquet(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
     try:
-        schema = parquet.read_schema(path)
-        for name in ("text_column", "label_column"):
-            find_column(schema.names, getattr(settings, name), name, str(path))
-        table = parquet.read_table(path, columns=[settings.text_column, settings.label_column])
-        texts, labels = (table[column].to_pylist() for column in (settings.text_column, settings.label_column))
+        # Not its path: pyarrow would take `name=value` in the names of folders above it for columns.
+        with pa.BufferReader(text_files.content(path)) if text_files.is_gzip(path) else pa.OSFile(str(path)) as source:
+            file = parquet.ParquetFile(source)
+            schema = file.schema_arrow
+            for name in ("text_column", "label_column"):
+                find_column(schema.names, getattr(settings, name), name, str(path))
+            table = file.read([settings.text_column, settings.label_column])
+        texts, labels = (_values(table[column]) for column in (settings.text_column, settings.label_column))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path} cannot be read as Parquet ({reason}); write the file again") from None
@@ -200,6 +210,13 @@ def _parquet(path: Path, settings: DataSettings) -> Iterator[tuple[str, str]]:
             as_text(label, f"{where} {settings.label_column!r}"),
         )
         yield text, label
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column. Numbers of single precision are written as such: 0.1, not 0.10000000149011612."""
+    if pa.types.is_float32(column.type):
+        return [value and number(value) for value in column.cast(pa.string()).to_pylist()]
+    return list(column.to_pylist())
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str]:

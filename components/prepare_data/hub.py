@@ -3,8 +3,9 @@
 from typing import Any
 
 from slipway.components.errors import BadInput
-from slipway.components.prepare_data.formats import as_text, find_column
+from slipway.components.prepare_data.formats import find_column
 from slipway.components.prepare_data.settings import DataSettings
+from slipway.components.prepare_data.values import as_text
 from slipway.components.step_runtime import progress
 
 TIMEOUT_SECONDS = 5.0

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from slipway.components.settings import Settings, setting
 
@@ -20,6 +20,11 @@ class DataSettings(Settings):
     )
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = setting(
         "auto", "format of the files; auto goes by their suffix"
+    )
+    encoding: str = setting(
+        "auto",
+        "encoding of CSV, TSV and JSONL files by its name in Python, such as windows-1252 or utf-16-le; auto takes "
+        "that of the byte order mark, or else UTF-8",
     )
     delimiter: str = setting(",", "what separates the fields of a CSV file", "character", min_length=1, max_length=1)
     header: bool = setting(
@@ -58,6 +63,25 @@ class DataSettings(Settings):
     )
     limit: int = setting(0, "use at most this many texts, chosen at random; 0 uses all", "texts", ge=0)
     seed: int = setting(13, "seed of the order in which texts are kept and split", ge=0, lt=2**31)
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        if encoding == "auto":
+            return encoding
+        try:
+            "".encode(encoding)
+        except LookupError:  # also of a codec that is no encoding of text, such as base64
+            raise ValueError(
+                f"encoding {encoding!r} is unknown; expected auto or a name such as utf-8, utf-16-le, windows-1252, "
+                "shift_jis or gb18030"
+            ) from None
+        return encoding
+
+    @field_validator("delimiter", mode="before")
+    @classmethod
+    def _tab(cls, delimiter: object) -> object:
+        return "\t" if delimiter == "\\t" else delimiter  # a shell does not turn \t into a tab
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataSettings":

@@ -5,7 +5,7 @@ import importlib.resources
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,14 @@ from slipway.components.artifacts.encoder import HUB_NAME
 from slipway.components.errors import BadInput
 from slipway.components.platforms import storage
 from slipway.components.prepare_data import hub
-from slipway.components.prepare_data.formats import SUFFIXES, Example, file_format, read_file
+from slipway.components.prepare_data.formats import (
+    SUFFIXES,
+    Example,
+    file_format,
+    read_file,
+    suffix_of,
+    with_types,
+)
 from slipway.components.prepare_data.settings import SAMPLE, DataSettings
 from slipway.components.step_runtime import progress
 
@@ -27,6 +34,10 @@ SPLIT_NAMES = {
     "dev": "validation",
     "test": "test",
 }
+
+
+OTHER_FILES = {".arrow", ".avro", ".feather", ".gz", ".json", ".orc", ".txt", ".xls", ".xlsx", ".zip"}
+"""More suffixes of data files. What has one is no name of a dataset on a hub."""
 
 
 class Source(NamedTuple):
@@ -50,10 +61,8 @@ def read(settings: DataSettings) -> Source:
         return Source(examples, list(known))
     with _local(settings.source) as path:
         files = data_files(path, settings)
-        examples = []
-        for file in files:
-            progress.report("prepare_data", f"reading {file.name}")
-            examples.extend(_rows(file, path, settings))
+        progress.report("prepare_data", f"reading {len(files)} files")
+        examples = _rows(files, path, settings)
         return Source(examples, [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files])
 
 
@@ -73,11 +82,15 @@ def read_local(settings: DataSettings, most_bytes: int | None = None) -> list[Ex
     files = data_files(path, settings)
     if most_bytes is not None and sum(file.stat().st_size for file in files) > most_bytes:
         return None
-    return [example for file in files for example in _rows(file, path, settings)]
+    return _rows(files, path, settings)
 
 
-def _rows(file: Path, source: Path, settings: DataSettings) -> list[Example]:
-    return read_file(file, settings, _split_of(file, source) if settings.ready_splits else "")
+def _rows(files: Sequence[Path], source: Path, settings: DataSettings) -> list[Example]:
+    """All rows of the files of a source, which have one format."""
+    examples = []
+    for file in files:
+        examples.extend(read_file(file, settings, _split_of(file, source) if settings.ready_splits else ""))
+    return with_types(examples, file_format(files[0], settings.format))
 
 
 def version(settings: DataSettings) -> str | None:
@@ -151,8 +164,8 @@ def _existing(source: str) -> Path:
 def _is_hub_name(source: str) -> bool:
     """Whether the source names a Hugging Face dataset (`org/name@revision`): it has this form, and is no path."""
     path = Path(source).expanduser()
-    looks_like_hub = HUB_NAME.fullmatch(source) is not None
-    return looks_like_hub and path.suffix.lower() not in SUFFIXES and source != SAMPLE and not path.exists()
+    looks_like_file = {suffix_of(path), path.suffix.lower()} & (SUFFIXES.keys() | OTHER_FILES)
+    return bool(HUB_NAME.fullmatch(source)) and not looks_like_file and source != SAMPLE and not path.exists()
 
 
 @contextmanager
@@ -178,7 +191,7 @@ def _local(source: str) -> Iterator[Path]:
 def data_files(path: Path, settings: DataSettings) -> list[Path]:
     """The data files at a path: the file itself, or all files of one format below a folder, sorted by name.
 
-    Hidden files are left out.
+    If the settings name a format that no suffix shows, the files with other suffixes or none are of that format.
 
     Raises:
         BadInput: there are no data files, their formats differ, or the suffix of the file is unknown.
@@ -190,24 +203,26 @@ def data_files(path: Path, settings: DataSettings) -> list[Path]:
             )
         file_format(path, settings.format)
         return [path]
-    candidates = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
-    known = [file for file in candidates if file.suffix.lower() in SUFFIXES]
-    formats = Counter(SUFFIXES[file.suffix.lower()] for file in known)
+    candidates = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file.relative_to(path))]
+    known = [file for file in candidates if suffix_of(file) in SUFFIXES]
+    formats = Counter(SUFFIXES[suffix_of(file)] for file in known)
     if settings.format != "auto":
-        known = [file for file in known if SUFFIXES[file.suffix.lower()] == settings.format]
+        others = [file for file in candidates if file not in known]
+        known = [file for file in known if SUFFIXES[suffix_of(file)] == settings.format] or others
     elif len(formats) > 1:
         listed = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
         raise BadInput(f"folder {path} mixes formats ({listed}); set data.format to the one to read")
     if not known:
         wanted = ", ".join(SUFFIXES) if settings.format == "auto" else settings.format
-        raise BadInput(
-            f"folder {path} has no data files ({wanted}) among its {len(candidates)} files; check data.source"
-        )
+        advice = "set data.format if these are data" if candidates else "check data.source"
+        raise BadInput(f"folder {path} has no data files ({wanted}) among its {len(candidates)} files; {advice}")
     return known
+
+
+def _is_hidden(file: Path) -> bool:
+    """Whether a file of a folder is no data: a hidden one, or `_SUCCESS`, `_delta_log/…` as Spark writes them."""
+    marked = [*file.parts[:-1], *([] if suffix_of(file) in SUFFIXES else [file.name])]
+    return any(part.startswith(".") for part in file.parts) or any(part.startswith("_") for part in marked)
 
 
 def _split_of(file: Path, folder: Path) -> str:

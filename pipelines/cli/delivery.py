@@ -41,10 +41,11 @@ def init(
 def check(config: Config = None, overrides: Overrides = None, target: Target = None) -> None:
     """Look at everything that a run will need, without running it: data, encoder, store, keys, ports or cluster."""
     from slipway.components.prepare_data import usable
-    from slipway.pipelines import preflight
 
     settings, places = settings_of(config, overrides, target)
     usable.check_local(settings.data)
+    from slipway.pipelines import preflight  # after the data: it loads the framework, which takes seconds
+
     preflight.check(settings, places.service)
     console.print(f"{preflight.summary(settings)}; `slipway run` can begin", markup=False, highlight=False)
 

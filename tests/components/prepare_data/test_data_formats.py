@@ -1,7 +1,13 @@
 """Reading CSV, TSV, JSONL and Parquet files and folders; every defect is named where it is."""
 
+import codecs
+import csv
+import datetime
+import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -9,7 +15,7 @@ import pytest
 
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data.settings import DataSettings
-from slipway.components.prepare_data.sources import Source, read
+from slipway.components.prepare_data.sources import Source, data_files, read
 
 ROWS = [('He said "no", then\nleft', "delivery"), ("Zahlung über 5 €", "billing")]
 
@@ -53,6 +59,119 @@ def test_parquet_is_read_with_numbers_as_labels(tmp_path: Path) -> None:
     assert rows(read(settings)) == [("a", "3"), ("b", "4"), ("", "")]
 
 
+CSV = "text,label\nZahlung über 5 €,billing\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (CSV.encode("utf-8-sig"), "auto"),
+        (codecs.BOM_UTF16_LE + CSV.encode("utf-16-le"), "auto"),
+        (codecs.BOM_UTF16_BE + CSV.encode("utf-16-be"), "auto"),
+        (codecs.BOM_UTF32_LE + CSV.encode("utf-32-le"), "auto"),
+        (codecs.BOM_UTF16_LE + CSV.encode("utf-16-le"), "utf-16-le"),
+        (CSV.encode("utf-16-be"), "utf-16-be"),
+        (CSV.encode("cp1252"), "windows-1252"),
+        (gzip.compress(CSV.encode()), "auto"),
+        (gzip.compress(CSV.encode("utf-16")), "auto"),
+    ],
+)
+def test_encodings_and_gzip_are_read(tmp_path: Path, content: bytes, encoding: str) -> None:
+    settings = DataSettings(source=written(tmp_path / "a.csv", content), encoding=encoding)
+    assert rows(read(settings)) == [ROWS[1]]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.tsv.gz", "A.CSV.GZ", "a.parquet.gz"])
+def test_a_compressed_file_has_the_format_of_its_inner_suffix(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "plain"
+    parquet.write_table(pa.table({"text": [ROWS[1][0]], "label": [ROWS[1][1]]}), path)
+    contents = {
+        "a.jsonl.gz": json.dumps(dict(zip(("text", "label"), ROWS[1], strict=True))).encode(),
+        "a.tsv.gz": CSV.replace(",", "\t").encode(),
+        "A.CSV.GZ": CSV.encode(),
+        "a.parquet.gz": path.read_bytes(),
+    }
+    written(tmp_path / "d" / name, gzip.compress(contents[name]))
+    assert rows(read(DataSettings(source=str(tmp_path / "d")))) == [ROWS[1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (CSV.encode("utf-16-le"), "looks like UTF-16 without a byte order mark.*data.encoding=utf-16-le"),
+        (CSV.encode("utf-16-be"), "data.encoding=utf-16-be"),
+        (CSV.encode("cp1252"), "set data.encoding to its encoding"),
+        (gzip.compress(CSV.encode())[:-9], "compressed with gzip and damaged"),
+        (b"PK\x03\x04more", r"spreadsheet \(.xlsx\)"),
+        (b"PAR1more", "data.format=parquet"),
+        (b"text;label\na;b\n", "data.delimiter=';'"),
+        (b"text\tlabel\na\tb\n", r"data.delimiter='\\t'"),
+    ],
+)
+def test_what_has_another_form_is_told_with_the_setting(tmp_path: Path, content: bytes, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        read(DataSettings(source=written(tmp_path / "a.csv", content)))
+
+
+def test_a_tab_may_be_written_as_a_shell_passes_it(tmp_path: Path) -> None:
+    source = written(tmp_path / "a.csv", "text\tlabel\na\tb\n")
+    assert rows(read(DataSettings(source=source, delimiter="\\t"))) == [("a", "b")]
+
+
+@pytest.mark.parametrize("encoding", ["base64", "no-such-thing"])
+def test_an_unknown_encoding_is_refused(encoding: str) -> None:
+    with pytest.raises(ValueError, match="utf-16-le"):
+        DataSettings(encoding=encoding)
+
+
+def test_a_long_field_is_a_long_text(tmp_path: Path) -> None:
+    text = "word " * 40_000
+    assert rows(read(DataSettings(source=written(tmp_path / "a.csv", f"text,label\n{text},a\n")))) == [(text, "a")]
+
+
+VALUES: list[tuple[list[Any], list[str]]] = [
+    ([1, 0, None], ["1", "0", ""]),
+    ([1.0, 2.0, None], ["1", "2", ""]),
+    ([0.1, 2.5, 1e-7], ["0.1", "2.5", "0.0000001"]),
+    ([True, False, None], ["true", "false", ""]),
+    ([Decimal("3.50"), Decimal("4.00"), None], ["3.5", "4", ""]),
+    ([datetime.date(2024, 1, 1), None], ["2024-01-01", ""]),
+    (["3.1", "3.10", "007"], ["3.1", "3.10", "007"]),
+    (["007", "1.0", "x"], ["007", "1.0", "x"]),
+    (["null", "NaN", "True?"], ["null", "NaN", "True?"]),
+]
+
+
+@pytest.mark.parametrize(("values", "labels"), VALUES)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "single"])
+def test_one_value_has_one_reading_in_every_format(
+    tmp_path: Path, kind: str, values: list[Any], labels: list[str]
+) -> None:
+    path = tmp_path / "d" / f"a.{'parquet' if kind == 'single' else kind}"
+    path.parent.mkdir()
+    texts = [f"text {number}" for number in range(len(values))]
+    if kind == "csv":  # as Python and pandas write it: True, 1.0, nothing for None
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *zip(texts, values, strict=True)])
+    elif kind == "jsonl":
+        objects = [{"text": text, "label": value} for text, value in zip(texts, values, strict=True)]
+        path.write_text("\n".join(json.dumps(item, default=_as_number) for item in objects))
+    else:
+        kinds = pa.float32() if kind == "single" and isinstance(values[0], float) else None
+        parquet.write_table(pa.table({"text": texts, "label": pa.array(values, kinds)}), path)
+    assert [label for _, label in rows(read(DataSettings(source=str(tmp_path / "d"))))] == labels
+
+
+def _as_number(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else str(value)
+
+
+def test_numbers_are_known_in_the_source_as_a_whole(tmp_path: Path) -> None:
+    written(tmp_path / "d" / "1.csv", "text,label\na,3.10\n")
+    written(tmp_path / "d" / "2.csv", "text,label\na,3.1\nb,3.9\n")
+    assert [label for _, label in rows(read(DataSettings(source=str(tmp_path / "d"))))] == ["3.10", "3.1", "3.9"]
+
+
 def test_a_file_without_header_has_numbered_columns(tmp_path: Path) -> None:
     source = written(tmp_path / "a.tsv", "ham\thello\nspam\tbuy\n")
     settings = DataSettings.model_validate({"source": source, "header": False, "text_column": 2, "label_column": 1})
@@ -90,8 +209,9 @@ def test_a_missing_column_is_named_with_those_found_and_the_close_ones(tmp_path:
 
 def test_bytes_that_are_not_utf8_are_named_by_offset_and_line(tmp_path: Path) -> None:
     content = b"text,label\nfine,a\nZahlung " + "über".encode("cp1252") + b",b\n"
-    message = refused(source=written(tmp_path / "a.csv", content))
-    assert "byte 0xfc at offset 26 (line 3)" in message
+    for compressed in (content, gzip.compress(content)):
+        message = refused(source=written(tmp_path / "a.csv", compressed))
+        assert "byte 0xfc at offset 26 (line 3)" in message
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
@@ -147,6 +267,20 @@ def test_a_folder_without_data_files_or_with_mixed_formats_is_refused(tmp_path: 
     assert rows(read(DataSettings(source=str(tmp_path / "d"), format="tsv"))) == [("c", "d")]
 
 
-@pytest.mark.parametrize("source", ["missing.csv", "./missing", "/no/such/folder", "a/b/c"])
+@pytest.mark.parametrize("name", ["part-00000", "part-00000-1b2c.c000"])
+def test_files_of_a_folder_may_have_no_suffix_when_the_format_is_given(tmp_path: Path, name: str) -> None:
+    for other in ("_SUCCESS", "_delta_log/a.json", ".part.crc"):
+        written(tmp_path / "reviews.csv" / other, "x")
+    path = written(tmp_path / "reviews.csv" / name, "text,label\na,b\n")
+    settings = DataSettings(source=str(tmp_path / "reviews.csv"))
+    with pytest.raises(BadInput, match="has no data files .* among its 1 files; set data.format"):
+        read(settings)
+    assert data_files(tmp_path / "reviews.csv", settings.model_copy(update={"format": "csv"})) == [Path(path)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["missing.csv", "./missing", "/no/such/folder", "a/b/c", "a/missing.csv.gz", "data/missing.txt", "missing.xlsx"],
+)
 def test_a_missing_file_is_not_taken_for_a_dataset_of_the_hub(source: str) -> None:
     assert f"{source!r} does not exist" in refused(source=source)

@@ -173,6 +173,10 @@ def test_a_source_on_s3_is_downloaded(tmp_path: Path, monkeypatch: pytest.Monkey
             for source, name in (("s3://data/all", "1"), ("s3://data/all/x.csv", "2"))
         )
         assert folder.digest == file.digest
+        client.upload_file(str(tmp_path / "x.csv"), "data", "reviews.parquet/part-00000")  # as Spark names things
+        client.put_object(Bucket="data", Key="reviews.parquet/_SUCCESS", Body=b"")
+        named = DataSettings(source="s3://data/reviews.parquet", format="csv")
+        assert step.run(named, tmp_path / "4").digest == file.digest
         with pytest.raises(BadInput, match="'data' .* has no object 'none.csv'"):
             step.run(DataSettings(source="s3://data/none.csv"), tmp_path / "3")
     finally:
