@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from slipway.components.clients.credentials import authorities, trust_advice, trusted
 from slipway.components.errors import BadInput, SlipwayError
 
 TOKEN = "SLIPWAY_KFP_TOKEN"
@@ -103,7 +104,10 @@ class Endpoint:
         with self._talking(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # kfp warns that this client works with version 2 only
             self._client = kfp.Client(
-                host=self.address, existing_token=self._token or None, namespace=namespace or "kubeflow"
+                host=self.address,
+                existing_token=self._token or None,
+                namespace=namespace or "kubeflow",
+                ssl_ca_cert=authorities(),
             )
 
     def send(self, name: str, experiment: str, arguments: dict[str, Any], record: str) -> Submitted:
@@ -146,7 +150,8 @@ class Endpoint:
         headers = _headers(self._token)
         url = f"{self.address}/apis/v2beta1/runs/{quote(run.run_id, safe='')}"
         try:
-            response = httpx.get(url, headers=headers, timeout=httpx.Timeout(ANSWER_SECONDS, connect=SECONDS))
+            limit = httpx.Timeout(ANSWER_SECONDS, connect=SECONDS)
+            response = httpx.get(url, headers=headers, timeout=limit, verify=trusted(self.address))
             body = response.json() if response.is_success else None
         except httpx.HTTPError as error:
             raise EndpointAway(f"{self.address} cannot be reached ({type(error).__name__})") from None
@@ -220,8 +225,11 @@ def check_endpoint(address: str, token: str) -> None:
         raise BadInput(f"the endpoint's address holds a password; leave it out, and {_login()}")
     advice = "`kubectl port-forward --namespace kubeflow service/ml-pipeline-ui 8888:80` makes it http://127.0.0.1:8888"
     try:
-        response = httpx.get(f"{address}/apis/v2beta1/healthz", headers=_headers(token), timeout=SECONDS)
+        response = httpx.get(
+            f"{address}/apis/v2beta1/healthz", headers=_headers(token), timeout=SECONDS, verify=trusted(address)
+        )
     except (httpx.HTTPError, ValueError) as error:
+        advice = trust_advice(error).removeprefix("; ") or advice
         raise BadInput(f"{address} cannot be reached ({type(error).__name__}: {error}); {advice}") from None
     if response.status_code in (401, 403) or response.is_redirect:  # to a login page
         raise BadInput(f"{address} refuses us ({response.status_code}); {_login()}")

@@ -14,6 +14,7 @@ from transformers.utils.hub import cached_file
 
 from slipway.components import formats
 from slipway.components.artifacts.encoder import ADVICE, commit_of, encoder_folder, split_revision
+from slipway.components.clients.hub_advice import hub_advice
 from slipway.components.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 def _unknown(encoder: str, error: Exception) -> BadInput:
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return BadInput(f"encoder {encoder!r} cannot be loaded ({first_line}); {ADVICE}")
+    advice = hub_advice(error.__cause__) or f"; {ADVICE}"
+    return BadInput(f"encoder {encoder!r} cannot be loaded ({first_line}){advice}")
 
 
 def check_encoder(name: str) -> None:

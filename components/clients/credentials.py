@@ -12,6 +12,12 @@ from slipway.components.errors import BadInput
 API_KEY = "SLIPWAY_API_KEY"
 """Environment variable with an API key or a token."""
 
+AUTHORITIES = "SSL_CERT_FILE"
+"""Environment variable with the path of the certificates of the authorities that OpenSSL trusts."""
+
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+"""Part of every client's error message about a certificate that it does not trust."""
+
 LOGIN = re.compile(r"//[^/@\s]+@")
 PASSWORD = re.compile(r"//[^/@\s:]*:[^/@\s]+@")
 
@@ -49,6 +55,26 @@ def credentials() -> dict[str, str]:
     return bearer(api_key())
 
 
+def authorities() -> str | None:
+    """The file of the authorities that the system trusts, for clients with a list of their own; None if unknown."""
+    return ssl.get_default_verify_paths().cafile
+
+
+def trusted(address: str) -> ssl.SSLContext | bool:
+    """What httpx is to trust at an address: the authorities of the system, to which a company adds its own.
+
+    Without TLS it is False, since to load them takes a moment. By default httpx trusts those of a package only.
+    """
+    return Tls().context() if address.startswith("https://") else False
+
+
+def trust_advice(error: Exception) -> str:
+    """What to do about a certificate that is not trusted; empty for another error."""
+    if UNTRUSTED not in str(error):
+        return ""
+    return f"; set {AUTHORITIES} to a PEM file with the certificate of the authority that signed the server's"
+
+
 @dataclass(frozen=True)
 class Tls:
     """TLS of a client. All files are PEM."""
@@ -78,8 +104,10 @@ class Tls:
         """The TLS credentials for gRPC. Raises as `context`."""
         import grpc
 
+        system = authorities()
+        paths = (self.ca or (Path(system) if system else None), self.key, self.certificate)
         try:
-            ca, key, certificate = (path and path.read_bytes() for path in (self.ca, self.key, self.certificate))
+            ca, key, certificate = (path and path.read_bytes() for path in paths)
         except OSError as error:
             raise BadInput(f"the certificates cannot be read ({error}): {self}") from error
         return grpc.ssl_channel_credentials(ca, key, certificate)

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from slipway.components.clients.credentials import Tls, api_key, bearer
+from slipway.components.clients.credentials import Tls, api_key, bearer, trusted
 from slipway.components.clients.v2_operations import ModelStatus, RequestFlow, V2Operations
 from slipway.components.clients.v2_protocol import Explanation, Predictions
 from slipway.components.errors import SlipwayError
@@ -190,6 +190,5 @@ def _options(
     """The arguments for httpx's clients."""
     all_headers = httpx.Headers(bearer(api_key() if key is None else key))
     all_headers.update(headers)
-    # To load the system's authorities takes a moment, so they are left out without TLS.
-    verify = tls.context() if tls else address.startswith("https://")
+    verify = tls.context() if tls else trusted(address)
     return {"timeout": timeout_s, "headers": all_headers, "trust_env": False, "verify": verify}

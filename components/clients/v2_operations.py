@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from slipway.components.clients.credentials import API_KEY, without_credentials
+from slipway.components.clients.credentials import API_KEY, trust_advice, without_credentials
 from slipway.components.clients.v2_protocol import (
     UNREADABLE,
     Answer,
@@ -174,7 +174,7 @@ class V2Operations:
         """The error for a request that could not be sent, or that got no response in time."""
         if isinstance(error, httpx.TimeoutException):
             return NoAnswer(f"{self._shown(request)} did not answer within {timeout_s:g} s")
-        return NoAnswer(f"no model server answers at {self._shown(request)} ({error})")
+        return NoAnswer(f"no model server answers at {self._shown(request)} ({error}){trust_advice(error)}")
 
     def _unexpected(self, request: Request, error: Exception) -> SlipwayError:
         """The error for a response with an unexpected format."""

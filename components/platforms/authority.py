@@ -21,9 +21,6 @@ them."""
 OF_BOTH = "REQUESTS_CA_BUNDLE"
 """The variable that both use if those are not set."""
 
-UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-"""Part of every client's error message about a certificate that it does not trust."""
-
 IN_CLUSTER = "pods get it by `manifests/install.sh secrets`"
 
 

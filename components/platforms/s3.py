@@ -23,6 +23,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from slipway.components.clients.credentials import UNTRUSTED
 from slipway.components.errors import BadInput
 from slipway.components.platforms import authority
 
@@ -34,7 +35,16 @@ BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 TRANSFER = TransferConfig(multipart_threshold=2**30)
 """Files of less than 1 GiB are sent in one request: some small S3 servers cannot join the parts of a multipart upload
 (versitygw with --nometa)."""
-NO_ACCESS = {"403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
+NO_ACCESS = {
+    "401",
+    "403",
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "Unauthorized",
+}
 """Error codes of a store that refuses access."""
 
 
@@ -126,10 +136,10 @@ def _refusal(code: str, location: S3Location) -> str:
 
 
 def _no_trust(error: str) -> str:
-    if authority.UNTRUSTED not in error:
+    if UNTRUSTED not in error:
         advice = f"check AWS_ENDPOINT_URL, and that {authority.OF_S3}, where it is set, is a PEM file with certificates"
         return f"cannot be used with TLS ({_without_login(error)}); {advice}"
-    reason = error.partition(f"{authority.UNTRUSTED}] ")[2].partition(" (_ssl")[0]
+    reason = error.partition(f"{UNTRUSTED}] ")[2].partition(" (_ssl")[0]
     return (
         f"shows a certificate that is not trusted ({reason}); set {authority.OF_S3} to a file with the certificate of "
         f"the authority that signed it ({authority.IN_CLUSTER})"

@@ -6,14 +6,19 @@ those credentials to every server, and fails with a workspace on a server that h
 """
 
 import os
+import re
 from typing import TYPE_CHECKING
 
-from slipway.components.platforms.authority import IN_CLUSTER, OF_MLFLOW, UNTRUSTED
+from slipway.components.clients.credentials import UNTRUSTED
+from slipway.components.platforms.authority import IN_CLUSTER, OF_MLFLOW
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ADDRESS = "MLFLOW_TRACKING_URI"
+REFUSED = re.compile(r"\b(unauthori[sz]ed|unauthenticated|forbidden)\b", re.IGNORECASE)
+"""How a refusal reads whose status is not known."""
+
 OF_ONE_SERVER = ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN")
 """Variables that the plugin sets for the server at `ADDRESS`. User name and password are not among them, since they
 come from the Secret of the store."""
@@ -54,6 +59,8 @@ def advice(error: Exception) -> str:
         )
     if "HTTPConnectionPool(" in message and "Connection aborted" in message:
         return "check the setting tracking_uri, which begins with https:// where the server has TLS"
-    refused = isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403)  # type: ignore[no-untyped-call]
+    status = error.get_http_status_code() if isinstance(error, MlflowException) else 0  # type: ignore[no-untyped-call]
+    # A proxy before the server answers with JSON of its own, of which MLflow makes an internal error.
+    refused = status in (401, 403) or REFUSED.search(message)
     login = ", and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if refused else ""
     return f"check the setting tracking_uri{login}"

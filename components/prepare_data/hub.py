@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from slipway.components.clients.hub_advice import hub_advice
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data.formats import find_column
 from slipway.components.prepare_data.settings import DataSettings
@@ -27,9 +28,8 @@ def read(settings: DataSettings) -> dict[str, Pairs]:
     try:
         loaded = datasets.load_dataset(repository, settings.hub_config or None, revision=commit or None)
     except Exception as error:  # the library raises many classes of errors, also those of its dependencies
-        raise BadInput(
-            f"Hugging Face dataset {name!r} cannot be loaded ({_reason(error)}); check data.hub_config"
-        ) from error
+        advice = hub_advice(error) or "; check data.hub_config"
+        raise BadInput(f"Hugging Face dataset {name!r} cannot be loaded ({_reason(error)}){advice}") from error
     return {split: _pairs(rows, settings, f"split {split} of {name!r}") for split, rows in loaded.items()}
 
 
@@ -81,6 +81,10 @@ def revision(source: str) -> str:
             f"{constants.ENDPOINT} knows; check the name (a private dataset needs HF_TOKEN)"
         ) from None
     except Exception as error:  # the HTTP library's classes differ between versions of the hub's client
+        if advice := hub_advice(error):
+            raise BadInput(
+                f"Hugging Face dataset {name!r} cannot be had from {constants.ENDPOINT} ({_reason(error)}){advice}"
+            ) from None
         raise BadInput(
             f"data.source {name!r} is neither a file nor a folder here, and as a Hugging Face dataset it cannot be "
             f"had: {constants.ENDPOINT} cannot be reached ({_reason(error)}); give a file, or set HF_HUB_OFFLINE=1 to "

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from slipway.components.clients.credentials import api_key
+from slipway.components.clients.credentials import api_key, trust_advice, trusted
 from slipway.components.clients.grpc_client import GrpcClient
 from slipway.components.clients.v2_client import Client
 from slipway.components.clients.v2_protocol import infer_request, path
@@ -99,7 +99,11 @@ def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str
         BadInput: nothing listens at the address.
     """
     with httpx.Client(
-        base_url=endpoint.base, headers=endpoint.headers | headers, timeout=TIMEOUT_S, trust_env=False
+        base_url=endpoint.base,
+        headers=endpoint.headers | headers,
+        timeout=TIMEOUT_S,
+        trust_env=False,
+        verify=trusted(endpoint.base),
     ) as http:
 
         def ask(text: str) -> int:
@@ -108,6 +112,7 @@ def send(endpoint: Endpoint, model: str, texts: Sequence[str], headers: dict[str
             except httpx.ConnectError as error:
                 raise BadInput(
                     f"the gateway does not answer at {endpoint.base} ({error}); set cluster.gateway to its address"
+                    f"{trust_advice(error)}"
                 ) from error
             except httpx.HTTPError:
                 return 0

@@ -14,6 +14,7 @@ import httpx
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from slipway.components.clients.credentials import trust_advice, trusted
 from slipway.components.errors import BadInput
 from slipway.components.platforms.kubernetes_api import TIMEOUT, asking
 from slipway.components.rollout.kserve.api import KSERVE_CONFIG, KSERVE_NAMESPACE
@@ -78,11 +79,12 @@ def check(base: str, host: str = "") -> None:
     """
     headers = {"Host": host} if host else {}
     try:
-        httpx.get(f"{base}/", headers=headers, timeout=ANSWER_S, trust_env=False)
+        httpx.get(f"{base}/", headers=headers, timeout=ANSWER_S, trust_env=False, verify=trusted(base))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise BadInput(
             f"no ingress gateway answers at {base} ({str(error) or type(error).__name__}), so a rollout could not send "
             "requests to the model; set cluster.gateway to the gateway's address from here"
+            f"{trust_advice(error)}"
         ) from error
 
 

@@ -14,6 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
+from slipway.components.clients.credentials import trusted
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.rollout.counter_resets import Ending, Tally, ending_of, since, total_of
 from slipway.components.rollout.kserve import queue_proxy
@@ -108,7 +109,13 @@ class PrometheusMetrics:
 
     def _query(self, query: str) -> list[dict[str, Any]]:
         try:
-            response = httpx.get(f"{self._url}/api/v1/query", params={"query": query}, timeout=10.0, trust_env=False)
+            response = httpx.get(
+                f"{self._url}/api/v1/query",
+                params={"query": query},
+                timeout=10.0,
+                trust_env=False,
+                verify=trusted(self._url),
+            )
             response.raise_for_status()
             series: list[dict[str, Any]] = response.json()["data"]["result"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
