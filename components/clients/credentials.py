@@ -68,7 +68,7 @@ def trusted(address: str) -> ssl.SSLContext | bool:
     return Tls().context() if address.startswith("https://") else False
 
 
-def trust_advice(error: Exception) -> str:
+def trust_advice(error: BaseException) -> str:
     """What to do about a certificate that is not trusted; empty for another error."""
     if UNTRUSTED not in str(error):
         return ""

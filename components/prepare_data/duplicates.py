@@ -5,6 +5,8 @@ such pairs are found, since nothing is sampled. The prefix filter (Chaudhuri, Ga
 and Srikant, WWW 2007) makes that fast: two similar sets must have some of their rarest shingles in common.
 """
 
+import functools
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
+from slipway.components.prepare_data.cleaning import JOINERS
 from slipway.components.prepare_data.formats import Example
 
 Integers = npt.NDArray[np.int64]
@@ -96,9 +99,23 @@ def _votes(group: Sequence[Example], split: str) -> tuple[tuple[str, int], int]:
 
 def shingles(text: str) -> set[str]:
     """The character 4-grams of a text, regardless of case, punctuation and word boundaries at its ends."""
-    words = "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()
+    words = "".join(map(_in_words, text.casefold())).split()
     padded = f" {' '.join(words or [text])} "
     return {padded[start : start + SHINGLE] for start in range(max(len(padded) - SHINGLE + 1, 1))}
+
+
+@functools.cache
+def _in_words(character: str) -> str:
+    """What a character is in the words of a text: itself, a word of its own (emoji), nothing, or a boundary.
+
+    Vowels of Indic scripts and accents are marks (category M), which are no letters by themselves but part of words.
+    """
+    category = unicodedata.category(character)
+    if character.isalnum() or category[0] == "M":
+        return character
+    if category == "So":
+        return f" {character} "
+    return "" if character in JOINERS else " "
 
 
 def near_duplicates(texts: Sequence[str], threshold: float) -> list[NearPair]:

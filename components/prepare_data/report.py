@@ -46,6 +46,7 @@ def section(result: PrepareDataResult) -> str:
         removed = sorted(result.removed.items(), key=lambda item: -item[1])
         shares = [[reason, f"{count:,}", f"{count / result.rows_read:.1%}"] for reason, count in removed]
         parts.append(html.table(["Reason", "Rows", "Share of rows read"], shares))
+        parts.append(html.details("Removed rows of each class", _removed_table(result)))
     else:
         parts.append(html.paragraph("No row was removed."))
     parts.extend(_duplicates(result))
@@ -151,6 +152,19 @@ def _class_table(result: PrepareDataResult) -> str:
     counts = [[result.classes[name][label] for name in SPLITS] for label in reversed(_by_size(result))]
     rows = [[label, *map(str, row)] for label, row in zip(reversed(_by_size(result)), counts, strict=True)]
     return html.table(["Class", *SPLITS], rows)
+
+
+def _removed_table(result: PrepareDataResult) -> str:
+    """Removed rows by class and reason, the class that lost the greatest part of its rows first."""
+    reasons = sorted(result.removed)
+    rows = []
+    for label, counts in result.removed_by_class.items():
+        kept = sum(result.classes[name].get(label, 0) for name in SPLITS)
+        lost = sum(counts.values())
+        numbers = [*(counts.get(reason, 0) for reason in reasons), kept]
+        rows.append((lost / (lost + kept), [label or "(no label)", *(f"{number:,}" for number in numbers)]))
+    rows.sort(key=lambda row: -row[0])
+    return html.table(["Class", *reasons, "Kept"], [row for _, row in rows])
 
 
 def _near_table(pairs: Sequence[NearDuplicate]) -> str:

@@ -143,6 +143,8 @@ class PrepareDataResult(StepResult):
     """Number of texts of the dataset."""
     removed: dict[str, int]
     """Reason to the number of rows that were removed for it."""
+    removed_by_class: dict[str, dict[str, int]] = {}
+    """Class to reason to the number of its rows that were removed. Rows without label have the class `""`."""
     duplicates: Duplicates
     """Texts that occurred more than once, or nearly so."""
     conflicts: list[Conflict]

@@ -40,7 +40,7 @@ class DataSettings(Settings):
         False, "keep the splits of the source (of a Hugging Face dataset, or files of a folder named train, test, …)"
     )
     unescape_html: bool = setting(False, "turn HTML entities such as &amp; into characters")
-    minimum_length: int = setting(3, "shorter texts are removed", "characters", ge=1)
+    minimum_length: int = setting(1, "shorter texts are removed", "characters", ge=1)
     maximum_length: int = setting(2000, "longer texts are removed", "characters", ge=1)
     near_duplicate_similarity: float = setting(
         0.6,

@@ -10,7 +10,14 @@ from slipway.components.prepare_data import duplicates, label_noise, slice_colum
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
-from slipway.components.prepare_data.usable import cleaned, with_enough_examples
+from slipway.components.prepare_data.usable import (
+    CONFLICTING,
+    NEAR,
+    OVER_LIMIT,
+    Removed,
+    cleaned,
+    with_enough_examples,
+)
 from slipway.components.step_runtime import progress
 
 STEP = "prepare_data"
@@ -31,17 +38,19 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
     source = sources.read(settings)
     values = slice_columns.read(settings)
     progress.report(STEP, f"cleaning {len(source.examples)} rows")
-    removed: Counter[str] = Counter()
+    removed = Removed()
     examples = cleaned(source.examples, settings, removed)
     merged = duplicates.merge_equal(examples, settings.conflicts)
-    dropped = [conflict for conflict in merged.conflicts if not conflict.kept]
-    removed["same text, conflicting labels"] = sum(sum(conflict.labels.values()) for conflict in dropped)
-    removed["exact duplicate"] = len(examples) - len(merged.examples) - removed["same text, conflicting labels"]
+    dropped: Counter[str] = sum(
+        (Counter(conflict.labels) for conflict in merged.conflicts if not conflict.kept), Counter()
+    )
+    removed.add(CONFLICTING, dropped.elements())
+    removed.add("exact duplicate", (_labels(examples) - _labels(merged.examples) - dropped).elements())
     examples = with_enough_examples(merged.examples, settings, removed)
     examples = _ordered(examples, settings, removed)
     progress.report(STEP, f"comparing {len(examples)} texts for near duplicates")
     pairs = duplicates.near_duplicates([example.text for example in examples], settings.near_duplicate_similarity)
-    removed["near duplicate"] = len(pairs)
+    removed.add(NEAR, (examples[pair.removed].label for pair in pairs))
     removed_indices = {pair.removed for pair in pairs}
     kept = [example for index, example in enumerate(examples) if index not in removed_indices]
     kept = with_enough_examples(kept, settings, removed)
@@ -60,7 +69,8 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
         parts=source.parts[:20],
         rows_read=len(source.examples),
         rows_kept=len(kept),
-        removed={reason: count for reason, count in removed.items() if count},
+        removed=removed.by_reason(),
+        removed_by_class=removed.by_class(),
         duplicates=summary.duplicates_of(examples, merged, pairs),
         conflicts=summary.conflicts_of(merged),
         conflicts_count=len(merged.conflicts),
@@ -78,14 +88,18 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
     )
 
 
-def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
+def _labels(examples: Sequence[Example]) -> Counter[str]:
+    return Counter(example.label for example in examples)
+
+
+def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Removed) -> list[Example]:
     """Shuffle the examples, cut them to the limit, and put those of the source's held-out splits first.
 
     Of near duplicates the first one is kept, so the held-out splits do not change.
     """
     order = splitting.shuffled(examples, settings.seed)
     limit = settings.limit or len(order)
-    removed["over the limit"] = max(0, len(order) - limit)
+    removed.add(OVER_LIMIT, (example.label for example in order[limit:]))
     return sorted(order[:limit], key=lambda example: duplicates.HELD_OUT_FIRST[example.split])
 
 

@@ -1,13 +1,54 @@
 """Which examples can be used: those with a text and a label, of classes that have enough of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data import sources
 from slipway.components.prepare_data.cleaning import clean
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.settings import DataSettings
+
+TOO_SHORT, TOO_LONG, OVER_LIMIT, NEAR, CONFLICTING = (
+    "too short",
+    "too long",
+    "over the limit",
+    "near duplicate",
+    "same text, conflicting labels",
+)
+SETTING = {
+    TOO_SHORT: "minimum_length",
+    TOO_LONG: "maximum_length",
+    OVER_LIMIT: "limit",
+    NEAR: "near_duplicate_similarity",
+    CONFLICTING: "conflicts",
+}
+"""The setting by which rows are removed for a reason."""
+
+
+class Removed:
+    """Counts the removed rows by reason and class. The class of a row without label is the empty text."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, reason: str, labels: Iterable[str]) -> None:
+        """Count a row for each label."""
+        self._counts.update((reason, label) for label in labels)
+
+    def by_reason(self) -> dict[str, int]:
+        """The number of rows for each reason."""
+        counts: Counter[str] = Counter()
+        for (reason, _), count in self._counts.items():
+            counts[reason] += count
+        return dict(counts)
+
+    def by_class(self) -> dict[str, dict[str, int]]:
+        """For each class, sorted, the number of rows for each reason."""
+        found: dict[str, dict[str, int]] = {}
+        for (reason, label), count in sorted(self._counts.items(), key=lambda item: item[0][1]):
+            found.setdefault(label, {})[reason] = count
+        return found
 
 
 def check_local(settings: DataSettings, most_bytes: int | None = None) -> None:
@@ -22,12 +63,12 @@ def check_local(settings: DataSettings, most_bytes: int | None = None) -> None:
     """
     examples = sources.read_local(settings, most_bytes)
     if examples is not None:
-        removed: Counter[str] = Counter()
+        removed = Removed()
         with_enough_examples(cleaned(examples, settings, removed), settings, removed)
 
 
-def cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
-    """The examples with clean texts and labels. Examples that cannot be used are counted in `removed` by reason."""
+def cleaned(examples: Sequence[Example], settings: DataSettings, removed: Removed) -> list[Example]:
+    """The examples with clean texts and labels. Examples that cannot be used are counted in `removed`."""
     usable = []
     for example in examples:
         text, label = clean(example.text, settings.unescape_html), clean(example.label)
@@ -36,41 +77,53 @@ def cleaned(examples: Sequence[Example], settings: DataSettings, removed: Counte
             if not label
             else "no text"
             if not text
-            else "too short"
+            else TOO_SHORT
             if len(text) < settings.minimum_length
-            else "too long"
+            else TOO_LONG
             if len(text) > settings.maximum_length
             else ""
         )
         if reason:
-            removed[reason] += 1
+            removed.add(reason, [label])
         else:
             usable.append(Example(text, label, example.split))
     return usable
 
 
-def with_enough_examples(examples: Sequence[Example], settings: DataSettings, removed: Counter[str]) -> list[Example]:
+def with_enough_examples(examples: Sequence[Example], settings: DataSettings, removed: Removed) -> list[Example]:
     """The examples of the classes that have the minimum of examples.
 
     Raises:
-        BadInput: a class has fewer examples and the settings refuse such classes, or fewer than two classes are left.
+        BadInput: a class has fewer examples, or none is left, and the settings refuse such classes; or fewer than two
+            classes are left.
     """
     counts = Counter(example.label for example in examples)
-    rare = {label: count for label, count in sorted(counts.items()) if count < settings.minimum_examples}
+    classes = {*counts, *removed.by_class()} - {""}
+    rare = {label: counts[label] for label in sorted(classes) if counts[label] < settings.minimum_examples}
     if rare and settings.rare_classes == "refuse":
         listed = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:10])
         rest = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
         raise BadInput(
             f"classes with fewer than data.minimum_examples={settings.minimum_examples} distinct examples: "
-            f"{listed}{rest}; add examples, lower data.minimum_examples (3 at least), set data.rare_classes=drop, or "
-            f"check data.label_column={settings.label_column!r}"
+            f"{listed}{rest}{_causes(rare, settings, removed)}; add examples, lower data.minimum_examples (3 at "
+            f"least), set data.rare_classes=drop, or check data.label_column={settings.label_column!r}"
         )
-    removed["class with too few examples"] += sum(rare.values())
+    removed.add("class with too few examples", (example.label for example in examples if example.label in rare))
     kept = [example for example in examples if example.label not in rare]
-    if len(counts) - len(rare) < 2:
+    if len(classes) - len(rare) < 2:
         remaining = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(10)) or "none"
         raise BadInput(
             f"{settings.source} has fewer than 2 classes with usable texts (found: {remaining}; removed: "
-            f"{dict(+removed) or 'nothing'}); check data.label_column and data.text_column"
+            f"{removed.by_reason() or 'nothing'}); check data.label_column and data.text_column"
         )
     return kept
+
+
+def _causes(rare: Iterable[str], settings: DataSettings, removed: Removed) -> str:
+    """Why rows of rare classes were removed, with the settings, for a message; empty if none was removed."""
+    told = []
+    for label, reasons in removed.by_class().items():
+        for reason, count in reasons.items() if label in rare else ():
+            setting = f", data.{SETTING[reason]}={getattr(settings, SETTING[reason])}" if reason in SETTING else ""
+            told.append(f"{count} of {label!r} ({reason}{setting})")
+    return f"; removed were {', '.join(told[:10])}" if told else ""

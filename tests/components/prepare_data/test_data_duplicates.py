@@ -51,6 +51,22 @@ def test_near_duplicates_are_found_across_blocks_of_comparison() -> None:
     assert {pair.removed: pair.kept for pair in near_duplicates(texts, 0.6)} == copies
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("की", "का", False),
+        ("किकि किकि", "कोको कोको", False),
+        ("ok 😀", "ok 😡", False),
+        ("😀", "😡", False),
+        ("good😀", "good 😀!", True),
+        ("می‌خواهم", "میخواهم", True),
+        ("Zürich, 5 €", "zürich 5 €", True),
+    ],
+)
+def test_letters_of_all_scripts_and_emoji_are_words(one: str, other: str, same: bool) -> None:
+    assert (shingles(one) == shingles(other)) is same
+
+
 def test_case_and_punctuation_do_not_hide_a_near_duplicate() -> None:
     texts = ["Where is my parcel?!", "where is my parcel", "WHERE  IS, MY PARCEL..."]
     assert [(pair.removed, pair.kept, pair.similarity) for pair in near_duplicates(texts, 1.0)] == [

@@ -76,7 +76,7 @@ def test_no_text_is_equal_or_near_to_one_of_another_split(tmp_path: Path) -> Non
 
 def test_every_row_is_accounted_for(tmp_path: Path) -> None:
     rows = messy_rows()
-    dataset, result = prepared(tmp_path, rows)
+    dataset, result = prepared(tmp_path, rows, minimum_length=3)
     assert result.rows_read == len(rows)
     removed = result.removed
     assert result.rows_kept == len(rows) - sum(removed.values())
@@ -85,6 +85,13 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
     assert expected.items() <= removed.items()
     assert removed["exact duplicate"] == 18
     assert removed["near duplicate"] >= 19
+    by_class = result.removed_by_class
+    assert {label: sum(reasons.values()) for label, reasons in by_class.items()} == {
+        label: count - sum(result.classes[split].get(label, 0) for split in SPLITS)
+        for label, count in Counter(label.strip() for _, label in rows).items()
+    }
+    assert by_class["billing"]["too long"] == 1
+    assert by_class[""] == {"no label": 1}
     assert result.conflicts_count == 1
     json.dumps(result.to_json())
 
@@ -130,6 +137,19 @@ def test_copies_do_not_make_a_class_large_enough(tmp_path: Path) -> None:
     assert "'complaints' (1)" in refused(tmp_path, rows)
     near = [*messy_rows(), *[(f"the same long complaint about everything {'!' * n}", "complaints") for n in range(50)]]
     assert "'complaints' (1)" in refused(tmp_path, near)
+
+
+def test_texts_of_two_chinese_characters_and_words_that_differ_in_their_vowels_are_kept(tmp_path: Path) -> None:
+    good, bad = "很好 不错 真棒 喜欢 满意 推荐 完美 优秀 精彩 舒服", "很差 太差 糟糕 难用 失望 垃圾 讨厌 后悔 难看 坏了"
+    rows = [(text, label) for texts, label in ((good, "good"), (bad, "bad")) for text in texts.split()]
+    _, result = prepared(tmp_path, rows)
+    assert result.rows_kept == 20
+    consonants = "कखगघचछजझटठडढतथद"
+    rows = [
+        ("".join(f"{c}{vowel}" for c in (consonants[n:] + consonants)[:4]), vowel) for vowel in "िो" for n in range(12)
+    ]
+    (tmp_path / "hindi").mkdir()
+    assert prepared(tmp_path / "hindi", rows)[1].rows_kept == 24
 
 
 def test_fewer_than_two_classes_are_refused(tmp_path: Path) -> None:
@@ -201,7 +221,8 @@ def test_the_report_shows_balance_lengths_removed_rows_and_escapes_texts(tmp_pat
     assert "<script>" not in section
     assert "&lt;script&gt;" in section
     assert section.count("<figure") == 2
-    for text in ("near duplicate", "same text, conflicting labels", "Median", "billing", str(result.rows_read)):
+    shown = ("near duplicate", "same text, conflicting labels", "Median", "billing", "Removed rows of each class")
+    for text in (*shown, str(result.rows_read)):
         assert text in section
 
 
