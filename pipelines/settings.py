@@ -1,10 +1,11 @@
 """All settings of a run: read from `slipway.yaml` and `--set section.field=value`, validated before a run starts."""
 
 import difflib
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -24,6 +25,9 @@ from slipway.components.select_model.settings import SelectSettings, candidates_
 from slipway.components.settings import Settings, setting
 
 DEFAULT_FILE = Path("slipway.yaml")
+QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
+"""A text in the quotes of YAML."""
+
 NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 """What PyYAML raises for text that is not YAML: also for bytes that are no UTF-8 and for dates that do not exist
 (ValueError), and for very deep nesting (RecursionError).
@@ -121,10 +125,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise BadInput(f"--set {override!r} is not of the form section.field=value, as in train.epochs=2")
-    try:
-        value = yaml.safe_load(text)
-    except NO_YAML as error:
-        raise BadInput(f"--set {override!r}: the value is not YAML ({error})") from error
     *sections, name = key.strip().split(".")
     section_values = values
     for section in sections:
@@ -134,7 +134,29 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise BadInput(f"--set {override!r}: {section} is not a section")
         section_values = inner
-    section_values[name] = value
+    section_values[name] = _value(sections, name, text, override)
+
+
+def _value(sections: Sequence[str], name: str, text: str, override: str) -> Any:
+    """The value of a setting as it is typed on a command line: YAML, but for a setting that is a text the text itself.
+
+    YAML would take `|` and `,` for its own signs, `yes` for a boolean and `2024-01-01` for a date. Quotes around the
+    whole text, by which one could always write it, are not part of it.
+    """
+    model = _model_at(sections)
+    is_text = model is not None and name in model.model_fields and _is_text(model.model_fields[name].annotation)
+    if is_text and not QUOTED.fullmatch(text.strip()):
+        return text.strip() or text[:1]
+    try:
+        return yaml.safe_load(text)
+    except NO_YAML as error:
+        raise BadInput(f"--set {override!r}: the value is not YAML ({error})") from error
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a field takes texts only: `str`, or a choice of texts."""
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    return kind is str or bool(choices) and all(isinstance(choice, str) for choice in choices)
 
 
 def _problem(item: ErrorDetails) -> str:
@@ -157,13 +179,19 @@ def _problem(item: ErrorDetails) -> str:
 
 def _fields_at(sections: Sequence[str]) -> list[str]:
     """Names of the fields of a section; empty when there is no such section."""
+    model = _model_at(sections)
+    return list(model.model_fields) if model else []
+
+
+def _model_at(sections: Sequence[str]) -> type[BaseModel] | None:
+    """The class of a section; None when there is no such section."""
     model: type[BaseModel] = SlipwaySettings
     for section in sections:
         inner = model.model_fields[section].annotation if section in model.model_fields else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
+            return None
         model = inner
-    return list(model.model_fields)
+    return model
 
 
 class FieldDescription(NamedTuple):

@@ -109,7 +109,32 @@ def test_what_would_undo_the_privacy_of_a_training_is_refused(overrides: list[st
 @pytest.mark.parametrize("value", ["2024-02-30", "[" * 5000])
 def test_values_on_which_yaml_stumbles_are_named(value: str) -> None:
     with pytest.raises(BadInput, match="is not YAML"):
-        load_settings(None, [f"data.source={value}"])
+        load_settings(None, [f"train.epochs={value}"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "typed", "taken"),
+    [
+        ("data.delimiter", "|", "|"),
+        ("data.delimiter", ",", ","),
+        ("data.delimiter", " ", " "),
+        ("data.delimiter", "\\t", "\t"),
+        ("data.delimiter", "';'", ";"),
+        ("data.text_column", "yes", "yes"),
+        ("data.text_column", "2024-01-01", "2024-01-01"),
+        ("data.text_column", "body: the whole", "body: the whole"),
+        ("data.text_column", " [text] ", "[text]"),
+        ("data.text_column", "007", "007"),
+        ("data.text_column", '"#1"', "#1"),
+        ("data.source", "it's here.csv", "it's here.csv"),
+        ("data.conflicts", "drop", "drop"),
+        ("tracking_uri", "", ""),
+    ],
+)
+def test_a_text_is_taken_as_it_is_typed(setting: str, typed: str, taken: str) -> None:
+    section, _, name = setting.rpartition(".")
+    settings = load_settings(None, [f"{setting}={typed}"])
+    assert getattr(getattr(settings, section) if section else settings, name) == taken
 
 
 @pytest.mark.parametrize(
