@@ -27,8 +27,8 @@ COPY serving /app/slipway/serving
 # What a server takes of the components; a test says when it takes more.
 COPY components/__init__.py components/errors.py components/formats.py /app/slipway/components/
 COPY components/artifacts/__init__.py components/artifacts/bundle.py components/artifacts/drift_reference.py \
-     components/artifacts/encryption.py components/artifacts/key_files.py components/artifacts/onnx_classifier.py \
-     components/artifacts/privacy_guarantee.py components/artifacts/signing.py components/artifacts/trusted_keys.py \
+     components/artifacts/encryption.py components/artifacts/key_files.py components/artifacts/normalisation.py \
+     components/artifacts/onnx_classifier.py components/artifacts/privacy_guarantee.py components/artifacts/signing.py components/artifacts/trusted_keys.py \
      /app/slipway/components/artifacts/
 COPY components/clients/__init__.py components/clients/api_keys.py components/clients/latency_histogram.py \
      components/clients/v2_protocol.py /app/slipway/components/clients/

@@ -60,7 +60,8 @@ class Places:
             BadInput: the target is Kubernetes, and pods cannot reach a store; or a Job is to sign bundles, which is
                 only possible when the steps are pods.
         """
-        tracking_uri = f"sqlite:///{self.home / 'mlflow.db'}"
+        database = str(self.home / "mlflow.db").replace("%", "%25").replace("?", "%3F")  # the two that a URL would read
+        tracking_uri = f"sqlite:///{database}"
         if meant(settings.target) == "kubernetes":
             settings, tracking_uri = cluster_settings.with_stores(settings), ""
         registry = settings.registry

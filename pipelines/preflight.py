@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slipway.components.artifacts.checkpoint import check_encoder
+from slipway.components.artifacts.encoder_check import check_encoder
 from slipway.components.artifacts.encryption import key_of
 from slipway.components.compress import architecture
 from slipway.components.machine import home
@@ -63,13 +63,15 @@ def check(settings: SlipwaySettings, service: Path) -> None:
         settings = with_stores(settings)
         check_store(settings)
     for encoder in {encoder for _, encoder in encoders(settings)}:
-        check_encoder(encoder)
+        check_encoder(encoder, settings.train.max_length)
         architecture.check_encoder(encoder, settings.compress)
     storage.check_writable(settings.registry.store)
     signer_of(settings.registry.keys, settings.registry.signing_key)
     if settings.registry.encryption_key:
         key_of(settings.registry.encryption_key).new_data_key("preflight")
-    Registry(settings.tracking_uri, settings.model_name).champion()
+    registry = Registry(settings.tracking_uri, settings.model_name)
+    registry.champion()
+    registry.check_experiment(settings.train.experiment)
     if destination == "kubernetes":
         from slipway.pipelines.cluster_preflight import check_cluster
 

@@ -29,8 +29,6 @@ UPLOADS = "uploads"
 ENCODER_FILES = {".json", ".txt", ".safetensors", ".model", ".bpe", ".tiktoken"}
 """Suffixes of the files that transformers reads: configuration, tokenizer, weights. No other files are uploaded."""
 
-VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json"}
-
 
 class Upload(NamedTuple):
     """The files on this machine that one setting names."""
@@ -145,7 +143,7 @@ def _encoder_path(setting: str, name: str) -> Path | None:
 
 
 def _encoder_upload(setting: str, name: str, path: Path, store: str) -> Upload:
-    from slipway.components.artifacts.checkpoint import check_encoder  # loads the framework
+    from slipway.components.artifacts.encoder_check import check_encoder  # loads the framework
 
     check_encoder(name)
     path = path.resolve()
@@ -155,11 +153,6 @@ def _encoder_upload(setting: str, name: str, path: Path, store: str) -> Upload:
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
     files = {file.relative_to(path).as_posix(): file for file in visible if file.suffix in ENCODER_FILES}
-    if not any(file.suffix == ".safetensors" for file in files.values()):
-        raise BadInput(f"{setting} {path} has no weights in a .safetensors file; save the model again with them")
-    if not any(file.name in VOCABULARIES or file.suffix == ".model" for file in files.values()):
-        # transformers would make up a tokenizer
-        raise BadInput(f"{setting} {path} has no tokenizer; save it into the folder, too")
     with _reading(path):
         return _upload(setting, path, files, store, "")
 

@@ -39,7 +39,7 @@ class OpenVinoClassifier(Classifier):
         """Logits of one batch of encoded texts, padded to the longest."""
         if not hasattr(self._requests, "own"):
             self._requests.own = self._compiled.create_infer_request()
-        answer = self._requests.own.infer(padded(encodings))
+        answer = self._requests.own.infer(padded(encodings, self.bundle.info.padding_id))
         return np.array(next(iter(answer.values())), dtype=np.float32)
 
 

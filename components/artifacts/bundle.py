@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slipway.components import formats
 from slipway.components.artifacts.encryption import ENVELOPE, SUFFIX, BundleKey, Decryption, default_key
+from slipway.components.artifacts.normalisation import Normalisation
 from slipway.components.artifacts.privacy_guarantee import Privacy
 from slipway.components.errors import BadInput, BundleRefused
 
@@ -34,8 +35,10 @@ MODEL, TOKENIZER, INFO, CARD, SIGNATURE = (
     "signature.json",
 )
 DRAFT_FILES = (MODEL, TOKENIZER, INFO)
-FORMAT = 1
-"""Format of `bundle.json`; see `slipway.components.formats`."""
+FORMAT = 2
+"""Newest format of `bundle.json`; see `slipway.components.formats`."""
+SINCE_2 = ("padding_id", "normalisation")
+"""Fields without which a server would answer wrongly. A bundle in which they have their defaults has the format 1."""
 
 
 class Bins(BaseModel):
@@ -52,11 +55,16 @@ class BundleInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    format: int = FORMAT
+    format: int = 1
     model_name: str
     labels: list[str] = Field(min_length=2)
     max_length: int = Field(ge=8)
     """Most tokens of a text; longer texts are cut."""
+    padding_id: int = Field(default=0, ge=0)
+    """Id of the token that fills the shorter texts of a batch."""
+    normalisation: Normalisation = ""
+    """What was done to the training texts, and is done to those of requests; see
+    `slipway.components.artifacts.normalisation`."""
     precision: str
     """`fp32` or `int8`."""
     variant: str
@@ -200,10 +208,11 @@ def _plain(path: Path) -> bytes:
 
 
 def write_info(folder: str | Path, info: BundleInfo) -> None:
-    """Write `bundle.json`, without the fields that are None."""
-    (Path(folder) / INFO).write_text(
-        json.dumps(info.model_dump(exclude_none=True), indent=1, ensure_ascii=False), "utf-8"
-    )
+    """Write `bundle.json`, without the fields that are None, in the earliest format that says all."""
+    needed = {name for name in SINCE_2 if getattr(info, name)}
+    content = info.model_dump(exclude_none=True, exclude=set(SINCE_2) - needed)
+    content["format"] = FORMAT if needed else 1
+    (Path(folder) / INFO).write_text(json.dumps(content, indent=1, ensure_ascii=False), "utf-8")
 
 
 def updated_info(info: BundleInfo, **changes: Any) -> BundleInfo:

@@ -20,7 +20,7 @@ from slipway.components.errors import BadInput
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["check_encoder", "encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
+__all__ = ["encoder_folder", "load_checkpoint", "load_tokenizer", "new_classifier", "save_checkpoint"]
 
 INFO = "slipway.json"
 FORMAT = 1
@@ -34,17 +34,6 @@ def _unknown(encoder: str, error: Exception) -> BadInput:
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     advice = hub_advice(error.__cause__) or f"; {ADVICE}"
     return BadInput(f"encoder {encoder!r} cannot be loaded ({first_line}){advice}")
-
-
-def check_encoder(name: str) -> None:
-    """Check, before any work is done, that an encoder can be loaded and has no code of its own.
-
-    Raises:
-        BadInput: the encoder cannot be loaded, or needs code of its own.
-    """
-    folder = encoder_folder(name)
-    load_config(folder)
-    load_tokenizer(folder)
 
 
 def load_config(folder: str | Path) -> PretrainedConfig:

@@ -60,7 +60,8 @@ def reference_of(classifier: Classifier, texts: Sequence[str]) -> dict[str, Bins
 
     The bins of confidence and length are deciles, so that each has about the same share of the texts.
     """
-    encodings = classifier.tokenizer.encode_batch(list(texts))
+    texts = classifier.normalised(texts)
+    encodings = classifier.tokenizer.encode_batch(texts)
     values = Features(classifier.tokenizer)(texts, encodings, classifier.probabilities(texts))
     bounds: dict[str, list[float]] = {
         LABEL: list(range(len(classifier.labels) - 1)),

@@ -10,6 +10,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from slipway.components.artifacts.bundle import MODEL, TOKENIZER, Bundle
+from slipway.components.artifacts.normalisation import normaliser
 from slipway.components.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
@@ -55,6 +56,7 @@ class Classifier:
             raise BadInput(f"the files of {self.bundle.folder} cannot be loaded: {error}") from error
         self.tokenizer.enable_truncation(self.bundle.info.max_length)
         self.tokenizer.no_padding()
+        self._normalise = normaliser(self.bundle.info.normalisation)
         self._inputs = {item.name for item in self.session.get_inputs()}
 
     @property
@@ -64,7 +66,7 @@ class Classifier:
 
     def logits(self, texts: Sequence[str], batch: int = BATCH) -> Floats:
         """Logits of the texts, shape (texts, classes). Texts of similar length share a batch, to save padding."""
-        encodings = self.tokenizer.encode_batch(list(texts))
+        encodings = self.tokenizer.encode_batch(self.normalised(texts))
         order = sorted(range(len(texts)), key=lambda index: len(encodings[index].ids))
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         for start in range(0, len(order), batch):
@@ -72,9 +74,13 @@ class Classifier:
             result[rows] = self.run([encodings[row] for row in rows])
         return result
 
+    def normalised(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the model knows them from its training. To do it twice changes nothing more."""
+        return [self._normalise(text) for text in texts]
+
     def run(self, encodings: Sequence[Encoded]) -> Floats:
         """Logits of one batch of encoded texts, shape (texts, classes). The texts are padded to the longest."""
-        feeds = padded(encodings)
+        feeds = padded(encodings, self.bundle.info.padding_id)
         logits: Floats = self.session.run(["logits"], {name: feeds[name] for name in self._inputs})[0]
         return logits
 
@@ -107,14 +113,18 @@ def open_session(
     )
 
 
-def padded(encodings: Sequence[Encoded]) -> dict[str, npt.NDArray[np.int64]]:
-    """`input_ids` and `attention_mask` of a batch, shape (texts, tokens of the longest); 0 after the end of a text."""
-    width = max(len(encoding.ids) for encoding in encodings)
-    ids = np.zeros((len(encodings), width), dtype=np.int64)
+def padded(encodings: Sequence[Encoded], padding_id: int) -> dict[str, npt.NDArray[np.int64]]:
+    """`input_ids` and `attention_mask` of a batch, shape (texts, tokens of the longest).
+
+    After the end of a text come tokens with the padding id, by which decoders find the end. A text without tokens,
+    which some tokenizers make of an empty one, is one such token that the model sees.
+    """
+    width = max(len(encoding.ids) for encoding in encodings) or 1
+    ids = np.full((len(encodings), width), padding_id, dtype=np.int64)
     mask = np.zeros_like(ids)
     for row, encoding in enumerate(encodings):
         ids[row, : len(encoding.ids)] = encoding.ids
-        mask[row, : len(encoding.ids)] = 1
+        mask[row, : len(encoding.ids) or 1] = 1
     return {"input_ids": ids, "attention_mask": mask}
 
 

@@ -6,17 +6,21 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from slipway.components.artifacts.bundle import TOKENIZER, BundleInfo, write_info
+from slipway.components.artifacts.bundle import TOKENIZER, BundleInfo, updated_info, write_info
+from slipway.components.artifacts.normalisation import Normalisation
 from slipway.components.errors import BadInput
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The origin of a variant for `bundle.json`: the checkpoint's info, the model's name and the code's version."""
+    """The origin of a variant for `bundle.json`: the checkpoint's info, the model's name and the code's version, and
+    what was done to the training texts.
+    """
 
     checkpoint_info: dict[str, Any]
     model_name: str
     code_version: str
+    normalisation: Normalisation = ""
 
     def bundle_info(self, variant: str, precision: str) -> BundleInfo:
         """The content of `bundle.json` for a variant, without its metrics and latency, which are measured later."""
@@ -24,6 +28,7 @@ class Origin:
             model_name=self.model_name,
             labels=self.checkpoint_info["labels"],
             max_length=self.checkpoint_info["max_length"],
+            normalisation=self.normalisation,
             precision=precision,
             variant=variant,
             encoder=self.checkpoint_info.get("encoder", ""),
@@ -42,7 +47,7 @@ def write_draft_files(
     Args:
         folder: of the draft.
         tokenizer: the teacher's.
-        info: content of `bundle.json`.
+        info: content of `bundle.json`; the id of the tokenizer's padding token is added.
         rewritten: content of `tokenizer.json`; None for the teacher's.
 
     Raises:
@@ -55,4 +60,4 @@ def write_draft_files(
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKENIZER).write_text(rewritten or backend.to_str(pretty=False), "utf-8")
-    write_info(folder, info)
+    write_info(folder, updated_info(info, padding_id=int(tokenizer.pad_token_id or 0)))

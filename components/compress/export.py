@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from slipway.components.artifacts.onnx_classifier import open_session
 from slipway.components.errors import SlipwayError
+from slipway.components.learning.batches import EncodedTexts
 
 TOLERANCE = 1e-4
 """Allowed difference of a logit from torch's, in units of the largest logit, or of 1 when that is smaller."""
@@ -26,6 +27,9 @@ OPSET = 17
 INPUTS = ("input_ids", "attention_mask")
 SHAPES = ((1, 3), (1, 16), (3, 9), (5, 0))
 """Shapes (texts, tokens) at which the logits are compared; 0 tokens stands for the greatest length."""
+
+SAMPLED_TEXTS = 100
+"""Texts whose tokens are in the compared inputs."""
 
 Integers = npt.NDArray[np.int64]
 
@@ -56,6 +60,7 @@ def export(
     max_length: int,
     heads: tuple[int, int] = (0, 0),
     fuse_attention: bool = True,
+    texts: EncodedTexts | None = None,
 ) -> Exported:
     """Write `model` to the ONNX file `path`: inputs int64 (texts, tokens), output `logits` float32 (texts, classes).
 
@@ -68,13 +73,14 @@ def export(
         max_length: the greatest number of tokens at which the logits are compared.
         heads: attention heads of each layer, and the width of all of them, for the fusion; 0 when unknown.
         fuse_attention: False keeps attention as plain matrix products, since static int8 does not support fused ones.
+        texts: whose tokens are in the compared inputs; None for random tokens.
 
     Raises:
         SlipwayError: the logits differ from torch's by more than `TOLERANCE`.
     """
     was_training = model.training
     model.train(False)
-    samples = sample_inputs(model, max_length)
+    samples = sample_inputs(model, max_length, texts)
     with torch.inference_mode():
         wanted = [LogitsOnly(model)(*map(torch.from_numpy, sample)).numpy() for sample in samples]
     trace(model, path, samples[2])
@@ -95,16 +101,29 @@ def export(
     return Exported(difference, fused=False)
 
 
-def sample_inputs(model: PreTrainedModel, max_length: int) -> list[tuple[Integers, Integers]]:
-    """Random token ids and masks of several shapes, for comparisons. All texts of a batch but the first are padded."""
+def sample_inputs(
+    model: PreTrainedModel, max_length: int, texts: EncodedTexts | None = None
+) -> list[tuple[Integers, Integers]]:
+    """Token ids and masks of several shapes, for comparisons. All texts of a batch but the first are padded.
+
+    Args:
+        model: the classifier.
+        max_length: the greatest number of tokens.
+        texts: from the tokenizer, of whose tokens the inputs are, with its padding as in a server; None for random ids.
+    """
     generator = np.random.default_rng(0)
-    padding = int(model.config.pad_token_id or 0)
-    others = np.setdiff1d(np.arange(int(model.config.vocab_size)), [padding])
+    if texts is None:
+        padding = int(model.config.pad_token_id or 0)
+        tokens_of_texts = np.setdiff1d(np.arange(int(model.config.vocab_size)), [padding])
+        generator.shuffle(tokens_of_texts)
+    else:
+        padding = texts.padding_id
+        tokens_of_texts = np.concatenate([*map(np.asarray, texts.token_ids[:SAMPLED_TEXTS])]).astype(np.int64)
     samples = []
-    for texts, tokens in SHAPES:
+    for texts_in_batch, tokens in SHAPES:
         tokens = tokens or max_length
-        ids = generator.choice(others, (texts, tokens)).astype(np.int64)
-        lengths = np.concatenate([[tokens], generator.integers(2, tokens + 1, texts - 1)])
+        ids = np.resize(np.roll(tokens_of_texts, -tokens), (texts_in_batch, tokens)).astype(np.int64)
+        lengths = np.concatenate([[tokens], generator.integers(2, tokens + 1, texts_in_batch - 1)])
         mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
         samples.append((np.where(mask == 1, ids, padding), mask))
     return samples

@@ -90,7 +90,7 @@ def run(
         settings.check_private()
     use_reproducible_cpu(settings.train_threads or cores())
     texts = EncodedTexts(data.texts("train"), data.label_ids("train"), tokenizer, info["max_length"])
-    origin = Origin(info, model_name, code_version)
+    origin = Origin(info, model_name, code_version, data.info.get("normalisation", ""))
     with _search_folder(work, search_digest(checkpoint, data.digest, settings)) as folder:
         validation = EncodedTexts(data.texts("validation"), data.label_ids("validation"), tokenizer, info["max_length"])
         search = SearchState(folder / "stages", settings.budget_s)

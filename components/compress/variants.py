@@ -70,7 +70,7 @@ class VariantWriter:
         texts = vocabulary.encoded(self.texts) if vocabulary else self.texts
         progress.report(STEP, f"exporting {candidate.name}")
         fp32 = self._variant(
-            candidate.name, "fp32", model, vocabulary, lambda path: self._export(model, path), candidate.seconds
+            candidate.name, "fp32", model, vocabulary, lambda path: self._export(model, path, texts), candidate.seconds
         )
         yield fp32
         source, exported = fp32.folder / MODEL, fp32.exported
@@ -106,9 +106,9 @@ class VariantWriter:
         exported = write(folder / MODEL)
         return Variant(name, folder, parameter_count(model), seconds + time.monotonic() - started, exported)
 
-    def _export(self, model: PreTrainedModel, path: Path, fuse_attention: bool = True) -> Exported:
+    def _export(self, model: PreTrainedModel, path: Path, texts: EncodedTexts, fuse_attention: bool = True) -> Exported:
         longest = self.origin.checkpoint_info["max_length"]
-        return export(model, path, longest, heads_and_width(model), fuse_attention)
+        return export(model, path, longest, heads_and_width(model), fuse_attention, texts)
 
     def _dynamic(self, source: Path, path: Path, texts: EncodedTexts, exported: Exported) -> Exported:
         quantise_dynamically(source, path, self._kept_float(source, path, texts))
@@ -116,7 +116,7 @@ class VariantWriter:
 
     def _static(self, model: PreTrainedModel, path: Path, texts: EncodedTexts) -> Exported:
         source = path.with_name("plain.onnx")
-        exported = self._export(model, source, fuse_attention=False)
+        exported = self._export(model, source, texts, fuse_attention=False)
         quantise_statically(source, path, self._feeds(texts), self._kept_float(source, path, texts))
         source.unlink()
         return exported

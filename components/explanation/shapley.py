@@ -30,8 +30,10 @@ MOST_WORDS = 64
 """Most words with an attribution of their own; in a longer text neighbouring words share one."""
 SEED = 13
 """Seed of the random orders, so that the same text always gets the same explanation."""
-MASKS = ("[MASK]", "<mask>", "[UNK]", "<unk>", "[PAD]", "<pad>")
-"""Tokens that can replace a missing word, in order of preference, by their names in common vocabularies."""
+MASKS = ("[MASK]", "<mask>", "[UNK]", "<unk>", "[PAD]", "<pad>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>")
+"""Tokens that can replace a missing word, in order of preference, by their names in common vocabularies. Decoders have
+none but the end of a text.
+"""
 
 
 @dataclass(frozen=True)

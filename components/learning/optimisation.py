@@ -6,6 +6,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from slipway.components.artifacts.checkpoint import encoder_folder, load_tokenizer, new_classifier
+from slipway.components.artifacts.encoder_check import DECODERS
 from slipway.components.errors import BadInput
 from slipway.components.learning.settings import TrainSettings
 
@@ -20,7 +21,8 @@ def build_model(settings: TrainSettings, labels: list[str]) -> PreTrainedModel:
     folder = encoder_folder(settings.encoder)
     torch.manual_seed(settings.seed)
     model = new_classifier(folder, labels)
-    if model.config.pad_token_id is None:
+    if model.config.pad_token_id is None or model.config.model_type in DECODERS:
+        # Batches are padded with this token, and a decoder finds the end of a text by it.
         model.config.pad_token_id = load_tokenizer(folder).pad_token_id
     if settings.layers:
         keep_layers(model, settings.layers)

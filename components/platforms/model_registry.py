@@ -22,7 +22,7 @@ from slipway.components.clients.credentials import without_credentials
 from slipway.components.errors import BadInput
 from slipway.components.machine.private_files import private_folder
 from slipway.components.platforms import identifiers
-from slipway.components.platforms.tracking_server import advice, connect, errors
+from slipway.components.platforms.tracking_server import advice, connect, errors, experiment_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -80,6 +80,15 @@ class Registry:
         with self._usable():
             _make_folder(tracking_uri)
             self._client = connect(tracking_uri)
+
+    def check_experiment(self, name: str) -> None:
+        """Check that trainings can be logged to an experiment, which may not be there yet.
+
+        Raises:
+            BadInput: it was deleted.
+        """
+        with self._usable():
+            experiment_of(self._client, name)
 
     def champion(self) -> Version | None:
         """The version that serves, or served last; None if there is none."""

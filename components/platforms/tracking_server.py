@@ -10,10 +10,12 @@ import re
 from typing import TYPE_CHECKING
 
 from slipway.components.clients.credentials import UNTRUSTED
+from slipway.components.errors import BadInput
 from slipway.components.platforms.authority import IN_CLUSTER, OF_MLFLOW
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 REFUSED = re.compile(r"\b(unauthori[sz]ed|unauthenticated|forbidden)\b", re.IGNORECASE)
@@ -38,6 +40,22 @@ def connect(uri: str) -> "MlflowClient":
         for name in OF_ONE_SERVER:
             os.environ.pop(name, None)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_of(client: "MlflowClient", name: str) -> "Experiment | None":
+    """The experiment with this name; None if there is none yet.
+
+    Raises:
+        BadInput: it was deleted. MLflow then takes no runs for it, and makes no other one with its name.
+        mlflow.exceptions.MlflowException: the server cannot be used.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        raise BadInput(
+            f"the MLflow experiment {name!r} was deleted; restore it with `mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}` (MLFLOW_TRACKING_URI names the server), or set another train.experiment"
+        )
+    return experiment
 
 
 def errors() -> tuple[type[Exception], ...]:

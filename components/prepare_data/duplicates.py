@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
-from slipway.components.prepare_data.cleaning import JOINERS
+from slipway.components.artifacts.normalisation import JOINERS
 from slipway.components.prepare_data.formats import Example
 
 Integers = npt.NDArray[np.int64]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slipway.components.artifacts.dataset import write_dataset
+from slipway.components.artifacts.normalisation import name_of
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data import duplicates, label_noise, slice_columns, sources, splitting, summary, tokens
 from slipway.components.prepare_data.formats import Example
@@ -61,7 +62,12 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
     numbered_splits = {
         name: ([e.text for e in rows], [labels.index(e.label) for e in rows]) for name, rows in splits.items()
     }
-    info = {"source": settings.source, "rows_read": len(source.examples), "settings": settings.model_dump()}
+    info = {
+        "source": settings.source,
+        "rows_read": len(source.examples),
+        "normalisation": name_of(settings.unescape_html),
+        "settings": settings.model_dump(),
+    }
     columns = slice_columns.of_splits(values, splits)
     dataset = write_dataset(output, numbered_splits, labels, info, columns)
     return PrepareDataResult(

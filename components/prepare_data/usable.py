@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from slipway.components.artifacts.normalisation import clean
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data import sources
-from slipway.components.prepare_data.cleaning import clean
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.settings import DataSettings
 

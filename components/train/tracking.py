@@ -13,7 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from slipway.components.clients.credentials import without_credentials
 from slipway.components.errors import BadInput
 from slipway.components.learning.training_checkpoints import write_json
-from slipway.components.platforms.tracking_server import advice, connect
+from slipway.components.platforms.tracking_server import advice, connect, experiment_of
 from slipway.components.step_runtime import progress
 from slipway.components.train.config import STEP
 
@@ -36,7 +36,7 @@ class Tracker:
         digest: of the training.
 
     Raises:
-        BadInput: the tracking server cannot be used.
+        BadInput: the tracking server cannot be used, or the experiment was deleted.
     """
 
     def __init__(self, uri: str, experiment: str, run_name: str, work: Path, digest: str) -> None:
@@ -101,7 +101,7 @@ class Tracker:
         if parent := self._parent():
             tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
             return self.client.create_run(parent.info.experiment_id, run_name=run_name, tags=tags)
-        existing = self.client.get_experiment_by_name(experiment)
+        existing = experiment_of(self.client, experiment)
         if existing is None:
             try:
                 experiment_id = self.client.create_experiment(experiment)

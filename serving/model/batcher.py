@@ -124,7 +124,7 @@ class Batcher:
             InferenceFailed: the model failed on one of these texts. Other requests are not affected.
         """
         with self._admission(len(texts)):
-            encodings = await self._tokens(list(texts))
+            texts, encodings = await self._tokens(list(texts))
             probabilities = softmax(await self._queued(encodings))
         if self.drift:
             self.drift.answered(texts, encodings, probabilities)
@@ -149,11 +149,15 @@ class Batcher:
         self._admitted += texts
         self.metrics.waiting(self._admitted)
 
-    async def _tokens(self, texts: list[str]) -> Sequence[Encoded]:
-        encode = self.classifier.tokenizer.encode_batch_fast
+    async def _tokens(self, texts: list[str]) -> tuple[list[str], Sequence[Encoded]]:
+        """The normalised texts, and their tokens."""
         if sum(map(len, texts)) <= SHORT:
-            return encode(texts)
-        return await asyncio.get_running_loop().run_in_executor(self._tokenising, encode, texts)
+            return self._read(texts)
+        return await asyncio.get_running_loop().run_in_executor(self._tokenising, self._read, texts)
+
+    def _read(self, texts: list[str]) -> tuple[list[str], Sequence[Encoded]]:
+        texts = self.classifier.normalised(texts)
+        return texts, self.classifier.tokenizer.encode_batch_fast(texts)
 
     async def _queued(self, encodings: Sequence[Encoded]) -> Floats:
         """Put texts into the queue and await their logits, shape (texts, classes)."""

@@ -69,10 +69,10 @@ class Explainer:
         return question.answer(np.concatenate([await self._batcher.logits(portion) for portion in portions]))
 
     def _question(self, text: str) -> tuple[Question, list[Tokens]]:
-        limits = self._limits
+        limits, classifier = self._limits, self._batcher.classifier
         question = Question(
-            text,
-            self._batcher.classifier.tokenizer,
+            classifier.normalised([text])[0],
+            classifier.tokenizer,
             inferences=limits.explanation_inferences,
             words=limits.explained_words,
         )

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from slipway.components.errors import BadInput
+from slipway.components.platforms.model_registry import Registry
+from slipway.pipelines.home import Places
 from slipway.pipelines.settings import SlipwaySettings, fields, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -144,3 +146,10 @@ def test_an_address_with_a_password_is_refused_and_not_told(override: str) -> No
     with pytest.raises(BadInput, match="holds a password") as told:
         load_settings(None, [override])
     assert "pass-word" not in str(told.value)
+
+
+def test_the_database_is_in_the_home_folder_whatever_that_is_called(tmp_path: Path) -> None:
+    home = tmp_path / "a%2Fb c#d?e ü"
+    resolved = Places(home).resolved(SlipwaySettings(target="local"))
+    Registry(resolved.tracking_uri, "topics")
+    assert list(tmp_path.rglob("mlflow.db")) == [home / "mlflow.db"]  # MLflow makes an empty folder beside it

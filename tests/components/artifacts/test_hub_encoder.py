@@ -12,12 +12,12 @@ from tests.components import hub_server
 OLD, NEW = "a" * 40, "b" * 40
 CODE = """
 import json, sys, urllib.request
-from slipway.components.artifacts import checkpoint, encoder
+from slipway.components.artifacts import checkpoint, encoder, encoder_check
 
 pinned = [encoder.pinned(name) for name in ("org/encoder", "org/encoder@v1", "minilm")]
 urllib.request.urlopen(f"{sys.argv[1]}/move").read()  # the owner of the encoder puts another one in its place
 folder = encoder.encoder_folder(pinned[0])
-checkpoint.check_encoder(pinned[0])
+encoder_check.check_encoder(pinned[0])
 tokenizer = checkpoint.load_tokenizer(folder)
 model = checkpoint.new_classifier(folder, ["a", "b"])
 print(json.dumps({

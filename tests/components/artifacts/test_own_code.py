@@ -8,19 +8,19 @@ from pathlib import Path
 
 PROGRAM = """
 import sys
-from slipway.components.artifacts import checkpoint
+from slipway.components.artifacts import checkpoint, encoder_check
 from slipway.components.compress import architecture
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.errors import BadInput
 
 loaders = {
     "config.json": [
-        checkpoint.check_encoder,
+        encoder_check.check_encoder,
         checkpoint.load_checkpoint,
         lambda folder: checkpoint.new_classifier(folder, ["a", "b"]),
         lambda folder: architecture.check_encoder(folder, CompressSettings()),
     ],
-    "tokenizer_config.json": [checkpoint.check_encoder, checkpoint.load_tokenizer],
+    "tokenizer_config.json": [encoder_check.check_encoder, checkpoint.load_tokenizer],
 }
 for given in sys.argv[1:]:
     file, folder = given.split("=")

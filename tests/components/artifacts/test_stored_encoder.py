@@ -10,9 +10,9 @@ import boto3
 import pytest
 
 from slipway.components.artifacts import encoder
-from slipway.components.artifacts.checkpoint import check_encoder
 from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.artifacts.encoder import encoder_folder, encoder_identity
+from slipway.components.artifacts.encoder_check import check_encoder
 from slipway.components.compress import architecture
 from slipway.components.compress.settings import CompressSettings
 from slipway.components.errors import BadInput

@@ -47,8 +47,13 @@ PRIVACY = Privacy(
 def compressed(
     tiny_checkpoint: Path, small_dataset: TextDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[CompressResult, Path]:
-    output = tmp_path_factory.mktemp("compressed") / "draft"
-    return step.run(tiny_checkpoint, small_dataset.folder, QUICK, "messages", "v1", output), output
+    folder = tmp_path_factory.mktemp("compressed")
+    shutil.copytree(small_dataset.folder, folder / "dataset")
+    info = small_dataset.info | {"normalisation": "clean-1"}
+    (folder / "dataset" / "dataset.json").write_text(json.dumps(info))
+    result = step.run(tiny_checkpoint, folder / "dataset", QUICK, "messages", "v1", folder / "draft")
+    assert Bundle(folder / "draft").info.normalisation == "clean-1"
+    return result, folder / "draft"
 
 
 def errors_of(classifier: Classifier, data: TextDataset) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.components.prepare_data.cleaning import clean
+from slipway.components.artifacts.normalisation import clean
 from slipway.components.prepare_data.duplicates import merge_equal, near_duplicates, shingles
 from slipway.components.prepare_data.formats import Example
 

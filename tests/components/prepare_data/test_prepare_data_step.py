@@ -99,6 +99,7 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
 def test_every_class_is_in_every_split_in_equal_shares(tmp_path: Path) -> None:
     dataset, result = prepared(tmp_path, messy_rows())
     assert dataset.labels == sorted(TOPICS)
+    assert dataset.info["normalisation"] == "clean-1"
     classes = result.classes
     for label, name in enumerate(dataset.labels):
         total = sum(classes[split][name] for split in SPLITS)

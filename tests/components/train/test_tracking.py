@@ -6,6 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from slipway.components.errors import BadInput
+from slipway.components.platforms.model_registry import Registry
 from slipway.components.train.tracking import Tracker
 
 
@@ -82,3 +83,15 @@ def test_a_tracking_server_that_cannot_be_used_is_named(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(BadInput, match=f"the MLflow tracking server {uri} cannot be used"):
         Tracker(uri, "tests", "train", tmp_path, "digest")
+
+
+def test_a_deleted_experiment_is_told_with_what_restores_it(uri: str, tmp_path: Path) -> None:
+    client = MlflowClient(uri)
+    number = client.create_experiment("gone")
+    registry = Registry(uri, "topics")
+    registry.check_experiment("gone")
+    registry.check_experiment("not there yet")
+    client.delete_experiment(number)
+    for look in (lambda: registry.check_experiment("gone"), lambda: Tracker(uri, "gone", "train", tmp_path, "digest")):
+        with pytest.raises(BadInput, match=rf"was deleted; restore it with .*--experiment-id {number}"):
+            look()

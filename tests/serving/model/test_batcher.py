@@ -28,6 +28,9 @@ class Recorder:
         self.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
         self.batches: list[list[int]] = []
 
+    def normalised(self, texts: Sequence[str]) -> list[str]:
+        return list(texts)
+
     def run(self, encodings: Sequence[Any]) -> np.ndarray:
         self.batches.append([len(encoding.ids) for encoding in encodings])
         ids = [encoding.ids for encoding in encodings]

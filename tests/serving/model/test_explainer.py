@@ -28,6 +28,9 @@ class Recorder:
         self.broken = False
         self.batches: list[list[list[int]]] = []
 
+    def normalised(self, texts: Sequence[str]) -> list[str]:
+        return list(texts)
+
     def run(self, encodings: Sequence[Any]) -> np.ndarray:
         if self.broken:
             raise ValueError("broken")
