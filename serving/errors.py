@@ -32,6 +32,10 @@ class TooLarge(ValueError):
     """The body has more bytes than the server accepts (HTTP 413, RESOURCE_EXHAUSTED)."""
 
 
+class Encoded(ValueError):
+    """The body is compressed or encoded otherwise, which the server does not undo (HTTP 415)."""
+
+
 class Overloaded(RuntimeError):
     """The queue or the memory for requests is full; the client should retry later (HTTP 429, RESOURCE_EXHAUSTED)."""
 

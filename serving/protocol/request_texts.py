@@ -1,14 +1,18 @@
 """Extracts the texts of a request, V2 tensors over REST or gRPC or V1 instances, and checks them against the limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kserve import InferInput, InferRequest
 from kserve.errors import InvalidInput
+from kserve.protocol.infer_type import to_http_parameters
 
 from slipway.components.clients.v2_protocol import TEXT, bytes_elements
 from slipway.serving.limits import Limits
 from slipway.serving.telemetry.request_record import note
+
+PLAIN = ("str", "np", "pd", "text", "text/plain")
+"""Values of the parameter `content_type` that leave texts as they are."""
 
 
 def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
@@ -19,6 +23,8 @@ def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
     """
     note(request_id=request.id)
     tensor = _text_tensor(request.inputs)
+    for parameters in (request.parameters, tensor.parameters):
+        _check_content_type(to_http_parameters(parameters or {}))
     if tensor.datatype != "BYTES":
         raise InvalidInput(f"input '{tensor.name}' has datatype {tensor.datatype[:20]}; expected BYTES")
     shape = list(tensor.shape)
@@ -30,6 +36,15 @@ def tensor_texts(request: InferRequest, limits: Limits) -> list[str]:
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"the data of input '{tensor.name}' does not fit its shape {shape}") from error
     return checked(elements, limits)
+
+
+def _check_content_type(parameters: Mapping[str, Any]) -> None:
+    """Refuse a `content_type` by which other servers decode elements, such as base64: it would be read as a text."""
+    kind = parameters.get("content_type", "str")
+    if kind not in PLAIN:
+        raise InvalidInput(
+            f"the content_type '{str(kind)[:40]}' is not known here; send the texts as they are, as 'str'"
+        )
 
 
 def _elements(tensor: InferInput, shape: Sequence[int]) -> list[Any]:

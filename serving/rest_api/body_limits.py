@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slipway.serving.access.byte_budget import Budget, Portion
 from slipway.serving.access.caller import current_caller
-from slipway.serving.errors import Overloaded, TooLarge, TooSlow
+from slipway.serving.errors import Encoded, Overloaded, TooLarge, TooSlow
 from slipway.serving.limits import Limits
 from slipway.serving.protocol.dataplane import BundleDataPlane
 from slipway.serving.rest_api.early_responses import body_size, refuse
@@ -44,7 +44,7 @@ class BodyLimitMiddleware:
         try:
             async with asyncio.timeout(self.limits.body_seconds):
                 body = await self._body(portion, scope, receive)
-        except (TooLarge, Overloaded) as error:
+        except (TooLarge, Encoded, Overloaded) as error:
             portion.resize(0)
             await refuse(error, scope, receive, send)
             return
@@ -79,11 +79,16 @@ class BodyLimitMiddleware:
         """Read the whole body. Bytes that the head announces are taken from the budget before they are read.
 
         Raises:
+            Encoded: the body is compressed.
             TooLarge: the body has more bytes than the server accepts.
             Overloaded: the budget has no room for the body.
             ConnectionError: the client has disconnected.
         """
         limit = self.limits.body
+        for name, value in scope["headers"]:
+            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                encoding = value[:40].decode("latin-1")
+                raise Encoded(f"the body has the Content-Encoding {encoding}; send it as it is, without compression")
         if limit < (declared := body_size(scope)) < math.inf:
             raise TooLarge(f"the body has {declared} bytes; at most {limit} are accepted")
         if 0 < declared < math.inf:

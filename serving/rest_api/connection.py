@@ -18,6 +18,7 @@ from slipway.serving.limits import Limits
 from slipway.serving.rest_api.access import CERTIFICATE, KNOWN
 from slipway.serving.rest_api.connection_pool import ConnectionPool, Standing
 from slipway.serving.rest_api.framing import BadFraming, check_framing
+from slipway.serving.rest_api.upgrades import PlainParser
 
 logger = logging.getLogger("serving")
 HEAD_LIMIT = 64 * 1024
@@ -70,6 +71,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, limits: Limits, pool: ConnectionPool, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
+        self.parser = PlainParser(self)
         self._limits, self._pool = limits, pool
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
@@ -141,7 +143,7 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             raise ValueError(f"more than {PIPELINED} requests wait on one connection")
         try:
-            check_framing(self.headers, self.parser.get_http_version(), self.parser.should_upgrade())
+            check_framing(self.headers, self.parser.get_http_version())
         except BadFraming as error:
             self._bad_framing = error
             raise
@@ -157,6 +159,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called at the end of a request."""
+        if self.parser.ends_early():
+            return
         self._received = self._framing = 0
         self._pool.work(self)
         super().on_message_complete()

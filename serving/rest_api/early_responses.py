@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slipway.serving.errors import (
+    Encoded,
     Forbidden,
     NotCheckable,
     Overloaded,
@@ -26,6 +27,7 @@ EARLY: dict[type[Exception], HTTPStatus] = {
     Forbidden: HTTPStatus.FORBIDDEN,
     TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Encoded: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     NotCheckable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -50,6 +52,8 @@ def response(error: Exception) -> JSONResponse:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     elif isinstance(error, NotCheckable):
         headers["retry-after"] = "1"
+    elif isinstance(error, Encoded):
+        headers["accept-encoding"] = "identity"  # RFC 9110, section 12.5.3
     elif challenge := _challenge(error):
         headers["www-authenticate"] = challenge
     return JSONResponse({"error": client_message(error)}, status_code=status, headers=headers)

@@ -16,12 +16,13 @@ REFUSALS = {
     404: "another model, version or path",
     408: "the request did not arrive in time",
     413: "the body is too large",
+    415: "the body is compressed; send it as it is",
     422: "the body is JSON of another form",
     429: "too many requests or texts at once; come back after the time in Retry-After",
     500: "the model failed on the request",
     503: "not ready, or shutting down; the reason is in the answer",
 }
-BODY = (400, 408, 413, 422)
+BODY = (400, 408, 413, 415, 422)
 """Statuses of a request with a bad body."""
 
 

@@ -27,6 +27,8 @@ CONNECTION_MANAGER: Json = {
         # Servers behind the proxy may treat `x_api_key` and `x-api-key` as the same header.
         "headers_with_underscores_action": "REJECT_REQUEST",
     },
+    # Old clients and health checks speak HTTP/1.0, which has no field Host.
+    "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "slipway"},
     "http2_protocol_options": HTTP2,
     "max_request_headers_kb": 32,
     "request_headers_timeout": "10s",

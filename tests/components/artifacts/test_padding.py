@@ -42,7 +42,7 @@ def test_a_decoder_answers_in_a_batch_as_alone(kind: str, tmp_path: Path) -> Non
     config.num_labels, config.pad_token_id = 3, END
     config.bos_token_id = config.eos_token_id = END
     torch.manual_seed(3)
-    model = AutoModelForSequenceClassification.from_config(config)
+    model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     write_draft_files(tmp_path, tokenizer(), Origin(INFO, "m", "test", "clean-1").bundle_info("teacher", "fp32"))
     texts = EncodedTexts(TEXTS[:3], np.zeros(3, np.int64), tokenizer(), 16)
     assert export(model, tmp_path / MODEL, 16, texts=texts).difference <= TOLERANCE

@@ -1,6 +1,7 @@
 """Real Envoy in front of two small servers: copies of requests, and clients that stay where they are."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -86,6 +87,7 @@ def site(tmp_path: Path, grpc_server: int) -> Iterator[SimpleNamespace]:
             call = SERVICES.GRPCInferenceServiceStub(channel).ModelInfer
             yield SimpleNamespace(
                 ask=ask,
+                port=port,
                 call=call,
                 tap=tap,
                 route=lambda given: envoy.put_routes(champion, challenger, given, running=True),
@@ -106,6 +108,20 @@ def copies(tap: Tap, expected: int) -> list[str]:
         found += tap.take()
         time.sleep(0.02)
     return found
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /v2/models/m/infer HTTP/1.0\r\n",
+        "POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n"
+        "http2-settings: AAMAAABk\r\n",
+    ],
+)
+def test_old_clients_and_those_that_ask_for_http_2_are_answered(site: SimpleNamespace, head: str) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        connection.sendall(f"{head}content-length: 2\r\n\r\n{{}}".encode())
+        assert connection.recv(100).split()[1] == b"200"
 
 
 def test_copies_reach_the_tap_and_clients_get_the_champions_answer(site: SimpleNamespace) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,14 +50,25 @@ def test_requests_beyond_that_number_end_the_connection(server: Server) -> None:
     assert server.infer("late parcel").status_code == 200
 
 
-def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(server: Server) -> None:
-    head = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+
+
+def test_an_upgrade_is_ignored_and_a_body_behind_it_is_not_taken_for_a_request(server: Server) -> None:
+    sized = INFER + UPGRADE + b"content-length: %d\r\n\r\n"
+    chunked = INFER + UPGRADE + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    without = LIVE.replace(b"\r\n\r\n", b"\r\n" + UPGRADE + b"\r\n")
+    last = LIVE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    with connected(server) as connection:  # as Java's client sends them, and others behind them
+        connection.sendall(sized % len(BODY) + BODY + without + chunked + LIVE + without + last)
+        assert answers(connection) == [200] * 6
     with connected(server) as connection:
-        connection.sendall(INFER + head + b"content-length: %d\r\n\r\n" % len(LIVE) + LIVE)
-        assert answers(connection) == [400]
-    with connected(server) as connection:  # without a body it is an ordinary request
-        connection.sendall(LIVE.replace(b"\r\n\r\n", b"\r\n" + head + b"connection: close\r\n\r\n"))
-        assert answers(connection) == [200]
+        connection.sendall(sized % len(LIVE) + LIVE + last)
+        assert answers(connection) == [400, 200]  # the body is no JSON, and no request
+    with connected(server) as connection:  # in pieces
+        for part in (sized[:40], sized[40:] % len(BODY), BODY[:9], BODY[9:], last):
+            connection.sendall(part)
+            time.sleep(0.02)
+        assert answers(connection) == [200, 200]
 
 
 @pytest.fixture(scope="module")

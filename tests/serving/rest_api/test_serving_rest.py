@@ -1,5 +1,6 @@
 """What clients get over REST: V2 with JSON and binary tensors, V1, and errors in the form of the specification."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_the_answer_is_what_the_classifier_computes(server: Server, signed_bundl
     np.testing.assert_allclose(found["probabilities"]["data"], expected.ravel(), atol=1e-5)
     assert (found["probabilities"]["datatype"], found["probabilities"]["shape"]) == ("FP32", [3, 3])
     assert json.loads(found["probabilities"]["parameters"]["labels"]) == LABELS
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate, gzip", "br"])
+def test_a_compressed_body_is_refused_as_what_it_is(server: Server, encoding: str) -> None:
+    body = gzip.compress(json.dumps(tensor()).encode())
+    answer = post(server, body, headers={"content-encoding": encoding})
+    assert f"Content-Encoding {encoding}" in refused(answer, 415)
+    assert answer.headers["accept-encoding"] == "identity"
+    assert post(server, tensor(), headers={"content-encoding": "identity"}).status_code == 200
+
+
+def test_a_content_type_that_would_change_the_text_is_refused(server: Server) -> None:
+    encoded = tensor(data=["aGVsbG8="], parameters={"content_type": "base64"})
+    assert "content_type 'base64'" in refused(post(server, encoded), 400)
+    assert "content_type 'base64'" in refused(post(server, tensor() | {"parameters": {"content_type": "base64"}}), 400)
+    assert post(server, tensor(parameters={"content_type": "str"})).status_code == 200
 
 
 def test_the_answer_says_which_bundle_gave_it(server: Server, signed_bundle: Path) -> None:
