@@ -5,9 +5,9 @@ They are read apart from texts and labels, which most users need alone.
 
 from collections.abc import Mapping, Sequence
 
+from slipway.components.artifacts.normalisation import clean
 from slipway.components.errors import BadInput
 from slipway.components.prepare_data import sources
-from slipway.components.prepare_data.cleaning import clean
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.settings import DataSettings
 
