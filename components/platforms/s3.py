@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 from boto3.exceptions import Boto3Error
+from boto3.s3.inject import inject_s3_transfer_methods
 from boto3.s3.transfer import S3TransferRetriesExceededError, TransferConfig
 from botocore.client import Config
 from botocore.exceptions import (
@@ -22,6 +22,8 @@ from botocore.exceptions import (
     NoCredentialsError,
     SSLError,
 )
+from botocore.loaders import create_loader
+from botocore.session import Session
 
 from slipway.components.clients.credentials import UNTRUSTED
 from slipway.components.errors import BadInput
@@ -35,6 +37,8 @@ BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 TRANSFER = TransferConfig(multipart_threshold=2**30)
 """Files of less than 1 GiB are sent in one request: some small S3 servers cannot join the parts of a multipart upload
 (versitygw with --nometa)."""
+DESCRIPTIONS = create_loader()
+"""What botocore knows of services, for all clients: a client that reads it itself takes a quarter of a second to make."""
 NO_ACCESS = {
     "401",
     "403",
@@ -120,7 +124,10 @@ def _client() -> Any:
     }
     retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
     limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": retries}
-    return boto3.session.Session().client("s3", config=Config(**limits, **(compatible if other_store else {})))
+    session = Session()
+    session.register_component("data_loader", DESCRIPTIONS)
+    session.register("creating-client-class.s3", inject_s3_transfer_methods)
+    return session.create_client("s3", config=Config(**limits, **(compatible if other_store else {})))
 
 
 def _refusal(code: str, location: S3Location) -> str:
