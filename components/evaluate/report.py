@@ -14,7 +14,6 @@ def section(result: EvaluateResult) -> str:
     """HTML fragment: the gate's verdict with reasons, then figures and tables of the scores."""
     parts = [html.heading("Evaluation and gate"), _verdict(result), html.facts(_facts(result)), _checks(result)]
     parts += _cautions(result) + _baselines(result)
-    parts += [html.notice(sentence, "neutral") for sentence in slices.told(result.slices)]
     if difference := result.difference:
         draw = partial(pictures.difference, difference, -number(result.settings, "max_drop"))
         parts.append(html.figure(draw, _difference_caption(result, difference)))
@@ -94,7 +93,7 @@ def _checks(result: EvaluateResult) -> str:
 
 def _cautions(result: EvaluateResult) -> list[str]:
     champion, best = result.champion, result.best
-    cautions = []
+    cautions = slices.told(result.slices)
     if best and best.why_not:
         cautions.append(
             f"The best version so far, {best.version} (macro-F1 {best.recorded:.3f} on the test split of then), was "
@@ -103,7 +102,8 @@ def _cautions(result: EvaluateResult) -> list[str]:
     if best and best.drop is not None and not best.same_data:
         cautions.append(
             f"The best version so far, {best.version}, was tested on other data then (macro-F1 {best.recorded:.3f}), "
-            "and was tested on this test split now."
+            "and was tested on this test split now; some of these texts may have been among its training texts, which "
+            "would flatter it."
         )
     if not champion:
         return [html.notice(text, "neutral") for text in cautions]

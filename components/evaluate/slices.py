@@ -26,6 +26,8 @@ MOST_VALUES = 10
 """Most slices of one column: those with the most texts."""
 NOTEWORTHY = 0.02
 """A slice whose accuracy is surely further below that of all texts is told in words."""
+RESAMPLES = 500
+"""Most resamples behind the interval of a slice's macro-F1, since there may be dozens of slices."""
 LETTERS = 100
 """Letters of a text by which its script is told."""
 NO_SCRIPT = "no letters"
@@ -109,7 +111,8 @@ def _script(character: str) -> str:
 
 def _macro_f1(exam: Exam, answers: Answers, rows: Sequence[int], settings: EvaluateSettings) -> Interval:
     truth, predicted, classes = exam.truth[rows], answers.predicted[rows], len(exam.labels)
-    drawn = Resamples(truth, predicted, predicted, classes, settings.bootstrap_samples, settings.seed)
+    samples = min(settings.bootstrap_samples, RESAMPLES)
+    drawn = Resamples(truth, predicted, predicted, classes, samples, settings.seed)
     value = float(macro_f1(confusion_matrix(truth, predicted, classes)))
     return interval(value, drawn.scores("macro_f1")[0], settings.confidence)
 

@@ -33,7 +33,9 @@ class DataSettings(Settings):
     text_column: str = setting("text", "column that holds the text", min_length=1, coerce_numbers_to_str=True)
     label_column: str = setting("label", "column that holds the class", min_length=1, coerce_numbers_to_str=True)
     slice_columns: list[str] = setting(
-        [], "further columns, such as a language or a shop, by whose values the evaluation shows scores"
+        [],
+        "further columns, such as a language or a shop, by whose values the evaluation shows scores; `file` stands for "
+        "the data file that a text is from",
     )
     hub_config: str = setting("", "configuration (subset) of the Hugging Face dataset")
     ready_splits: bool = setting(

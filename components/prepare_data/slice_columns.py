@@ -3,7 +3,7 @@
 They are read apart from texts and labels, which most users need alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from slipway.components.artifacts.normalisation import clean
 from slipway.components.errors import BadInput
@@ -11,6 +11,8 @@ from slipway.components.prepare_data import sources
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.settings import DataSettings
 
+FILE = "file"
+"""Stands for the data file that a text is from, or the split of a dataset on a hub."""
 Values = dict[str, dict[str, str]]
 """Column to clean text to its value. Of a text that occurs more than once, the first value counts."""
 
@@ -23,14 +25,23 @@ def read(settings: DataSettings) -> Values:
     """
     found: Values = {}
     for column in settings.slice_columns:
-        try:
-            examples = sources.read(settings.model_copy(update={"label_column": column})).examples
-        except BadInput as error:
-            raise BadInput(str(error).replace("data.label_column", "data.slice_columns")) from error
         values = found.setdefault(column, {})
-        for example in examples:
-            values.setdefault(clean(example.text, settings.unescape_html), clean(example.label))
+        for text, value in _files(settings) if column == FILE else _column(settings, column):
+            values.setdefault(clean(text, settings.unescape_html), clean(value))
     return found
+
+
+def _files(settings: DataSettings) -> Iterator[tuple[str, str]]:
+    for name, examples in sources.by_file(settings).items():
+        yield from ((example.text, name) for example in examples)
+
+
+def _column(settings: DataSettings, column: str) -> Iterator[tuple[str, str]]:
+    try:
+        examples = sources.read(settings.model_copy(update={"label_column": column})).examples
+    except BadInput as error:
+        raise BadInput(str(error).replace("data.label_column", "data.slice_columns")) from error
+    yield from ((example.text, example.label) for example in examples)
 
 
 def of_splits(values: Values, splits: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[str]]]:

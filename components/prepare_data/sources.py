@@ -236,3 +236,14 @@ def _split_of(file: Path, folder: Path) -> str:
         f"data.ready_splits: the name of {relative} does not begin with train, validation or test; rename it, or "
         "set data.ready_splits to false"
     )
+
+
+def by_file(settings: DataSettings) -> dict[str, list[Example]]:
+    """The rows of each file of the source, or of each split of a dataset on a hub. Raises as `read`."""
+    if _is_hub_name(settings.source):
+        return {split: [Example(*row) for row in rows] for split, rows in hub.read(settings).items()}
+    with _local(settings.source) as path:
+        return {
+            file.relative_to(path).as_posix() if path.is_dir() else file.name: read_file(file, settings)
+            for file in data_files(path, settings)
+        }

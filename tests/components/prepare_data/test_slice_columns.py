@@ -33,6 +33,19 @@ def test_a_column_of_the_source_is_a_column_of_each_split(source: Path, tmp_path
         assert data.columns(split) == {"id": shops}
 
 
+def test_a_text_knows_the_file_that_it_is_from(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lines = source.read_text().splitlines()
+    for name, rows in (("a.csv", lines[1:31]), ("b.csv", lines[31:])):
+        (folder / name).write_text("\n".join([lines[0], *rows]))
+    step.run(DataSettings(source=str(folder), slice_columns=["file"]), tmp_path / "dataset")
+    data = TextDataset(tmp_path / "dataset")
+    for split in ("train", "validation", "test"):
+        files = ["a.csv" if int(text.split()[-1]) < 30 else "b.csv" for text in data.texts(split)]
+        assert data.columns(split) == {"file": files}
+
+
 def test_a_column_that_is_not_there_is_told_with_its_setting(source: Path, tmp_path: Path) -> None:
     settings = DataSettings(source=str(source), slice_columns=["shop"])
     with pytest.raises(BadInput, match="no column 'shop'.*; set data.slice_columns to one of them"):
