@@ -12,6 +12,7 @@ from slipway.components.platforms import storage
 from slipway.components.platforms.cluster_settings import own_namespace
 from slipway.components.platforms.execution_target import resolve
 from slipway.components.platforms.model_registry import Registry
+from slipway.components.prepare_data import sources
 from slipway.components.register.signing_job import signer_of
 from slipway.components.step_runtime import run_record, step_context
 from slipway.components.step_runtime.preflight_result import PreflightResult
@@ -62,6 +63,8 @@ def check(settings: SlipwaySettings, service: Path) -> None:
     if destination == "kubernetes":
         settings = with_stores(settings)
         check_store(settings)
+    if sources.local_path(settings.data.source) is None:
+        sources.version(settings.data)
     for encoder in {encoder for _, encoder in encoders(settings)}:
         check_encoder(encoder, settings.train.max_length)
         architecture.check_encoder(encoder, settings.compress)

@@ -1,5 +1,7 @@
 """Read a dataset from the Hugging Face hub. A hub that cannot be reached is an error within seconds."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from slipway.components.clients.hub_advice import hub_advice
@@ -66,6 +68,11 @@ def revision(source: str) -> str:
     try:
         return str(HfApi().dataset_info(name, revision=requested or None, timeout=TIMEOUT_SECONDS).sha or "")
     except OfflineModeIsEnabled:
+        if not _in_cache(name):
+            raise BadInput(
+                f"data.source {name!r} is neither a file nor a folder here, nor a Hugging Face dataset in the cache; "
+                "correct the path, or unset HF_HUB_OFFLINE to load the dataset"
+            ) from None
         return ""  # `load_dataset` then loads from the cache only, without a wait
     except GatedRepoError:
         raise BadInput(
@@ -90,6 +97,15 @@ def revision(source: str) -> str:
             f"had: {constants.ENDPOINT} cannot be reached ({_reason(error)}); give a file, or set HF_HUB_OFFLINE=1 to "
             "use a dataset in the cache"
         ) from None
+
+
+def _in_cache(name: str) -> bool:
+    """Whether this machine has a dataset of the hub, as files or as the library's tables."""
+    from huggingface_hub import constants
+
+    tables = Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets")
+    files = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
+    return files.is_dir() or (tables / name.replace("/", "___")).is_dir()
 
 
 def _reason(error: Exception) -> str:

@@ -120,3 +120,16 @@ def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(BadInput, match="'org/none' .* http://127.0.0.1:9 cannot be reached"):
         hub.read(DataSettings(source="org/none"))
+
+
+def test_without_network_a_path_that_is_not_there_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    settings = DataSettings(source="data/reviews")
+    with pytest.raises(BadInput, match="'data/reviews' is neither a file nor a folder here, nor a .* in the cache"):
+        sources.version(settings)
+    (tmp_path / "data___reviews").mkdir()
+    assert sources.version(settings) is None
