@@ -71,7 +71,8 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, limits: Limits, pool: ConnectionPool, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self.parser = PlainParser(self)
+        self._plain = PlainParser(self)
+        self.parser = self._plain  # type: ignore[assignment]  # it has all that uvicorn uses
         self._limits, self._pool = limits, pool
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
@@ -159,7 +160,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called at the end of a request."""
-        if self.parser.ends_early():
+        if self._plain.ends_early():
             return
         self._received = self._framing = 0
         self._pool.work(self)
