@@ -59,9 +59,14 @@ class Position:
     training: list[TrainingPoint] = field(default_factory=list)
     validation: list[ValidationPoint] = field(default_factory=list)
 
-    def best(self) -> ValidationPoint | None:
-        """The evaluation with the highest macro-F1; among equal ones that with the lowest loss, then the earliest."""
-        return max(self.validation, key=lambda point: (point["macro_f1"], -point["loss"]), default=None)
+    def best(self, since: int = 0) -> ValidationPoint | None:
+        """The evaluation with the highest macro-F1; among equal ones that with the lowest loss, then the earliest.
+
+        Args:
+            since: evaluations before this update do not count.
+        """
+        points = [point for point in self.validation if point["update"] >= since]
+        return max(points, key=lambda point: (point["macro_f1"], -point["loss"]), default=None)
 
 
 class Observer(Protocol):
@@ -261,13 +266,14 @@ class Training:
         if self.validation is None:
             return False
         position = self.position
-        best_before = position.best()
+        # Fine-tuning often falls below the probe before it rises above it, so patience leaves the probe out.
+        best_before, best_tuned_before = position.best(), position.best(since=1)
         scores = evaluate(self.core, self.validation, self.accelerator)
         number = position.epoch + 1 if epoch is None else epoch
         position.validation.append(ValidationPoint(**scores, epoch=number, update=position.updates))
-        improved = position.best() is not best_before
-        position.stale_evaluations = 0 if improved else position.stale_evaluations + 1
-        return improved
+        gained = position.best(since=1) is not best_tuned_before or not position.updates
+        position.stale_evaluations = 0 if gained else position.stale_evaluations + 1
+        return position.best() is not best_before
 
     def _measure_time(self) -> None:
         self.position.seconds = self._seconds_before + time.monotonic() - self._started

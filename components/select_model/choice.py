@@ -14,6 +14,9 @@ from pydantic import JsonValue
 
 from slipway.components.select_model.result import FoldScore, Summary
 
+MOST_PACKED = 2000
+"""Texts of a fold whose answers are passed on. More would not change the standard error to speak of."""
+
 
 def summarise(name: str, changes: dict[str, JsonValue], scores: Sequence[FoldScore]) -> Summary:
     """Summarise a candidate over its folds.
@@ -46,6 +49,20 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
+def packed(right: Sequence[bool]) -> str:
+    """Which answers were right, as hexadecimal digits: a 1 at the front, then one bit for each text.
+
+    The first `MOST_PACKED` texts stand for all, since the pipeline keeps the outputs of its tasks in one object.
+    """
+    bits = "".join("1" if hit else "0" for hit in right[:MOST_PACKED])
+    return f"{int(f'1{bits}', 2):x}"
+
+
+def unpacked(digits: str) -> list[int]:
+    """The bits of `packed`; an empty list of an empty text."""
+    return [int(bit) for bit in f"{int(digits, 16):b}"[1:]] if digits else []
+
+
 def difference_error(scores: Sequence[FoldScore], others: Sequence[FoldScore]) -> float:
     """The standard error of the difference between the mean scores of two candidates.
 
@@ -59,9 +76,9 @@ def difference_error(scores: Sequence[FoldScore], others: Sequence[FoldScore]) -
     differences = [score.macro_f1 - other.macro_f1 for score, other in zip(scores, others, strict=True)]
     by_folds = statistics.stdev(differences) / sqrt(len(differences))
     pairs = [
-        int(one) - int(two)
+        one - two
         for score, other in zip(scores, others, strict=True)
-        for one, two in zip(score.right, other.right, strict=False)
+        for one, two in zip(unpacked(score.right), unpacked(other.right), strict=False)
     ]
     by_texts = statistics.pstdev(pairs) / sqrt(len(pairs)) if pairs else 0.0
     return max(by_folds, by_texts)

@@ -18,6 +18,7 @@ from slipway.components.learning.loop import Training, use_reproducible_cpu
 from slipway.components.learning.open_settings import closed
 from slipway.components.learning.optimisation import build_model, parameter_count
 from slipway.components.learning.settings import TrainSettings
+from slipway.components.select_model.choice import packed
 from slipway.components.select_model.folds import Indices
 from slipway.components.select_model.result import FoldScore
 from slipway.components.step_runtime import progress
@@ -91,6 +92,6 @@ def train_and_score(
         seconds=training.position.seconds,
         parameters=parameter_count(training.core),
         tokens=int(train.lengths.sum()) * training.position.epoch,
-        right="".join("1" if hit else "0" for hit in right),
+        right=packed(right.tolist()),
         **simple,
     )

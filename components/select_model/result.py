@@ -29,7 +29,7 @@ class FoldScore(ResultPart):
     tfidf: float | None = None
     """Macro-F1 of logistic regression on TF-IDF, likewise."""
     right: str = ""
-    """For each held-out text 1 if the answer was right, otherwise 0."""
+    """Which of the held-out texts were answered right; see `choice.packed`. Empty in results of earlier releases."""
 
 
 class Summary(ResultPart):

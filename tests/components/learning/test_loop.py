@@ -118,13 +118,14 @@ def test_it_stops_after_evaluations_without_gain_and_knows_the_best(
 def test_a_head_that_is_a_probe_is_evaluated_before_the_first_update(
     tiny_encoder: Path, small_dataset: TextDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([(0.9, 0.1), (0.7, 0.9), (0.7, 0.8)])
+    scores = iter([(0.9, 0.1), (0.6, 0.9), (0.7, 0.9)])
     monkeypatch.setattr(
         loop, "evaluate", lambda *_: dict(zip(("macro_f1", "loss", "accuracy"), (*next(scores), 0.5), strict=True))
     )
-    training = training_of(tiny_encoder, small_dataset, epochs=1)
+    training = training_of(tiny_encoder, small_dataset, epochs=1, patience=1)
     training.fit(from_probe=True)
-    assert [point["update"] for point in training.position.validation] == [0, 4, 8]
+    found = [point["update"] for point in training.position.validation]
+    assert found == [0, 4, 8], "below the probe, but gaining: patience does not count the probe"
     best = training.position.best()
     assert best is not None
     assert (best["epoch"], best["update"]) == (0, 0)

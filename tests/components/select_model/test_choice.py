@@ -3,7 +3,15 @@
 import pytest
 
 from slipway.components.select_model import report
-from slipway.components.select_model.choice import compared, difference_error, one_standard_error, summarise
+from slipway.components.select_model.choice import (
+    MOST_PACKED,
+    compared,
+    difference_error,
+    one_standard_error,
+    packed,
+    summarise,
+    unpacked,
+)
 from slipway.components.select_model.result import FoldScore, SelectModelResult, Summary
 
 Scored = tuple[Summary, list[FoldScore]]
@@ -82,10 +90,17 @@ def test_a_small_difference_in_every_fold_counts_although_the_folds_vary_more() 
 
 
 def test_the_error_is_that_of_the_texts_when_the_folds_agree_by_chance() -> None:
-    _, one = candidate("one", [0.5, 0.5, 0.5], right="1100")
-    _, other = candidate("other", [0.5, 0.5, 0.5], right="1010")
+    _, one = candidate("one", [0.5, 0.5, 0.5], right=packed([True, True, False, False]))
+    _, other = candidate("other", [0.5, 0.5, 0.5], right=packed([True, False, True, False]))
     assert difference_error(one, other) == pytest.approx((0.5 / 12) ** 0.5)
     assert difference_error(one, one) == 0
+
+
+def test_answers_are_passed_on_in_few_characters() -> None:
+    right = [False, False, True, True, False] * 1000
+    assert unpacked(packed(right)) == right[:MOST_PACKED]
+    assert len(packed(right)) == 501
+    assert unpacked("") == []
 
 
 def result(*scored: Scored) -> SelectModelResult:

@@ -10,6 +10,7 @@ from slipway.components.artifacts.dataset import TextDataset
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.select_model import step
+from slipway.components.select_model.choice import unpacked
 from slipway.components.select_model.result import FoldScore
 from slipway.components.select_model.settings import SelectSettings
 from slipway.components.select_model.task import CrossValidationTask
@@ -82,8 +83,9 @@ def test_a_fold_is_scored_on_texts_that_were_held_out(train: TrainSettings, smal
     assert [score.macro_f1 for score in scores] == [score.macro_f1 for score in again], "whatever came before"
     assert 10 * 60 * 4 < scores[0].tokens < 10 * 60 * 32
     assert scores[0].parameters > 1000
-    assert [len(score.right) for score in scores] == [30] * 3
-    assert scores[0].right.count("1") == round(30 * scores[0].accuracy)
+    answers = [unpacked(score.right) for score in scores]
+    assert [len(right) for right in answers] == [30] * 3
+    assert sum(answers[0]) == round(30 * scores[0].accuracy)
     assert min(score.tfidf or 0 for score in scores) > 0.8
     assert all(score.linear_probe is not None for score in scores)
 
