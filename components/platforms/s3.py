@@ -38,7 +38,7 @@ TRANSFER = TransferConfig(multipart_threshold=2**30)
 """Files of less than 1 GiB are sent in one request: some small S3 servers cannot join the parts of a multipart upload
 (versitygw with --nometa)."""
 DESCRIPTIONS = create_loader()
-"""What botocore knows of services, for all clients: a client that reads it itself takes a quarter of a second to make."""
+"""What botocore knows of services, for all clients: one that reads it itself takes a quarter of a second to make."""
 NO_ACCESS = {
     "401",
     "403",

@@ -75,6 +75,7 @@ CSV = "text,label\nZahlung über 5 €,billing\n"
         (gzip.compress(CSV.encode()), "auto"),
         (gzip.compress(CSV.encode("utf-16")), "auto"),
     ],
+    ids=["utf-8-sig", "utf-16-le", "utf-16-be", "utf-32-le", "both", "named", "windows", "gzip", "gzip-utf-16"],
 )
 def test_encodings_and_gzip_are_read(tmp_path: Path, content: bytes, encoding: str) -> None:
     settings = DataSettings(source=written(tmp_path / "a.csv", content), encoding=encoding)
@@ -107,6 +108,7 @@ def test_a_compressed_file_has_the_format_of_its_inner_suffix(tmp_path: Path, na
         (b"text;label\na;b\n", "data.delimiter=';'"),
         (b"text\tlabel\na\tb\n", r"data.delimiter='\\t'"),
     ],
+    ids=["utf-16-le", "utf-16-be", "windows", "gzip", "spreadsheet", "parquet", "semicolons", "tabs"],
 )
 def test_what_has_another_form_is_told_with_the_setting(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(BadInput, match=words):
