@@ -84,13 +84,6 @@ def test_candidates_are_compared_and_the_choice_is_trained(run: Run) -> None:
     assert kinds.count("finished") == 1, "all parts are one step"
 
 
-def test_a_single_candidate_is_trained_without_a_comparison(run: Run) -> None:
-    results = results_of(run([{"name": "only", "layers": 1}]))
-    assert results["select_model"]["choice"] == {"layers": 1}
-    assert not results["select_model"]["compared"]
-    assert results["train"]["settings"]["layers"] == 1
-
-
 def test_what_one_training_cannot_use_is_recorded_as_bad_input(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         run([{"name": "whole"}, {"name": "long", "max_length": 400}])
