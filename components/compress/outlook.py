@@ -22,8 +22,8 @@ from slipway.components.learning.scores import confusion_matrix, macro_f1
 from slipway.components.step_runtime import progress
 
 LEAST_DISAGREEMENT = 0.02
-"""Share of the texts on which even a good student and its teacher differ in being right. It is a judgement: less teaches
-models in vain, more gives up models that would have passed.
+"""Share of the texts on which even a good student and its teacher differ in being right. It is a judgement: less
+teaches models in vain, more gives up models that would have passed.
 """
 Look = Callable[[PreTrainedModel, float], bool]
 """Is called with a model and the share of its lessons that it has had; returns whether to stop."""

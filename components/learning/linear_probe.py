@@ -19,8 +19,8 @@ from slipway.components.learning.evaluation import EVALUATION_BATCH
 from slipway.components.learning.open_settings import class_weights
 
 INVERSE_PENALTY = 10.0
-"""Inverse strength of the L2 penalty, as `C` of scikit-learn, for features of norm 1. On the shipped messages 3 gives the
-same scores within half a point, and 30 costs 1 to 3 points.
+"""Inverse strength of the L2 penalty, as `C` of scikit-learn, for features of norm 1. On the shipped messages 3 gives
+the same scores within half a point, and 30 costs 1 to 3 points.
 """
 STEPS = 200
 """Most iterations of L-BFGS."""

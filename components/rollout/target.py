@@ -12,6 +12,7 @@ Every method may raise `RevisionFailed` when the challenger's process is known t
 back. A champion that does not answer is no `RevisionFailed`.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -70,15 +71,14 @@ class Histogram:
 
     def above(self, limit_ms: float) -> int:
         """The number of answers in buckets wholly above `limit_ms`, which is rounded up to the next bound."""
-        limit_bucket = next((i for i, bound in enumerate(self.bounds) if bound >= limit_ms), len(self.bounds))
-        return sum(self.counts[limit_bucket + 1 :])
+        return sum(self.counts[bisect_left(self.bounds, limit_ms) + 1 :])
 
 
 def histogram(latencies_ms: Sequence[float], bounds: tuple[float, ...] = LATENCY_BOUNDS_MS) -> Histogram:
     """A histogram of latencies, which are in ms."""
     counts = [0] * (len(bounds) + 1)
     for latency in latencies_ms:
-        counts[next((i for i, bound in enumerate(bounds) if latency <= bound), len(bounds))] += 1
+        counts[bisect_left(bounds, latency)] += 1
     return Histogram(bounds, tuple(counts))
 
 

@@ -181,10 +181,10 @@ class Comparison:
         counts = self.waiting + np.stack(np.broadcast_arrays(*(np.asarray(count, float) for count in fields)), axis=-1)
         both_answered = (counts[..., 0] > 0) & (counts[..., 2] > 0)
         used = np.where(both_answered[..., None] & whole, counts, 0.0)
-        return replace(self._with_counts(used) if whole else self, waiting=counts - used)
+        return replace(self._with_counts(used) if used.any() else self, waiting=counts - used)
 
     def _with_counts(self, used: npt.NDArray[np.float64]) -> "Comparison":
-        """Add the counts of one block, shape (..., 4) as `sums`; all 0 adds nothing."""
+        """Add the counts of one block, shape (..., 4) as `sums`; where they are all 0, nothing changes."""
         old, old_bad, new, new_bad = np.moveaxis(used, -1, 0)
         champion = self._champion_share()[..., None, None]
         m, effects = self.harms[:, None], self.effects[None, :]
