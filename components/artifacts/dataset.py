@@ -1,7 +1,8 @@
 """Reads and writes the dataset folder that flows between steps.
 
 train.arrow validation.arrow test.arrow   Arrow IPC files, columns id: string, text: string, label: int32, and
-                                          by:NAME: string for columns by which results are told apart
+                                          by:NAME: string for columns by which results are told apart, and
+                                          group: int32 if texts of one group stay together
 labels.json                               the class names; `label` is an index into this list
 dataset.json                              source, counts, digests of the splits and of the whole dataset
 """
@@ -26,6 +27,7 @@ FORMAT = 1
 """Format of the dataset folder, stated in `dataset.json`; see `slipway.components.formats`."""
 PREFIX = "by:"
 """Begins the names of further columns, so that a user may call one `label`."""
+GROUP = "group"
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
 
 
@@ -71,6 +73,14 @@ class TextDataset:
             name.removeprefix(PREFIX): table[name].to_pylist() for name in table.column_names if name.startswith(PREFIX)
         }
 
+    def groups(self, split: str) -> npt.NDArray[np.int64] | None:
+        """The number of the group of each text of a split, shape (rows,); None if there are no groups.
+
+        Texts of one group are in one split, and the digest does not cover the numbers.
+        """
+        table = self.table(split)
+        return np.asarray(table[GROUP].to_numpy(), dtype=np.int64) if GROUP in table.column_names else None
+
 
 def write_dataset(
     folder: str | Path,
@@ -78,6 +88,7 @@ def write_dataset(
     labels: Sequence[str],
     info: Mapping[str, Any],
     columns: Mapping[str, Mapping[str, Sequence[str]]] = MappingProxyType({}),
+    groups: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> TextDataset:
     """Write a dataset folder.
 
@@ -87,6 +98,7 @@ def write_dataset(
         labels: the class names.
         info: further members of `dataset.json`.
         columns: of some splits, further columns by name, with a value for each text.
+        groups: of some splits, the number of the group of each text.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +115,8 @@ def write_dataset(
         table = pa.table([ids, list(texts), [int(label) for label in label_ids]], schema=SCHEMA)
         for column, values in columns.get(name, {}).items():
             table = table.append_column(f"{PREFIX}{column}", pa.array(list(values), pa.string()))
+        if name in groups:
+            table = table.append_column(GROUP, pa.array(list(groups[name]), pa.int32()))
         with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
     (folder / "labels.json").write_text(json.dumps(list(labels), ensure_ascii=False), "utf-8")

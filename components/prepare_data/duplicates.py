@@ -64,7 +64,7 @@ class NearPair(NamedTuple):
 
 
 def merge_equal(examples: Sequence[Example], on_conflict: str) -> Merged:
-    """Keep each text once.
+    """Keep each text once: with the time at which it first occurred, in the group in which it occurs most often.
 
     Args:
         examples: in order.
@@ -85,7 +85,8 @@ def merge_equal(examples: Sequence[Example], on_conflict: str) -> Merged:
                 label = ""
             merged.conflicts.append(Conflict(text, dict(sorted(labels.items())), label))
         if label:
-            merged.examples.append(Example(text, label, split))
+            time = min(example.time for example in group)
+            merged.examples.append(Example(text, label, split, _usual_group(group), time))
         if len(group) > 1:
             merged.repeated[text] = len(group)
     return merged
@@ -95,6 +96,12 @@ def _votes(group: Sequence[Example], split: str) -> tuple[tuple[str, int], int]:
     """The most frequent label in a split with its count, and the count of the second most frequent one."""
     votes = Counter(example.label for example in group if example.split == split).most_common(2)
     return votes[0], votes[1][1] if len(votes) > 1 else 0
+
+
+def _usual_group(examples: Sequence[Example]) -> str:
+    """The group that most examples are of, whatever their order; empty only if none has a group."""
+    counts = Counter(example.group for example in examples if example.group)
+    return min(counts, key=lambda group: (-counts[group], group), default="")
 
 
 def shingles(text: str) -> set[str]:

@@ -29,11 +29,16 @@ csv.field_size_limit(sys.maxsize)  # a field above the default of 131,072 charac
 
 
 class Example(NamedTuple):
-    """A text with its label. Either is empty when the source has none. `split` is empty until a split is chosen."""
+    """A text with its label. Either is empty when the source has none. `split` is empty until a split is chosen.
+
+    `group` is that of `data.group_column`, and `time` that of `data.time_column` in seconds since 1970.
+    """
 
     text: str
     label: str
     split: str = ""
+    group: str = ""
+    time: float = 0.0
 
 
 def suffix_of(path: Path) -> str:
@@ -89,8 +94,10 @@ def with_types(examples: list[Example], kind: str) -> list[Example]:
     """
     if kind not in ("csv", "tsv") or not examples:
         return examples
-    texts, labels, splits = zip(*examples, strict=True)
-    return [Example(*row) for row in zip(typed(texts), typed(labels), splits, strict=True)]
+    texts, labels = typed([example.text for example in examples]), typed([example.label for example in examples])
+    return [
+        example._replace(text=text, label=label) for example, text, label in zip(examples, texts, labels, strict=True)
+    ]
 
 
 def find_column(columns: Sequence[str], wanted: str, setting_name: str, source: str) -> int:

@@ -34,6 +34,7 @@ def section(result: PrepareDataResult) -> str:
         "Texts kept": f"{result.rows_kept:,}",
         "Classes": f"{len(result.labels)}",
         "Train / validation / test": " / ".join(f"{rows[name]:,}" for name in SPLITS),
+        **_division(result),
         "Digest": result.digest.removeprefix("sha256:")[:12],
     }
     parts = [html.heading("Data"), *_notices(result), html.facts(facts)]
@@ -69,11 +70,26 @@ _QUANTILE_NAMES = {
 }
 
 
+def _division(result: PrepareDataResult) -> dict[str, str]:
+    """How many groups each split has, and of which times its texts are."""
+    facts = {}
+    if result.groups:
+        facts["Groups in train / validation / test"] = " / ".join(f"{result.groups[name]:,}" for name in SPLITS)
+    for name, (oldest, newest) in result.times.items():
+        facts[f"Times in {name}"] = f"{oldest} to {newest}"
+    return facts
+
+
 def _notices(result: PrepareDataResult) -> list[str]:
     notices = []
     if result.similar_labels:
         names = ", ".join(result.similar_labels)
         notices.append(html.notice(f"Some classes differ only in upper and lower case: {names}.", "bad"))
+    for name in SPLITS:
+        missing = [label for label in result.labels if not result.classes[name].get(label)]
+        if missing and any(result.classes[name].values()):
+            listed = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+            notices.append(html.notice(f"The {name} split has no example of {listed}.", "bad"))
     if result.conflicts_count:
         text = f"{result.conflicts_count} texts occur with more than one label; see below what was done with them."
         notices.append(html.notice(text, "neutral"))

@@ -159,6 +159,10 @@ class PrepareDataResult(StepResult):
     """Labels that differ from another one only in upper and lower case."""
     classes: dict[str, dict[str, int]]
     """Split to class to number of texts."""
+    groups: dict[str, int] = {}
+    """Split to the number of its groups; empty without `data.group_column`."""
+    times: dict[str, list[str]] = {}
+    """Split to the times of its oldest and of its newest text, in UTC; empty without `data.time_column`."""
     lengths: dict[str, Lengths]
     """Split to the lengths of its texts; only splits that have texts."""
     length_histogram: LengthHistogram

@@ -37,6 +37,18 @@ class DataSettings(Settings):
         "further columns, such as a language or a shop, by whose values the evaluation shows scores; `file` stands for "
         "the data file that a text is from",
     )
+    group_column: str = setting(
+        "",
+        "column that says what belongs together, such as a customer, a thread or a document: all texts of a group go "
+        "to one split, and to one fold of select_model; empty for none, and a row without value is a group of its own",
+        coerce_numbers_to_str=True,
+    )
+    time_column: str = setting(
+        "",
+        "column with the time of a text (a date of ISO 8601, a year, or seconds since 1970): the newest texts are the "
+        "test split, the next newest the validation split; empty to split at random",
+        coerce_numbers_to_str=True,
+    )
     hub_config: str = setting("", "configuration (subset) of the Hugging Face dataset")
     ready_splits: bool = setting(
         False, "keep the splits of the source (of a Hugging Face dataset, or files of a folder named train, test, …)"
@@ -91,6 +103,12 @@ class DataSettings(Settings):
             raise ValueError("validation_share and test_share leave nothing for training; lower them")
         if self.text_column == self.label_column:
             raise ValueError(f"text_column and label_column are both {self.text_column!r}; name two columns")
+        for name in ("group_column", "time_column"):
+            column = getattr(self, name)
+            if column in (self.text_column, self.label_column):
+                raise ValueError(f"{name} is {column!r}, as is the column of texts or labels; name another column")
+            if column and self.ready_splits:
+                raise ValueError(f"{name} and ready_splits both say how texts are split; set one of them")
         if self.minimum_length > self.maximum_length:
             raise ValueError("minimum_length is greater than maximum_length")
         return self

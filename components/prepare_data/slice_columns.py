@@ -6,7 +6,6 @@ They are read apart from texts and labels, which most users need alone.
 from collections.abc import Iterator, Mapping, Sequence
 
 from slipway.components.artifacts.normalisation import clean
-from slipway.components.errors import BadInput
 from slipway.components.prepare_data import sources
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.settings import DataSettings
@@ -37,11 +36,7 @@ def _files(settings: DataSettings) -> Iterator[tuple[str, str]]:
 
 
 def _column(settings: DataSettings, column: str) -> Iterator[tuple[str, str]]:
-    try:
-        examples = sources.read(settings.model_copy(update={"label_column": column})).examples
-    except BadInput as error:
-        raise BadInput(str(error).replace("data.label_column", "data.slice_columns")) from error
-    yield from ((example.text, example.label) for example in examples)
+    yield from ((row.text, row.label) for row in sources.with_column(settings, column, "slice_columns"))
 
 
 def of_splits(values: Values, splits: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[str]]]:

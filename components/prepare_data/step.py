@@ -7,7 +7,17 @@ from pathlib import Path
 from slipway.components.artifacts.dataset import write_dataset
 from slipway.components.artifacts.normalisation import name_of
 from slipway.components.errors import BadInput
-from slipway.components.prepare_data import duplicates, label_noise, slice_columns, sources, splitting, summary, tokens
+from slipway.components.prepare_data import (
+    duplicates,
+    label_noise,
+    slice_columns,
+    sources,
+    split_columns,
+    splitting,
+    summary,
+    tokens,
+    unit_splitting,
+)
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.result import PrepareDataResult
 from slipway.components.prepare_data.settings import DataSettings
@@ -18,6 +28,7 @@ from slipway.components.prepare_data.usable import (
     Removed,
     cleaned,
     with_enough_examples,
+    with_enough_groups,
 )
 from slipway.components.step_runtime import progress
 
@@ -34,13 +45,15 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
         max_length: tokens after which the model will cut texts; 0 when the data decide.
 
     Raises:
-        BadInput: the source cannot be read, a class has too few examples, or there are fewer than two classes.
+        BadInput: the source cannot be read, a class has too few examples, there are fewer than two classes, or groups
+            or times allow no splits.
     """
     source = sources.read(settings)
+    rows = split_columns.added(source.examples, settings)
     values = slice_columns.read(settings)
-    progress.report(STEP, f"cleaning {len(source.examples)} rows")
+    progress.report(STEP, f"cleaning {len(rows)} rows")
     removed = Removed()
-    examples = cleaned(source.examples, settings, removed)
+    examples = cleaned(rows, settings, removed)
     merged = duplicates.merge_equal(examples, settings.conflicts)
     dropped: Counter[str] = sum(
         (Counter(conflict.labels) for conflict in merged.conflicts if not conflict.kept), Counter()
@@ -54,8 +67,8 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
     removed.add(NEAR, (examples[pair.removed].label for pair in pairs))
     removed_indices = {pair.removed for pair in pairs}
     kept = [example for index, example in enumerate(examples) if index not in removed_indices]
-    kept = with_enough_examples(kept, settings, removed)
-    splits = splitting.split(kept, settings.shares)
+    kept = with_enough_groups(with_enough_examples(kept, settings, removed), settings, removed)
+    splits = unit_splitting.split(kept, settings)
     labels = sorted({example.label for example in kept})
     _check_ready_splits(splits, labels, settings)
     progress.report(STEP, f"writing {len(kept)} texts in {len(labels)} classes")
@@ -69,7 +82,8 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
         "settings": settings.model_dump(),
     }
     columns = slice_columns.of_splits(values, splits)
-    dataset = write_dataset(output, numbered_splits, labels, info, columns)
+    groups = split_columns.of_splits(splits) if settings.group_column else {}
+    dataset = write_dataset(output, numbered_splits, labels, info, columns, groups)
     return PrepareDataResult(
         source=settings.source,
         parts=source.parts[:20],
@@ -84,6 +98,8 @@ def run(settings: DataSettings, output: Path, encoder: str = "", max_length: int
         labels=labels,
         similar_labels=summary.similar(labels),
         classes=summary.classes_of(splits, labels),
+        groups={name: len(set(numbers)) for name, numbers in groups.items()},
+        times=summary.times_of(splits) if settings.time_column else {},
         lengths=summary.lengths_of(splits),
         length_histogram=summary.length_histogram(splits),
         tokens=tokens.lengths_of(splits, encoder, max_length) if encoder else None,
@@ -99,14 +115,15 @@ def _labels(examples: Sequence[Example]) -> Counter[str]:
 
 
 def _ordered(examples: Sequence[Example], settings: DataSettings, removed: Removed) -> list[Example]:
-    """Shuffle the examples, cut them to the limit, and put those of the source's held-out splits first.
+    """Shuffle the examples, cut them to the limit, and put those of the source's held-out splits and the oldest first.
 
-    Of near duplicates the first one is kept, so the held-out splits do not change.
+    Of near duplicates the first one is kept. So the held-out splits do not change, and no split by time tests with what
+    was known before.
     """
     order = splitting.shuffled(examples, settings.seed)
     limit = settings.limit or len(order)
     removed.add(OVER_LIMIT, (example.label for example in order[limit:]))
-    return sorted(order[:limit], key=lambda example: duplicates.HELD_OUT_FIRST[example.split])
+    return sorted(order[:limit], key=lambda example: (duplicates.HELD_OUT_FIRST[example.split], example.time))
 
 
 def _check_ready_splits(splits: dict[str, list[Example]], labels: Sequence[str], settings: DataSettings) -> None:

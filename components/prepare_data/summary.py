@@ -15,6 +15,7 @@ from slipway.components.prepare_data.result import (
     NearDuplicate,
     RepeatedText,
 )
+from slipway.components.prepare_data.times import told
 
 Splits = Mapping[str, Sequence[Example]]
 SHOWN = 10
@@ -66,6 +67,12 @@ def classes_of(splits: Splits, labels: Sequence[str]) -> dict[str, dict[str, int
     """Texts of each class, by split."""
     counts = {name: Counter(example.label for example in rows) for name, rows in splits.items()}
     return {name: {label: count_of[label] for label in labels} for name, count_of in counts.items()}
+
+
+def times_of(splits: Splits) -> dict[str, list[str]]:
+    """The times of the oldest and of the newest text of each split that has texts."""
+    times = {name: [example.time for example in rows] for name, rows in splits.items()}
+    return {name: [told(min(values)), told(max(values))] for name, values in times.items() if values}
 
 
 def lengths_of(splits: Splits) -> dict[str, Lengths]:

@@ -1,11 +1,12 @@
 """Which examples can be used: those with a text and a label, of classes that have enough of them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from slipway.components.artifacts.dataset import SPLITS
 from slipway.components.artifacts.normalisation import clean
 from slipway.components.errors import BadInput
-from slipway.components.prepare_data import sources
+from slipway.components.prepare_data import sources, split_columns
 from slipway.components.prepare_data.formats import Example
 from slipway.components.prepare_data.settings import DataSettings
 
@@ -59,12 +60,13 @@ def check_local(settings: DataSettings, most_bytes: int | None = None) -> None:
         most_bytes: data with more bytes are not read; only their files are looked for. None for no limit.
 
     Raises:
-        BadInput: the data are not there, malformed, lack a column, or have too few examples of a class.
+        BadInput: the data are not there, malformed, lack a column, or have too few examples or groups of a class.
     """
     examples = sources.read_local(settings, most_bytes)
     if examples is not None:
         removed = Removed()
-        with_enough_examples(cleaned(examples, settings, removed), settings, removed)
+        kept = cleaned(split_columns.added(examples, settings), settings, removed)
+        with_enough_groups(with_enough_examples(kept, settings, removed), settings, removed)
 
 
 def cleaned(examples: Sequence[Example], settings: DataSettings, removed: Removed) -> list[Example]:
@@ -86,7 +88,7 @@ def cleaned(examples: Sequence[Example], settings: DataSettings, removed: Remove
         if reason:
             removed.add(reason, [label])
         else:
-            usable.append(Example(text, label, example.split))
+            usable.append(example._replace(text=text, label=label))
     return usable
 
 
@@ -117,6 +119,41 @@ def with_enough_examples(examples: Sequence[Example], settings: DataSettings, re
             f"{removed.by_reason() or 'nothing'}); check data.label_column and data.text_column"
         )
     return kept
+
+
+def with_enough_groups(examples: Sequence[Example], settings: DataSettings, removed: Removed) -> list[Example]:
+    """The examples of the classes that can be in every split while groups stay whole; all when there are no groups.
+
+    With `data.time_column` a split is what its time makes it, so any number of groups will do for a class.
+
+    Raises:
+        BadInput: there are fewer groups than splits; a class is in fewer groups, and the settings refuse such classes;
+            or fewer than two classes are left.
+    """
+    if not settings.group_column:
+        return list(examples)
+    column, groups_of, whole = settings.group_column, defaultdict(set), set()
+    for example, group in zip(examples, split_columns.group_ids(examples), strict=True):
+        groups_of[example.label].add(group)
+        whole.add(group)
+    if len(whole) < len(SPLITS):
+        raise BadInput(
+            f"data.group_column={column!r} has {len(whole)} groups, too few for {len(SPLITS)} splits; add texts of "
+            "other groups, or name another column"
+        )
+    few = {label: len(groups) for label, groups in sorted(groups_of.items()) if len(groups) < len(SPLITS)}
+    if settings.time_column or not few:
+        return list(examples)
+    if settings.rare_classes == "refuse":
+        listed = ", ".join(f"{label!r} ({count})" for label, count in list(few.items())[:10])
+        rest = f" and {len(few) - 10} more" if len(few) > 10 else ""
+        raise BadInput(
+            f"classes in fewer groups of data.group_column={column!r} than there are splits ({len(SPLITS)}): "
+            f"{listed}{rest}; a group stays in one split, so add texts of other groups, set data.rare_classes=drop, "
+            "or name another column"
+        )
+    removed.add("class in too few groups", (example.label for example in examples if example.label in few))
+    return with_enough_examples([row for row in examples if row.label not in few], settings, removed)
 
 
 def _causes(rare: Iterable[str], settings: DataSettings, removed: Removed) -> str:

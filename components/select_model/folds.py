@@ -3,7 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
+from slipway.components.errors import BadInput
+from slipway.components.learning.group_parts import divide
+
 Indices = npt.NDArray[np.int64]
+
+LARGEST_FOLD = 2 / 3
+"""With a greater fold, made by one group, too little is left to train on when it is held out."""
 
 
 def texts_used(texts: int, class_texts: int, classes: int) -> int:
@@ -43,12 +49,23 @@ def draw(label_ids: Indices, count: int, seed: int) -> Indices:
     return np.sort(np.concatenate(parts)).astype(np.int64)
 
 
-def assign_folds(label_ids: Indices, folds: int, seed: int) -> Indices:
+def assign_folds(label_ids: Indices, folds: int, seed: int, groups: Indices | None = None) -> Indices:
     """The fold of each text, shape (texts,).
 
     The texts of a class are shuffled and assigned to the folds in turn. Each class begins at the fold after the last
     one of the class before. So the sizes of the folds differ by one text at most, also within each class.
+
+    Args:
+        label_ids: class of each text, shape (texts,).
+        folds: number of folds.
+        seed: of the order.
+        groups: group of each text, shape (texts,). Each is then in one fold; see `learning.group_parts`.
+
+    Raises:
+        BadInput: there are fewer groups than folds, or one group has nearly everything.
     """
+    if groups is not None:
+        return _whole_groups(label_ids, folds, seed, groups)
     generator = np.random.default_rng([seed, 1])
     result = np.zeros(len(label_ids), dtype=np.int64)
     assigned = 0
@@ -57,3 +74,24 @@ def assign_folds(label_ids: Indices, folds: int, seed: int) -> Indices:
         result[rows] = (assigned + np.arange(len(rows))) % folds
         assigned += len(rows)
     return result
+
+
+def _whole_groups(label_ids: Indices, folds: int, seed: int, groups: Indices) -> Indices:
+    """The fold of each text when groups stay whole.
+
+    Raises:
+        BadInput: there are fewer groups than folds, or one group has nearly everything.
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    if len(sizes) < folds:
+        raise BadInput(
+            f"{len(sizes)} groups of training texts are too few for {folds} folds; set select.folds to less, or "
+            "add texts of other groups"
+        )
+    if sizes.max() > LARGEST_FOLD * len(groups):
+        raise BadInput(
+            f"one group has {sizes.max()} of the {len(groups)} texts that select_model compares with, so the fold with "
+            "it leaves too few to train on; leave some of its texts out, or give no more than one of select.candidates"
+        )
+    result = divide(label_ids.tolist(), groups.tolist(), [1 / folds] * folds, seed)
+    return np.asarray(result, dtype=np.int64)

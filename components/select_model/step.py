@@ -83,7 +83,7 @@ def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
         task: one of the list that `plan` returned.
 
     Raises:
-        BadInput: there are too few texts, or an encoder cannot be used.
+        BadInput: there are too few texts or groups, or an encoder cannot be used.
     """
     if not task.candidates:
         return []
@@ -95,7 +95,8 @@ def cross_validate(dataset: Path, task: CrossValidationTask) -> list[FoldScore]:
     rows = draw(label_ids, texts_used(task.texts, task.class_texts, len(data.labels)), task.seed)
     if len(rows) < 2 * folds:
         raise BadInput(f"{len(rows)} training texts are too few for {folds} folds; set select.folds to less")
-    assigned = assign_folds(label_ids[rows], folds, task.seed)
+    groups = data.groups("train")
+    assigned = assign_folds(label_ids[rows], folds, task.seed, None if groups is None else groups[rows])
     scores: list[FoldScore] = []
     for candidate in task.candidates:
         settings = TrainSettings.model_validate(candidate.train)

@@ -87,7 +87,7 @@ print(json.dumps(sources.read(DataSettings(source="org/messages", label_column="
     assert TOKEN not in done.stdout + done.stderr
     assert not any(TOKEN.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     examples, parts = json.loads(done.stdout)
-    assert examples == [
+    assert [example[:3] for example in examples] == [
         ["pay me", "billing", "train" if ready else ""],
         ["my parcel", "delivery", "train" if ready else ""],
         ["hidden label", "", "test" if ready else ""],

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from slipway.components.artifacts.dataset import TextDataset
+from slipway.components.artifacts.dataset import SPLITS, TextDataset, write_dataset
 from slipway.components.errors import BadInput, SlipwayError
 from slipway.components.learning.settings import TrainSettings
 from slipway.components.select_model import step
 from slipway.components.select_model.choice import unpacked
+from slipway.components.select_model.folds import Indices
 from slipway.components.select_model.result import FoldScore
 from slipway.components.select_model.settings import SelectSettings
 from slipway.components.select_model.task import CrossValidationTask
@@ -108,6 +109,25 @@ def test_too_few_texts_for_the_folds_are_refused(train: TrainSettings, small_dat
     task = step.plan(TWO.model_copy(update={"folds": 10, "texts": 15, "class_texts": 0}), train)[0]
     with pytest.raises(BadInput, match="15 training texts are too few for 10 folds; set select.folds to less"):
         step.cross_validate(small_dataset.folder, task)
+
+
+def test_groups_of_the_dataset_are_kept_in_one_fold(
+    train: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = list(range(60))
+    rows = [f"text {number}" for number in numbers], [number % 2 for number in numbers]
+    groups = [number // 5 for number in numbers]
+    data = write_dataset(tmp_path, dict.fromkeys(SPLITS, rows), ["a", "b"], {}, groups={"train": groups})
+    parts: list[set[int]] = []
+
+    def noted(_data: TextDataset, _rows: Indices, held_out: Indices, *_others: object) -> FoldScore:
+        parts.append({groups[row] for row in held_out})
+        return FoldScore(candidate="", fold=0, macro_f1=0.5, accuracy=0.5, seconds=1, parameters=1, tokens=1)
+
+    monkeypatch.setattr("slipway.components.select_model.fold_training.train_and_score", noted)
+    step.cross_validate(data.folder, step.plan(TWO.model_copy(update={"texts": 45, "class_texts": 0}), train)[0])
+    assert sorted(group for part in parts for group in part) == list(range(12))
+    assert data.groups("test") is None
 
 
 def test_a_missing_score_is_no_choice(train: TrainSettings, small_dataset: TextDataset) -> None:
