@@ -27,7 +27,7 @@ STRICTER = """
 import slipway
 import yaml
 settings = yaml.safe_load(open("slipway.yaml"))
-settings["evaluate"]["max_calibration_error"] = 0.0
+settings["evaluate"] |= {"typo_rate": 1.0, "max_typo_drop": 0.0}
 again = slipway.run(settings)
 print(again.outcome, again.run, again.folder, again.report, sep="\\n")
 """

@@ -150,7 +150,7 @@ def trainings(patch: pytest.MonkeyPatch) -> list[str]:
     original = distil
 
     def noted(*given: Any) -> None:
-        made.append(given[-1])
+        made.append(given[-2])
         original(*given)
 
     patch.setattr(models, "distil", noted)

@@ -28,7 +28,8 @@ def stale_after(change: Path) -> set[str]:
         ("errors.py", set(STEPS)),
         ("train/worker.py", {"train"}),  # a string names it: the program of a child process
         ("learning/private_updates.py", {"select_model", "train", "compress"}),  # imported by a function
-        ("learning/scores.py", {"compress"}),
+        ("compress/quantise.py", {"compress"}),
+        ("learning/scores.py", {"select_model", "train", "compress"}),
         ("prepare_data/samples/customer_messages.csv", {"prepare_data"}),
     ],
 )
