@@ -1,4 +1,4 @@
-"""The step select_model as it runs in a pipeline, by kfp.local."""
+"""The step select_model in a pipeline by kfp.local, where a training of one candidate fails."""
 
 # kfp has no types, and takes no parametrised dict in an annotation:
 # mypy: disable-error-code="untyped-decorator, type-arg"
@@ -24,7 +24,7 @@ from tests.local.prepared import before
 
 pytestmark = pytest.mark.local
 
-Run = Callable[[list[dict[str, Any]]], Path]
+Run = Callable[[list[dict[str, Any]]], None]
 
 
 @dsl.pipeline(name="around")
@@ -36,7 +36,7 @@ def around(folder: str, tasks: list[dict], request: dict) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path, small_dataset: TextDataset) -> Run:
-    """Runs the pipeline with candidates; returns the run's folder, in which `output.json` is what came out."""
+    """Runs the pipeline with candidates, in the run's folder."""
     monkeypatch.setattr(builtins, "print", print)  # kfp.local wraps it in each thread of a loop, and may leave it so
     monkeypatch.setenv("SLIPWAY_RUN", str(tmp_path))
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path, sma
         encoder=str(tiny_encoder), max_length=32, epochs=1, learning_rate=2e-3, processes=1, threads_per_process=1
     )
 
-    def run(candidates: list[dict[str, Any]]) -> Path:
+    def run(candidates: list[dict[str, Any]]) -> None:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "artifacts"))
         select = SelectSettings(candidates=candidates, folds=2)
         request = StepRequest(
@@ -56,32 +56,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path, sma
         )
         tasks = [task.model_dump(mode="json") for task in step.plan(select, settings)]
         around(folder=str(small_dataset.folder), tasks=tasks, request=request.plain())
-        return tmp_path
 
     return run
-
-
-def results_of(folder: Path) -> dict[str, Any]:
-    """What the model's folder has, which the next component reads."""
-    (model,) = folder.glob("artifacts/*/train/model/results.json")
-    found: dict[str, Any] = json.loads(model.read_text("utf-8"))
-    return found
-
-
-def test_candidates_are_compared_and_the_choice_is_trained(run: Run) -> None:
-    folder = run([{"name": 'the user\'s "whole" model'}, {"name": "half", "layers": 1}])
-    results = results_of(folder)
-    result = results["select_model"]
-    assert results["prepare_data"] == {"rows": 1}
-    assert [len(candidate["macro_f1"]) for candidate in result["candidates"]] == [2, 2]
-    assert result["choice"] == ({"layers": 1} if result["chosen"] == "half" else {})
-    assert results["train"]["settings"]["layers"] == result["choice"].get("layers", 0)
-    (page,) = folder.glob("artifacts/*/train/training_report")
-    assert "Model selection" in page.read_text("utf-8")
-    events = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
-    kinds = [event["kind"] for event in events if event["step"] == "select_model" and event["kind"] != "progress"]
-    assert kinds[-1] == "finished"
-    assert kinds.count("finished") == 1, "all parts are one step"
 
 
 def test_what_one_training_cannot_use_is_recorded_as_bad_input(run: Run, tmp_path: Path) -> None:

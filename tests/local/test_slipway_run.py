@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from slipway.components.platforms.model_registry import Registry
 from slipway.components.step_runtime.step_context import record
 from tests.conftest import free_port
 from tests.local.conftest import PARTS
-from tests.local.user import Clients, User
+from tests.local.user import WHOLE, Clients, User
 
 pytestmark = pytest.mark.local
 
@@ -84,6 +85,26 @@ def test_the_first_run_ends_with_a_served_model_and_a_report(user: User, first: 
 
 
 @pytest.mark.usefixtures("first")
+def test_candidates_are_compared_and_the_choice_is_trained(user: User) -> None:
+    results: dict[str, Any] = dict(record(user.last_run()).results)
+    compared, trained = results["select_model"], results["train"]["settings"]
+    assert [len(candidate["macro_f1"]) for candidate in compared["candidates"]] == [2, 2]
+    assert compared["choice"] == ({} if compared["chosen"] == WHOLE else {"layers": 1})
+    assert trained["layers"] == compared["choice"].get("layers", 0)
+    events = [json.loads(line) for line in (user.last_run() / "progress.jsonl").read_text("utf-8").splitlines()]
+    kinds = [event["kind"] for event in events if event["step"] == "select_model" and event["kind"] != "progress"]
+    assert kinds[-1] == "finished"
+    assert kinds.count("finished") == 1, "all parts are one step"
+
+
+@pytest.mark.usefixtures("first")
+def test_the_card_of_the_registered_model_knows_the_test(user: User) -> None:
+    results: dict[str, Any] = dict(record(user.last_run()).results)
+    assert f"{results['evaluate']['challenger']['macro_f1']:.3f}" in results["register"]["model_card"]
+    assert stored_bundle(user, "1") == Path(results["register"]["bundle_uri"])
+
+
+@pytest.mark.usefixtures("first")
 def test_the_private_key_is_kept_for_the_user_alone(user: User) -> None:
     private = [path for path in (user.folder / "keys").iterdir() if "private" in path.name]
     assert [path.stat().st_mode & 0o777 for path in private] == [0o600]
@@ -100,19 +121,6 @@ def test_predict_prints_label_and_scores(user: User, over: tuple[str, ...]) -> N
 
 
 @pytest.mark.usefixtures("first")
-def test_a_run_from_python_skips_what_is_unchanged_and_a_refused_gate_registers_nothing(user: User) -> None:
-    again = user.python(STRICTER)
-    assert again.returncode == 0, again.stderr
-    for step in ("prepare data", "select model", "train", "compress"):
-        assert f"{step:<13} unchanged, not run again" in again.stdout
-    outcome, run, folder, report = again.stdout.splitlines()[-4:]
-    assert (outcome, run, Path(folder)) == ("gate refused", user.last_run().name, user.last_run())
-    assert Path(report).is_file()
-    assert not {"register", "rollout"} & set(record(user.last_run()).results)
-    assert user.status()["champion"]["version"] == "1"
-
-
-@pytest.mark.usefixtures("first")
 def test_a_second_model_takes_over_without_a_failed_request(user: User) -> None:
     key = user.slipway("keys", "add", "shop").stdout.strip()
     before = user.last_run()
@@ -125,10 +133,23 @@ def test_a_second_model_takes_over_without_a_failed_request(user: User) -> None:
     assert asked.stdout.splitlines()[:2] == ["delivery account True", "pipeline.yaml"], asked.stderr
     assert "did you mean train.epochs" in asked.stdout
     assert second.returncode == 0, second.stdout + second.stderr
-    results = record(user.last_run()).results
+    results: dict[str, Any] = dict(record(user.last_run()).results)
     assert (results["rollout"]["outcome"], results["select_model"]["compared"]) == ("promoted", False)
     assert clients.sent > 100
     assert clients.failed == 0
+    assert user.status()["champion"]["version"] == "2"
+
+
+@pytest.mark.usefixtures("first")
+def test_a_run_from_python_skips_what_is_unchanged_and_a_refused_gate_registers_nothing(user: User) -> None:
+    again = user.python(STRICTER)
+    assert again.returncode == 0, again.stderr
+    for step in ("prepare data", "select model", "train", "compress"):
+        assert f"{step:<13} unchanged, not run again" in again.stdout
+    outcome, run, folder, report = again.stdout.splitlines()[-4:]
+    assert (outcome, run, Path(folder)) == ("gate refused", user.last_run().name, user.last_run())
+    assert Path(report).is_file()
+    assert not {"register", "rollout"} & set(record(user.last_run()).results)
     assert user.status()["champion"]["version"] == "2"
 
 

@@ -24,6 +24,8 @@ TOPICS = {
 }
 
 
+WHOLE = 'the user\'s "whole" model'
+"""A candidate's name, which is a text of the user's."""
 WIDE = {"max_error_rise": 0.05, "max_slow_rise": 0.15, "max_accuracy_drop": 0.1}
 """Margins that few texts and seconds of traffic can show."""
 
@@ -40,7 +42,7 @@ class User:
         settings = {
             "model_name": "messages",
             "data": {"source": "messages.csv", "near_duplicate_similarity": 1.0},
-            "select": {"candidates": [{"name": "both layers"}, {"layers": 1}], "folds": 2, "epochs": 2},
+            "select": {"candidates": [{"name": WHOLE}, {"layers": 1}], "folds": 2, "epochs": 2},
             "train": {"encoder": str(encoder), "epochs": 6, "learning_rate": 0.01, "head_factor": 1.0, "batch_size": 8},
             "compress": {"distil_epochs": 1, "recovery_epochs": 1, "latency_rounds": 5, "learning_rate": 0.005},
             "evaluate": {"min_macro_f1": 0.6, "max_calibration_error": 0.5, "max_typo_drop": 1.0, "max_drop": 0.5},
