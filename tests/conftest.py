@@ -5,6 +5,7 @@ import random
 import shutil
 import socket
 from collections.abc import Generator, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ WORDS = {
     "account": ["password", "login", "email", "locked", "account", "verify"],
 }
 FILLER = ["please", "help", "my", "the", "was", "is", "again", "today", "why", "not"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the pipeline before anything else is loaded, where all tests are.
+
+    For each of its tasks kfp asks `inspect.stack`, which looks at every loaded module: 2 seconds in all now, 12 later.
+    """
+    if hasattr(config, "workerinput"):
+        import_module("slipway.pipelines.pipeline")
 
 
 @pytest.hookimpl(wrapper=True)
