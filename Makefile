@@ -10,6 +10,9 @@ SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Many containers set it. Then each of the hundreds of processes of a run or of the tests would compile all packages anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Threads of OpenMP that wait for work in a loop take the processor from the tests beside them: four times the time of a training.
+test-fast test-together: export OMP_WAIT_POLICY = passive
+
 .PHONY: setup run test test-fast test-together test-alone check docs lock test-cluster cluster-install bench-serving bench-compression bench-rollout bench-before
 
 setup: $(VENV)/installed

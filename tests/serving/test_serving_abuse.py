@@ -43,6 +43,12 @@ def impatient(module_start: Start, moody_bundle: Path) -> Server:
     return module_start(moody_bundle, "--allow_unsigned", *options).wait_ready()
 
 
+RETRY = {"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2}
+RETRY_POLICY = {"methodConfig": [{"name": [{}], "retryPolicy": RETRY | {"retryableStatusCodes": ["UNAVAILABLE"]}}]}
+"""A connection that a server under attack closes as it is made is tried again, as clients of gRPC are told to."""
+CHANNEL = [("grpc.use_local_subchannel_pool", 1), ("grpc.service_config", json.dumps(RETRY_POLICY))]
+
+
 @contextmanager
 def well_behaved(server: Server) -> Iterator[list[Any]]:
     """Clients of both protocols that ask all the time; what they got, when the context ends."""
@@ -64,7 +70,7 @@ def well_behaved(server: Server) -> Iterator[list[Any]]:
             model_name="messages", inputs=[{**TENSOR, "contents": {"bytes_contents": [b"late parcel"]}}]
         )
         while not over.is_set():
-            with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            with grpc.insecure_channel(server.grpc, CHANNEL) as channel:
                 try:
                     services.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
                     found.append(200)
