@@ -41,7 +41,7 @@ def test_a_figure_is_inline_and_the_same_every_time() -> None:
 @pytest.mark.parametrize("label", ["$$", "$100%-$200", "a$^$b", "{$a}$"])
 def test_dollar_signs_are_no_mathematics(label: str) -> None:
     def draw(width: float) -> Figure:
-        drawing = Figure(figsize=(width, 2))
+        drawing = page.new_figure(width, 2)
         drawing.subplots().set_title(label)
         return drawing
 
