@@ -8,16 +8,15 @@ and after each part of its lessons.
 from collections.abc import Callable
 from math import sqrt
 
-import numpy as np
-import torch
 from scipy.stats import norm
 from transformers import PreTrainedModel
 
 from slipway.components.compress.quality import kept
 from slipway.components.compress.search_state import SearchState
 from slipway.components.compress.settings import CompressSettings
-from slipway.components.compress.teacher_outputs import STEP, TEACHER_BATCH
+from slipway.components.compress.teacher_outputs import STEP
 from slipway.components.learning.batches import EncodedTexts, Indices
+from slipway.components.learning.evaluation import predict_logits
 from slipway.components.learning.scores import confusion_matrix, macro_f1
 from slipway.components.step_runtime import progress
 
@@ -60,17 +59,17 @@ class Outlook:
         self.texts, self.settings, self.search = texts, settings, search
         self.classes = int(teacher.config.num_labels or 0)
         self._teacher = predicted(teacher, texts)
+        teacher_f1 = float(macro_f1(confusion_matrix(texts.label_ids, self._teacher, self.classes)))
+        self._most = most_that_can_be_shown(len(texts), teacher_f1, settings.quality_confidence)
 
     def excludes(self, name: str) -> bool:
         """Whether the split has too few texts to show of any smaller model that it keeps enough."""
-        confusion = confusion_matrix(self.texts.label_ids, self._teacher, self.classes)
-        most = most_that_can_be_shown(len(self.texts), float(macro_f1(confusion)), self.settings.quality_confidence)
-        if most >= self.settings.quality_share:
+        if self._most >= self.settings.quality_share:
             return False
         self._give_up(
             name,
             f"with {len(self.texts)} validation texts even a model as good as the teacher would be sure to keep "
-            f"{most:.1%} at most",
+            f"{self._most:.1%} at most",
         )
         return True
 
@@ -131,13 +130,5 @@ def extrapolated(looks: list[tuple[float, float]]) -> float:
 
 def predicted(model: PreTrainedModel, texts: EncodedTexts) -> Indices:
     """The classes that a model predicts, shape (texts,)."""
-    order = np.argsort(texts.lengths, kind="stable")
-    answers = np.zeros(len(texts), dtype=np.int64)
-    training = model.training
-    model.train(False)
-    with torch.inference_mode():
-        for start in range(0, len(order), TEACHER_BATCH):
-            part = order[start : start + TEACHER_BATCH]
-            answers[part] = model(**texts.batch(part).inputs).logits.argmax(dim=1).numpy()
-    model.train(training)
+    answers: Indices = predict_logits(model, texts).argmax(dim=1).numpy()
     return answers

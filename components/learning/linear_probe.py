@@ -5,9 +5,8 @@ updates would distort the encoder's features before the head has learnt to read 
 distort pretrained features and underperform out-of-distribution: linear probing, then fine-tuning, LP-FT).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -15,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from slipway.components.learning.batches import EncodedTexts, Indices
-from slipway.components.learning.evaluation import EVALUATION_BATCH
+from slipway.components.learning.evaluation import vectors_of_texts
 from slipway.components.learning.open_settings import class_weights
 
 INVERSE_PENALTY = 10.0
@@ -67,24 +66,18 @@ def features(model: PreTrainedModel, head: nn.Linear, texts: EncodedTexts, accel
         texts: of any split.
         accelerator: of the processes.
     """
-    order = np.argsort(texts.lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
-    read: list[torch.Tensor] = []
-    hook = head.register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0].detach()))
-    result = torch.zeros((len(texts), head.in_features), device=accelerator.device)
-    training = model.training
-    model.train(False)
-    with torch.inference_mode():
-        for start in range(0, len(order), EVALUATION_BATCH):
-            indices = order[start : start + EVALUATION_BATCH]
-            model(**{name: value.to(accelerator.device) for name, value in texts.batch(indices).inputs.items()})
-            values = read.pop().float()
-            if values.ndim == 3:
-                values = values[torch.arange(len(indices)), torch.from_numpy(texts.lengths[indices]) - 1]
-            result[torch.from_numpy(indices)] = values
-    model.train(training)
+    heard: list[torch.Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _module, inputs: heard.append(inputs[0].detach()))
+
+    def read(_outputs: Any, indices: Indices) -> torch.Tensor:
+        values = heard.pop()
+        if values.ndim == 3:
+            values = values[torch.arange(len(indices)), torch.from_numpy(texts.lengths[indices]) - 1]
+        return values
+
+    found = vectors_of_texts(model, texts, head.in_features, read, accelerator)
     hook.remove()
-    total: torch.Tensor = accelerator.reduce(result, reduction="sum")
-    return total.cpu().clone()
+    return found.clone()
 
 
 def fitted(

@@ -21,6 +21,18 @@ def busy(here: World) -> World:
     return here
 
 
+def changed_at_full_share(here: World, then: Behaviour) -> World:
+    """The world with a challenger that behaves so under all traffic, and as usual under less."""
+    share = here.target.set_traffic
+
+    def set_traffic(percent: int) -> None:
+        share(percent)
+        here.target.behaviours["2"] = then if percent == 100 else Behaviour()
+
+    here.target.set_traffic = set_traffic  # type: ignore[method-assign]
+    return here
+
+
 def test_each_step_and_the_watch_last_as_long_as_is_asked_however_many_requests_come(world: NewWorld) -> None:
     result = busy(world(bake_s=40.0, poll_s=4.0)).run()
     assert result.outcome == "promoted", result.reason
@@ -47,14 +59,7 @@ def test_a_challenger_that_turns_bad_while_its_step_waits_is_rolled_back(
 
 def test_a_challenger_that_fails_under_all_traffic_only_is_rolled_back_by_the_watch(world: NewWorld) -> None:
     here = busy(world(bake_s=30.0, poll_s=2.0, steps="50"))
-    share = here.target.set_traffic
-
-    def set_traffic(percent: int) -> None:
-        share(percent)
-        here.target.behaviours["2"] = Behaviour(failing=0.2 if percent == 100 else 0.0)
-
-    here.target.set_traffic = set_traffic  # type: ignore[method-assign]
-    result = here.run()
+    result = changed_at_full_share(here, Behaviour(failing=0.2)).run()
     assert result.outcome == "rolled_back"
     assert "errors with all traffic" in result.reason
     assert (here.served(), here.target.percent, here.target.max_percent) == ("1", 0, 100)
@@ -62,14 +67,7 @@ def test_a_challenger_that_fails_under_all_traffic_only_is_rolled_back_by_the_wa
 
 def test_a_challenger_that_is_slow_under_all_traffic_only_is_rolled_back_by_the_watch(world: NewWorld) -> None:
     here = busy(world(bake_s=90.0, poll_s=5.0, steps="50"))
-    share = here.target.set_traffic
-
-    def set_traffic(percent: int) -> None:
-        share(percent)
-        here.target.behaviours["2"] = Behaviour(latency_ms=60.0 if percent == 100 else 5.0)
-
-    here.target.set_traffic = set_traffic  # type: ignore[method-assign]
-    result = here.run()
+    result = changed_at_full_share(here, Behaviour(latency_ms=60.0)).run()
     assert result.outcome == "rolled_back"
     assert "slow answers with all traffic" in result.reason
 
